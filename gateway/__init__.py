@@ -1,0 +1,1 @@
+"""Ordergate: every order into every warehouse system, exactly once in effect."""

@@ -1,0 +1,1 @@
+"""HTTP API for people and programs: orders, deliveries, dead letters, gates."""

@@ -1,0 +1,135 @@
+"""What leaves: deliveries of commands, and the outcomes of their attempts as values.
+
+    Done       the target has it; `reference` is the target's own id, if it gave one
+    Wait       not now: a transient failure, throttled, or the breaker is open
+    Rejected   the content is wrong for this target: a person edits and resends
+    Unknown    the request left and no answer came back: nobody knows whether the target has it
+
+What an adapter may answer is `Answer` (one attempt); what stands in the outbox afterwards is `Outcome`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from gateway.core.order import Command, ConnectionName, Operation, Order
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """The target has it. `already` marks "you sent that before", which is success."""
+
+    reference: str = ""
+    already: bool = False
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """Did not work, the target certainly has nothing of it, and the same call may work later.
+
+    `code` comes from the adapter's closed set and may be a metric label; `message` is for a person.
+    """
+
+    code: str
+    message: str = ""
+    retry_after_s: float | None = None
+
+
+class Throttled(msgspec.Struct, frozen=True, gc=False):
+    """The target asks for patience (429 and the like). Not counted as an attempt."""
+
+    retry_after_s: float | None = None
+    message: str = ""
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """The target understood and refuses this content; sending it again changes nothing."""
+
+    code: str
+    message: str = ""
+
+
+class Unknown(msgspec.Struct, frozen=True, gc=False):
+    """The request left and no usable answer came back. `timeout` tells the breaker that it was slow, not broken."""
+
+    code: str
+    message: str = ""
+    timeout: bool = False
+
+
+Answer = Done | Failed | Throttled | Rejected | Unknown
+"""What one attempt can end in."""
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """The target was asked and knows the document."""
+
+    reference: str = ""
+
+
+class NotFound(msgspec.Struct, frozen=True, gc=False):
+    """The target was asked and does not know it *by the connection's configured rule*.
+
+    Anything less certain (an error, an unknown text, a page cut short) is Failed or Unknown.
+    """
+
+
+Finding = Found | NotFound | Failed | Throttled | Unknown
+"""What asking a target for a document can end in."""
+
+
+class AfterUnknown(enum.StrEnum):
+    """What may follow an unknown outcome; derived from the adapter's manifest."""
+
+    RESEND = "resend"
+    """Idempotent: sending again does no harm."""
+    FIND = "find"
+    """Ask first; only a *not found* that counts allows sending again."""
+    PERSON = "person"
+    """Neither: the delivery stays unknown until a person decides."""
+
+
+class Result(enum.IntEnum):
+    """How an attempt is recorded. Stored as a number: never renumber."""
+
+    DONE = 1
+    FAILED = 2
+    THROTTLED = 3
+    REJECTED = 4
+    UNKNOWN = 5
+    FOUND = 6
+    NOT_FOUND = 7
+    RESOLVED = 8
+    """A person said: already handled."""
+
+
+def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:
+    """Policy for an operation from what its adapter declares (F109)."""
+    if idempotent:
+        return AfterUnknown.RESEND
+    return AfterUnknown.FIND if findable else AfterUnknown.PERSON
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One command on its way to one target, with the order as it is to be sent.
+
+    `body` replaces the order's content where a person edited it: the JSON form of `Content`, None for "as is".
+    """
+
+    order_id: int
+    order: Order
+    command: Command
+    body: bytes | None = None
+
+    @property
+    def target(self) -> ConnectionName:
+        return self.command.target
+
+    @property
+    def operation(self) -> Operation:
+        return self.command.operation
+
+    @property
+    def idempotency_key(self) -> str:
+        """Same on every attempt: ``A1001/create`` or ``A1001/ship:wms-1/MSG-77``."""
+        return f"{self.order.number}/{self.command.key}"

@@ -1,0 +1,88 @@
+"""Errors of the gateway. A class tells the caller what to do next.
+
+    OrdergateError
+    ├── BadInput             the input is wrong: keep it as a dead letter, a person repairs it
+    │   ├── BadSignature     who sent it is not proven: answer 401, keep nothing
+    │   └── TooLarge         over the body limit: answer 413, keep nothing
+    ├── SettingsError        the configuration is wrong: show every problem, do not start
+    ├── Unavailable          a dependency does not answer: retry after `retry_after_s`
+    │   └── DatabaseBusy     the batch collided with another one: read the facts again
+    └── Fenced               this worker has been replaced: stop sending, start again under a new id
+
+Expected outcomes (duplicate, held, short of stock, refused by a target) are values, not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class OrdergateError(Exception):
+    """Root of everything the gateway raises on purpose."""
+
+
+class BadInput(OrdergateError):
+    """Input that can never be processed as it is.
+
+    `code` comes from a small closed set and may be a metric label; `where` is a path into the input
+    (``$.lines[2].quantity``); `advice` says what a person does about it. None of them quotes buyer data.
+    """
+
+    def __init__(self, code: str, message: str, *, where: str = "$", advice: str = "") -> None:
+        super().__init__(f"{where}: {message}" + (f" ({advice})" if advice else ""))
+        self.code = code
+        self.message = message
+        self.where = where
+        self.advice = advice
+
+
+class BadSignature(BadInput):
+    """The sender is not proven. The caller answers 401, counts it, and keeps nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("signature", message, where="headers")
+
+
+class TooLarge(BadInput):
+    """The body is over the limit (bytes). The caller answers 413 and keeps nothing."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__("too_large", f"body is over {limit_bytes} bytes", advice="split the order or raise the limit")
+        self.limit_bytes = limit_bytes
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing wrong with the configuration: where (`connections.shop-a.mode`), what, and a proposal."""
+
+    where: str
+    what: str
+    proposal: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" — {self.proposal}" if self.proposal else "")
+
+
+class SettingsError(OrdergateError):
+    """The configuration cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Unavailable(OrdergateError):
+    """A dependency does not answer now; the same call may go through after `retry_after_s` seconds."""
+
+    def __init__(self, what: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(f"{what}; retry after {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class DatabaseBusy(Unavailable):
+    """Another worker wrote the same order first; nothing was written, read the facts again."""
+
+
+class Fenced(OrdergateError):
+    """Another worker has adopted this one's lanes: what it holds in memory must not be sent any more."""

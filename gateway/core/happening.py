@@ -1,0 +1,95 @@
+"""What happens inside the gateway, as values. Logic emits them; telemetry turns them into metrics, logs and notices.
+
+Emitters hand over *batches* (a list per transaction or flush), so that a metric is added to once per batch.
+Nothing here holds buyer data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway.core.delivery import Result
+from gateway.core.order import ConnectionName, Operation, OrderNumber, Stage
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """An event became durable on one leg (`kafka` or `inbox`) and its sender was told so."""
+
+    source: ConnectionName
+    leg: str
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A sender was turned away; `code` is from a closed set (`signature`, `stale`, `too_large`, `unavailable`...)."""
+
+    source: ConnectionName
+    code: str
+
+
+class OrderDecided(msgspec.Struct, frozen=True, gc=False):
+    """One order was decided and the decision is durable. `lag_s`: oldest of its events, from leg to commit."""
+
+    number: OrderNumber
+    connection: ConnectionName
+    stage_before: Stage | None
+    stage: Stage
+    reasons: tuple[str, ...]
+    conflicts: tuple[str, ...]
+    events: int
+    duplicates: int
+    commands: int
+    lag_s: float
+
+
+class DeadLettered(msgspec.Struct, frozen=True, gc=False):
+    """An event was set aside; `code` is the BadInput code, or `behind` when it waits for an earlier one."""
+
+    dead_letter_id: int
+    source: ConnectionName
+    code: str
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
+    """One attempt of a delivery ended, and its outcome is durable."""
+
+    number: OrderNumber
+    target: ConnectionName
+    operation: Operation
+    seq: int
+    result: Result
+    code: str
+    took_s: float
+    since_taken_s: float | None
+    """From the leg taking the order's event to the target's acknowledgement; None where not known (adopted)."""
+
+
+class BatchCommitted(msgspec.Struct, frozen=True, gc=False):
+    """A batch of intake became durable."""
+
+    leg: str
+    events: int
+    took_s: float
+
+
+class GateChanged(msgspec.Struct, frozen=True, gc=False):
+    """A breaker changed its state: `closed`, `open`, `half_open`, `forced_open`, `forced_closed`."""
+
+    target: ConnectionName
+    operation: str
+    state: str
+    reason: str
+
+
+class Trouble(msgspec.Struct, frozen=True, gc=False):
+    """Something in the gateway itself failed and was contained: `where` from a closed set, `what` for a person."""
+
+    where: str
+    what: str
+
+
+Happening = (
+    Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble
+)
+Observer = Callable[[Sequence[Happening]], None]

@@ -1,0 +1,33 @@
+"""Money as integer minor units (fen), and the decimal text platforms write.
+
+Floats never touch an amount: ``"90.00"`` ⇄ ``9000``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.core.errors import BadInput
+
+_DECIMAL = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,2}))?")
+
+
+def parse_minor(text: str, *, where: str = "$") -> int:
+    """Minor units of a decimal text with at most two decimals: ``parse_minor("12.3") == 1230``.
+
+    Raises BadInput (`amount`) for anything else, exponents and thousands separators included.
+    """
+    match = _DECIMAL.fullmatch(text.strip())
+    if match is None:
+        raise BadInput(
+            "amount", "is not an amount with at most two decimals", where=where, advice='write it like "12.30"'
+        )
+    sign, whole, decimals = match.groups()
+    minor = int(whole) * 100 + int(((decimals or "") + "00")[:2])
+    return -minor if sign else minor
+
+
+def format_minor(minor: int) -> str:
+    """Decimal text with two decimals: ``format_minor(1230) == "12.30"``, ``format_minor(-5) == "-0.05"``."""
+    whole, cents = divmod(abs(minor), 100)
+    return f"{'-' if minor < 0 else ''}{whole}.{cents:02d}"

@@ -1,0 +1,362 @@
+"""An order is what its facts say: registers and grow-only sets, merged so that arrival order cannot matter.
+
+One register per field group of the shop (content, payment, hold, closing) and per refund, whose newest value wins by
+a *total* key: platform version, status rank, and where both tie (platform versions are whole seconds) the encoded
+value itself. Things with an id of their own (warehouse confirmations and progress reports) are grow-only sets. An
+order has exactly one shop connection, the one its number's prefix belongs to, so a register needs no source in its
+key; warehouse ids carry their connection.
+
+This module answers for the data and `merge`; what follows from the data is decided in `gateway.pipeline`.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any, Generic, NewType, TypeVar
+
+import msgspec
+
+from gateway.core.event import ConnectionName
+
+OrderNumber = NewType("OrderNumber", str)
+"""Our number: ``<connection prefix><channel order number>``; what every target knows the order by."""
+
+Sku = NewType("Sku", str)
+
+T = TypeVar("T")
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One position of an order. Prices are minor units for one piece after discount; `quantity` ≥ 1."""
+
+    line_no: str
+    sku: Sku
+    quantity: int
+    price_minor: int
+    name: str = ""
+    discount_minor: int = 0
+
+
+class Receiver(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Who gets the parcel. Any part may be masked by the platform; then `token` holds its ciphertext (OAID)."""
+
+    name: str = ""
+    phone: str = ""
+    province: str = ""
+    city: str = ""
+    district: str = ""
+    town: str = ""
+    detail: str = ""
+    postcode: str = ""
+    token: str = ""
+
+
+class Content(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was ordered and where it goes. Amounts are minor units of `currency`; instants are aware UTC."""
+
+    placed_at: datetime
+    lines: tuple[Line, ...]
+    receiver: Receiver
+    total_minor: int
+    currency: str = "CNY"
+    freight_minor: int = 0
+    discount_minor: int = 0
+    buyer_note: str = ""
+    seller_note: str = ""
+    latest_ship_at: datetime | None = None
+
+
+class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Whether the order is paid; `amount_minor` is what the buyer paid."""
+
+    paid: bool
+    amount_minor: int = 0
+    paid_at: datetime | None = None
+    method: str = ""
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The channel forbids shipping for now (risk control, pre-sale, group buy not complete)."""
+
+    held: bool
+    reason: str = ""
+
+
+class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The channel closed the order: nothing of it may be shipped."""
+
+    closed: bool
+    reason: str = ""
+
+
+class RefundStatus(enum.StrEnum):
+    OPEN = "open"
+    DONE = "done"
+    REJECTED = "rejected"
+
+
+class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One after-sale case of the channel, known by its own id."""
+
+    refund_id: str
+    status: RefundStatus
+    amount_minor: int = 0
+    reason: str = ""
+
+
+class Parcel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A parcel the warehouse handed to a carrier. `items` are (sku, pieces); empty when the WMS does not say."""
+
+    carrier: str
+    tracking_no: str
+    items: tuple[tuple[Sku, int], ...] = ()
+
+
+class Confirmation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A warehouse says what it shipped. `final=False`: more follows, the order stays packed.
+
+    `shipped` are the pieces per SKU over the whole confirmation; empty means "as ordered" on a final one.
+    """
+
+    confirmation_id: str
+    final: bool
+    parcels: tuple[Parcel, ...] = ()
+    shipped: tuple[tuple[Sku, int], ...] = ()
+    at: datetime | None = None
+
+
+class ProgressStep(enum.IntEnum):
+    """How far the warehouse is, in the order of its work; EXCEPTION stands outside of it."""
+
+    ACCEPTED = 10
+    PICKING = 20
+    PACKING = 30
+    READY = 40
+    EXCEPTION = 90
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One progress report of a warehouse."""
+
+    step: ProgressStep
+    text: str = ""
+    at: datetime | None = None
+
+
+class Party(enum.StrEnum):
+    """Whose number a fact carries: the shop's own (`SHOP`), or ours, told back by a warehouse (`WAREHOUSE`)."""
+
+    SHOP = "shop"
+    WAREHOUSE = "warehouse"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one event says about one order; groups it says nothing about are None or empty.
+
+    `version` is the platform's own (modification time in ms, or a counter) and `rank` the place of the order's
+    status in the platform's life cycle; together they order what the same platform says about the same order.
+    """
+
+    party: Party
+    order_no: str
+    version: int = 0
+    rank: int = 0
+    content: Content | None = None
+    payment: Payment | None = None
+    hold: Hold | None = None
+    closing: Closing | None = None
+    refunds: tuple[Refund, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
+    progress: tuple[Progress, ...] = ()
+
+
+class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
+    """The newest value of one field group and the key it won by."""
+
+    version: int
+    rank: int
+    value: T
+
+
+class Origin(enum.StrEnum):
+    """How the gateway stands to an order; fixed when it is first seen (cut-over, F126)."""
+
+    LIVE = "live"
+    OBSERVED = "observed"
+    """First seen while its connection only observed: somebody else delivers it."""
+    BEFORE_START = "before_start"
+    """Placed before the connection's `start_at`: the warehouse has it already."""
+
+
+class Operation(enum.StrEnum):
+    """What a target can be told. With the connection it names a gate."""
+
+    CREATE = "create"
+    CANCEL = "cancel"
+    SHIP = "ship"
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Something the order's state asks of a target. `key` is unique per (order, target) and says what it is for.
+
+    `seq` counts from 1 per (order, target): targets receive an order's commands in that sequence.
+    """
+
+    target: ConnectionName
+    seq: int
+    operation: Operation
+    key: str
+
+
+class Booking(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the stock ledger holds for this order: pieces locked, committed (paid) and shipped."""
+
+    sku: Sku
+    warehouse: str
+    locked: int = 0
+    committed: int = 0
+    shipped: int = 0
+
+
+class Route(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which target fulfils the order, from which of its warehouses."""
+
+    target: ConnectionName
+    warehouse: str
+
+
+class Stage(enum.StrEnum):
+    """Where an order stands. Derived, never stepped (see `gateway.pipeline.review` and `plan`)."""
+
+    RECEIVED = "received"
+    REVIEWED = "reviewed"
+    ALLOCATED = "allocated"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+    CONFLICT = "conflict"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The merged state of one order, and what the gateway decided on it so far.
+
+    The fields above the line are facts and depend on the set of events only. Those below are decisions:
+    `route`, `booked` and `commands` remember what was done, `stage`, `reasons` and `conflicts` what follows.
+    New fields go to the end with a default: stored orders of earlier releases are read as they are.
+    """
+
+    number: OrderNumber
+    connection: ConnectionName = ConnectionName("")
+    channel_no: str = ""
+    content: Register[Content] | None = None
+    payment: Register[Payment] | None = None
+    hold: Register[Hold] | None = None
+    closing: Register[Closing] | None = None
+    refunds: dict[str, Register[Refund]] = {}
+    confirmations: dict[str, Confirmation] = {}
+    progress: tuple[Progress, ...] = ()
+    # ------------------------------------------------------------------------------------------------------
+    origin: Origin = Origin.LIVE
+    route: Route | None = None
+    booked: tuple[Booking, ...] = ()
+    commands: tuple[Command, ...] = ()
+    stage: Stage = Stage.RECEIVED
+    reasons: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    sent_content: int | None = None
+    """Version of the content that was newest when `create` was planned."""
+
+    def issued(self, operation: Operation) -> Command | None:
+        """The last command of this kind, if any was planned."""
+        for command in reversed(self.commands):
+            if command.operation is operation:
+                return command
+        return None
+
+    @property
+    def closed(self) -> bool:
+        return self.closing is not None and self.closing.value.closed
+
+    @property
+    def paid(self) -> bool:
+        return self.payment is not None and self.payment.value.paid
+
+    @property
+    def held(self) -> bool:
+        return self.hold is not None and self.hold.value.held
+
+    @property
+    def refund_open(self) -> bool:
+        return any(register.value.status is RefundStatus.OPEN for register in self.refunds.values())
+
+    @property
+    def refunded(self) -> bool:
+        """Whether what was paid has been paid back in full."""
+        if not self.refunds or not self.paid:
+            return False
+        done = [r.value.amount_minor for r in self.refunds.values() if r.value.status is RefundStatus.DONE]
+        return bool(done) and sum(done) >= (self.payment.value.amount_minor if self.payment else 0)
+
+    @property
+    def shipped_final(self) -> bool:
+        return any(confirmation.final for confirmation in self.confirmations.values())
+
+
+def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
+    """`order` with `facts` merged in; the same object when nothing in them is new.
+
+    Commutative, associative and idempotent over facts, so duplicates and reordering leave no trace:
+    a fact older than what is known (or the same) changes nothing.
+    """
+    changes: dict[str, Any] = {}
+    if facts.party is Party.SHOP and not order.connection:
+        changes["connection"] = source
+        changes["channel_no"] = facts.order_no
+    key = (facts.version, facts.rank)
+    if facts.content is not None and _wins(order.content, key, facts.content):
+        changes["content"] = Register(*key, facts.content)
+    if facts.payment is not None and _wins(order.payment, key, facts.payment):
+        changes["payment"] = Register(*key, facts.payment)
+    if facts.hold is not None and _wins(order.hold, key, facts.hold):
+        changes["hold"] = Register(*key, facts.hold)
+    if facts.closing is not None and _wins(order.closing, key, facts.closing):
+        changes["closing"] = Register(*key, facts.closing)
+    if facts.refunds:
+        refunds = dict(order.refunds)
+        for refund in facts.refunds:
+            if _wins(refunds.get(refund.refund_id), key, refund):
+                refunds[refund.refund_id] = Register(*key, refund)
+        refunds = dict(sorted(refunds.items()))
+        if refunds != order.refunds:
+            changes["refunds"] = refunds
+    if facts.confirmations:
+        confirmations = dict(order.confirmations)
+        for confirmation in facts.confirmations:
+            name = f"{source}/{confirmation.confirmation_id}"
+            known = confirmations.get(name)
+            # One id, two contents: the greater encoding stays, so that both arrival orders agree.
+            if known is None or (known != confirmation and _encode(confirmation) > _encode(known)):
+                confirmations[name] = confirmation
+        confirmations = dict(sorted(confirmations.items()))
+        if confirmations != order.confirmations:
+            changes["confirmations"] = confirmations
+    if facts.progress:
+        fresh = [step for step in facts.progress if step not in order.progress]
+        if fresh:
+            changes["progress"] = tuple(sorted({*order.progress, *fresh}, key=_encode))
+    return msgspec.structs.replace(order, **changes) if changes else order
+
+
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def _wins(known: Register[Any] | None, key: tuple[int, int], value: Any) -> bool:
+    if known is None:
+        return True
+    known_key = (known.version, known.rank)
+    if key != known_key:
+        # The same value under a newer key still moves the key: an older contradicting value must lose to it.
+        return key > known_key
+    return bool(known.value != value) and _encode(value) > _encode(known.value)

@@ -1,0 +1,1 @@
+"""Sends what the outbox holds: dispatcher, gates, and the fences that make adoption safe."""

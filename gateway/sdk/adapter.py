@@ -1,0 +1,125 @@
+"""What an adapter implements: `Source` (its events come in) and `Target` (commands go out), and what it is given.
+
+An adapter is one folder: ``manifest.toml`` (data, read without importing it), ``settings.py``, ``mapping.py`` (pure),
+``source.py``, ``target.py``, ``fake.py``. It imports `gateway.sdk` and nothing else of the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.core.delivery import AfterUnknown, Answer, Delivery, Finding, after_unknown
+from gateway.core.errors import OrdergateError
+from gateway.core.event import ConnectionName, Event
+from gateway.core.order import Facts, Operation
+from gateway.sdk.carriers import Carriers
+from gateway.sdk.http import Http
+
+API_VERSION = 1
+"""Raised when a change breaks adapters written against the version before."""
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP request to ``/hooks/<connection>``. Header names are lower case; `body` are the raw bytes."""
+
+    method: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the sender of a push is answered."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What an adapter is built from. `settings` is an instance of the adapter's own Settings.
+
+    `now` is the wall clock (aware UTC). Two instances of one connection share nothing.
+    """
+
+    connection: ConnectionName
+    settings: Any
+    now: Callable[[], datetime]
+    carriers: Carriers
+
+
+class Source(Protocol):
+    """The way in of one connection. All methods are synchronous and do no I/O."""
+
+    def __init__(self, setup: Setup) -> None: ...
+
+    def admit(self, push: Push) -> Event:
+        """Verify the signature over the raw bytes and wrap them as an event.
+
+        Raises BadSignature when the sender is not proven. A proven sender's bad payload is *not* refused here: it
+        becomes an event with whatever order key can be read (or none), so that it is kept.
+        """
+        ...
+
+    def reply(self, error: OrdergateError | None) -> Reply:
+        """The answer in the sender's own dialect; `error` None means the event is durable."""
+        ...
+
+    def decode(self, event: Event) -> Facts:
+        """What the event says. Pure: same event, same facts.
+
+        Raises BadInput with code `json`, `xml`, `shape` (types or structure changed), `field` (missing or unknown),
+        `value`, or `amount`; anything else an adapter raises is contained as code `adapter`.
+        """
+        ...
+
+
+class Target(Protocol):
+    """The way out of one connection, per worker."""
+
+    def __init__(self, setup: Setup, http: Http) -> None: ...
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        """One attempt. Never retries, never raises for what a target answers: classification is data."""
+        ...
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        """Ask whether the document of `delivery` exists at the target. Only for operations declared findable."""
+        ...
+
+    async def check(self, *, deadline_s: float) -> None:
+        """Reach the target without changing anything there. Raises NotSent, NoAnswer or OrdergateError."""
+        ...
+
+
+class OperationManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an adapter declares about one operation (F109); the gateway derives its policy from it."""
+
+    idempotent: bool
+    findable: bool = False
+    deadline_s: float = 5.0
+    rate_per_s: float | None = None
+    burst: int = 10
+    in_flight: int = 32
+    slow_s: float = 3.0
+
+    @property
+    def after_unknown(self) -> AfterUnknown:
+        return after_unknown(idempotent=self.idempotent, findable=self.findable)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``manifest.toml``. `settings`, `source` and `target` are ``module:attribute`` inside the adapter's folder."""
+
+    name: str
+    title: dict[str, str]
+    settings: str
+    api_version: int = API_VERSION
+    source: str | None = None
+    target: str | None = None
+    operations: dict[Operation, OperationManifest] = {}

@@ -1,0 +1,1 @@
+"""Turns happenings into metrics and log lines, and answers for health."""

@@ -1,0 +1,1 @@
+"""Time-driven work, done by whoever holds the advisory lock."""
