@@ -11,10 +11,14 @@ What an adapter may answer is `Answer` (one attempt); what stands in the outbox 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
-from gateway.core.order import Command, ConnectionName, Operation, Order
+from gateway.core.event import ConnectionName
+from gateway.core.order import Command, Operation, Order
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -133,3 +137,34 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     def idempotency_key(self) -> str:
         """Same on every attempt: ``A1001/create`` or ``A1001/ship:wms-1/MSG-77``."""
         return f"{self.order.number}/{self.command.key}"
+
+
+class Held(msgspec.Struct, kw_only=True, gc=False):
+    """A delivery this worker has claimed and holds in memory. Mutable: the gate counts on it.
+
+    `in_doubt`: an earlier attempt may have arrived, what follows depends on the operation's policy.
+    `bursts`: how often a burst of attempts has been exhausted. `taken_at`: when the order's event became durable.
+    """
+
+    delivery: Delivery
+    in_doubt: bool = False
+    bursts: int = 0
+    tries: int = 0
+    first_try_at: float = 0.0
+    taken_at: datetime | None = None
+
+
+class Outlet(Protocol):
+    """Where intake hands deliveries over, straight from the commit into memory."""
+
+    def room(self, target: ConnectionName, operation: Operation) -> bool:
+        """Take one place in the gate's memory; False when it is full or closed, then the delivery is parked."""
+        ...
+
+    def give_back(self, target: ConnectionName, operation: Operation) -> None:
+        """Return a place that was taken, because nothing was committed."""
+        ...
+
+    def take(self, held: Sequence[Held]) -> None:
+        """Deliveries that are committed as claimed by this worker and have a place each."""
+        ...

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.core.delivery import Result
-from gateway.core.order import ConnectionName, Operation, OrderNumber, Stage
+from gateway.core.event import ConnectionName
+from gateway.core.order import Operation, OrderNumber, Stage
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ This module answers for the data and `merge`; what follows from the data is deci
 from __future__ import annotations
 
 import enum
+import hashlib
 from datetime import datetime
 from typing import Any, Generic, NewType, TypeVar
 
@@ -265,8 +266,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     stage: Stage = Stage.RECEIVED
     reasons: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
-    sent_content: int | None = None
-    """Version of the content that was newest when `create` was planned."""
+    sent_content: bytes = b""
+    """Digest of the content when `create` was planned."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""
@@ -347,6 +348,11 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
         if fresh:
             changes["progress"] = tuple(sorted({*order.progress, *fresh}, key=_encode))
     return msgspec.structs.replace(order, **changes) if changes else order
+
+
+def digest(content: Content) -> bytes:
+    """Eight bytes that change when lines, receiver or amounts do; equal contents under two versions agree."""
+    return hashlib.blake2b(_encode(content), digest_size=8).digest()
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -1,0 +1,360 @@
+"""One batch of intake: pure work first, then facts → decide → apply in one transaction.
+
+    prepare   decode and clean every event                                   no transaction
+    facts     lock the stored orders in key order, read what blocks them     ┐
+    fold      merge → review → route                            (pure)       │ one transaction,
+    stock     lock the balances in key order, last                           │ one group commit
+    settle    reserve → plan                                    (pure)       │
+    apply     write everything in bulk                                       ┘
+
+What cannot be decoded or decided is set aside whole with its reason; later events of *that* order wait behind it.
+A batch the database refuses is halved until the event that is to blame stands alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+
+import asyncpg
+import msgspec
+import zstandard
+
+from gateway.core.delivery import Delivery, Held, Outlet
+from gateway.core.errors import BadInput, DatabaseBusy
+from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, Leg
+from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
+from gateway.core.order import Facts, OrderNumber, Party
+from gateway.pipeline.clean import clean
+from gateway.pipeline.decide import Decision, Folded, Step, fold, settle
+from gateway.pipeline.rules import Rules
+from gateway.store.dead import BEHIND, DeadLetter, blocked_numbers, set_aside
+from gateway.store.orders import (
+    EventRow,
+    OrderWrite,
+    Stored,
+    lock_orders,
+    lock_stock,
+    wake_dispatch,
+    write_orders,
+    write_outbox,
+)
+from gateway.store.sql import Connection, Names, OrderIds
+
+Decode = Callable[[Event], Facts]
+
+# The database refuses the rows themselves, so the batch is halved to find the one to blame.
+REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError, ValueError)
+COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseBusy)
+
+
+class Prepared(msgspec.Struct, frozen=True, gc=False):
+    """An event that could be read: which order it is about, and what it says (None: nothing, decide again)."""
+
+    arrival: Arrival
+    number: OrderNumber
+    facts: Facts | None
+    row: EventRow | None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What `prepare` made of a list of arrivals, in their sequence."""
+
+    sound: tuple[Prepared, ...]
+    unsound: tuple[DeadLetter, ...]
+
+
+class Decider:
+    """Turns batches of events into committed decisions. One per worker; `decide` may not run twice at once."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        names: Names,
+        rules: Rules,
+        decoders: Mapping[ConnectionName, Decode],
+        outlet: Outlet,
+        worker_id: int,
+        observe: Observer,
+        now: Callable[[], datetime],
+        reach: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._names = names
+        self._rules = rules
+        self._decoders = decoders
+        self._outlet = outlet
+        self._worker_id = worker_id
+        self._observe = observe
+        self._now = now
+        self._reach = reach
+        self._ids = OrderIds()
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+
+    def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
+        """Decode and clean; never raises for what an event contains."""
+        sound: list[Prepared] = []
+        unsound: list[DeadLetter] = []
+        for arrival in arrivals:
+            prepared = self._prepare(arrival)
+            if isinstance(prepared, Prepared):
+                sound.append(prepared)
+            else:
+                unsound.append(prepared)
+        return Batch(tuple(sound), tuple(unsound))
+
+    async def decide(self, batch: Batch, *, leg: Leg) -> None:
+        """Commit one batch in a transaction of its own. Raises what says "the database is away" unchanged."""
+        await self._decide_halving(batch, leg=leg)
+
+    async def decide_in(
+        self,
+        transaction: Callable[[], AbstractAsyncContextManager[tuple[Connection, Sequence[Arrival]]]],
+    ) -> int:
+        """Commit a batch that is read inside its own transaction (the inbox); returns how many events it had."""
+        started = time.monotonic()
+        claims = _Claims(self._outlet)
+        try:
+            async with transaction() as (connection, arrivals):
+                if not arrivals:
+                    return 0
+                result = await self._apply(connection, self.prepare(arrivals), claims)
+        except BaseException:
+            claims.give_back()
+            raise
+        self._committed(result, claims, leg=Leg.INBOX, events=len(arrivals), took_s=time.monotonic() - started)
+        return len(arrivals)
+
+    async def _decide_halving(self, batch: Batch, *, leg: Leg) -> None:
+        try:
+            await self._decide_whole(batch, leg=leg)
+        except REFUSED as error:
+            if len(batch.sound) <= 1:
+                letters = tuple(
+                    DeadLetter(p.arrival, p.number, "refused", _refusal(error), "the event cannot be stored as it is")
+                    for p in batch.sound
+                )
+                await self._decide_whole(Batch((), batch.unsound + letters), leg=leg)
+                return
+            self._observe([Trouble("intake", f"batch refused, halving it: {_refusal(error)}")])
+            middle = len(batch.sound) // 2
+            await self._decide_halving(Batch(batch.sound[:middle], batch.unsound), leg=leg)
+            await self._decide_halving(Batch(batch.sound[middle:], ()), leg=leg)
+
+    async def _decide_whole(self, batch: Batch, *, leg: Leg) -> None:
+        events = len(batch.sound) + len(batch.unsound)
+        for _ in range(_TRIES_ON_COLLISION):
+            started = time.monotonic()
+            claims = _Claims(self._outlet)
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    result = await self._apply(connection, batch, claims)
+                    self._reach("intake.before_commit")
+            except COLLIDED:
+                claims.give_back()
+                continue
+            except BaseException:
+                claims.give_back()
+                raise
+            self._reach("intake.after_commit")
+            self._committed(result, claims, leg=leg, events=events, took_s=time.monotonic() - started)
+            return
+        raise DatabaseBusy(f"a batch of {events} events collided {_TRIES_ON_COLLISION} times", retry_after_s=0.1)
+
+    async def _apply(self, connection: Connection, batch: Batch, claims: _Claims) -> _Applied:
+        """Facts → fold → stock → settle → write, inside the caller's transaction."""
+        now = self._now()
+        letters = list(batch.unsound)
+        blocked = {letter.number for letter in letters if letter.number}
+        numbers = {p.number for p in batch.sound}
+        if numbers:
+            blocked |= await blocked_numbers(connection, numbers)
+        by_order: dict[OrderNumber, list[Prepared]] = {}
+        for prepared in batch.sound:
+            if prepared.number in blocked:
+                letters.append(DeadLetter(prepared.arrival, prepared.number, BEHIND, "waits for an earlier event"))
+            else:
+                by_order.setdefault(prepared.number, []).append(prepared)
+        stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
+        self._reach("intake.facts_read")
+        folded = [self._fold(number, items, stored.get(number)) for number, items in by_order.items()]
+        places = set[tuple[str, str]]().union(*(item.places() for item in folded)) if folded else set()
+        balances = await lock_stock(connection, places)  # type: ignore[arg-type]
+        decisions = settle(folded, balances, self._rules)
+        writes = await self._writes(connection, decisions, by_order, stored)
+        fresh = await write_orders(connection, writes, names=self._names, now=now)
+        self._reach("intake.orders_written")
+        parked = claims.plan(writes, self._names)
+        mine = await write_outbox(
+            connection,
+            writes,
+            claimed=claims.lanes,
+            worker_id=self._worker_id,
+            names=self._names,
+            now=now,
+        )
+        if parked:
+            await wake_dispatch(connection)
+        kept = await set_aside(connection, letters) if letters else []
+        return _Applied(now, decisions, writes, by_order, mine, letters, kept, fresh)
+
+    def _prepare(self, arrival: Arrival) -> Prepared | DeadLetter:
+        event = arrival.event
+        shop = self._rules.shops.get(event.source)
+        prefix = shop.prefix if shop is not None else ""
+        number = prefix + event.order_key if event.order_key else ""
+        if event.type == RECONSIDER:
+            return Prepared(arrival, OrderNumber(event.order_key), None, None)
+        decode = self._decoders.get(event.source)
+        if decode is None:
+            return DeadLetter(
+                arrival, number, "unknown_source", f"no connection {event.source!r} is configured",
+                "add the connection, or correct ce_source",
+            )  # fmt: skip
+        try:
+            facts = clean(decode(event))
+        except BadInput as error:
+            return DeadLetter(arrival, number, error.code, f"{error.where}: {error.message}", error.advice)
+        except Exception as error:  # a broken adapter is contained here (F110)
+            return DeadLetter(
+                arrival, number, "adapter", f"the adapter failed with {type(error).__name__}",
+                "this is a defect of the adapter: release the event once it is mended",
+            )  # fmt: skip
+        number = facts.order_no if facts.party is Party.WAREHOUSE else prefix + facts.order_no
+        row = EventRow(
+            hashlib.blake2b(f"{event.source}\x1f{event.id}".encode(), digest_size=12).digest(),
+            event.id,
+            self._names.id(event.source),
+            event.type,
+            event.time,
+            arrival.taken_at,
+            self._compress(event.body),
+        )
+        return Prepared(arrival, OrderNumber(number), facts, row)
+
+    def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None) -> Folded:
+        steps = [Step(item.arrival.event.source, item.facts) for item in items]
+        return fold(number, stored.order if stored is not None else None, steps, self._rules)
+
+    async def _writes(
+        self,
+        connection: Connection,
+        decisions: Sequence[Decision],
+        by_order: Mapping[OrderNumber, Sequence[Prepared]],
+        stored: Mapping[OrderNumber, Stored],
+    ) -> list[OrderWrite]:
+        known = [d for d in decisions if d.before is not None or by_order[d.order.number][0].facts is not None]
+        ids = iter(await self._ids.take(connection, sum(d.before is None for d in known)))
+        writes = []
+        for decision in known:
+            number = decision.order.number
+            events: dict[bytes, EventRow] = {}
+            for item in by_order[number]:
+                if item.row is not None:
+                    events.setdefault(item.row.digest, item.row)
+            writes.append(
+                OrderWrite(
+                    order_id=stored[number].order_id if decision.before is not None else next(ids),
+                    new=decision.before is None,
+                    changed=decision.changed,
+                    order=decision.order,
+                    events=tuple(events.values()),
+                    movements=decision.movements,
+                    commands=decision.commands,
+                )
+            )
+        return writes
+
+    def _committed(self, result: _Applied, claims: _Claims, *, leg: Leg, events: int, took_s: float) -> None:
+        taken = {
+            number: min(item.arrival.taken_at for item in items) for number, items in result.by_order.items()
+        }
+        self._outlet.take(claims.deliveries(result.mine, taken, self._names))
+        happened: list[Happening] = [BatchCommitted(leg, events, took_s)]
+        for decision in result.decisions:
+            order, items = decision.order, result.by_order[decision.order.number]
+            happened.append(
+                OrderDecided(
+                    order.number,
+                    order.connection,
+                    decision.stage_before,
+                    order.stage,
+                    order.reasons,
+                    order.conflicts,
+                    len(items),
+                    0 if decision.changed else len(items),
+                    len(decision.commands),
+                    (result.at - taken[order.number]).total_seconds(),
+                )
+            )
+        for letter, letter_id in zip(result.letters, result.kept, strict=False):
+            happened.append(DeadLettered(letter_id, letter.arrival.event.source, letter.code))
+        self._observe(happened)
+
+
+class _Applied(msgspec.Struct, frozen=True):
+    at: datetime
+    decisions: Sequence[Decision]
+    writes: Sequence[OrderWrite]
+    by_order: Mapping[OrderNumber, Sequence[Prepared]]
+    mine: set[tuple[int, int]]
+    letters: Sequence[DeadLetter]
+    kept: Sequence[int]
+    fresh: int
+
+
+class _Claims:
+    """Places taken in gates' memories for lanes about to be born; given back unless the batch commits."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._births: dict[tuple[int, int], Delivery] = {}
+
+    @property
+    def lanes(self) -> set[tuple[int, int]]:
+        return set(self._births)
+
+    def plan(self, writes: Sequence[OrderWrite], names: Names) -> int:
+        """Take a place for each lane's first new command, where there is one; returns how many are parked."""
+        parked = 0
+        for write in writes:
+            for command in write.commands:
+                lane = (write.order_id, names.id(command.target))
+                if lane in self._births:
+                    continue
+                if self._outlet.room(command.target, command.operation):
+                    self._births[lane] = Delivery(order_id=write.order_id, order=write.order, command=command)
+                else:
+                    parked += 1
+        return parked
+
+    def deliveries(
+        self, mine: set[tuple[int, int]], taken: Mapping[OrderNumber, datetime], names: Names
+    ) -> list[Held]:
+        """What is ours after the commit. A lane that existed already is somebody else's: its place goes back."""
+        held = []
+        for lane, delivery in self._births.items():
+            if lane in mine:
+                held.append(Held(delivery=delivery, taken_at=taken[delivery.order.number]))
+            else:
+                self._outlet.give_back(delivery.target, delivery.operation)
+        self._births = {}
+        return held
+
+    def give_back(self) -> None:
+        for delivery in self._births.values():
+            self._outlet.give_back(delivery.target, delivery.operation)
+        self._births = {}
+
+
+def _refusal(error: BaseException) -> str:
+    """What the database objects to, without the values it quotes."""
+    constraint = getattr(error, "constraint_name", None)
+    return f"{type(error).__name__}{f' ({constraint})' if constraint else ''}"
+
+
+_TRIES_ON_COLLISION = 20

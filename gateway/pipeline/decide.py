@@ -1,0 +1,103 @@
+"""Decide: the steps in order, over one batch.
+
+    merge → review → route            `fold`, needs the stored orders
+    reserve → plan                    `settle`, needs the stock balances, which are locked only then
+
+Both are pure, and both *fold*: a duplicate inside the batch is seen by the event after it, and the last piece of
+stock inside the batch goes to the order that came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.core.event import ConnectionName
+from gateway.core.order import Booking, Command, Facts, Operation, Order, OrderNumber, Stage, digest, merge
+from gateway.core.stock import Balance, Movement, Place
+from gateway.pipeline.plan import conflicts_of, plan, stage_of
+from gateway.pipeline.reserve import reserve, wanted
+from gateway.pipeline.review import origin_of, reasons_to_wait
+from gateway.pipeline.route import route_of
+from gateway.pipeline.rules import Rules
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """One event's facts about one order; `facts` None asks to decide again with nothing new known."""
+
+    source: ConnectionName
+    facts: Facts | None
+
+
+class Folded(msgspec.Struct, frozen=True):
+    """An order with the batch's facts merged in and reviewed, waiting for the stock balances."""
+
+    before: Order | None
+    order: Order
+    reasons: tuple[str, ...]
+    wanted: tuple[Booking, ...]
+
+    def places(self) -> set[Place]:
+        """Balances this order's decision may touch."""
+        return {(b.sku, b.warehouse) for b in (*self.order.booked, *self.wanted)}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What is to be written for one order. `changed` False: the stored state says it all already."""
+
+    before: Order | None
+    order: Order
+    movements: tuple[Movement, ...]
+    commands: tuple[Command, ...]
+
+    @property
+    def changed(self) -> bool:
+        return self.before is None or self.before != self.order
+
+    @property
+    def stage_before(self) -> Stage | None:
+        return None if self.before is None else self.before.stage
+
+
+def fold(number: OrderNumber, before: Order | None, steps: Sequence[Step], rules: Rules) -> Folded:
+    """Merge `steps` into what is stored, review and route."""
+    order = before if before is not None else Order(number=number)
+    for step in steps:
+        if step.facts is not None:
+            order = merge(order, step.facts, step.source)
+    first_seen = bool(order.connection) and (before is None or not before.connection)
+    origin, route = origin_of(order, rules, first_seen=first_seen), route_of(order, rules)
+    if origin is not order.origin or route is not order.route:
+        order = msgspec.structs.replace(order, origin=origin, route=route)
+    reasons = reasons_to_wait(order, rules)
+    if order.route is None and not reasons:
+        reasons = ("no_route",)
+    return Folded(before, order, reasons, wanted(order, approved=not reasons))
+
+
+def settle(folded: Sequence[Folded], balances: Mapping[Place, Balance], rules: Rules) -> list[Decision]:
+    """Reserve and plan every order of the batch, in the order given, on `balances` (changed in place)."""
+    return [_settle(item, balances, rules) for item in folded]
+
+
+def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> Decision:
+    order = item.order
+    reserved = reserve(order, item.wanted, balances, unknown_sku=rules.unknown_sku)
+    allocated = reserved.complete and not item.reasons
+    commands = plan(order, rules, allocated=allocated)
+    sent = order.sent_content
+    if order.content is not None and any(command.operation is Operation.CREATE for command in commands):
+        sent = digest(order.content.value)
+    issued = (*order.commands, *commands) if commands else order.commands
+    order = msgspec.structs.replace(order, booked=reserved.booked, commands=issued, sent_content=sent)
+    stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
+    # A finished order waits for nothing.
+    over = stage in (Stage.CANCELLED, Stage.REFUNDED, Stage.SHIPPED, Stage.CONFLICT)
+    order = msgspec.structs.replace(
+        order,
+        stage=stage,
+        reasons=() if over else item.reasons + reserved.reasons,
+        conflicts=conflicts_of(order) + reserved.conflicts,
+    )
+    return Decision(item.before, order, reserved.movements, commands)

@@ -1,0 +1,75 @@
+"""Plan: the commands an order's state asks for and has not asked for yet, and the stage that follows from it."""
+
+from __future__ import annotations
+
+from gateway.core.event import ConnectionName
+from gateway.core.order import Command, Operation, Order, Origin, ProgressStep, Stage, digest
+from gateway.pipeline.rules import Rules
+
+
+def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
+    """New commands, in the sequence their targets get them. Planning twice plans nothing more."""
+    if order.origin is not Origin.LIVE:
+        return ()
+    new: list[Command] = []
+
+    def add(target: ConnectionName, operation: Operation, key: str) -> None:
+        seq = 1 + sum(command.target == target for command in (*order.commands, *new))
+        new.append(Command(target, seq, operation, key))
+
+    create = order.issued(Operation.CREATE)
+    over = order.closed or order.refunded
+    if create is None and allocated and not over and not order.confirmations and order.route is not None:
+        add(order.route.target, Operation.CREATE, "create")
+    if create is not None and (over or order.refund_open) and not order.shipped_final:
+        if order.issued(Operation.CANCEL) is None:
+            add(create.target, Operation.CANCEL, "cancel")
+    shop = rules.shops.get(order.connection)
+    if shop is not None and shop.takes_shipments and order.confirmations:
+        told = {command.key for command in order.commands}
+        for name in order.confirmations:
+            if f"ship:{name}" not in told:
+                add(shop.name, Operation.SHIP, f"ship:{name}")
+    return tuple(new)
+
+
+def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
+    """The stage that `order`'s facts and bookings amount to."""
+    if order.closed and order.confirmations:
+        return Stage.CONFLICT
+    if order.refunded:
+        return Stage.REFUNDED
+    if order.closed:
+        return Stage.CANCELLED
+    if order.shipped_final:
+        return Stage.SHIPPED
+    if order.confirmations or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.progress):
+        return Stage.PACKED
+    if waiting:
+        return Stage.RECEIVED
+    return Stage.ALLOCATED if allocated else Stage.REVIEWED
+
+
+def conflicts_of(order: Order) -> tuple[str, ...]:
+    """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
+
+    `cancelled_but_shipped`; `shipped_unknown_order`: a warehouse confirmed what no shop told of;
+    `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`;
+    `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
+    `warehouse_exception`: the warehouse reported one.
+    """
+    found = []
+    if order.confirmations and order.closed:
+        found.append("cancelled_but_shipped")
+    if order.confirmations and order.content is None:
+        found.append("shipped_unknown_order")
+    if order.issued(Operation.CREATE) is not None and not order.shipped_final:
+        if order.content is not None and order.sent_content and order.sent_content != digest(order.content.value):
+            found.append("changed_after_sent")
+        if order.held:
+            found.append("held_after_sent")
+        if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
+            found.append("reopened_after_cancel")
+    if any(progress.step is ProgressStep.EXCEPTION for progress in order.progress):
+        found.append("warehouse_exception")
+    return tuple(found)

@@ -1,0 +1,105 @@
+"""Reserve: what an order wants booked, and what it gets of it.
+
+A function of the order's state and the balances alone: the movement is the difference from what is booked, so
+repeats move nothing and every arrival order ends in the same ledger. Reserving is all or nothing per order;
+what a warehouse says it shipped is a fact and is booked as far as the balance carries it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.core.order import Booking, Order, Origin, Sku
+from gateway.core.stock import Balance, Movement, Place, Shift, book, covers, shifts
+from gateway.pipeline.rules import UnknownSku
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """`complete` says that all the order wants is booked."""
+
+    booked: tuple[Booking, ...]
+    movements: tuple[Movement, ...] = ()
+    complete: bool = True
+    reasons: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+
+def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
+    """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks."""
+    if order.origin is not Origin.LIVE or order.content is None or order.route is None:
+        return ()
+    ordered: Counter[Sku] = Counter()
+    for line in order.content.value.lines:
+        ordered[line.sku] += line.quantity
+    shipped: Counter[Sku] = Counter()
+    for confirmation in order.confirmations.values():
+        for sku, pieces in confirmation.shipped:
+            shipped[sku] += pieces
+    if order.shipped_final and not shipped:
+        shipped = ordered
+    over = order.shipped_final or order.closed or order.refunded
+    bookings = []
+    for sku in sorted(ordered.keys() | shipped.keys()):
+        sent = shipped[sku]
+        rest = 0 if over else max(0, ordered[sku] - sent)
+        if rest or sent:
+            locked, committed = (0, rest) if approved else (rest, 0)
+            bookings.append(Booking(sku, order.route.warehouse, locked, committed, sent))
+    return tuple(bookings)
+
+
+def reserve(
+    order: Order, want: tuple[Booking, ...], balances: Mapping[Place, Balance], *, unknown_sku: UnknownSku
+) -> Reserved:
+    """Book `want` on `balances` (changed in place) as far as they allow.
+
+    A SKU without a balance is unknown: it books nothing, and holds the order where the configuration says so.
+    """
+    known = tuple(b for b in want if (b.sku, b.warehouse) in balances)
+    if len(known) < len(want) and unknown_sku is UnknownSku.HOLD and not order.confirmations:
+        kept = _give_back(order.booked, (), balances)
+        return Reserved((), kept, complete=False, reasons=("unknown_sku",))
+    needed = shifts(order.booked, known)
+    if not needed:
+        return Reserved(known)
+    if covers(balances, needed):
+        return Reserved(known, tuple(book(balances[shift.place], shift) for shift in needed))
+    if not order.confirmations:
+        return Reserved(order.booked, complete=False, reasons=("short_of_stock",))
+    return _as_far_as_it_goes(order.booked, needed, balances)
+
+
+def _give_back(
+    booked: tuple[Booking, ...], want: tuple[Booking, ...], balances: Mapping[Place, Balance]
+) -> tuple[Movement, ...]:
+    return tuple(book(balances[shift.place], shift) for shift in shifts(booked, want))
+
+
+def _as_far_as_it_goes(
+    booked: tuple[Booking, ...], needed: list[Shift], balances: Mapping[Place, Balance]
+) -> Reserved:
+    """Shipping is a fact even where the ledger did not have the pieces: take what is there and name the rest."""
+    after = {(b.sku, b.warehouse): b for b in booked}
+    movements = []
+    for shift in needed:
+        balance = balances[shift.place]
+        missing = max(0, shift.needs - balance.available)
+        cut = Shift(shift.place, shift.locked, shift.committed, shift.shipped)
+        for part in ("shipped", "committed", "locked"):
+            less = min(missing, max(0, getattr(cut, part)))
+            cut = msgspec.structs.replace(cut, **{part: getattr(cut, part) - less})
+            missing -= less
+        movements.append(book(balance, cut))
+        old = after.get(shift.place, Booking(Sku(shift.place[0]), shift.place[1]))
+        after[shift.place] = Booking(
+            old.sku,
+            old.warehouse,
+            old.locked + cut.locked,
+            old.committed + cut.committed,
+            old.shipped + cut.shipped,
+        )
+    kept = tuple(b for _, b in sorted(after.items()) if b.locked or b.committed or b.shipped)
+    return Reserved(kept, tuple(movements), complete=False, conflicts=("shipped_beyond_stock",))

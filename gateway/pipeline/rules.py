@@ -1,0 +1,48 @@
+"""The rules a decision is made by: the part of the configuration the pure steps read."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+from gateway.core.event import ConnectionName
+from gateway.core.order import Route
+
+
+class Mode(enum.StrEnum):
+    """`observe`: decide and show, deliver nothing. `live`: deliver."""
+
+    OBSERVE = "observe"
+    LIVE = "live"
+
+
+class UnknownSku(enum.StrEnum):
+    """What becomes of a SKU the stock table does not know: `pass` books nothing, `hold` stops the order."""
+
+    PASS = "pass"
+    HOLD = "hold"
+
+
+class Shop(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules of one connection that orders come from.
+
+    `routes` in order of preference; `takes_shipments` says whether its parcels are told back to it.
+    """
+
+    name: ConnectionName
+    prefix: str
+    mode: Mode = Mode.LIVE
+    start_at: datetime | None = None
+    routes: tuple[Route, ...] = ()
+    takes_shipments: bool = False
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything `decide` needs besides facts. `mandatory` are dotted field names like ``receiver.phone``."""
+
+    shops: dict[ConnectionName, Shop]
+    mandatory: tuple[str, ...] = ()
+    max_total_minor: int = 100_000_000
+    unknown_sku: UnknownSku = UnknownSku.PASS

@@ -1,0 +1,148 @@
+"""Dead letters: events set aside whole, with the reason, and with later events of the same order behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import asyncpg
+import msgspec
+
+from gateway.core.event import Arrival, ConnectionName, Event, EventId
+from gateway.store.inbox import put_in
+from gateway.store.sql import Connection
+
+BEHIND = "behind"
+"""Code of an event that is sound itself but waits for an earlier one of its order."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """An event to set aside. `number` is our order number, empty when it cannot be known (then it blocks nothing)."""
+
+    arrival: Arrival
+    number: str
+    code: str
+    message: str
+    advice: str = ""
+
+
+async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> set[str]:
+    """Which of these orders have an open dead letter."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT number FROM dead_letter WHERE closed_at IS NULL AND number = ANY($1::text[])", list(numbers)
+    )
+    return {row[0] for row in rows}
+
+
+async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> list[int]:
+    """Keep `letters`; returns the ids of those that were not kept already."""
+    rows = await connection.fetch(
+        _INSERT,
+        *(
+            list(column)
+            for column in zip(
+                *(
+                    (
+                        letter.arrival.event.id.replace("\x00", ""),
+                        letter.arrival.event.source.replace("\x00", ""),
+                        letter.arrival.event.type.replace("\x00", ""),
+                        letter.arrival.event.order_key.replace("\x00", ""),
+                        letter.number.replace("\x00", ""),
+                        letter.arrival.event.time,
+                        letter.arrival.taken_at,
+                        letter.arrival.event.traceparent.replace("\x00", ""),
+                        letter.arrival.event.body,
+                        str(letter.arrival.position.leg),
+                        letter.arrival.position.partition,
+                        letter.arrival.position.offset,
+                        letter.code,
+                        letter.message.replace("\x00", ""),
+                        letter.advice,
+                    )
+                    for letter in letters
+                ),
+                strict=True,
+            )
+        ),
+    )
+    return [row[0] for row in rows]
+
+
+async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str) -> int:
+    """Send a dead letter (with a repaired `body`, if given) and everything behind it through intake again.
+
+    Returns how many events were put back, in their first order; 0 when there is no such open dead letter.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        first = await connection.fetchrow(
+            "SELECT number FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE", dead_letter_id
+        )
+        if first is None:
+            return 0
+        rows = await connection.fetch(
+            "UPDATE dead_letter SET closed_at = now(), closed_by = $3, resolution = 'released'"
+            " WHERE closed_at IS NULL AND (dead_letter_id = $1 OR (number = $2 AND number <> '' AND code = 'behind'))"
+            " RETURNING dead_letter_id, event_id, source, type, order_key, happened_at, traceparent, body",
+            dead_letter_id,
+            first[0],
+            actor,
+        )
+        rows.sort(key=lambda row: row[0])
+        events = [
+            Event(
+                id=EventId(row[1] if body is None or row[0] != dead_letter_id else f"{row[1]}+repaired"),
+                source=ConnectionName(row[2]),
+                type=row[3],
+                order_key=row[4],
+                time=row[5],
+                traceparent=row[6],
+                body=body if body is not None and row[0] == dead_letter_id else row[7],
+            )
+            for row in rows
+        ]
+        await put_in(connection, events)
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject) VALUES ($1, 'dead_letter.release', $2)",
+            actor,
+            str(dead_letter_id),
+        )
+    return len(events)
+
+
+async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor: str) -> int:
+    """Close a dead letter without using it, and put what waited behind it through intake. The row stays.
+
+    Returns how many events were put back, -1 when there is no such open dead letter.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        number = await connection.fetchval(
+            "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'discarded'"
+            " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number",
+            dead_letter_id,
+            actor,
+        )
+        if number is None:
+            return -1
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'dead_letter.discard', $2, $3)",
+            actor,
+            str(dead_letter_id),
+            reason,
+        )
+        behind = await connection.fetchval(
+            "SELECT min(dead_letter_id) FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND number <> ''"
+            " AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.closed_at IS NULL AND d.number = $1"
+            " AND d.code <> 'behind')",
+            number,
+        )
+    return await release(pool, behind, body=None, actor=actor) if behind is not None else 0
+
+
+_INSERT = """
+INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, traceparent, body,
+                         leg, partition, position, code, message, advice)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                     $7::timestamptz[], $8::text[], $9::bytea[], $10::text[], $11::integer[], $12::bigint[],
+                     $13::text[], $14::text[], $15::text[])
+    ON CONFLICT DO NOTHING
+RETURNING dead_letter_id
+"""

@@ -1,0 +1,57 @@
+"""The inbox: the second leg of the inbound stream, and the only one where no Kafka is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.store.sql import AWAY, Connection
+from gateway.core.errors import Unavailable
+
+
+async def put(pool: asyncpg.Pool, events: Sequence[Event]) -> None:
+    """Make `events` durable, in one transaction, and wake the readers. Raises Unavailable."""
+    try:
+        async with pool.acquire(timeout=2.0) as connection, connection.transaction():
+            await put_in(connection, events)
+    except AWAY as error:
+        raise Unavailable(f"the inbox cannot take events: {type(error).__name__}") from error
+
+
+async def put_in(connection: Connection, events: Sequence[Event]) -> None:
+    """Like `put`, inside the caller's transaction."""
+    await connection.copy_records_to_table(
+        "inbox",
+        columns="event_id source type order_key happened_at traceparent body".split(),
+        records=[(e.id, e.source, e.type, e.order_key, e.time, e.traceparent, e.body) for e in events],
+    )
+    await connection.execute("NOTIFY ordergate_inbox")
+
+
+async def take(connection: Connection, limit: int) -> list[Arrival]:
+    """Up to `limit` of the oldest events no other worker is at, deleted when the caller's transaction commits."""
+    rows = await connection.fetch(
+        "DELETE FROM inbox WHERE inbox_id IN"
+        " (SELECT inbox_id FROM inbox ORDER BY inbox_id LIMIT $1 FOR UPDATE SKIP LOCKED)"
+        " RETURNING inbox_id, event_id, source, type, order_key, happened_at, taken_at, traceparent, body",
+        limit,
+    )
+    rows.sort(key=lambda row: row[0])
+    return [
+        Arrival(
+            Event(
+                id=EventId(row[1]),
+                source=ConnectionName(row[2]),
+                type=row[3],
+                order_key=row[4],
+                time=row[5],
+                traceparent=row[7],
+                body=row[8],
+            ),
+            Position(Leg.INBOX, -1, row[0]),
+            row[6],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,290 @@
+"""Orders, their events, stock and new outbox rows: what one batch of intake reads and writes.
+
+All statements of a batch run in one transaction and touch tables in the order orders → stock → lanes, rows in key
+order, like every other writer, so that batches of several workers never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.core.errors import DatabaseBusy, Fenced
+from gateway.core.order import Command, Order, OrderNumber, Sku
+from gateway.core.stock import Balance, Movement, Place
+from gateway.store.sql import Connection, Names
+
+encode_state = msgspec.msgpack.Encoder().encode
+decode_state = msgspec.msgpack.Decoder(Order).decode
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An order as the database has it."""
+
+    order_id: int
+    order: Order
+
+
+class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `event`, without the order's id and stage. `body` is compressed."""
+
+    digest: bytes
+    event_id: str
+    connection_id: int
+    type: str
+    happened_at: datetime
+    taken_at: datetime
+    body: bytes
+
+
+class OrderWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one order of a batch writes."""
+
+    order_id: int
+    new: bool
+    changed: bool
+    order: Order
+    events: Sequence[EventRow]
+    movements: Sequence[Movement]
+    commands: Sequence[Command]
+
+
+async def lock_orders(connection: Connection, numbers: Sequence[OrderNumber]) -> dict[OrderNumber, Stored]:
+    """The stored orders among `numbers`, locked in key order until the transaction ends."""
+    rows = await connection.fetch(
+        "SELECT order_id, number, state FROM orders WHERE number = ANY($1::text[]) ORDER BY number FOR UPDATE", numbers
+    )
+    return {row[1]: Stored(row[0], decode_state(row[2])) for row in rows}
+
+
+async def lock_stock(connection: Connection, places: Iterable[Place]) -> dict[Place, Balance]:
+    """The balances of those `places` that exist, locked in key order until the transaction ends."""
+    wanted = list(places)
+    if not wanted:
+        return {}
+    rows = await connection.fetch(
+        "SELECT s.sku, s.warehouse, s.stock_id, s.on_hand, s.locked, s.committed FROM stock s"
+        " JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse) ON s.sku = p.sku AND s.warehouse = p.warehouse"
+        " ORDER BY s.stock_id FOR UPDATE OF s",
+        [sku for sku, _ in wanted],
+        [warehouse for _, warehouse in wanted],
+    )
+    return {(Sku(row[0]), row[1]): Balance(row[2], row[3], row[4], row[5]) for row in rows}
+
+
+async def write_orders(
+    connection: Connection,
+    writes: Sequence[OrderWrite],
+    *,
+    names: Names,
+    now: datetime,
+) -> int:
+    """Write orders, events, movements and balances in bulk; returns how many events were new.
+
+    Raises DatabaseBusy when another worker created one of the new orders meanwhile: read the facts again.
+    """
+    writes = sorted(writes, key=lambda w: w.order.number)
+    new = [w for w in writes if w.new]
+    old = [w for w in writes if not w.new]
+    changed = [w for w in old if w.changed]
+    try:
+        if new:
+            await connection.copy_records_to_table(
+                "orders",
+                columns=_ORDER_COLUMNS,
+                records=[
+                    (
+                        w.order_id,
+                        w.order.number,
+                        names.get(w.order.connection),
+                        w.order.stage,
+                        w.order.reasons,
+                        w.order.conflicts,
+                        now,
+                        now,
+                        encode_state(w.order),
+                    )
+                    for w in new
+                ],
+            )
+    except asyncpg.UniqueViolationError as error:
+        raise DatabaseBusy("another worker created one of the batch's orders", retry_after_s=0.0) from error
+    if changed:
+        await connection.execute(
+            _UPDATE_ORDERS,
+            [w.order_id for w in changed],
+            [names.get(w.order.connection) for w in changed],
+            [str(w.order.stage) for w in changed],
+            # Arrays of arrays have to be rectangular, so lists travel as one text each.
+            ["\x1f".join(w.order.reasons) for w in changed],
+            ["\x1f".join(w.order.conflicts) for w in changed],
+            [encode_state(w.order) for w in changed],
+            now,
+        )
+    fresh = await _write_events(connection, new, old)
+    await _write_movements(connection, writes, now)
+    return fresh
+
+
+async def write_outbox(
+    connection: Connection,
+    writes: Sequence[OrderWrite],
+    *,
+    claimed: set[tuple[int, int]],
+    worker_id: int,
+    names: Names,
+    now: datetime,
+) -> set[tuple[int, int]]:
+    """Write new deliveries and their lanes; returns the lanes, (order id, target id), born claimed by `worker_id`.
+
+    `claimed` are the lanes the worker has room for; the others are parked. A lane that exists already only moves
+    its tail: whoever holds it goes on to the new command. Raises Fenced when the worker's row is gone.
+    """
+    deliveries = []
+    first: dict[tuple[int, int], tuple[str, int, int]] = {}
+    fresh: set[int] = set()
+    for w in writes:
+        if w.new:
+            fresh.add(w.order_id)
+        for command in w.commands:
+            target_id = names.id(command.target)
+            lane = (w.order_id, target_id)
+            deliveries.append((*lane, command.seq, command.operation, command.key, now))
+            operation, head, _ = first.get(lane, (str(command.operation), command.seq, 0))
+            first[lane] = (operation, head, command.seq)
+    if not deliveries:
+        return set()
+    if claimed and not await holds_lease(connection, worker_id):
+        raise Fenced(f"worker {worker_id} has been replaced")
+    await connection.copy_records_to_table("delivery", columns=_DELIVERY_COLUMNS, records=deliveries)
+    born = [(lane, part) for lane, part in sorted(first.items()) if lane[0] in fresh]
+    await connection.copy_records_to_table(
+        "lane",
+        columns=_LANE_COLUMNS,
+        records=[
+            (*lane, operation, head, tail, worker_id if lane in claimed else None, now, now)
+            for lane, (operation, head, tail) in born
+        ],
+    )
+    mine = {lane for lane, _ in born if lane in claimed}
+    others = [(lane, part) for lane, part in sorted(first.items()) if lane[0] not in fresh]
+    if others:
+        rows = await connection.fetch(
+            _UPSERT_LANES,
+            [lane[0] for lane, _ in others],
+            [lane[1] for lane, _ in others],
+            [operation for _, (operation, _, _) in others],
+            [head for _, (_, head, _) in others],
+            [tail for _, (_, _, tail) in others],
+            [worker_id if lane in claimed else None for lane, _ in others],
+            now,
+        )
+        mine |= {(row[0], row[1]) for row in rows if row[2] and (row[0], row[1]) in claimed}
+    return mine
+
+
+async def holds_lease(connection: Connection, worker_id: int) -> bool:
+    """Whether the worker still exists; locks its row against adoption until the transaction ends."""
+    return await connection.fetchval("SELECT 1 FROM worker WHERE worker_id = $1 FOR KEY SHARE", worker_id) is not None
+
+
+async def wake_dispatch(connection: Connection) -> None:
+    """Tell every worker, on commit, that there are lanes to claim."""
+    await connection.execute("NOTIFY ordergate_lane")
+
+
+async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> int:
+    records = [(w.order_id, *_event_record(event), str(w.order.stage)) for w in new for event in w.events]
+    if records:
+        await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
+    known = [(w.order_id, *_event_record(event), str(w.order.stage)) for w in old for event in w.events]
+    if not known:
+        return len(records)
+    known.sort(key=lambda record: (record[0], record[1]))
+    status = await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
+    return len(records) + int(status.rsplit(" ", 1)[1])
+
+
+def _event_record(event: EventRow) -> tuple[bytes, str, int, str, datetime, datetime, bytes]:
+    return (
+        event.digest,
+        event.event_id,
+        event.connection_id,
+        event.type,
+        event.happened_at,
+        event.taken_at,
+        event.body,
+    )
+
+
+async def _write_movements(connection: Connection, writes: Sequence[OrderWrite], now: datetime) -> None:
+    records = [
+        (m.stock_id, w.order_id, m.on_hand, m.locked, m.committed, now) for w in writes for m in w.movements
+    ]
+    if not records:
+        return
+    await connection.copy_records_to_table("movement", columns=_MOVEMENT_COLUMNS, records=records)
+    sums: dict[int, list[int]] = {}
+    for stock_id, _, on_hand, locked, committed, _ in records:
+        total = sums.get(stock_id)
+        if total is None:
+            sums[stock_id] = [on_hand, locked, committed]
+        else:
+            total[0] += on_hand
+            total[1] += locked
+            total[2] += committed
+    await connection.execute(
+        _UPDATE_STOCK,
+        list(sums),
+        [total[0] for total in sums.values()],
+        [total[1] for total in sums.values()],
+        [total[2] for total in sums.values()],
+    )
+
+
+_ORDER_COLUMNS = (
+    "order_id number connection_id stage reasons conflicts created_at updated_at state".split()
+)
+_EVENT_COLUMNS = (
+    "order_id digest event_id connection_id type happened_at taken_at body stage".split()
+)
+_MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed moved_at".split()
+_DELIVERY_COLUMNS = "order_id target_id seq operation key created_at".split()
+_LANE_COLUMNS = "order_id target_id operation head tail worker_id not_before opened_at".split()
+
+_UPDATE_ORDERS = """
+UPDATE orders o
+   SET connection_id = n.connection_id, stage = n.stage, state = n.state, updated_at = $7,
+       reasons = CASE n.reasons WHEN '' THEN '{}' ELSE string_to_array(n.reasons, E'\\x1f') END,
+       conflicts = CASE n.conflicts WHEN '' THEN '{}' ELSE string_to_array(n.conflicts, E'\\x1f') END
+  FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+    AS n(order_id, connection_id, stage, reasons, conflicts, state)
+ WHERE o.order_id = n.order_id
+"""
+
+_INSERT_EVENTS = """
+INSERT INTO event (order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stage)
+SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::smallint[], $5::text[],
+                     $6::timestamptz[], $7::timestamptz[], $8::bytea[], $9::text[])
+    ON CONFLICT DO NOTHING
+"""
+
+_UPDATE_STOCK = """
+UPDATE stock s
+   SET on_hand = s.on_hand + d.on_hand, locked = s.locked + d.locked, committed = s.committed + d.committed
+  FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[]) AS d(stock_id, on_hand, locked, committed)
+ WHERE s.stock_id = d.stock_id
+"""
+
+_UPSERT_LANES = """
+INSERT INTO lane (order_id, target_id, operation, head, tail, worker_id, not_before, opened_at)
+SELECT order_id, target_id, operation, head, tail, worker_id, $7, $7
+  FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::smallint[], $5::smallint[], $6::bigint[])
+    AS n(order_id, target_id, operation, head, tail, worker_id)
+    ON CONFLICT (order_id, target_id) DO UPDATE SET tail = excluded.tail
+RETURNING order_id, target_id, (xmax = 0)
+"""
+

@@ -1,0 +1,322 @@
+"""The outbox after the decision: claims, outcomes, leases and adoption.
+
+A lane, (order, target), is what is claimed. Two fences make adoption safe: a worker sends only before the end of its
+lease, and every transaction that claims or gives birth holds a key-share lock on its `worker` row, which the
+adopter deletes. An outcome is written only where the lane is still claimed by the worker and its head is the
+command that was sent, so a worker back from the dead writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from gateway.core.delivery import Delivery, Held, Result
+from gateway.core.errors import Fenced
+from gateway.core.event import ConnectionName
+from gateway.core.order import Operation
+from gateway.store.orders import decode_state, holds_lease
+from gateway.store.sql import Connection, Names
+
+Lane = tuple[int, int]
+"""(order id, target id)."""
+
+
+class AttemptRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One ended attempt. `took_ms` whole milliseconds; `code` and `detail` name what went wrong, without buyer data."""
+
+    order_id: int
+    target_id: int
+    seq: int
+    worker_id: int
+    ended_at: datetime
+    took_ms: int
+    result: Result
+    code: str | None
+    detail: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What becomes of a lane's head. Exactly one of: done; blocked (for a person); otherwise it waits `delay_s`."""
+
+    lane: Lane
+    seq: int
+    done: bool = False
+    blocked: str | None = None
+    delay_s: float = 0.0
+    in_doubt: bool = False
+    bursts: int = 0
+
+
+class Written(msgspec.Struct, frozen=True):
+    """`advanced`: lanes that go on to their next command, still held. `fenced`: lanes that are not ours any more."""
+
+    advanced: dict[Lane, int]
+    fenced: frozenset[Lane]
+
+
+async def start_worker(pool: asyncpg.Pool, *, name: str, lease_s: float) -> int:
+    """Register this process and return its worker id; ids are never used twice."""
+    return int(
+        await pool.fetchval("INSERT INTO worker (name, lease_s) VALUES ($1, $2) RETURNING worker_id", name, lease_s)
+    )
+
+
+async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> None:
+    """Push the lease out from now. Raises Fenced when the worker has been replaced."""
+    if await pool.fetchval("UPDATE worker SET renewed_at = now() WHERE worker_id = $1 RETURNING 1", worker_id) is None:
+        raise Fenced(f"worker {worker_id} has been replaced: its lease ran out and another worker adopted its lanes")
+
+
+async def retire_worker(pool: asyncpg.Pool, worker_id: int) -> int:
+    """Orderly end: free what this worker still holds, without doubt about any of it, and remove it.
+
+    Only for a worker that has no attempt under way. Returns how many lanes were freed.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("DELETE FROM worker WHERE worker_id = $1", worker_id)
+        status = await connection.execute("UPDATE lane SET worker_id = NULL WHERE worker_id = $1", worker_id)
+    await pool.execute("NOTIFY ordergate_lane")
+    return int(status.rsplit(" ", 1)[1])
+
+
+async def adopt(
+    pool: asyncpg.Pool, *, settle_s: Mapping[tuple[int, str], float], dead: Sequence[int] = ()
+) -> dict[int, int]:
+    """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
+
+    Freed lanes are in doubt; those of an operation in `settle_s` wait so long before they are asked about.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(
+            "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"
+            " WHERE renewed_at + make_interval(secs => lease_s) < now() OR worker_id = ANY($1::bigint[])"
+            " ORDER BY worker_id FOR UPDATE SKIP LOCKED) RETURNING worker_id",
+            list(dead),
+        )
+        if not rows:
+            return {}
+        gone = {row[0]: 0 for row in rows}
+        freed = await connection.fetch(
+            _ADOPT,
+            list(gone),
+            [target_id for target_id, _ in settle_s],
+            [operation for _, operation in settle_s],
+            list(settle_s.values()),
+        )
+        for row in freed:
+            gone[row[0]] = row[1]
+    await pool.execute("NOTIFY ordergate_lane")
+    return gone
+
+
+async def doubt_everything(pool: asyncpg.Pool) -> int:
+    """After a restore from backup: every open lane is in doubt (F130). Returns how many there are."""
+    status = await pool.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
+    return int(status.rsplit(" ", 1)[1])
+
+
+async def claim(
+    pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, operation: Operation, limit: int, names: Names
+) -> list[Held]:
+    """Up to `limit` free lanes of one gate that are due, oldest due first, now claimed by this worker.
+
+    Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
+    """
+    target_id = names.id(target)
+    async with pool.acquire() as connection, connection.transaction():
+        if not await holds_lease(connection, worker_id):
+            raise Fenced(f"worker {worker_id} has been replaced")
+        rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
+        edits = await _edits(connection, [(row[0], target_id, row[1]) for row in rows])
+    return [
+        held
+        for row in rows
+        if (
+            held := _held(
+                order_id=row[0],
+                seq=row[1],
+                state=row[5],
+                target=target,
+                body=edits.get((row[0], target_id, row[1])),
+                in_doubt=row[2],
+                bursts=row[3],
+                taken_at=row[4],
+            )
+        )
+    ]
+
+
+async def next_due_at(pool: asyncpg.Pool, *, target_id: int, operation: Operation) -> datetime | None:
+    """When the next free lane of a gate falls due; None when there is none."""
+    due: datetime | None = await pool.fetchval(
+        "SELECT not_before FROM lane WHERE target_id = $1 AND operation = $2"
+        " AND worker_id IS NULL AND blocked IS NULL ORDER BY not_before LIMIT 1",
+        target_id,
+        str(operation),
+    )
+    return due
+
+
+async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Names) -> list[Held]:
+    """The commands this worker's advanced lanes go on to: lane → seq."""
+    rows = await pool.fetch(
+        "SELECT order_id, state, updated_at FROM orders WHERE order_id = ANY($1::bigint[])",
+        [order_id for order_id, _ in lanes],
+    )
+    states = {row[0]: (row[1], row[2]) for row in rows}
+    found = []
+    for (order_id, target_id), seq in lanes.items():
+        state, updated_at = states[order_id]
+        found.append(
+            _held(order_id=order_id, seq=seq, state=state, target=names.name(target_id), taken_at=updated_at)
+        )
+    return found
+
+
+async def write_outcomes(
+    pool: asyncpg.Pool, *, worker_id: int, attempts: Sequence[AttemptRow], outcomes: Sequence[Outcome]
+) -> Written:
+    """Record ended attempts and what becomes of their lanes, in one transaction."""
+    done = [o for o in outcomes if o.done]
+    open_ = [o for o in outcomes if not o.done]
+    advanced: dict[Lane, int] = {}
+    settled: set[Lane] = set()
+    async with pool.acquire() as connection, connection.transaction():
+        if attempts:
+            await connection.copy_records_to_table("attempt", columns=_ATTEMPT_COLUMNS, records=attempts)
+        if done:
+            rows = await connection.fetch(_FINISH, *_keys(done), worker_id)
+            settled |= {(row[0], row[1]) for row in rows}
+            rest = [o for o in done if o.lane not in settled]
+            if rest:
+                for row in await connection.fetch(_ADVANCE, *_keys(rest), worker_id):
+                    advanced[(row[0], row[1])] = row[2]
+        if open_:
+            rows = await connection.fetch(
+                _WAIT,
+                *_keys(open_),
+                worker_id,
+                [timedelta(seconds=o.delay_s) for o in open_],
+                [o.in_doubt for o in open_],
+                [o.bursts for o in open_],
+                [o.blocked for o in open_],
+            )
+            settled |= {(row[0], row[1]) for row in rows}
+    return Written(advanced, frozenset(o.lane for o in outcomes if o.lane not in settled and o.lane not in advanced))
+
+
+async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
+    if not keys:
+        return {}
+    rows = await connection.fetch(
+        "SELECT DISTINCT ON (order_id, target_id, seq) order_id, target_id, seq, body FROM delivery_edit"
+        " WHERE order_id = ANY($1::bigint[]) ORDER BY order_id, target_id, seq, edit_id DESC",
+        [key[0] for key in keys],
+    )
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def _held(
+    *,
+    order_id: int,
+    seq: int,
+    state: bytes,
+    target: ConnectionName,
+    body: bytes | None = None,
+    in_doubt: bool = False,
+    bursts: int = 0,
+    taken_at: datetime | None = None,
+) -> Held:
+    order = decode_state(state)
+    command = next(c for c in order.commands if c.target == target and c.seq == seq)
+    delivery = Delivery(order_id=order_id, order=order, command=command, body=body)
+    return Held(delivery=delivery, in_doubt=in_doubt, bursts=bursts, taken_at=taken_at)
+
+
+def _keys(outcomes: Sequence[Outcome]) -> tuple[list[int], list[int], list[int]]:
+    return [o.lane[0] for o in outcomes], [o.lane[1] for o in outcomes], [o.seq for o in outcomes]
+
+
+_ATTEMPT_COLUMNS = "order_id target_id seq worker_id ended_at took_ms result code detail".split()
+
+# Every statement below locks its lanes in key order first, like all other writers of lanes.
+_OWN = """
+WITH own AS (
+    SELECT l.order_id, l.target_id
+      FROM lane l
+      JOIN unnest($1::bigint[], $2::smallint[], $3::smallint[]) AS d(order_id, target_id, seq)
+        ON l.order_id = d.order_id AND l.target_id = d.target_id AND l.head = d.seq
+     WHERE l.worker_id = $4
+     ORDER BY l.order_id, l.target_id
+       FOR UPDATE OF l
+)
+"""
+_FINISH = (
+    _OWN
+    + """
+DELETE FROM lane l USING own
+ WHERE l.order_id = own.order_id AND l.target_id = own.target_id AND l.tail = l.head
+RETURNING l.order_id, l.target_id
+"""
+)
+_ADVANCE = (
+    _OWN
+    + """
+UPDATE lane l
+   SET head = l.head + 1, in_doubt = false, bursts = 0,
+       operation = (SELECT d.operation FROM delivery d
+                     WHERE d.order_id = l.order_id AND d.target_id = l.target_id AND d.seq = l.head + 1)
+  FROM own
+ WHERE l.order_id = own.order_id AND l.target_id = own.target_id AND l.tail > l.head
+RETURNING l.order_id, l.target_id, l.head
+"""
+)
+_WAIT = (
+    _OWN
+    + """
+UPDATE lane l
+   SET worker_id = NULL, not_before = now() + n.delay, in_doubt = n.in_doubt, bursts = n.bursts, blocked = n.blocked
+  FROM own, unnest($1::bigint[], $2::smallint[], $5::interval[], $6::boolean[], $7::smallint[], $8::text[])
+    AS n(order_id, target_id, delay, in_doubt, bursts, blocked)
+ WHERE l.order_id = own.order_id AND l.target_id = own.target_id
+   AND n.order_id = own.order_id AND n.target_id = own.target_id
+RETURNING l.order_id, l.target_id
+"""
+)
+_CLAIM = """
+WITH free AS (
+    SELECT order_id, target_id FROM lane
+     WHERE target_id = $1 AND operation = $2 AND worker_id IS NULL AND blocked IS NULL AND not_before <= now()
+     ORDER BY not_before
+     LIMIT $3
+       FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE lane l SET worker_id = $4 FROM free
+     WHERE l.order_id = free.order_id AND l.target_id = free.target_id
+    RETURNING l.order_id, l.head, l.in_doubt, l.bursts, l.opened_at
+)
+SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
+  FROM claimed c JOIN orders o USING (order_id)
+ ORDER BY c.opened_at, c.order_id
+"""
+_ADOPT = """
+WITH own AS (
+    SELECT order_id, target_id, worker_id FROM lane
+     WHERE worker_id = ANY($1::bigint[]) ORDER BY order_id, target_id FOR UPDATE
+), freed AS (
+    UPDATE lane l
+       SET worker_id = NULL, in_doubt = true,
+           not_before = now() + make_interval(secs => coalesce(
+               (SELECT s.settle_s FROM unnest($2::smallint[], $3::text[], $4::float8[])
+                    AS s(target_id, operation, settle_s)
+                 WHERE s.target_id = l.target_id AND s.operation = l.operation), 0))
+      FROM own
+     WHERE l.order_id = own.order_id AND l.target_id = own.target_id
+    RETURNING own.worker_id
+)
+SELECT worker_id, count(*) FROM freed GROUP BY worker_id
+"""

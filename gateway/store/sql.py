@@ -1,0 +1,144 @@
+"""The connection pool, migrations, and the two mappings every statement needs: connection ids and order ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+import asyncpg
+
+from gateway.core.errors import OrdergateError, Unavailable
+from gateway.core.event import ConnectionName
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+"""A connection, whether straight or lent by the pool."""
+
+# What asyncpg raises when the server is away, going down or out of connections: the same call may work later.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DiskFullError,
+)
+
+_MIGRATION_LOCK = 7_262_001
+
+
+async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
+    """A pool of `size` connections, each with a statement cache. Raises Unavailable when the server is away."""
+    try:
+        return await asyncpg.create_pool(
+            url, min_size=min(2, size), max_size=size, command_timeout=30.0, timeout=5.0, max_inactive_connection_lifetime=0
+        )
+    except AWAY as error:
+        raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+
+
+async def migrate(pool: asyncpg.Pool) -> list[str]:
+    """Bring the schema up to this release and return the names of the migrations applied.
+
+    Each file is one transaction, under an advisory lock, so that several workers may start at once and a
+    migration that was cut short starts again from nothing.
+    """
+    applied: list[str] = []
+    async with pool.acquire() as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        try:
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS migration"
+                " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+            done = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
+            for name, text in migrations():
+                if name in done:
+                    continue
+                async with connection.transaction():
+                    await connection.execute(text)
+                    await connection.execute("INSERT INTO migration (name) VALUES ($1)", name)
+                applied.append(name)
+            unknown = done - {name for name, _ in migrations()}
+            if unknown:
+                raise OrdergateError(
+                    f"the database has been migrated by a later release ({', '.join(sorted(unknown))}):"
+                    " run that release, or restore a backup"
+                )
+        finally:
+            await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+    return applied
+
+
+def migrations() -> list[tuple[str, str]]:
+    """(name, SQL) of every migration of this release, in order."""
+    folder = resources.files("gateway.store.migrations")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8")) for f in files]
+
+
+class Names:
+    """Connection names ⇄ the small numbers rows carry. Read once at start: names are never renumbered."""
+
+    def __init__(self, ids: dict[ConnectionName, int]) -> None:
+        self._ids = ids
+        self._names = {number: name for name, number in ids.items()}
+
+    def id(self, name: ConnectionName) -> int:
+        return self._ids[name]
+
+    def get(self, name: ConnectionName) -> int | None:
+        return self._ids.get(name)
+
+    def name(self, number: int) -> ConnectionName:
+        return self._names[number]
+
+
+async def register_connections(pool: asyncpg.Pool, names: Iterable[ConnectionName]) -> Names:
+    """Give every configured connection its number; those of earlier configurations keep theirs."""
+    await pool.execute(
+        "INSERT INTO connection (name) SELECT n FROM unnest($1::text[]) AS n"
+        " WHERE NOT EXISTS (SELECT 1 FROM connection c WHERE c.name = n) ORDER BY n ON CONFLICT DO NOTHING",
+        sorted(set(names)),
+    )
+    rows = await pool.fetch("SELECT connection_id, name FROM connection")
+    return Names({ConnectionName(row["name"]): row["connection_id"] for row in rows})
+
+
+class OrderIds:
+    """Hands out order ids from blocks of the database sequence: one round trip per 1,000 orders."""
+
+    BLOCK = 1000
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._left = 0
+
+    async def take(self, connection: Connection, count: int) -> list[int]:
+        """`count` fresh ids. Ids of a transaction that rolls back are lost, which harms nothing."""
+        ids: list[int] = []
+        while len(ids) < count:
+            if not self._left:
+                self._next = await connection.fetchval("SELECT nextval('order_block')")
+                self._left = self.BLOCK
+            some = min(self._left, count - len(ids))
+            ids.extend(range(self._next, self._next + some))
+            self._next += some
+            self._left -= some
+        return ids
+
+
+async def listen(url: str, channels: dict[str, asyncio.Event]) -> Any:
+    """A connection of its own that sets the event of a channel when it is notified; the caller closes it."""
+    connection = await asyncpg.connect(url, timeout=5.0)
+
+    def wake(_connection: Any, _pid: int, channel: str, _payload: str) -> None:
+        channels[channel].set()
+
+    for channel in channels:
+        await connection.add_listener(channel, wake)
+    return connection
