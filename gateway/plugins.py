@@ -1,0 +1,214 @@
+"""Which adapters there are: found by their folder or by an entry point, described by their manifest, imported only
+when a connection uses them.
+
+An adapter of the gateway is a folder in the package `adapters`; an outside one registers its package under the
+entry-point group ``ordergate.adapters``. Finding one reads its ``manifest.toml`` and runs none of its code. What is
+wrong with an adapter is a problem of the connections that use it, never of the gateway (F110).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway import schema
+from gateway.core.errors import Problem, SettingsError
+from gateway.sdk.adapter import API_VERSION, Manifest, Source, Target
+
+GROUP = "ordergate.adapters"
+SHIPPED = "adapters"
+MANIFEST = "manifest.toml"
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """An imported adapter: what it declares, and its classes."""
+
+    manifest: Manifest
+    settings_type: type[msgspec.Struct]
+    source_type: type[Source] | None
+    target_type: type[Target] | None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An adapter that was found: its package and folder, and its manifest unless that is broken."""
+
+    name: str
+    package: str
+    folder: str
+    manifest: Manifest | None
+    problems: tuple[Problem, ...] = ()
+
+
+class Registry:
+    """The adapters of this installation. Reading it imports nothing; `load` imports one adapter, once."""
+
+    def __init__(self, found: Iterable[Found]) -> None:
+        self._found: dict[str, list[Found]] = {}
+        self._loaded: dict[str, Adapter] = {}
+        for one in found:
+            self._found.setdefault(one.name, []).append(one)
+
+    @property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """Manifests of the adapters that can be used, by name and in name order."""
+        usable = {}
+        for name in sorted(self._found):
+            first = self._found[name][0]
+            if first.manifest is not None and not self.problems_of(name):
+                usable[name] = first.manifest
+        return usable
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with any adapter found, used or not."""
+        return tuple(problem for name in sorted(self._found) for problem in self.problems_of(name))
+
+    def problems_of(self, name: str) -> tuple[Problem, ...]:
+        """What is wrong with the adapter `name` as far as its manifest tells; empty for one that is not there."""
+        found = self._found.get(name, [])
+        problems = [problem for one in found for problem in one.problems]
+        if len(found) > 1:
+            places = " and ".join(one.folder for one in found)
+            problems.append(Problem(f"adapter {name}", f"is there twice: {places}", "remove or rename one of them"))
+        return tuple(problems)
+
+    def load(self, name: str) -> Adapter:
+        """The adapter `name`, imported. Raises SettingsError with what is wrong when it cannot be used."""
+        if name in self._loaded:
+            return self._loaded[name]
+        problems = self.problems_of(name)
+        if problems:
+            raise SettingsError(problems)
+        if name not in self._found:
+            known = self.manifests
+            near = schema.suggest(name, known) or "installed: " + (", ".join(known) or "none")
+            raise SettingsError([Problem(f"adapter {name}", "is not installed", near)])
+        adapter = _import(self._found[name][0])
+        self._loaded[name] = adapter
+        return adapter
+
+
+def discover(*, shipped: str = SHIPPED, group: str = GROUP) -> Registry:
+    """The adapters in the package `shipped` and those registered under the entry-point `group`."""
+    found = []
+    for root in _folders(shipped):
+        for manifest in sorted(root.glob(f"*/{MANIFEST}")):
+            folder = manifest.parent
+            found.append(_read(folder.name, f"{shipped}.{folder.name}", folder))
+    for point in sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value)):
+        folders = [folder for folder in _folders(point.value) if (folder / MANIFEST).is_file()]
+        if folders:
+            found.append(_read(point.name, point.value, folders[0]))
+        else:
+            what = f"its package {point.value} has no {MANIFEST}"
+            problem = Problem(f"adapter {point.name}", what, "reinstall or remove the package")
+            found.append(Found(point.name, point.value, point.value, None, (problem,)))
+    return Registry(found)
+
+
+def _folders(package: str) -> list[Path]:
+    """The folders of a package, found without importing it or its parents."""
+    path: list[str] | None = None
+    parts = package.split(".")
+    for depth in range(1, len(parts) + 1):
+        name = ".".join(parts[:depth])
+        spec = None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path) if find is not None else None
+            if spec is not None:
+                break
+        if spec is None or spec.submodule_search_locations is None:
+            return []
+        path = list(spec.submodule_search_locations)
+    return [Path(folder) for folder in path or []]
+
+
+def _read(name: str, package: str, folder: Path) -> Found:
+    where = f"adapter {name}"
+    file = folder / MANIFEST
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problem = Problem(where, f"{file} cannot be read: {error}", "repair or remove the adapter")
+        return Found(name, package, str(folder), None, (problem,))
+    version = values.get("api_version", API_VERSION)
+    if version != API_VERSION:
+        # Said alone: what else a manifest of another version holds cannot be judged.
+        newer = isinstance(version, int) and version > API_VERSION
+        proposal = "upgrade the gateway" if newer else "upgrade the adapter"
+        what = f"is written for adapter API {version}, this gateway has {API_VERSION}"
+        return Found(name, package, str(folder), None, (Problem(where, what, proposal),))
+    root = schema.plain(values, f"{name}/{MANIFEST}")
+    report = schema.Report(root)
+    manifest = schema.convert(root, Manifest, report)
+    if manifest is not None:
+        if manifest.name != name:
+            report.add(("name",), f"is {manifest.name!r}, but it is installed as {name!r}", "use one name")
+        if manifest.source is None and manifest.target is None:
+            report.add((), "declares neither a source nor a target", "add `source` or `target`")
+        if manifest.target is None and manifest.operations:
+            report.add(("operations",), "are declared without a target", "add `target`")
+        if manifest.target is not None and not manifest.operations:
+            report.add(("operations",), "are missing: the target could not be told anything", "add [operations.create]")
+        for field in ("settings", "source", "target"):
+            reference = getattr(manifest, field)
+            if reference is not None and not _is_reference(reference):
+                report.add((field,), f"is {reference!r}", "write it as module:attribute, like target:Target")
+    return Found(name, package, str(folder), manifest if not report.problems else None, tuple(report.problems))
+
+
+def _is_reference(text: str) -> bool:
+    module, separator, attribute = text.partition(":")
+    return bool(separator) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _import(found: Found) -> Adapter:
+    assert found.manifest is not None
+    manifest = found.manifest
+    problems: list[Problem] = []
+    settings_type = _resolve(found, "settings", manifest.settings, problems)
+    source_type = _resolve(found, "source", manifest.source, problems)
+    target_type = _resolve(found, "target", manifest.target, problems)
+    if settings_type is not None and not (
+        isinstance(settings_type, type) and issubclass(settings_type, msgspec.Struct)
+    ):
+        where = f"adapter {found.name}"
+        problems.append(
+            Problem(where, f"{manifest.settings} is not a msgspec.Struct", "make its settings a frozen struct")
+        )
+    for field, kind, methods in (
+        ("source", source_type, ("admit", "reply", "decode")),
+        ("target", target_type, ("send", "check", *(["find"] if _findable(manifest) else []))),
+    ):
+        missing = [method for method in methods if kind is not None and not callable(getattr(kind, method, None))]
+        if missing:
+            what = f"its {field} has no {', '.join(missing)}"
+            problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.adapter"))
+    if problems:
+        raise SettingsError(problems)
+    return Adapter(manifest, settings_type, source_type, target_type)
+
+
+def _findable(manifest: Manifest) -> bool:
+    return any(operation.findable for operation in manifest.operations.values())
+
+
+def _resolve(found: Found, field: str, reference: str | None, problems: list[Problem]) -> Any:
+    if reference is None:
+        return None
+    module, _, attribute = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(f"{found.package}.{module}"), attribute)
+    except Exception as error:
+        # A supervisor's catch-all: whatever an adapter does while it is imported stays its own problem.
+        what = f"its {field} {reference} cannot be imported: {type(error).__name__}: {str(error)[:200]}"
+        problems.append(Problem(f"adapter {found.name}", what, f"repair {found.folder} or remove its connections"))
+        return None
