@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_every_test_has_an_empty_database_of_its_own(postgres_url: str, turn: int) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        await connection.execute("CREATE TABLE mine (id int)")
+        assert await connection.fetchval("SHOW fsync") == "on"
+    finally:
+        await connection.close()
+
+
+async def test_the_in_memory_kafka_carries_a_message(kafka_mock: str) -> None:
+    async with asyncio.timeout(20):
+        async with AIOKafkaProducer(bootstrap_servers=kafka_mock, enable_idempotence=True) as producer:
+            await producer.send_and_wait("orders", b"one", key=b"shop/1")
+        consumer = AIOKafkaConsumer("orders", bootstrap_servers=kafka_mock, group_id="g", auto_offset_reset="earliest")
+        async with consumer:
+            message = await consumer.getone()
+    assert (message.key, message.value) == (b"shop/1", b"one")
