@@ -115,20 +115,14 @@ def discover(*, shipped: str = SHIPPED, group: str = GROUP) -> Registry:
 
 def _folders(package: str) -> list[Path]:
     """The folders of a package, found without importing it or its parents."""
-    path: list[str] | None = None
-    parts = package.split(".")
-    for depth in range(1, len(parts) + 1):
-        name = ".".join(parts[:depth])
-        spec = None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            spec = find(name, path) if find is not None else None
-            if spec is not None:
-                break
-        if spec is None or spec.submodule_search_locations is None:
-            return []
-        path = list(spec.submodule_search_locations)
-    return [Path(folder) for folder in path or []]
+    top, *inner = package.split(".")
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec = find(top, None) if find is not None else None
+        if spec is not None:
+            # Below the top it is folders: asking a finder for `a.b` would import `a`.
+            return [Path(folder).joinpath(*inner) for folder in spec.submodule_search_locations or []]
+    return []
 
 
 def _read(name: str, package: str, folder: Path) -> Found:
@@ -207,7 +201,7 @@ def _resolve(found: Found, field: str, reference: str | None, problems: list[Pro
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(f"{found.package}.{module}"), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A supervisor's catch-all: whatever an adapter does while it is imported stays its own problem.
         what = f"its {field} {reference} cannot be imported: {type(error).__name__}: {str(error)[:200]}"
         problems.append(Problem(f"adapter {found.name}", what, f"repair {found.folder} or remove its connections"))

@@ -71,8 +71,8 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
 
     Plain scalars follow the core schema of YAML 1.2, not 1.1: ``no`` is a string and ``0012`` is one too.
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         top = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -80,12 +80,12 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
         return Node({}, name), [Problem(where, f"is not YAML: {error.problem or error.context}", "see the indentation")]
     except yaml.YAMLError as error:
         return Node({}, name), [Problem(name, f"is not YAML: {str(error).splitlines()[0]}", "save the file as UTF-8")]
-    finally:
-        loader.dispose()
     if top is None:
         return Node({}, name), []
     problems: list[Problem] = []
-    return _node(top, name, top.start_mark.line, loader, problems, ()), problems
+    root = _node(top, name, top.start_mark.line, loader, problems, ())
+    # What is missing at the top stands on no line.
+    return msgspec.structs.replace(root, origin=name), problems
 
 
 def plain(value: Any, origin: str) -> Node:
@@ -385,17 +385,12 @@ def _convert_leaf(node: Node, kind: Any) -> Any:
         return converted if isinstance(converted, (int, float)) else value
     try:
         converted = msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        # `app_key: 21363512` is meant as a string: the text as written counts, leading zeros included.
-        if value is None or isinstance(value, (str, bool)):
+    except msgspec.ValidationError as error:
+        if value is None or isinstance(value, (str, bool)) or "`str`" not in str(error):
             raise
-        try:
-            msgspec.convert(node.text, kind)
-        except msgspec.ValidationError:
-            pass
-        else:
-            return node.text
-        raise
+        # `app_key: 21363512` is meant as a string: the text as written counts, leading zeros included.
+        msgspec.convert(node.text, kind)
+        return node.text
     return converted if isinstance(converted, float) and not isinstance(value, str) else value
 
 

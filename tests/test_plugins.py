@@ -1,0 +1,151 @@
+"""Adapters are found without being imported, and a broken one breaks nothing but itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import plugins
+from gateway.core.errors import SettingsError
+
+MANIFEST = """
+name = "{name}"
+settings = "code:Settings"
+target = "code:Target"
+[title]
+en = "Planted"
+[operations.create]
+idempotent = true
+"""
+CODE = """
+import msgspec
+class Settings(msgspec.Struct, frozen=True): ...
+class Target:
+    async def send(self, delivery, *, deadline_s): ...
+    async def check(self, *, deadline_s): ...
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def plant(folder: Path, *, name: str, manifest: str = MANIFEST, code: str = CODE) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "manifest.toml").write_text(manifest.replace("{name}", name))
+    (folder / "code.py").write_text(code)
+    return folder
+
+
+def register(root: Path, **points: str) -> None:
+    info = root / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    lines = [f"{name} = {value}" for name, value in points.items()]
+    (info / "entry_points.txt").write_text("[planted.adapters]\n" + "\n".join(lines) + "\n")
+
+
+def discover(package: str) -> plugins.Registry:
+    return plugins.discover(shipped=package, group="planted.adapters")
+
+
+def imported(prefix: str) -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] == prefix]
+
+
+def test_shipped_adapters_are_all_usable() -> None:
+    registry = plugins.discover()
+    assert not registry.problems
+    assert {"webhook", "qimen"} <= set(registry.manifests)
+
+
+def test_finding_imports_nothing_and_loading_imports_once(root: Path) -> None:
+    plant(root / "planted_a" / "one", name="one")
+    plant(root / "planted_a" / "two", name="two", code="raise SystemExit('never imported')")
+    (root / "planted_a" / "notes").mkdir()
+    registry = discover("planted_a")
+    assert list(registry.manifests) == ["one", "two"]
+    assert imported("planted_a") == []
+    adapter = registry.load("one")
+    assert adapter.settings_type.__name__ == "Settings"
+    assert adapter.source_type is None and adapter.target_type is not None
+    assert registry.load("one") is adapter
+    assert "planted_a.two.code" not in imported("planted_a")
+
+
+def test_outside_adapter_by_entry_point(root: Path) -> None:
+    plant(root / "mycompany" / "mywms", name="mywms")
+    (root / "mycompany" / "__init__.py").write_text("raise RuntimeError('parents are not imported either')")
+    register(root, mywms="mycompany.mywms", gone="mycompany.gone")
+    registry = discover("planted_none")
+    assert list(registry.manifests) == ["mywms"]
+    assert imported("mycompany") == []
+    assert [str(problem.where) for problem in registry.problems] == ["adapter gone"]
+
+
+def test_same_name_twice_is_named_with_both_places(root: Path) -> None:
+    shipped = plant(root / "planted_b" / "same", name="same")
+    outside = plant(root / "other_b", name="same")
+    register(root, same="other_b")
+    registry = discover("planted_b")
+    assert not registry.manifests
+    with pytest.raises(SettingsError) as caught:
+        registry.load("same")
+    assert str(shipped) in str(caught.value) and str(outside) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("name = ", "name : "), "cannot be read"),
+        (('"{name}"', '"other"'), "is 'other', but it is installed as 'bad'"),
+        (("settings = ", "setings = "), "is not a known key"),
+        (("code:Settings", "code.Settings"), "'code.Settings'"),
+        (('target = "code:Target"', ""), "neither a source nor a target"),
+        (("idempotent = true", 'idempotent = "yes"'), "expected bool"),
+        (("operations.create", "operations.creat"), "is not a known value"),
+        (("[operations.create]\nidempotent = true", ""), "could not be told anything"),
+        (("settings = ", "api_version = 99\nsettings = "), "written for adapter API 99"),
+    ],
+)
+def test_broken_manifest_is_a_problem(root: Path, change: tuple[str, str], what: str) -> None:
+    plant(root / "planted_c" / "good", name="good")
+    plant(root / "planted_c" / "bad", name="bad", manifest=MANIFEST.replace(*change))
+    registry = discover("planted_c")
+    assert list(registry.manifests) == ["good"]
+    assert any(what in problem.what for problem in registry.problems), registry.problems
+    with pytest.raises(SettingsError):
+        registry.load("bad")
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("raise RuntimeError('boom')", "RuntimeError: boom"),
+        ("syntax error", "SyntaxError"),
+        ("import no_such_library", "ModuleNotFoundError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+        ("class Settings: ...\nclass Target: ...", "is not a msgspec.Struct"),
+        (CODE.replace("async def send", "async def sned"), "its target has no send"),
+        (CODE.replace("class Target", "class Targt"), "AttributeError"),
+    ],
+)
+def test_broken_code_is_a_problem(root: Path, code: str, what: str, request: pytest.FixtureRequest) -> None:
+    package = f"planted_d{abs(hash(request.node.name))}"
+    plant(root / package / "bad", name="bad", code=code)
+    plant(root / package / "good", name="good")
+    registry = discover(package)
+    with pytest.raises(SettingsError) as caught:
+        registry.load("bad")
+    assert what in str(caught.value)
+    assert registry.load("good")
+
+
+def test_unknown_adapter_gets_a_proposal(root: Path) -> None:
+    plant(root / "planted_e" / "mywms", name="mywms")
+    with pytest.raises(SettingsError, match="did you mean `mywms`"):
+        discover("planted_e").load("mywsm")

@@ -1,0 +1,410 @@
+"""The configuration file: what it becomes, and that every way to get it wrong is told, with its line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import plugins, schema, settings
+from gateway.core.delivery import AfterUnknown
+from gateway.core.errors import Problem, SettingsError
+from gateway.core.order import Operation
+from gateway.settings import Mode, Settings
+
+MANIFESTS = {
+    "shop": """
+name = "shop"
+settings = "code:Settings"
+source = "code:Source"
+target = "code:Target"
+[title]
+en = "Shop"
+[operations.ship]
+idempotent = true
+""",
+    "wms": """
+name = "wms"
+settings = "code:Settings"
+source = "code:Source"
+target = "code:Target"
+[title]
+en = "WMS"
+[operations.create]
+idempotent = false
+findable = true
+deadline_s = 4.0
+[operations.cancel]
+idempotent = false
+""",
+    "pager": """
+name = "pager"
+settings = "code:Settings"
+target = "code:Target"
+[title]
+en = "Pager"
+[operations.ship]
+idempotent = true
+""",
+}
+CODE = """
+import msgspec
+from typing import Annotated
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, msgspec.Meta(pattern="^https?://", description="https://…")]
+    app_key: str = ""
+    secrets: tuple[str, ...] = ()
+    pages: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+    def __post_init__(self):
+        if self.pages == 13:
+            raise ValueError("pages cannot be 13")
+
+class Source:
+    def admit(self, push): ...
+    def reply(self, error): ...
+    def decode(self, event): ...
+
+class Target:
+    async def send(self, delivery, *, deadline_s): ...
+    async def find(self, delivery, *, deadline_s): ...
+    async def check(self, *, deadline_s): ...
+"""
+GOOD = """\
+data_dir: var
+kafka:
+  bootstrap: 127.0.0.1:9092
+connections:
+  shop-a:
+    adapter: shop
+    prefix: A
+    mode: live
+    start_at: 2026-01-01T00:00:00+08:00
+    route: [{target: wms-1, warehouse: WH-HZ}]
+    settings: {url: "https://shop.example", app_key: 00213, secrets: ["${SHOP_SECRET}"]}
+  wms-1:
+    adapter: wms
+    settle_s: 20
+    gates:
+      create: {rate_per_s: 20, in_flight: 16}
+    settings: {url: "https://wms.example"}
+"""
+ENVIRON = {"SHOP_SECRET": "canary-9f31"}
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = tmp_path_factory.mktemp("settings_adapters")
+    package = root / "planted_for_settings"
+    for name, manifest in MANIFESTS.items():
+        folder = package / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.toml").write_text(manifest)
+        (folder / "code.py").write_text(CODE)
+    sys.path.insert(0, str(root))
+    yield plugins.discover(shipped=package.name, group="ordergate.none")
+    sys.path.remove(str(root))
+
+
+def parsed(text: str, adapters: plugins.Registry, environ: Mapping[str, str] = ENVIRON) -> Settings:
+    return settings.parse(text, environ, adapters, name="og.yaml", folder=Path("/srv/ordergate"))
+
+
+def problems(text: str, adapters: plugins.Registry, environ: Mapping[str, str] = ENVIRON) -> list[Problem]:
+    with pytest.raises(SettingsError) as caught:
+        parsed(text, adapters, environ)
+    return list(caught.value.problems)
+
+
+def test_good_file_becomes_structs(adapters: plugins.Registry) -> None:
+    made = parsed(GOOD, adapters)
+    assert made.data_dir == "/srv/ordergate/var"
+    assert made.kafka is not None and made.kafka.topic == "ordergate.inbound"
+    shop, wms = made.connections.values()
+    assert (shop.name, shop.mode, shop.is_shop, wms.is_shop) == ("shop-a", Mode.LIVE, True, False)
+    assert shop.start_at == datetime(2025, 12, 31, 16, tzinfo=UTC)
+    assert shop.route[0].target == "wms-1"
+    assert shop.settings.app_key == "00213", "leading zeros are part of a key"
+    assert shop.settings.secrets == ("canary-9f31",)
+    assert (wms.settle_s, shop.settle_s) == (20.0, 15.0)
+
+
+def test_gate_is_manifest_with_file_laid_over(adapters: plugins.Registry) -> None:
+    wms = parsed(GOOD, adapters).connections["wms-1"]  # type: ignore[index]
+    create = wms.gate(Operation.CREATE)
+    assert (create.rate_per_s, create.in_flight, create.deadline_s, create.burst) == (20.0, 16, 4.0, 10)
+    assert create.after_unknown is AfterUnknown.FIND
+    assert wms.gate(Operation.CANCEL).after_unknown is AfterUnknown.PERSON
+    with pytest.raises(KeyError):
+        wms.gate(Operation.SHIP)
+
+
+def test_empty_file_is_all_defaults(adapters: plugins.Registry) -> None:
+    for text in ("", "# nothing\n", "http:\nkafka:\nconnections:\n"):
+        made = parsed(text, adapters)
+        assert made.http.bind == ("127.0.0.1", 8080)
+        assert made.kafka is None and not made.connections
+
+
+def test_no_secret_in_repr(adapters: plugins.Registry) -> None:
+    text = GOOD + "database: {url: 'postgresql://u:canary-9f31@h/d'}\n"
+    made = parsed(text, adapters)
+    shown = repr(made) + repr(made.database) + repr(list(made.connections.values()))
+    assert "canary" not in shown
+
+
+WRONG = [
+    # (line to find in GOOD, what replaces it, where, what, proposal)
+    ("data_dir: var", "data_dri: var", "og.yaml:1 data_dri", "is not a known key", "did you mean `data_dir`?"),
+    ("data_dir: var", "http: {lsten: a:1}", "og.yaml:1 http.lsten", "is not a known key", "did you mean `listen`?"),
+    ("data_dir: var", "http: {listen: 8080}", "og.yaml:1 http.listen", "wrong form", "host:port"),
+    ("data_dir: var", "http: {listen: 'a:70000'}", "og.yaml:1 http.listen", "has no port 70000", ""),
+    ("data_dir: var", "http: {listen: 'a:1', metrics_listen: 'a:1'}", "og.yaml:1 http.metrics_listen", "same", ""),
+    ("data_dir: var", "http: []", "og.yaml:1 http", "expected a mapping", ""),
+    ("data_dir: var", "log: {level: inof}", "og.yaml:1 log.level", "not a known value, got 'inof'", "`info`"),
+    ("data_dir: var", "intake: {batch_events: 0}", "og.yaml:1 intake.batch_events", ">= 1, got '0'", ""),
+    ("data_dir: var", "intake: {batch_events: ten}", "og.yaml:1 intake.batch_events", "expected int", ""),
+    ("data_dir: var", "retry: {base_s: .inf}", "og.yaml:1 retry.base_s", "expected float", ""),
+    ("data_dir: var", "retry: {base_s: 1e999}", "og.yaml:1 retry.base_s", "", ""),
+    ("data_dir: var", "retry: {base_s: 9}", "og.yaml:1 retry.base_s", "more than retry.max_s", "raise the other"),
+    ("data_dir: var", "retry: {budget_share: 1.5}", "og.yaml:1 retry.budget_share", "<= 1", ""),
+    ("data_dir: var", "breaker: {dry_run: yes}", "og.yaml:1 breaker.dry_run", "expected bool", ""),
+    ("data_dir: var", "dispatch: {heartbeat_s: 6}", "og.yaml:1 dispatch.heartbeat_s", "no room for 3", "at most 5"),
+    ("data_dir: var", "dispatch: {lease_s: 10}", "og.yaml:1 dispatch.lease_s", "not above 2 × 5", "at least 15"),
+    ("data_dir: var", "review: {max_total: '1,000'}", "og.yaml:1 review.max_total", "not an amount", '"12.30"'),
+    ("data_dir: var", "review: {max_total: '0'}", "og.yaml:1 review.max_total", "not above zero", ""),
+    ("data_dir: var", "review: {mandatory: [receiver.nam]}", "og.yaml:1 review.mandatory[0]", "", "receiver.name"),
+    ("data_dir: var", "review: {mandatory: receiver.name}", "og.yaml:1 review.mandatory", "expected a list", ""),
+    ("data_dir: var", "database: {url: 'mysql://h'}", "og.yaml:1 database.url", "neither", ""),
+    ("data_dir: var", "carriers: {ZTO: {webhok: a}}", "og.yaml:1 carriers.ZTO.webhok", "not a platform", "`webhook`"),
+    ("  bootstrap: 127.0.0.1:9092", "  topic: a", "og.yaml:2 kafka.bootstrap", "is missing", "host:port"),
+    ("  bootstrap: 127.0.0.1:9092", "  bootstrap: a", "og.yaml:3 kafka.bootstrap", "wrong form", ""),
+    ("  shop-a:", "  Shop_A:", "og.yaml:5 connections.Shop_A", "the name has the wrong form", "a-z"),
+    ("    adapter: shop", "    adapter: shp", "og.yaml:6 connections.shop-a.adapter", "not installed", "`shop`"),
+    ("    adapter: shop", "    adapter: pager", "og.yaml:7 connections.shop-a.prefix", "brings no orders", ""),
+    ("    prefix: A", "    prefix: A B", "og.yaml:7 connections.shop-a.prefix", "wrong form, got 'A B'", ""),
+    ("    prefix: A", "    prefix:", "og.yaml:7 connections.shop-a.prefix", "is missing", "prefix: A"),
+    ("    mode: live", "    mode: alive", "og.yaml:8 connections.shop-a.mode", "not a known value", "`live`"),
+    ("    mode: live", "", "og.yaml:5 connections.shop-a.mode", "is missing", "`observe` first"),
+    ("T00:00:00+08:00", "T00:00:00", "og.yaml:9 connections.shop-a.start_at", "timezone", ""),
+    ("target: wms-1", "target: wms-2", "og.yaml:10 connections.shop-a.route[0].target", "no connection", "`wms-1`"),
+    ("target: wms-1", "target: shop-a", "og.yaml:10 connections.shop-a.route[0].target", "no `create`", "wms-1"),
+    ("warehouse: WH-HZ", "warehouse:", "og.yaml:10 connections.shop-a.route[0].warehouse", "got null", ""),
+    ("    route: [", "    gates: {} #", "og.yaml:5 connections.shop-a.route", "nowhere to go", "mode: observe"),
+    ("https://shop.example", "shop", "og.yaml:11 connections.shop-a.settings.url", "wrong form", "https://…"),
+    ("app_key: 00213", "appkey: 1", "og.yaml:11 connections.shop-a.settings.appkey", "", "`app_key`"),
+    ("app_key: 00213", "pages: 13", "og.yaml:11 connections.shop-a.settings", "pages cannot be 13", ""),
+    (
+        "${SHOP_SECRET}",
+        "${SHOP_SECRT}",
+        "og.yaml:11 connections.shop-a.settings.secrets[0]",
+        "no SHOP_SECRT",
+        "SECRET`",
+    ),
+    ("${SHOP_SECRET}", "file:/none", "og.yaml:11 connections.shop-a.settings.secrets[0]", "cannot be read", ""),
+    ("    settle_s: 20", "    mode: observe", "og.yaml:14 connections.wms-1.mode", "has no use", "shops"),
+    ("    settle_s: 20", "    start_at: 2026-01-01T00:00:00Z", "og.yaml:14 connections.wms-1.start_at", "no use", ""),
+    ("    settle_s: 20", "    adapter: wms", "og.yaml:14 connections.wms-1.adapter", "twice, first on line 13", ""),
+    ("      create: {", "      creat: {", "og.yaml:16 connections.wms-1.gates.creat", "the name", "`create`"),
+    (
+        "      create: {",
+        "      ship: {",
+        "og.yaml:16 connections.wms-1.gates.ship",
+        "not declare ship",
+        "create, cancel",
+    ),
+    ("in_flight: 16", "slow_s: 4", "og.yaml:16 connections.wms-1.gates.create.slow_s", "not below", "2.4"),
+    ("in_flight: 16", "in_flight: 0", "og.yaml:16 connections.wms-1.gates.create.in_flight", ">= 1", ""),
+    ("in_flight: 16", "deadline_s: 8", "og.yaml dispatch.lease_s", "connections.wms-1.gates.create", "at least 21"),
+    (
+        '    settings: {url: "https://wms',
+        '    x: {url: "https://wms',
+        "og.yaml:17 connections.wms-1.x",
+        "known key",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "where", "what", "proposal"), WRONG, ids=[row[1].strip() for row in WRONG])
+def test_each_mistake_is_told(
+    adapters: plugins.Registry, old: str, new: str, where: str, what: str, proposal: str
+) -> None:
+    assert old in GOOD
+    found = problems(GOOD.replace(old, new, 1), adapters)
+    assert [p for p in found if p.where == where and what in p.what and proposal in p.proposal], found
+
+
+def test_every_problem_at_once_in_file_order(adapters: plugins.Registry) -> None:
+    text = (
+        GOOD.replace("data_dir: var", "log: {level: x, form: json}")
+        .replace("mode: live", "mode: x")
+        .replace("in_flight: 16", "in_flight: 0, burst: 0")
+    )
+    found = [problem.where for problem in problems(text, adapters)]
+    assert found == [
+        "og.yaml:1 log.level",
+        "og.yaml:1 log.form",
+        "og.yaml:8 connections.shop-a.mode",
+        "og.yaml:16 connections.wms-1.gates.create.in_flight",
+        "og.yaml:16 connections.wms-1.gates.create.burst",
+    ]
+
+
+@pytest.mark.parametrize(("first", "second"), [("A", "A"), ("A", "AB"), ("AB", "A")])
+def test_no_prefix_begins_another(adapters: plugins.Registry, first: str, second: str) -> None:
+    shop = "{adapter: shop, mode: observe, prefix: %s, settings: {url: 'http://a'}}"
+    text = f"connections:\n  a: {shop % first}\n  b: {shop % second}\n"
+    (problem,) = problems(text, adapters)
+    assert "prefix" in problem.where and "could be the same" in problem.what
+
+
+def test_kafka_security_is_checked_as_a_whole(adapters: plugins.Registry, tmp_path: Path) -> None:
+    def found(security: str) -> list[str]:
+        text = f"kafka: {{bootstrap: 'a:1', security: {security}}}"
+        return [problem.where.split(".")[-1] for problem in problems(text, adapters)]
+
+    assert found("{protocol: SASL_SSL}") == ["mechanism", "username", "password"]
+    assert found("{username: u}") == ["username"]
+    assert found("{protocol: PLAINTEXT, ca_file: a}") == ["ca_file"]
+    assert found("{protocol: SSL, cert_file: /no/such}") == ["cert_file", "key_file"]
+    (tmp_path / "ca.pem").write_text("x")
+    text = "kafka: {bootstrap: 'a:1', security: {protocol: SSL, ca_file: ca.pem}}"
+    made = settings.parse(text, {}, adapters, name="og.yaml", folder=tmp_path)
+    assert made.kafka is not None and made.kafka.security.ca_file == str(tmp_path / "ca.pem")
+
+
+def test_secrets_come_from_environment_and_files(adapters: plugins.Registry, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-file\n")
+    text = """
+database: {url: "postgresql://u:${PW}@${HOST:-db}/d", pool_size: "${POOL}"}
+kafka: {bootstrap: "a:1", security: {protocol: SASL_SSL, mechanism: PLAIN, username: "$${PW}", password: file:./secret}}
+"""
+    made = settings.parse(text, {"PW": "p", "POOL": "7"}, adapters, name="og.yaml", folder=tmp_path)
+    assert made.database.url == "postgresql://u:p@db/d"
+    assert made.database.pool_size == 7
+    assert made.kafka is not None
+    assert (made.kafka.security.username, made.kafka.security.password) == ("${PW}", "from-file")
+
+
+def test_environment_overrides_the_file(adapters: plugins.Registry) -> None:
+    environ = {**ENVIRON, "ORDERGATE_HTTP_LISTEN": "0.0.0.0:80", "ORDERGATE_DATA_DIR": "/data", "ORDERGATE_PORT": "x"}
+    made = parsed(GOOD, adapters, environ)
+    assert (made.http.listen, made.data_dir) == ("0.0.0.0:80", "/data")
+    (problem,) = problems(GOOD, adapters, {**ENVIRON, "ORDERGATE_INTAKE_BATCH_EVENTS": "canary-9f31"})
+    assert problem.where == "environment ORDERGATE_INTAKE_BATCH_EVENTS intake.batch_events"
+    assert "canary" not in str(problem)
+
+
+def test_no_secret_in_problems(adapters: plugins.Registry) -> None:
+    text = """
+database: {url: "mysql://u:canary-9f31@h", pool_size: "${PW}"}
+log: {level: "${PW}"}
+connections:
+  a: {adapter: wms, settings: {url: "http://a", secrets: canary-9f31, pages: "${PW}"}}
+  b: {adapter: wms, settings: {url: canary-9f31, secrets: [[canary-9f31]]}}
+"""
+    found = problems(text, adapters, {"PW": "canary-9f31"})
+    assert len(found) >= 6
+    assert "canary" not in "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("a: [1", "og.yaml:1"),
+        ("http:\n  listen: a:1\n listen: b", "og.yaml:3"),
+        ("- 1", "og.yaml"),
+        ("text", "og.yaml"),
+        ("http: *none", "og.yaml:1"),
+        ("x: \x00", "og.yaml"),
+        ("x: &a [*a]", "og.yaml:1"),
+        ("? [a]\n: b", "og.yaml:1"),
+        ("a: 1\n---\nb: 2", "og.yaml:2"),
+        ("a: !!python/object:os.system x", "og.yaml:1 a"),
+    ],
+)
+def test_broken_yaml_is_a_problem(adapters: plugins.Registry, text: str, where: str) -> None:
+    assert problems(text, adapters)[0].where == where
+
+
+def test_anchors_and_merge_keys(adapters: plugins.Registry) -> None:
+    text = """
+connections:
+  w1: &wms {adapter: wms, settle_s: 1, settings: {url: "http://a"}}
+  w2: {<<: *wms, settle_s: 2}
+"""
+    assert [c.settle_s for c in parsed(text, adapters).connections.values()] == [1.0, 2.0]
+
+
+def test_missing_file_says_how_to_name_one(adapters: plugins.Registry, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--config"):
+        settings.load(tmp_path / "none.yaml", {}, adapters)
+
+
+def test_broken_adapter_is_a_problem_of_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "planted_broken" / "bad"
+    folder.mkdir(parents=True)
+    (folder / "manifest.toml").write_text(MANIFESTS["wms"].replace('"wms"', '"bad"'))
+    (folder / "code.py").write_text("raise RuntimeError('at import')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = plugins.discover(shipped="planted_broken", group="ordergate.none")
+    assert not registry.problems
+    assert settings.parse("", {}, registry, name="og.yaml", folder=tmp_path)
+    found = problems("connections:\n  w: {adapter: bad, settings: {}}", registry)
+    assert {p.where for p in found} == {"og.yaml:2 connections.w.adapter"}
+    assert "RuntimeError: at import" in found[0].what
+
+
+def test_shipped_example_is_right() -> None:
+    text = (Path(settings.__file__).parent.parent / "docs/configuration.example.yaml").read_text(encoding="utf-8")
+    secret = "whsec_" + "A" * 32
+    text = text.replace("file:/run/secrets/wms-1", "from-a-file")
+    made = settings.parse(text, {"SHOP_A_SECRET": secret}, plugins.discover(), name="example", folder=Path("/srv"))
+    assert set(made.connections) == {"shop-a", "wms-1"}
+    defaults = settings.parse("", {}, plugins.discover(), name="empty", folder=Path("/srv"))
+    for section in settings.Settings.__struct_fields__:
+        if section not in ("connections", "carriers"):
+            assert getattr(made, section) == getattr(defaults, section), section
+
+
+def test_schema_accepts_the_good_file_and_refuses_a_typing_error() -> None:
+    validator = jsonschema.Draft202012Validator(settings.schema())
+    root, _ = schema.read_yaml(GOOD.replace("00213", '"00213"'), name="og.yaml")
+    document = schema.builtins(root)
+    assert list(validator.iter_errors(document)) == []
+    assert list(validator.iter_errors({**document, "data_dri": 1}))
+
+
+def test_reference_names_every_key() -> None:
+    text = settings.reference()
+    for section in ("http", "kafka.security", "connections.<name>", "connections.<name>.gates"):
+        assert f"## `{section}`" in text
+    for key in ("lease_s", "unknown_sku", "start_at", "slow_s", "mechanism"):
+        assert f"| `{key}` |" in text
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+trees = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+)
+keys = st.sampled_from([*settings.Document.__struct_fields__, "x"])
+
+
+@given(st.dictionaries(keys, trees, max_size=4))
+def test_nothing_but_settings_error_comes_out(tree: dict[str, Any]) -> None:
+    """Whatever stands in the file, the answer is settings or problems."""
+    text = msgspec.json.encode(tree).decode()
+    try:
+        settings.parse(text, {}, plugins.Registry([]), name="og.yaml", folder=Path("/srv"))
+    except SettingsError as error:
+        assert error.problems
