@@ -64,8 +64,8 @@ LAYERS = (
 
 PURE_HAS_NO_MODULE = frozenset(
     "asyncio concurrent contextvars ctypes fcntl ftplib glob http.client http.server importlib io logging mmap"
-    " multiprocessing os pathlib queue random secrets select selectors shutil signal smtplib socket sqlite3 ssl subprocess sys syslog tempfile"
-    " threading time urllib.request warnings".split()
+    " multiprocessing os pathlib queue random secrets select selectors shutil signal smtplib socket sqlite3 ssl"
+    " subprocess sys syslog tempfile threading time urllib.request warnings".split()
 )
 PURE_HAS_NO_NAME = frozenset(
     "datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today uuid.uuid1 uuid.uuid4"
