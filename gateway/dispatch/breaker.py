@@ -273,6 +273,17 @@ class Breaker:
         leases[self._serial] = now + self._policy.probe_lease_s
         return Permit(self._epoch, True, self._serial)
 
+    def shut_until(self) -> float | None:
+        """The monotonic instant up to which `admit()` would refuse, None if it would admit; takes no permit."""
+        if self._state is State.CLOSED or (self._dry_run and self._manual_reason is None):
+            return None
+        until = self._open_until
+        if self._state is State.HALF_OPEN:
+            if len(self._leases) < self._room():
+                return None
+            until = next(iter(self._leases.values()))
+        return until if self._clock() < until else None
+
     def record(self, permit: Permit, verdict: Verdict, took_s: float) -> None:
         """Count the outcome of an admitted call. Outcomes of an epoch that has passed count nowhere.
 

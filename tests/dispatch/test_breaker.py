@@ -399,6 +399,7 @@ def test_a_hold_needs_a_reason_and_an_end(reason: str, until: float) -> None:
 def test_dry_run_admits_always_and_says_what_would_have_been() -> None:
     rig = Rig(dry_run=True)
     rig.feed("f" * 500, every_s=0.01)
+    assert rig.breaker.shut_until() is None
     assert rig.labels() == ["open"]
     assert rig.changes[0].dry_run
     assert rig.breaker.snapshot().refused == 492
@@ -422,7 +423,7 @@ def test_dry_run_never_refuses_concurrent_calls_in_half_open() -> None:
 def test_a_person_can_open_it_in_a_dry_run() -> None:
     rig = Rig(dry_run=True)
     rig.breaker.force_open("halt", 1_060.0)
-    assert rig.refused().until == 1_060.0
+    assert rig.refused().until == rig.breaker.shut_until() == 1_060.0
     assert not rig.changes[0].dry_run
 
 
@@ -519,7 +520,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 100))
     def admit_at_once(self, count: int) -> None:
         for _ in range(count):
+            shut_until = self.rig.breaker.shut_until()
             got = self.rig.breaker.admit()
+            assert shut_until == (got.until if isinstance(got, Refused) else None)
             self._look()
             if isinstance(got, Permit):
                 assert got.epoch == self.epoch
