@@ -1,0 +1,419 @@
+"""The composition root: builds one worker from the settings, runs it in one TaskGroup, and stops it in order.
+
+Stop order: no new requests → batches under way finish and their offsets are committed → sends in flight end or are
+left in doubt → outcomes are written → the worker retires. Each step has its part of `stop_within_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+from aiohttp import web
+
+from gateway.core.errors import Fenced
+from gateway.core.event import ConnectionName
+from gateway.core.happening import GateChanged, Observer
+from gateway.core.order import Operation, Route
+from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.gate import Gate, GatePolicy
+from gateway.dispatch.lease import Lease
+from gateway.dispatch.limiter import RateLimiter, RetryBudget
+from gateway.dispatch.retry import RetryPolicy
+from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
+from gateway.ingest.webhook import Hooks
+from gateway.intake.batch import Decider
+from gateway.intake.inbox import InboxReader
+from gateway.intake.kafka import KafkaReader
+from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
+from gateway.sdk.adapter import Setup, Source, Target
+from gateway.sdk.carriers import load_carriers
+from gateway.sdk.http import Http
+from gateway.settings import Connection, Kafka, Settings
+from gateway.store.outbox import adopt, start_worker
+from gateway.store.sql import Names, listen, open_pool, register_connections
+
+KAFKA_SESSION_TIMEOUT_MS = 10_000
+
+
+class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told by whoever started it.
+
+    `name` is `<run>/<slot>`: a process that starts under a name knows that the one before is dead.
+    """
+
+    name: str
+    sock: socket.socket
+    stop_within_s: float = 20.0
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The part of the settings the pure steps decide by."""
+    shops = {}
+    for connection in settings.connections.values():
+        if not connection.is_shop:
+            continue
+        shops[connection.name] = Shop(
+            name=connection.name,
+            prefix=connection.prefix or "",
+            mode=Mode(connection.mode.value),
+            start_at=connection.start_at,
+            routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
+            takes_shipments=Operation.SHIP in connection.gates,
+        )
+    return Rules(
+        shops=shops,
+        mandatory=tuple(settings.review.mandatory),
+        max_total_minor=settings.review.max_total_minor,
+        unknown_sku=UnknownSku(settings.stock.unknown_sku),
+    )
+
+
+def setup_of(connection: Connection, settings: Settings) -> Setup:
+    """What the adapter of `connection` is built from."""
+    return Setup(
+        connection=connection.name,
+        settings=connection.settings,
+        now=now,
+        carriers=load_carriers().extended(settings.carriers),
+    )
+
+
+def sources_of(settings: Settings) -> dict[ConnectionName, Source]:
+    return {
+        connection.name: connection.adapter.source_type(setup_of(connection, settings))
+        for connection in settings.connections.values()
+        if connection.adapter.source_type is not None
+    }
+
+
+def kafka_options(kafka: Kafka) -> dict[str, Any]:
+    """Connection and security options for aiokafka, producer and consumer alike."""
+    security = kafka.security
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap,
+        "security_protocol": security.protocol,
+        "client_id": "ordergate",
+    }
+    if security.protocol in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=security.ca_file)
+        if security.cert_file is not None:
+            context.load_cert_chain(security.cert_file, security.key_file)
+        options["ssl_context"] = context
+    if security.protocol.startswith("SASL"):
+        options["sasl_mechanism"] = security.mechanism
+        options["sasl_plain_username"] = security.username
+        options["sasl_plain_password"] = security.password
+    return options
+
+
+def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
+    """``ORDERGATE_CRASH_AT=gate.after_send:3`` ends this process, as `kill -9` would, at the third time there.
+
+    For the crash tests; without the variable reaching a point costs one call.
+    """
+    place, _, nth = environ.get("ORDERGATE_CRASH_AT", "").partition(":")
+    if not place:
+        return lambda _: None
+    left = int(nth or 1)
+
+    def reach(name: str) -> None:
+        nonlocal left
+        if name == place:
+            left -= 1
+            if left == 0:
+                os._exit(137)
+
+    return reach
+
+
+class Worker:
+    """One worker process. `run` returns after an orderly stop and raises Fenced when it has been replaced."""
+
+    def __init__(self, settings: Settings, place: WorkerPlace, *, url: str, observe: Observer) -> None:
+        self._settings = settings
+        self._place = place
+        self._url = url
+        self._observe = observe
+        self._reach = crash_points(os.environ)
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(self._url, size=self._settings.database.pool_size)
+            stack.push_async_callback(_close, pool)
+            names = await register_connections(pool, self._settings.connections)
+            await self._run(pool, names, stack)
+
+    async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
+        settings, reach, observe = self._settings, self._reach, self._observe
+        dispatcher = await self._dispatcher(pool, names, stack)
+        decide_lock = asyncio.Lock()
+        sources = sources_of(settings)
+        decider = Decider(
+            pool=pool,
+            names=names,
+            rules=rules_of(settings),
+            decoders={name: source.decode for name, source in sources.items()},
+            outlet=dispatcher,
+            worker_id=dispatcher.worker_id,
+            observe=observe,
+            now=now,
+            reach=reach,
+        )
+        inbox_wake, lane_wake = asyncio.Event(), dispatcher.wake
+        inbox = InboxReader(
+            pool=pool,
+            decider=decider,
+            decide_lock=decide_lock,
+            batch_events=settings.intake.batch_events,
+            wake=inbox_wake,
+            observe=observe,
+            reach=reach,
+        )
+        readers: list[InboxReader | KafkaReader] = [inbox]
+        kafka_leg = None
+        if settings.kafka is not None:
+            options = kafka_options(settings.kafka)
+            readers.append(
+                KafkaReader(
+                    topic=settings.kafka.topic,
+                    options={
+                        **options,
+                        "group_id": settings.kafka.group,
+                        # Static membership: a restart within the session time-out moves no partition of a peer.
+                        "group_instance_id": self._place.name.replace("/", "-"),
+                        "session_timeout_ms": KAFKA_SESSION_TIMEOUT_MS,
+                    },
+                    decider=decider,
+                    decide_lock=decide_lock,
+                    batch_events=settings.intake.batch_events,
+                    batch_wait_ms=settings.intake.batch_wait_ms,
+                    observe=observe,
+                    reach=reach,
+                )
+            )
+            kafka_leg = KafkaLeg(
+                topic=settings.kafka.topic,
+                options=options,
+                acknowledge_within_s=settings.kafka.acknowledge_within_s,
+                clock=time.monotonic,
+                observe=observe,
+            )
+        inbox_leg = InboxLeg(pool)
+        inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=observe)
+        hooks = Hooks(
+            sources=sources,
+            inbound=inbound,
+            body_limit_bytes=settings.http.body_limit_bytes,
+            now=now,
+            observe=observe,
+        )
+        runner = await self._serve(hooks)
+        stack.push_async_callback(runner.cleanup)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                _listen(self._url, {"ordergate_inbox": inbox_wake, "ordergate_lane": lane_wake}), name="listen"
+            )
+            background = [group.create_task(inbox_leg.run(), name="inbox leg")]
+            if kafka_leg is not None:
+                background.append(group.create_task(kafka_leg.run(), name="kafka leg"))
+            sending = group.create_task(
+                dispatcher.run(stop_within_s=self._place.stop_within_s / 2), name="dispatcher"
+            )
+            reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
+            await self._stop.wait()
+            await runner.cleanup()
+            for reader in readers:
+                reader.stop()
+            await asyncio.wait(reading, timeout=self._place.stop_within_s / 3)
+            dispatcher.stop()
+            await asyncio.wait([sending])
+            for task in asyncio.all_tasks():
+                if task.get_name() == "listen":
+                    task.cancel()
+            for task in (*background, *reading):
+                task.cancel()
+
+    async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> Dispatcher:
+        settings, observe = self._settings, self._observe
+        lease_s = settings.dispatch.lease_s
+        await self._bury_predecessor(pool, names)
+        asked_at = time.monotonic()
+        worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s)
+        lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
+        dispatcher = Dispatcher(
+            pool=pool,
+            names=names,
+            worker_id=worker_id,
+            lease=lease,
+            heartbeat_s=settings.dispatch.heartbeat_s,
+            observe=observe,
+            wake=asyncio.Event(),
+            outcome_wait_s=settings.dispatch.outcome_wait_ms / 1000,
+            reach=self._reach,
+        )
+        for connection in settings.connections.values():
+            if connection.adapter.target_type is None or not connection.gates:
+                continue
+            in_flight = sum(policy.in_flight for policy in connection.gates.values())
+            http = await stack.enter_async_context(Http(connections=in_flight))
+            target = connection.adapter.target_type(setup_of(connection, settings), http)
+            for operation in connection.gates:
+                dispatcher.add(self._gate(connection, operation, target, names, lease, worker_id, dispatcher))
+        return dispatcher
+
+    def _gate(
+        self,
+        connection: Connection,
+        operation: Operation,
+        target: Target,
+        names: Names,
+        lease: Lease,
+        worker_id: int,
+        dispatcher: Dispatcher,
+    ) -> Gate:
+        settings, policy = self._settings, connection.gate(operation)
+        rng = random.Random()
+        changed: list[Callable[[], None]] = []
+
+        def on_change(change: BreakerChanged) -> None:
+            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value)])
+            for tell in changed:
+                tell()
+
+        breaker = Breaker(
+            f"{connection.name}.{operation}",
+            BreakerPolicy(
+                window_s=settings.breaker.window_s,
+                min_calls=settings.breaker.min_calls,
+                failure_share=settings.breaker.failure_share,
+                slow_s=policy.slow_s,
+                consecutive_timeouts=settings.breaker.consecutive_timeouts,
+                open_s=settings.breaker.open_s,
+                open_max_s=settings.breaker.open_max_s,
+                ramp_s=settings.breaker.ramp_s,
+            ),
+            clock=time.monotonic,
+            rng=rng,
+            on_change=on_change,
+            dry_run=settings.breaker.dry_run,
+        )
+        gate = Gate(
+            target=connection.name,
+            target_id=names.id(connection.name),
+            operation=operation,
+            sender=target,
+            policy=GatePolicy(
+                in_flight=policy.in_flight,
+                deadline_s=policy.deadline_s,
+                after_unknown=policy.after_unknown,
+                settle_s=connection.settle_s,
+                places=settings.dispatch.held_per_gate,
+                rate_per_s=policy.rate_per_s,
+                burst=policy.burst,
+            ),
+            retry=RetryPolicy(
+                burst_retries=settings.retry.burst_retries,
+                base_s=settings.retry.base_s,
+                max_s=settings.retry.max_s,
+                durable_base_s=settings.retry.durable_base_s,
+                durable_max_s=settings.retry.durable_max_s,
+            ),
+            breaker=breaker,
+            limiter=RateLimiter(policy.rate_per_s, policy.burst, clock=time.monotonic),
+            budget=RetryBudget(settings.retry.budget_share, clock=time.monotonic),
+            lease=lease,
+            worker_id=worker_id,
+            record=dispatcher.outcomes.add,
+            observe=self._observe,
+            clock=time.monotonic,
+            rng=rng,
+            reach=self._reach,
+        )
+        changed.append(gate.breaker_changed)
+        return gate
+
+    async def _bury_predecessor(self, pool: asyncpg.Pool, names: Names) -> None:
+        """A process of this very name ran before and is dead: adopt its lanes now instead of waiting for its lease."""
+        dead = await pool.fetch("SELECT worker_id FROM worker WHERE name = $1", self._place.name)
+        if dead:
+            settle_s = {
+                (names.id(connection.name), str(operation)): connection.settle_s
+                for connection in self._settings.connections.values()
+                for operation, policy in connection.gates.items()
+                if policy.findable and not policy.idempotent
+            }
+            await adopt(pool, settle_s=settle_s, dead=[row[0] for row in dead])
+
+    async def _serve(self, hooks: Hooks) -> web.AppRunner:
+        application = web.Application(client_max_size=self._settings.http.body_limit_bytes)
+        application.add_routes(hooks.routes())
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._place.stop_within_s / 4)
+        await runner.setup()
+        await web.SockSite(runner, self._place.sock).start()
+        return runner
+
+
+async def _listen(url: str, channels: dict[str, asyncio.Event]) -> None:
+    """Keep a LISTEN connection, and open it again when it is lost; polling covers the gap."""
+    while True:
+        try:
+            connection = await listen(url, channels)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            await asyncio.sleep(1.0)
+            continue
+        try:
+            lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            connection.add_termination_listener(lambda _, lost=lost: lost.done() or lost.set_result(None))
+            await lost
+        finally:
+            if not connection.is_closed():
+                connection.terminate()
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    """Close the pool, bounded: a server that is away must not hold up the stop."""
+    try:
+        async with asyncio.timeout(3.0):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def run_worker(settings: Settings, place: WorkerPlace, *, url: str, observe: Observer) -> int:
+    """Run one worker on uvloop until it is told to stop; the process's exit code (75: replaced, start me again)."""
+    import uvloop
+
+    try:
+        uvloop.run(Worker(settings, place, url=url, observe=observe).run())
+    except* Fenced:
+        return 75
+    return 0
+
+
+def data_dir(settings: Settings) -> Path:
+    return Path(settings.data_dir)

@@ -1,0 +1,218 @@
+"""The dispatcher of one worker: its gates, its lease, the claims of parked lanes, the adoption of dead workers' lanes.
+
+Depends on PostgreSQL only. Implements `core.delivery.Outlet`, through which intake hands deliveries over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import asyncpg
+
+from gateway.core.delivery import AfterUnknown, Held
+from gateway.core.errors import Fenced, Unavailable
+from gateway.core.event import ConnectionName
+from gateway.core.happening import Observer, Trouble
+from gateway.core.order import Operation
+from gateway.dispatch.gate import Gate
+from gateway.dispatch.lease import Lease
+from gateway.dispatch.outcomes import OutcomeWriter
+from gateway.store.control import read_controls
+from gateway.store.outbox import Lane, adopt, claim, load_held, renew_lease, retire_worker, write_outcomes
+from gateway.store.sql import AWAY, Names
+
+_POLL_S = 1.0
+_CLAIM_GROUP = 500
+_RETRY_S = 0.5
+
+
+class Dispatcher:
+    """Runs until `stop`; raises Fenced when another worker has taken over."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        names: Names,
+        worker_id: int,
+        lease: Lease,
+        heartbeat_s: float,
+        observe: Observer,
+        wake: asyncio.Event,
+        outcome_wait_s: float,
+        reach: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._names = names
+        self.worker_id = worker_id
+        self._lease = lease
+        self._heartbeat_s = heartbeat_s
+        self._observe = observe
+        self.wake = wake
+        self._gates: dict[tuple[ConnectionName, Operation], Gate] = {}
+        self._advanced: asyncio.Queue[dict[Lane, int]] = asyncio.Queue()
+        self._stopping = asyncio.Event()
+        self.outcomes = OutcomeWriter(
+            pool=pool,
+            worker_id=worker_id,
+            group_wait_s=outcome_wait_s,
+            advance=self._advanced.put_nowait,
+            observe=observe,
+            reach=reach,
+        )
+
+    def add(self, gate: Gate) -> None:
+        self._gates[(gate.target, gate.operation)] = gate
+
+    @property
+    def gates(self) -> Mapping[tuple[ConnectionName, Operation], Gate]:
+        return self._gates
+
+    # --- Outlet
+
+    def room(self, target: ConnectionName, operation: Operation) -> bool:
+        gate = self._gates.get((target, operation))
+        # No gate: the target is not configured (any more); the lane waits, parked, until it is.
+        return gate is not None and gate.room()
+
+    def give_back(self, target: ConnectionName, operation: Operation) -> None:
+        self._gates[(target, operation)].give_back()
+
+    def take(self, held: Sequence[Held]) -> None:
+        for one in held:
+            self._gates[(one.delivery.target, one.delivery.operation)].take(one)
+
+    # --- life
+
+    async def run(self, *, stop_within_s: float) -> None:
+        """Until `stop`, then: finish what is in flight within `stop_within_s`, leave the rest in the outbox, retire."""
+        async with asyncio.TaskGroup() as writing:
+            writer = writing.create_task(self.outcomes.run(), name="outcomes")
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._keep_lease(), name="lease"),
+                    group.create_task(self._go_on(), name="advance"),
+                    group.create_task(self._spread_wake(), name="wake"),
+                    *(
+                        group.create_task(self._claim_parked(gate), name=f"claim {gate.target} {gate.operation}")
+                        for gate in self._gates.values()
+                    ),
+                ]
+                sending = [
+                    group.create_task(gate.run(), name=f"gate {gate.target} {gate.operation}")
+                    for gate in self._gates.values()
+                ]
+                await self._stopping.wait()
+                for gate in self._gates.values():
+                    gate.stop()
+                if sending:
+                    await asyncio.wait(sending, timeout=stop_within_s)
+                for task in (*tasks, *sending):
+                    task.cancel()
+            self.outcomes.stop()
+            await writer
+        left = [outcome for gate in self._gates.values() for outcome in gate.leftovers()]
+        if left:
+            await write_outcomes(self._pool, worker_id=self.worker_id, attempts=(), outcomes=left)
+        await retire_worker(self._pool, self.worker_id)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _keep_lease(self) -> None:
+        """Renew the lease, adopt the dead, read what people have paused or forced."""
+        settle_s = {
+            (self._names.id(gate.target), str(gate.operation)): gate.policy.settle_s
+            for gate in self._gates.values()
+            if gate.policy.after_unknown is AfterUnknown.FIND
+        }
+        while True:
+            asked_at = time.monotonic()
+            try:
+                await renew_lease(self._pool, self.worker_id)
+                self._lease.renewed(asked_at)
+                for worker_id, lanes in (await adopt(self._pool, settle_s=settle_s)).items():
+                    self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
+                await self._read_controls()
+            except Fenced:
+                raise
+            except (*AWAY, Unavailable) as error:
+                self._observe([Trouble("lease", f"not renewed: {type(error).__name__}")])
+                await asyncio.sleep(_RETRY_S)
+                continue
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _read_controls(self) -> None:
+        controls = await read_controls(self._pool)
+        for gate in self._gates.values():
+            target_id = self._names.id(gate.target)
+            if (target_id in controls.paused) != gate.state.paused:
+                gate.pause() if target_id in controls.paused else gate.resume()
+            gate.follow(controls.forced.get((target_id, str(gate.operation))))
+            gate.share(controls.workers)
+
+    async def _claim_parked(self, gate: Gate) -> None:
+        """Take free lanes of one gate into memory whenever there is room and something can be sent.
+
+        Woken when lanes were parked or freed and when places came free; polls for waits that have run out.
+        """
+        while True:
+            gate.freed.clear()
+            try:
+                more = await self._claim_group(gate)
+            except (*AWAY, Unavailable) as error:
+                self._observe([Trouble("claim", f"PostgreSQL is away: {type(error).__name__}")])
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if not more:
+                try:
+                    async with asyncio.timeout(_POLL_S):
+                        await gate.freed.wait()
+                except TimeoutError:
+                    continue
+
+    async def _claim_group(self, gate: Gate) -> bool:
+        """Claim one group; whether there may be more at once."""
+        room = min(gate.spare(), _CLAIM_GROUP)
+        # Refill in strides: a claim per freed place would cost a transaction each.
+        if not room or (room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.state.queued):
+            return False
+        held = await claim(
+            self._pool,
+            worker_id=self.worker_id,
+            target=gate.target,
+            operation=gate.operation,
+            limit=room,
+            names=self._names,
+        )
+        gate.adopt(held)
+        gate.parked = len(held) == room
+        return gate.parked
+
+    async def _spread_wake(self) -> None:
+        """One NOTIFY wakes the claims of every gate."""
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            for gate in self._gates.values():
+                gate.freed.set()
+
+    async def _go_on(self) -> None:
+        """Load the next command of lanes whose head is done, and queue it at its gate."""
+        while True:
+            lanes = await self._advanced.get()
+            while True:
+                try:
+                    held = await load_held(self._pool, lanes, names=self._names)
+                    break
+                except (*AWAY, Unavailable) as error:
+                    self._observe([Trouble("advance", f"PostgreSQL is away: {type(error).__name__}")])
+                    await asyncio.sleep(_RETRY_S)
+            for one in held:
+                gate = self._gates.get((one.delivery.target, one.delivery.operation))
+                if gate is None:
+                    self._observe([Trouble("advance", f"{one.delivery.target} has no gate {one.delivery.operation}")])
+                else:
+                    gate.adopt([one])

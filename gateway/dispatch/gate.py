@@ -1,0 +1,533 @@
+"""The gate before one target operation: everything between a claimed delivery and `adapter.send()`.
+
+    in-flight limit → rate limit → circuit breaker → deadline → adapter → outcome
+
+A fixed number of runners take deliveries from one queue. A delivery that has to wait (retry, settle time) leaves its
+runner and comes back by timer, so that waiting costs no in-flight slot. What a delivery keeps until its outcome is
+durable is a *place*: places bound the memory of this gate, and of this gate alone (F73).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.delivery import (
+    AfterUnknown,
+    Answer,
+    Delivery,
+    Done,
+    Failed,
+    Finding,
+    Found,
+    Held,
+    NotFound,
+    Rejected,
+    Result,
+    Throttled,
+    Unknown,
+)
+from gateway.core.event import ConnectionName
+from gateway.core.happening import AttemptEnded, Observer, Trouble
+from gateway.core.order import Operation
+from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
+from gateway.dispatch.lease import Lease
+from gateway.dispatch.limiter import RateLimiter, RetryBudget
+from gateway.dispatch.outcomes import Ended
+from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
+from gateway.store.control import Forced
+from gateway.store.outbox import AttemptRow, Outcome
+
+_THROTTLE_PAUSE_S = 1.0
+"""Pause after a throttled answer that names no time."""
+
+_GRACE_S = 0.5
+"""An adapter keeps its own deadline; the gate cuts it off this much later, in case it does not."""
+
+
+class Sender(Protocol):
+    """The part of an adapter's Target that a gate uses."""
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer: ...
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding: ...
+
+
+class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of one gate. `settle_s`: how long after an attempt a *not found* does not count yet."""
+
+    in_flight: int
+    deadline_s: float
+    after_unknown: AfterUnknown
+    settle_s: float = 15.0
+    places: int = 5000
+    rate_per_s: float | None = None
+    burst: int = 10
+
+
+class GateState(msgspec.Struct, frozen=True):
+    """What the API and the gauges show of a gate."""
+
+    target: ConnectionName
+    operation: Operation
+    places: int
+    queued: int
+    in_flight: int
+    waiting: int
+    paused: bool
+
+
+class Gate:
+    """One connection × operation in one worker. Everything runs on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        target: ConnectionName,
+        target_id: int,
+        operation: Operation,
+        sender: Sender,
+        policy: GatePolicy,
+        retry: RetryPolicy,
+        breaker: Breaker,
+        limiter: RateLimiter,
+        budget: RetryBudget,
+        lease: Lease,
+        worker_id: int,
+        record: Callable[[Ended], None],
+        observe: Observer,
+        clock: Callable[[], float],
+        rng: random.Random,
+        reach: Callable[[str], None],
+    ) -> None:
+        self.target = target
+        self.target_id = target_id
+        self.operation = operation
+        self.policy = policy
+        self.breaker = breaker
+        self.limiter = limiter
+        self._sender = sender
+        self._retry = retry
+        self._budget = budget
+        self._lease = lease
+        self._worker_id = worker_id
+        self._record = record
+        self._observe = observe
+        self._clock = clock
+        self._rng = rng
+        self._reach = reach
+        self._queue: deque[Held] = deque()
+        self._idle: deque[asyncio.Future[Held]] = deque()
+        self._timers: dict[asyncio.TimerHandle, Held] = {}
+        self._running: dict[int, Held] = {}
+        self._flying: set[int] = set()
+        self._busy = 0
+        self._places = 0
+        self._paused = False
+        self._stopping = False
+        self._forced: Forced | None = None
+        self._workers = 1
+        self._alarm: asyncio.TimerHandle | None = None
+        self.parked = False
+        """Whether free lanes are known to wait in the outbox; then births leave them half the places."""
+        self.freed = asyncio.Event()
+        """Set when places come free, for whoever claims parked lanes."""
+
+    # --- memory
+
+    def room(self) -> bool:
+        """Take a place for a delivery about to be born, if there is one."""
+        limit = self.policy.places // 2 if self.parked else self.policy.places
+        if self._paused or self._stopping or self._places >= limit:
+            self.parked = True
+            return False
+        self._places += 1
+        return True
+
+    def spare(self) -> int:
+        """How many parked lanes may be claimed now; none while nothing could be sent."""
+        if self._paused or self._stopping or self._shut_until() is not None:
+            return 0
+        return max(0, self.policy.places - self._places)
+
+    def give_back(self) -> None:
+        """Free one place."""
+        self._places -= 1
+        if self.parked:
+            self.freed.set()
+
+    def take(self, held: Held) -> None:
+        """A delivery that has its place already (`room`)."""
+        self._queue.append(held)
+        self._pump()
+
+    def adopt(self, held: Iterable[Held]) -> None:
+        """Deliveries claimed or advanced to: they get their places now."""
+        for one in held:
+            self._places += 1
+            self._queue.append(one)
+        self._pump()
+
+    # --- control
+
+    @property
+    def state(self) -> GateState:
+        return GateState(
+            self.target, self.operation, self._places, len(self._queue), self._busy, len(self._timers), self._paused
+        )
+
+    def pause(self) -> None:
+        """Start nothing new; what is in flight ends as it ends."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self.freed.set()
+        self._pump()
+
+    def follow(self, forced: Forced | None) -> None:
+        """Hold the breaker as a person asked for, or let it go again."""
+        if forced == self._forced:
+            return
+        self._forced = forced
+        if forced is None:
+            self.breaker.resume()
+            return
+        until = self._clock() + max(0.0, (forced.until_at - datetime.now(UTC)).total_seconds())
+        if forced.forced == "open":
+            self.breaker.force_open(forced.reason, until)
+        else:
+            self.breaker.force_close(forced.reason, until)
+
+    def share(self, workers: int) -> None:
+        """Use this worker's part of the target's rate limit, which holds over all workers (F94)."""
+        if self.policy.rate_per_s is not None and workers != self._workers:
+            self._workers = workers
+            self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
+
+    def breaker_changed(self) -> None:
+        """The breaker moved: look whether more may go now."""
+        self.freed.set()
+        asyncio.get_running_loop().call_soon(self._pump)
+
+    def stop(self) -> None:
+        """Start nothing new, for good. `run` returns when nothing is in flight any more."""
+        self._stopping = True
+        for future in self._idle:
+            if not future.done():
+                future.cancel()
+
+    def leftovers(self) -> list[Outcome]:
+        """After `run` has returned: how to leave what this gate still holds in the outbox.
+
+        In doubt is what waited for its settle time, and what was cut off in flight.
+        """
+        left = [self._leave(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queue]
+        now = asyncio.get_running_loop().time()
+        for timer, held in self._timers.items():
+            timer.cancel()
+            delay_s = max(0.0, timer.when() - now)
+            left.append(self._leave(held, in_doubt=held.in_doubt, delay_s=delay_s))
+        settle_s = self.policy.settle_s if self.policy.after_unknown is AfterUnknown.FIND else 0.0
+        for key, held in self._running.items():
+            cut_off = key in self._flying
+            doubt = held.in_doubt or cut_off
+            left.append(self._leave(held, in_doubt=doubt, delay_s=settle_s if cut_off else 0.0))
+        return left
+
+    # --- runners
+
+    async def run(self) -> None:
+        """The runners, until `stop` or cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.policy.in_flight):
+                group.create_task(self._run(), name=f"gate {self.target} {self.operation} {number}")
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            held = self._pick()
+            if held is None:
+                future: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+                self._idle.append(future)
+                try:
+                    held = await future
+                except asyncio.CancelledError:
+                    if self._stopping and future.cancelled():
+                        return
+                    raise
+            self._running[id(held)] = held
+            await self._handle(held)
+            # Not in a `finally`: what a cancel cuts off stays listed for `leftovers`.
+            del self._running[id(held)]
+            self._busy -= 1
+            if self._idle and self._queue:
+                self._pump()
+
+    def _pick(self) -> Held | None:
+        """The next delivery that may start now; takes an in-flight slot for it."""
+        if not self._queue or self._paused or self._stopping:
+            return None
+        if self._busy >= self.breaker.ramp_limit(self.policy.in_flight) or self._shut_until() is not None:
+            self._wake_at(self.breaker.next_change_at())
+            return None
+        if not self._covered():
+            self._wake_at(self._clock() + 0.2)
+            return None
+        self._busy += 1
+        return self._queue.popleft()
+
+    def _covered(self) -> bool:
+        """Whether an attempt started now ends before this worker's lease does."""
+        return self._lease.covers(self.policy.deadline_s + _GRACE_S)
+
+    def _pump(self) -> None:
+        """Hand deliveries to idle runners as long as both are there and nothing forbids it."""
+        while self._idle and self._queue:
+            if self._idle[0].done():
+                self._idle.popleft()
+                continue
+            held = self._pick()
+            if held is None:
+                return
+            self._idle.popleft().set_result(held)
+
+    def _shut_until(self) -> float | None:
+        """The monotonic instant before which the breaker lets nothing through, None when it may."""
+        at = self.breaker.next_change_at()
+        if at is None or self.breaker.snapshot().label in ("closed", "forced_closed"):
+            return None
+        return at if at > self._clock() else None
+
+    def _wake_at(self, at: float | None) -> None:
+        if at is None:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(0.0, at - self._clock()) + 0.001
+        if self._alarm is None or self._alarm.cancelled() or not loop.time() < self._alarm.when() <= when:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = loop.call_at(when, self._pump)
+
+    def _again(self, held: Held, wait_s: float) -> None:
+        """Back into the queue after `wait_s`, without a slot meanwhile."""
+        loop = asyncio.get_running_loop()
+
+        def come_back() -> None:
+            del self._timers[timer]
+            self._queue.append(held)
+            self._pump()
+
+        timer = loop.call_later(wait_s, come_back)
+        self._timers[timer] = held
+
+    # --- one attempt
+
+    async def _handle(self, held: Held) -> None:
+        if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
+            self._end(held, Result.UNKNOWN, "in_doubt", "", 0.0, blocked="unknown")
+            return
+        await self.limiter.turn()
+        permit = self.breaker.admit()
+        if isinstance(permit, Refused) or self._stopping or not self._covered():
+            if isinstance(permit, Permit):
+                self.breaker.release(permit)
+            self._queue.appendleft(held)
+            return
+        self._flying.add(id(held))
+        if held.in_doubt and self.policy.after_unknown is AfterUnknown.FIND:
+            await self._find(held, permit)
+        else:
+            await self._send(held, permit)
+        self._flying.discard(id(held))
+
+    async def _send(self, held: Held, permit: Permit) -> None:
+        started = self._clock()
+        if not held.tries:
+            held.first_try_at = started
+            self._budget.deposit()
+        self._reach("gate.before_send")
+        try:
+            async with asyncio.timeout(self.policy.deadline_s + _GRACE_S):
+                answer = await self._sender.send(held.delivery, deadline_s=self.policy.deadline_s)
+        except asyncio.CancelledError:
+            self.breaker.release(permit)
+            raise
+        except TimeoutError:
+            answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+        except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
+            answer = Unknown("adapter", f"the adapter failed with {type(error).__name__}")
+            self._observe([Trouble("adapter", f"{self.target} {self.operation}: {error!r}")])
+        self._reach("gate.after_send")
+        took_s = self._clock() - started
+        match answer:
+            case Done():
+                self.breaker.record(permit, Verdict.OK, took_s)
+                self._end(held, Result.DONE, "already" if answer.already else "", answer.reference, took_s, done=True)
+            case Rejected():
+                self.breaker.record(permit, Verdict.OK, took_s)
+                blocked = f"rejected:{answer.code}"
+                self._end(held, Result.REJECTED, answer.code, answer.message, took_s, blocked=blocked)
+            case Throttled():
+                self._throttled(held, permit, answer, took_s)
+            case Failed():
+                self.breaker.record(permit, Verdict.FAILED, took_s)
+                self._failed(held, Result.FAILED, answer.code, answer.message, took_s, answer.retry_after_s)
+            case Unknown():
+                self.breaker.record(permit, Verdict.TIMEOUT if answer.timeout else Verdict.FAILED, took_s)
+                self._unknown(held, answer, took_s)
+
+    async def _find(self, held: Held, permit: Permit) -> None:
+        """Ask the target about a delivery in doubt. Consumes no attempt."""
+        started = self._clock()
+        try:
+            async with asyncio.timeout(self.policy.deadline_s + _GRACE_S):
+                finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
+        except asyncio.CancelledError:
+            self.breaker.release(permit)
+            raise
+        except TimeoutError:
+            finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+        except Exception as error:  # a broken adapter is contained here (F110)
+            finding = Unknown("adapter", f"the adapter failed with {type(error).__name__}")
+            self._observe([Trouble("adapter", f"{self.target} {self.operation} find: {error!r}")])
+        took_s = self._clock() - started
+        match finding:
+            case Found():
+                self.breaker.record(permit, Verdict.OK, took_s)
+                self._end(held, Result.FOUND, "", finding.reference, took_s, done=True)
+            case NotFound():
+                self.breaker.record(permit, Verdict.OK, took_s)
+                held.in_doubt = False
+                self._note(held, Result.NOT_FOUND, "", "", took_s)
+                self._queue.appendleft(held)
+            case Throttled():
+                self._throttled(held, permit, finding, took_s)
+            case Failed() | Unknown():
+                timeout = isinstance(finding, Unknown) and finding.timeout
+                self.breaker.record(permit, Verdict.TIMEOUT if timeout else Verdict.FAILED, took_s)
+                # Still in doubt; asked again later, by whoever claims it then.
+                self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
+
+    def _throttled(self, held: Held, permit: Permit, answer: Throttled, took_s: float) -> None:
+        """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
+        self.breaker.release(permit)
+        pause_s = _THROTTLE_PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
+        self.limiter.pause(pause_s)
+        if pause_s > self._retry.deadline_s:
+            self.parked = True
+            self._end(held, Result.THROTTLED, "throttled", answer.message, took_s, delay_s=pause_s)
+        else:
+            self._note(held, Result.THROTTLED, "throttled", answer.message, took_s)
+            self._queue.appendleft(held)
+
+    def _unknown(self, held: Held, answer: Unknown, took_s: float) -> None:
+        match self.policy.after_unknown:
+            case AfterUnknown.RESEND:
+                self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
+            case AfterUnknown.FIND:
+                held.in_doubt = True
+                self._note(held, Result.UNKNOWN, answer.code, answer.message, took_s)
+                self._again(held, self.policy.settle_s)
+            case AfterUnknown.PERSON:
+                self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+
+    def _failed(
+        self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
+    ) -> None:
+        """Try again within the burst if the curve and the budget allow, otherwise wait in the outbox."""
+        held.tries += 1
+        elapsed_s = self._clock() - held.first_try_at
+        wait_s = next_wait(
+            self._retry, tries=held.tries, elapsed_s=elapsed_s, rng=self._rng, retry_after_s=retry_after_s
+        )
+        if wait_s is None or not self._budget.withdraw():
+            self._wait(held, result, code, message, took_s, retry_after_s)
+            return
+        self._note(held, result, code, message, took_s)
+        self._again(held, wait_s)
+
+    # --- what is written
+
+    def _wait(
+        self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
+    ) -> None:
+        """Out of memory and into the outbox, with the durable back-off."""
+        held.bursts += 1
+        delay_s = durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s)
+        self.parked = True
+        self._end(held, result, code, message, took_s, delay_s=delay_s)
+
+    def _leave(self, held: Held, *, in_doubt: bool, delay_s: float) -> Outcome:
+        command = held.delivery.command
+        return Outcome(
+            lane=(held.delivery.order_id, self.target_id),
+            seq=command.seq,
+            in_doubt=in_doubt,
+            bursts=held.bursts,
+            delay_s=delay_s,
+        )
+
+    def _note(self, held: Held, result: Result, code: str, message: str, took_s: float) -> None:
+        """An attempt ended and the delivery stays in memory."""
+        self._record(self._ended(held, result, code, message, took_s, None))
+
+    def _end(
+        self,
+        held: Held,
+        result: Result,
+        code: str,
+        message: str,
+        took_s: float,
+        *,
+        done: bool = False,
+        blocked: str | None = None,
+        delay_s: float = 0.0,
+    ) -> None:
+        """An attempt ended and so does this worker's hold on the delivery."""
+        outcome = Outcome(
+            lane=(held.delivery.order_id, self.target_id),
+            seq=held.delivery.command.seq,
+            done=done,
+            blocked=blocked,
+            delay_s=delay_s,
+            in_doubt=held.in_doubt and not done,
+            bursts=held.bursts,
+        )
+        self._record(self._ended(held, result, code, message, took_s, outcome))
+
+    def _ended(
+        self, held: Held, result: Result, code: str, message: str, took_s: float, outcome: Outcome | None
+    ) -> Ended:
+        delivery, now = held.delivery, datetime.now(UTC)
+        since_s = (now - held.taken_at).total_seconds() if held.taken_at is not None else None
+        return Ended(
+            AttemptRow(
+                delivery.order_id,
+                self.target_id,
+                delivery.command.seq,
+                self._worker_id,
+                now,
+                int(took_s * 1000),
+                result,
+                code or None,
+                message[:500] or None,
+            ),
+            AttemptEnded(
+                delivery.order.number,
+                self.target,
+                self.operation,
+                delivery.command.seq,
+                result,
+                code,
+                took_s,
+                since_s,
+            ),
+            outcome,
+            self.give_back if outcome is not None else None,
+        )

@@ -1,0 +1,179 @@
+"""Makes events durable: on Kafka where it is configured and answers in time, otherwise in the inbox.
+
+The sender is told "taken" only behind one of the two. An event may end up on both legs (Kafka acknowledges late,
+after the inbox has taken over): intake does not care.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from gateway.core.errors import Unavailable
+from gateway.core.event import Event, Leg
+from gateway.core.happening import Accepted, Observer, Trouble
+from gateway.store.inbox import put
+
+_ASK_AGAIN_S = 5.0
+"""After a time-out the other leg carries everything for so long; then one event tries Kafka again."""
+
+_INBOX_GROUP = 500
+
+
+class KafkaLeg:
+    """Produces with `acks=all` and idempotence. Starts, and starts again, in the background."""
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        options: Mapping[str, Any],
+        acknowledge_within_s: float,
+        clock: Callable[[], float],
+        observe: Observer,
+    ) -> None:
+        self._topic = topic
+        self._options = dict(options)
+        self._within_s = acknowledge_within_s
+        self._clock = clock
+        self._observe = observe
+        self._producer: AIOKafkaProducer | None = None
+        self._down_until = 0.0
+
+    async def run(self) -> None:
+        """Keep a producer until cancelled; without a broker the gateway runs all the same."""
+        while True:
+            producer = AIOKafkaProducer(
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=2,
+                max_request_size=2 * 1024 * 1024,
+                **self._options,
+            )
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                self._observe([Trouble("kafka", f"producer not started: {type(error).__name__}")])
+                await producer.stop()
+                await asyncio.sleep(_ASK_AGAIN_S)
+                continue
+            self._producer = producer
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled; the producer reconnects by itself
+            finally:
+                self._producer = None
+                try:
+                    async with asyncio.timeout(2.0):
+                        await producer.stop()
+                except (TimeoutError, KafkaError, OSError) as error:
+                    self._observe([Trouble("kafka", f"producer not stopped: {type(error).__name__}")])
+
+    async def put(self, event: Event) -> bool:
+        """Whether the brokers have acknowledged `event` in time. False is not a promise that they never will."""
+        producer = self._producer
+        now = self._clock()
+        if producer is None or now < self._down_until:
+            return False
+        # Until this one is through, the others need not find out the same.
+        was_down = self._down_until > 0.0
+        if was_down:
+            self._down_until = now + _ASK_AGAIN_S
+        try:
+            async with asyncio.timeout(self._within_s):
+                acknowledged = await producer.send(
+                    self._topic,
+                    event.body,
+                    key=event.key.encode(),
+                    headers=[
+                        ("ce_specversion", b"1.0"),
+                        ("ce_id", event.id.encode()),
+                        ("ce_source", event.source.encode()),
+                        ("ce_type", event.type.encode()),
+                        ("ce_time", event.time.isoformat().encode()),
+                        ("content-type", b"application/octet-stream"),
+                        *([("traceparent", event.traceparent.encode())] if event.traceparent else []),
+                    ],
+                )
+                # Shielded: the batch is shared with other events, and may well be acknowledged later.
+                await asyncio.shield(acknowledged)
+        except (TimeoutError, KafkaError) as error:
+            self._down_until = self._clock() + _ASK_AGAIN_S
+            if not was_down:
+                self._observe([Trouble("kafka", f"not acknowledged: {type(error).__name__}, the inbox takes over")])
+            return False
+        self._down_until = 0.0
+        return True
+
+
+class InboxLeg:
+    """Writes events into the inbox, all that came meanwhile in one transaction."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+
+    async def put(self, event: Event) -> None:
+        """Returns when `event` is durable. Raises Unavailable."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, future))
+        self._wake.set()
+        await future
+
+    async def run(self) -> None:
+        """Until cancelled; whoever still waits then is told that nothing was taken."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    group, self._waiting = self._waiting[:_INBOX_GROUP], self._waiting[_INBOX_GROUP:]
+                    await self._write(group)
+        finally:
+            for _, future in self._waiting:
+                if not future.done():
+                    future.set_exception(Unavailable("the gateway is stopping"))
+
+    async def _write(self, group: list[tuple[Event, asyncio.Future[None]]]) -> None:
+        error: Unavailable | None = None
+        try:
+            await put(self._pool, [event for event, _ in group])
+        except Unavailable as away:
+            error = away
+        except asyncpg.PostgresError as refused:
+            # One event the database refuses must not take the others with it.
+            if len(group) > 1:
+                for one in group:
+                    await self._write([one])
+                return
+            error = Unavailable(f"the inbox refuses the event: {type(refused).__name__}", retry_after_s=60.0)
+        for _, future in group:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(Unavailable(str(error), retry_after_s=error.retry_after_s))
+
+
+class Inbound:
+    """The inbound stream with its two legs."""
+
+    def __init__(self, *, kafka: KafkaLeg | None, inbox: InboxLeg, observe: Observer) -> None:
+        self._kafka = kafka
+        self._inbox = inbox
+        self._observe = observe
+
+    async def put(self, event: Event) -> Leg:
+        """The leg `event` is durable on. Raises Unavailable when neither can take it."""
+        leg = Leg.KAFKA
+        if self._kafka is None or not await self._kafka.put(event):
+            await self._inbox.put(event)
+            leg = Leg.INBOX
+        self._observe([Accepted(event.source, leg)])
+        return leg

@@ -1,0 +1,92 @@
+"""What people have switched by hand: paused connections, forced breakers; and how many workers share the limits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """A breaker held open or closed by a person until an instant (aware UTC)."""
+
+    forced: str
+    reason: str
+    until_at: datetime
+
+
+class Controls(msgspec.Struct, frozen=True):
+    """`paused`: connection ids. `forced`: (connection id, operation). `workers`: how many are alive."""
+
+    paused: frozenset[int]
+    forced: dict[tuple[int, str], Forced]
+    workers: int
+
+
+async def read_controls(pool: asyncpg.Pool) -> Controls:
+    """All switches that are in force now."""
+    async with pool.acquire() as connection:
+        paused = await connection.fetch("SELECT connection_id FROM connection WHERE paused")
+        forced = await connection.fetch(
+            "SELECT target_id, operation, forced, reason, until_at FROM breaker_override WHERE until_at > now()"
+        )
+        workers = await connection.fetchval("SELECT count(*) FROM worker")
+    return Controls(
+        frozenset(row[0] for row in paused),
+        {(row[0], row[1]): Forced(row[2], row[3], row[4]) for row in forced},
+        max(1, workers),
+    )
+
+
+async def set_paused(pool: asyncpg.Pool, name: str, *, paused: bool, reason: str, actor: str) -> bool:
+    """Pause or resume a connection (F129); False when there is none of that name."""
+    async with pool.acquire() as connection, connection.transaction():
+        found = await connection.fetchval(
+            "UPDATE connection SET paused = $2, pause_reason = $3 WHERE name = $1 RETURNING 1", name, paused, reason
+        )
+        if found is None:
+            return False
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+            actor,
+            "connection.pause" if paused else "connection.resume",
+            name,
+            reason,
+        )
+    return True
+
+
+async def force_breaker(
+    pool: asyncpg.Pool,
+    *,
+    target_id: int,
+    operation: str,
+    forced: str | None,
+    reason: str,
+    actor: str,
+    until_at: datetime,
+) -> None:
+    """Hold a breaker `open` or `closed` until an instant; `forced` None ends the hold."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "DELETE FROM breaker_override WHERE target_id = $1 AND operation = $2", target_id, operation
+        )
+        if forced is not None:
+            await connection.execute(
+                "INSERT INTO breaker_override (target_id, operation, forced, reason, author, until_at)"
+                " VALUES ($1, $2, $3, $4, $5, $6)",
+                target_id,
+                operation,
+                forced,
+                reason,
+                actor,
+                until_at,
+            )
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+            actor,
+            f"breaker.{forced or 'automatic'}",
+            f"{target_id}/{operation}",
+            reason,
+        )
