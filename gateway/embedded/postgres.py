@@ -282,6 +282,9 @@ class EmbeddedPostgres:
                 f"{self.data_dir}: process {server.pid} did not stop within {self._deadline_s:g} s\n"
                 f"End of the log:\n{_tail(self._log)}"
             )
+        if server.socket_dir != self.data_dir / "run":
+            with suppress(OSError):  # not empty: somebody's, or the next server's
+                server.socket_dir.rmdir()
 
     # Every user of the server holds `lock.users` shared; who gets it exclusively is the last one.
     # The kernel lets go of it when a process dies, so no count can be wrong.

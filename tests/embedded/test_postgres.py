@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -194,6 +195,9 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_one(server_folder: Path
         await again.start()
         assert again.url == server.url
         await again.stop()
+        socket_dir = Path(parse_qs(urlsplit(server.url).query)["host"][0])
+        assert stat.S_IMODE(socket_dir.stat().st_mode) == 0o700
+    assert not socket_dir.exists()
 
 
 def test_is_not_usable_before_start(server_folder: Path) -> None:
