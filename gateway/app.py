@@ -47,6 +47,7 @@ from gateway.store.outbox import adopt, start_worker
 from gateway.store.sql import Names, listen, open_pool, register_connections
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
+EXIT_FENCED = 75
 
 
 class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,9 +242,7 @@ class Worker:
             background = [group.create_task(inbox_leg.run(), name="inbox leg")]
             if kafka_leg is not None:
                 background.append(group.create_task(kafka_leg.run(), name="kafka leg"))
-            sending = group.create_task(
-                dispatcher.run(stop_within_s=self._place.stop_within_s / 2), name="dispatcher"
-            )
+            sending = group.create_task(dispatcher.run(stop_within_s=self._place.stop_within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
             await self._stop.wait()
             await runner.cleanup()
@@ -405,14 +404,15 @@ async def _close(pool: asyncpg.Pool) -> None:
 
 
 def run_worker(settings: Settings, place: WorkerPlace, *, url: str, observe: Observer) -> int:
-    """Run one worker on uvloop until it is told to stop; the process's exit code (75: replaced, start me again)."""
+    """Run one worker on uvloop until it is told to stop; the exit code (EXIT_FENCED: replaced, start me again)."""
     import uvloop
 
+    code = 0
     try:
         uvloop.run(Worker(settings, place, url=url, observe=observe).run())
     except* Fenced:
-        return 75
-    return 0
+        code = EXIT_FENCED
+    return code
 
 
 def data_dir(settings: Settings) -> Path:

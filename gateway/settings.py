@@ -514,7 +514,9 @@ def _connection(
     settings = schemas.convert(node, adapter.settings_type, report, path)
     if settings is None:
         return None
-    declared = adapter.manifest.operations
+    # A connection may use less than its adapter can: a webhook without a URL takes orders in and nothing else.
+    enabled = getattr(settings, "operations", None)
+    declared = {op: m for op, m in adapter.manifest.operations.items() if enabled is None or op in enabled}
     return Connection(
         name=ConnectionName(name),
         adapter=adapter,

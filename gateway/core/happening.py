@@ -90,7 +90,5 @@ class Trouble(msgspec.Struct, frozen=True, gc=False):
     what: str
 
 
-Happening = (
-    Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble
-)
+Happening = Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble
 Observer = Callable[[Sequence[Happening]], None]

@@ -152,7 +152,7 @@ class Gate:
 
     def spare(self) -> int:
         """How many parked lanes may be claimed now; none while nothing could be sent."""
-        if self._paused or self._stopping or self._shut_until() is not None:
+        if self._paused or self._stopping or self.breaker.shut_until() is not None:
             return 0
         return max(0, self.policy.places - self._places)
 
@@ -258,9 +258,10 @@ class Gate:
                 try:
                     held = await future
                 except asyncio.CancelledError:
-                    if self._stopping and future.cancelled():
-                        return
-                    raise
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise
+                    return  # `stop` cancelled what this runner waited for, not the runner
             self._running[id(held)] = held
             await self._handle(held)
             # Not in a `finally`: what a cancel cuts off stays listed for `leftovers`.
@@ -273,7 +274,7 @@ class Gate:
         """The next delivery that may start now; takes an in-flight slot for it."""
         if not self._queue or self._paused or self._stopping:
             return None
-        if self._busy >= self.breaker.ramp_limit(self.policy.in_flight) or self._shut_until() is not None:
+        if self._busy >= self.breaker.ramp_limit(self.policy.in_flight) or self.breaker.shut_until() is not None:
             self._wake_at(self.breaker.next_change_at())
             return None
         if not self._covered():
@@ -296,13 +297,6 @@ class Gate:
             if held is None:
                 return
             self._idle.popleft().set_result(held)
-
-    def _shut_until(self) -> float | None:
-        """The monotonic instant before which the breaker lets nothing through, None when it may."""
-        at = self.breaker.next_change_at()
-        if at is None or self.breaker.snapshot().label in ("closed", "forced_closed"):
-            return None
-        return at if at > self._clock() else None
 
     def _wake_at(self, at: float | None) -> None:
         if at is None:
@@ -331,6 +325,9 @@ class Gate:
     async def _handle(self, held: Held) -> None:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
             self._end(held, Result.UNKNOWN, "in_doubt", "", 0.0, blocked="unknown")
+            return
+        if self.breaker.shut_until() is not None:
+            self._queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
             return
         await self.limiter.turn()
         permit = self.breaker.admit()
@@ -515,8 +512,8 @@ class Gate:
                 now,
                 int(took_s * 1000),
                 result,
-                code or None,
-                message[:500] or None,
+                _storable(code),
+                _storable(message[:500]),
             ),
             AttemptEnded(
                 delivery.order.number,
@@ -531,3 +528,8 @@ class Gate:
             outcome,
             self.give_back if outcome is not None else None,
         )
+
+
+def _storable(text: str) -> str | None:
+    """A target's words as PostgreSQL can hold them: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode() or None

@@ -270,9 +270,7 @@ class Decider:
         return writes
 
     def _committed(self, result: _Applied, claims: _Claims, *, leg: Leg, events: int, took_s: float) -> None:
-        taken = {
-            number: min(item.arrival.taken_at for item in items) for number, items in result.by_order.items()
-        }
+        taken = {number: min(item.arrival.taken_at for item in items) for number, items in result.by_order.items()}
         self._outlet.take(claims.deliveries(result.mine, taken, self._names))
         happened: list[Happening] = [BatchCommitted(leg, events, took_s)]
         for decision in result.decisions:
@@ -332,9 +330,7 @@ class _Claims:
                     parked += 1
         return parked
 
-    def deliveries(
-        self, mine: set[tuple[int, int]], taken: Mapping[OrderNumber, datetime], names: Names
-    ) -> list[Held]:
+    def deliveries(self, mine: set[tuple[int, int]], taken: Mapping[OrderNumber, datetime], names: Names) -> list[Held]:
         """What is ours after the commit. A lane that existed already is somebody else's: its place goes back."""
         held = []
         for lane, delivery in self._births.items():

@@ -21,9 +21,9 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
     over = order.closed or order.refunded
     if create is None and allocated and not over and not order.confirmations and order.route is not None:
         add(order.route.target, Operation.CREATE, "create")
-    if create is not None and (over or order.refund_open) and not order.shipped_final:
-        if order.issued(Operation.CANCEL) is None:
-            add(create.target, Operation.CANCEL, "cancel")
+    stop = (over or order.refund_open) and not order.shipped_final
+    if create is not None and stop and order.issued(Operation.CANCEL) is None:
+        add(create.target, Operation.CANCEL, "cancel")
     shop = rules.shops.get(order.connection)
     if shop is not None and shop.takes_shipments and order.confirmations:
         told = {command.key for command in order.commands}

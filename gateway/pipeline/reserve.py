@@ -78,9 +78,7 @@ def _give_back(
     return tuple(book(balances[shift.place], shift) for shift in shifts(booked, want))
 
 
-def _as_far_as_it_goes(
-    booked: tuple[Booking, ...], needed: list[Shift], balances: Mapping[Place, Balance]
-) -> Reserved:
+def _as_far_as_it_goes(booked: tuple[Booking, ...], needed: list[Shift], balances: Mapping[Place, Balance]) -> Reserved:
     """Shipping is a fact even where the ledger did not have the pieces: take what is there and name the rest."""
     after = {(b.sku, b.warehouse): b for b in booked}
     movements = []

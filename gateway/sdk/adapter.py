@@ -44,7 +44,8 @@ class Reply(msgspec.Struct, frozen=True):
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter is built from. `settings` is an instance of the adapter's own Settings.
 
-    `now` is the wall clock (aware UTC). Two instances of one connection share nothing.
+    `now` is the wall clock (aware UTC). Two instances of one connection share nothing. A Settings class may have a
+    property `operations` (a set of Operation) where one connection uses less than the manifest declares.
     """
 
     connection: ConnectionName

@@ -7,7 +7,8 @@ environment are ignored: a target is where its settings say it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
@@ -120,6 +121,28 @@ class Http:
         self, url: str, body: bytes, *, deadline_s: float, headers: Mapping[str, str] | None = None
     ) -> HttpReply:
         return await self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
+
+
+LONGEST_RETRY_AFTER_S = 86_400.0
+
+
+def retry_after_s(text: str | None, *, now: datetime) -> float | None:
+    """Seconds to wait by a `retry-after` header (a count of seconds or an HTTP date); None when absent or unreadable.
+
+    Never negative and at most a day. RFC 9110 section 10.2.3.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
 
 
 def _brief(error: Exception) -> str:

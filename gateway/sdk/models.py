@@ -1,5 +1,9 @@
 """The models an adapter maps to and from, re-exported from the core so that adapters import `gateway.sdk` only."""
 
+from __future__ import annotations
+
+import msgspec
+
 from gateway.core.delivery import (
     Answer,
     Delivery,
@@ -12,7 +16,7 @@ from gateway.core.delivery import (
     Throttled,
     Unknown,
 )
-from gateway.core.errors import BadInput, BadSignature, OrdergateError, TooLarge
+from gateway.core.errors import BadInput, BadSignature, OrdergateError, Problem, SettingsError, TooLarge, Unavailable
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.money import format_minor, parse_minor
 from gateway.core.order import (
@@ -64,16 +68,36 @@ __all__ = [
     "Parcel",
     "Party",
     "Payment",
+    "Problem",
     "Progress",
     "ProgressStep",
     "Receiver",
     "Refund",
     "RefundStatus",
     "Rejected",
+    "SettingsError",
     "Sku",
     "Throttled",
     "TooLarge",
+    "Unavailable",
     "Unknown",
+    "content_to_send",
     "format_minor",
     "parse_minor",
 ]
+
+
+_read_content = msgspec.json.Decoder(Content).decode
+
+
+def content_to_send(delivery: Delivery) -> Content | None:
+    """The content a delivery carries: the edited one where a person edited it, else the order's; None if neither.
+
+    Raises BadInput (`shape`) when the edited body is not the JSON form of `Content`.
+    """
+    if delivery.body is not None:
+        try:
+            return _read_content(delivery.body)
+        except msgspec.DecodeError as error:
+            raise BadInput("shape", "the edited content cannot be read", advice="edit it again") from error
+    return None if delivery.order.content is None else delivery.order.content.value

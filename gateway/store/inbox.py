@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.store.sql import AWAY, Connection
-from gateway.core.errors import Unavailable
 
 
 async def put(pool: asyncpg.Pool, events: Sequence[Event]) -> None:

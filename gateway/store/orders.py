@@ -221,9 +221,7 @@ def _event_record(event: EventRow) -> tuple[bytes, str, int, str, datetime, date
 
 
 async def _write_movements(connection: Connection, writes: Sequence[OrderWrite], now: datetime) -> None:
-    records = [
-        (m.stock_id, w.order_id, m.on_hand, m.locked, m.committed, now) for w in writes for m in w.movements
-    ]
+    records = [(m.stock_id, w.order_id, m.on_hand, m.locked, m.committed, now) for w in writes for m in w.movements]
     if not records:
         return
     await connection.copy_records_to_table("movement", columns=_MOVEMENT_COLUMNS, records=records)
@@ -245,12 +243,8 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite],
     )
 
 
-_ORDER_COLUMNS = (
-    "order_id number connection_id stage reasons conflicts created_at updated_at state".split()
-)
-_EVENT_COLUMNS = (
-    "order_id digest event_id connection_id type happened_at taken_at body stage".split()
-)
+_ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts created_at updated_at state".split()
+_EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stage".split()
 _MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed moved_at".split()
 _DELIVERY_COLUMNS = "order_id target_id seq operation key created_at".split()
 _LANE_COLUMNS = "order_id target_id operation head tail worker_id not_before opened_at".split()
@@ -287,4 +281,3 @@ SELECT order_id, target_id, operation, head, tail, worker_id, $7, $7
     ON CONFLICT (order_id, target_id) DO UPDATE SET tail = excluded.tail
 RETURNING order_id, target_id, (xmax = 0)
 """
-

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from importlib import resources
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
 from gateway.core.errors import OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
 
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-"""A connection, whether straight or lent by the pool."""
+Connection: TypeAlias = Any
+"""An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
 
 # What asyncpg raises when the server is away, going down or out of connections: the same call may work later.
 AWAY = (
@@ -35,7 +35,12 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
     """A pool of `size` connections, each with a statement cache. Raises Unavailable when the server is away."""
     try:
         return await asyncpg.create_pool(
-            url, min_size=min(2, size), max_size=size, command_timeout=30.0, timeout=5.0, max_inactive_connection_lifetime=0
+            url,
+            min_size=min(2, size),
+            max_size=size,
+            command_timeout=30.0,
+            timeout=5.0,
+            max_inactive_connection_lifetime=0,
         )
     except AWAY as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error

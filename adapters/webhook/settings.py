@@ -1,0 +1,48 @@
+"""Settings of one webhook connection."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from gateway.sdk.models import BadInput, Operation, parse_minor
+from gateway.sdk.signing import decode_secret
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A partner, a shop of one's own or an ERP that speaks our JSON.
+
+    `secrets`: a message in is good under any of them, messages out are signed with the first. To rotate, put the new
+    one first, tell the partner, remove the old one.
+    """
+
+    secrets: Annotated[
+        tuple[str, ...], msgspec.Meta(min_length=1, description="secrets, each `whsec_` and base64 of 24 to 64 bytes")
+    ]
+    url: (
+        Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="where commands are posted to")] | None
+    ) = None
+    paths: Annotated[
+        dict[Operation, str], msgspec.Meta(description="per operation: a path added to `url`, or a URL of its own")
+    ] = {}
+    max_total: Annotated[str, msgspec.Meta(description="no amount of an order in may be above this")] = "1000000.00"
+
+    def __post_init__(self) -> None:
+        for secret in self.secrets:
+            decode_secret(secret)
+        try:
+            limit_minor = parse_minor(self.max_total)
+        except BadInput as error:
+            raise ValueError(f"max_total {error.message} ({error.advice})") from error
+        if not 0 < limit_minor <= 10**14:
+            raise ValueError("max_total lies between 0.01 and 1000000000000.00")
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """Without a URL there is nowhere to send commands to."""
+        return frozenset() if self.url is None else frozenset(Operation)
+
+    def __repr__(self) -> str:
+        """Without the secrets: settings end up in messages."""
+        return f"Settings(url={self.url!r}, secrets=<{len(self.secrets)}>)"

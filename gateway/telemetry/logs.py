@@ -1,0 +1,325 @@
+"""Log lines: one wide JSON line per order decision and per attempt, and structlog for everything else.
+
+It answers for what a line holds, for masking personal data, and for writing lines whole: several workers share
+standard error, so a write ends at a line's end and stays within PIPE_BUF, below which the kernel does not mix writers.
+
+The two kinds of line that come per order are made of typed fields without buyer data, and skip structlog's processors:
+a batch is encoded into one buffer and written at once. All other lines pass through `mask`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from gateway.core.happening import (
+    AttemptEnded,
+    BatchCommitted,
+    DeadLettered,
+    GateChanged,
+    Happening,
+    OrderDecided,
+    Refused,
+    Trouble,
+)
+from gateway.telemetry.metrics import RESULTS
+
+Event = MutableMapping[str, Any]
+
+HIDDEN = "***"
+SENSITIVE = frozenset(
+    "name phone mobile tel telephone address addr detail street district town receiver buyer consignee contact note remark "
+    "memo message_text idcard email postcode "
+    "token secret password passwd pwd key signature sign authorization cookie session oaid body payload".split()
+)
+"""A key with one of these words in it (``receiver_name``, ``appKey``) is shown as ``***``."""
+
+PLAIN = frozenset(
+    "event level at order number connection source target operation stage adapter code reason reasons worker logger "
+    "event_id dead_letter_id idempotency_key order_key adapter_name connection_name host_name file_name task_name "
+    "logger_name metric_name table_name topic group partition offset traceparent".split()
+)
+"""Keys that are shown as they are: ours, never typed by a buyer. An order number may look like a phone number."""
+
+
+def mask(logger: Any, method: str, event: Event) -> Event:
+    """structlog processor: `event` without personal data and secrets.
+
+    Sensitive keys lose their value, at any depth; in all other texts phone numbers, credentials and the values that
+    PostgreSQL quotes are replaced. `event` itself (a fixed text of the program) is searched too.
+    """
+    return {key: _masked(key, value) for key, value in event.items()}
+
+
+def mask_text(text: str) -> str:
+    """`text` with phone numbers and credentials replaced."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class Writer:
+    """Writes whole lines to a file descriptor, in pieces that other processes' lines cannot get between.
+
+    Never raises and waits at most `patience_s` for a full pipe: lines that cannot be written are counted in `lost`.
+    """
+
+    def __init__(self, descriptor: int = 2, *, patience_s: float = 1.0) -> None:
+        self._descriptor = descriptor
+        self._patience_s = patience_s
+        self.lost = 0
+
+    def write(self, lines: bytes | bytearray) -> None:
+        """Write `lines`, each ended by a line feed."""
+        view = memoryview(lines)
+        start, total = 0, len(lines)
+        while start < total:
+            end = total
+            if total - start > _ATOMIC_BYTES:
+                end = lines.rfind(b"\n", start, start + _ATOMIC_BYTES) + 1
+                if end == 0:
+                    # One line longer than that; it may be mixed with another process's.
+                    end = lines.find(b"\n", start) + 1 or total
+            if not self._write(view[start:end]):
+                self.lost += lines.count(b"\n", start)
+                return
+            start = end
+
+    def _write(self, piece: memoryview) -> bool:
+        while piece:
+            try:
+                written = os.write(self._descriptor, piece)
+            except BlockingIOError:
+                # Somebody made the pipe non-blocking, and its reader is slow.
+                if not select.select([], [self._descriptor], [], self._patience_s)[1]:
+                    return False
+            except OSError:
+                return False
+            else:
+                piece = piece[written:]
+        return True
+
+
+class Logs:
+    """The log of one process: an `Observer` for happenings, and the end of structlog and `logging`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        level: Literal["debug", "info", "warning", "error"] = "info",
+        form: Literal["json", "text"] = "json",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._writer = writer
+        self._level = _LEVELS[level]
+        self._now = now
+        self._encoder = msgspec.json.Encoder(enc_hook=str)
+        self._text = structlog.dev.ConsoleRenderer(colors=False, sort_keys=False) if form == "text" else None
+
+    def __call__(self, happenings: Sequence[Happening]) -> None:
+        """Write the lines of a batch, in its order."""
+        at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        lines = bytearray()
+        encode_into = self._encoder.encode_into
+        decided = attempted = self._level <= logging.INFO and self._text is None
+        for happening in happenings:
+            if decided and type(happening) is OrderDecided:
+                encode_into(_order_decided(happening, at), lines, -1)
+                lines += b"\n"
+            elif attempted and type(happening) is AttemptEnded:
+                encode_into(_attempt_ended(happening, at), lines, -1)
+                lines += b"\n"
+            else:
+                level, event = _describe(happening, at)
+                if event and level >= self._level:
+                    lines += self.render(mask(None, "", event))
+        if lines:
+            self._writer.write(lines)
+
+    def render(self, event: Event) -> bytes:
+        """One line, its line feed included, of an event that has been masked."""
+        if self._text is None:
+            return self._encoder.encode(event) + b"\n"
+        shown = {("timestamp" if key == "at" else key): value for key, value in event.items()}
+        return (str(self._text(None, "", shown)) + "\n").encode("utf-8", "replace")
+
+    def configure(self) -> None:
+        """Send structlog and the standard `logging` (warnings and worse of the libraries) through this log.
+
+        Changes the process: the composition root calls it once.
+        """
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                self._stamp,
+                structlog.processors.format_exc_info,
+                mask,
+                self._last,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
+            logger_factory=lambda *_: _Lines(self._writer),
+            cache_logger_on_first_use=True,
+        )
+        root = logging.getLogger()
+        root.handlers = [_Handler(self)]
+        root.setLevel(max(self._level, logging.WARNING))
+
+    def record(self, record: logging.LogRecord) -> None:
+        """Write what a library logged."""
+        event: Event = {
+            "at": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            event["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
+        self._writer.write(self.render(mask(None, "", event)))
+
+    def _stamp(self, logger: Any, method: str, event: Event) -> Event:
+        at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"at": at, "level": event.pop("level", method), "event": event.pop("event", ""), **event}
+
+    def _last(self, logger: Any, method: str, event: Event) -> bytes:
+        return self.render(event)
+
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_ATOMIC_BYTES = select.PIPE_BUF
+_RESULT_NAMES = {result.value: name for result, name in RESULTS.items()}
+_WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # Mobile and landline numbers of mainland China, alone or with +86, spaces or dashes.
+    (re.compile(r"(?<![0-9A-Za-z])(?:\+?86[- ]?)?1[3-9][0-9][- ]?[0-9]{4}[- ]?[0-9]{4}(?![0-9])"), "[phone]"),
+    (re.compile(r"(?<![0-9A-Za-z])0[0-9]{2,3}-[0-9]{7,8}(?![0-9])"), "[phone]"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "whsec_***"),
+    (re.compile(r"(?i)\b(bearer|basic) [A-Za-z0-9+/=._~-]+"), r"\1 ***"),
+    (re.compile(r"://[^/\s:@]*:[^/\s@]+@"), "://***@"),
+    (re.compile(r"(?i)\b((?:app_?)?(?:key|secret|sign|token|password|session))=[^&\s]+"), r"\1=***"),
+    # PostgreSQL quotes the row or the key that violated a constraint.
+    (re.compile(r"(?m)^(DETAIL: ).*$"), r"\1***"),
+)
+
+
+class _Lines:
+    """What structlog calls a logger: takes rendered lines."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._write = writer.write
+
+    def msg(self, line: bytes) -> None:
+        self._write(line)
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class _Handler(logging.Handler):
+    def __init__(self, logs: Logs) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._logs.record(record)
+        except Exception:
+            self.handleError(record)
+
+
+def _order_decided(one: OrderDecided, at: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "level": "info",
+        "event": "order_decided",
+        "order": one.number,
+        "connection": one.connection,
+        "stage_before": one.stage_before,
+        "stage": one.stage,
+        "reasons": one.reasons,
+        "conflicts": one.conflicts,
+        "events": one.events,
+        "duplicates": one.duplicates,
+        "commands": one.commands,
+        "lag_s": round(one.lag_s, 4),
+    }
+
+
+def _attempt_ended(one: AttemptEnded, at: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "level": "info",
+        "event": "attempt_ended",
+        "order": one.number,
+        "target": one.target,
+        "operation": one.operation,
+        "seq": one.seq,
+        "result": _RESULT_NAMES[one.result._value_],
+        "code": one.code,
+        "took_s": round(one.took_s, 4),
+        "since_taken_s": None if one.since_taken_s is None else round(one.since_taken_s, 4),
+    }
+
+
+def _describe(happening: Happening, at: str) -> tuple[int, Event]:
+    """Level and line of a happening; an empty line for what only metrics count."""
+    match happening:
+        case OrderDecided():
+            return logging.INFO, _order_decided(happening, at)
+        case AttemptEnded():
+            return logging.INFO, _attempt_ended(happening, at)
+        case DeadLettered(dead_letter_id, source, code):
+            return logging.WARNING, _event(
+                "dead_lettered", at, "warning", dead_letter_id=dead_letter_id, source=source, code=code
+            )
+        case GateChanged(target, operation, state, reason):
+            return logging.WARNING, _event(
+                "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason
+            )
+        case Trouble(where, what):
+            return logging.ERROR, _event("trouble", at, "error", where=where, what=what)
+        case Refused(source, code):
+            # Debug: whoever floods the door must not flood the log.
+            return logging.DEBUG, _event("refused", at, "debug", source=source, code=code)
+        case BatchCommitted(leg, events, took_s):
+            return logging.DEBUG, _event("batch_committed", at, "debug", leg=leg, events=events, took_s=took_s)
+    return logging.DEBUG, {}
+
+
+def _event(event: str, at: str, level: str, **values: Any) -> Event:
+    return {"at": at, "level": level, "event": event, **values}
+
+
+def _masked(key: str, value: Any) -> Any:
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if key not in PLAIN and _is_sensitive(key):
+        return HIDDEN
+    if isinstance(value, str):
+        # `event` holds a fixed text, or what a library made of its arguments.
+        return value if key in PLAIN and key != "event" else mask_text(value)
+    if isinstance(value, int):
+        return value if key in PLAIN else _masked_number(value)
+    if isinstance(value, Mapping):
+        return {str(inner): _masked(str(inner), held) for inner, held in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_masked(key, held) for held in value]
+    return mask_text(str(value))
+
+
+def _masked_number(value: int) -> int | str:
+    text = str(value)
+    return text if (text := mask_text(text)) != str(value) else value
+
+
+def _is_sensitive(key: str) -> bool:
+    return any(word.lower() in SENSITIVE for word in _WORDS.findall(key))

@@ -1,0 +1,1 @@
+"""What integrators test with: the adapter conformance kit, and the parts fake servers are made of."""
