@@ -9,6 +9,7 @@ a batch is encoded into one buffer and written at once. All other lines pass thr
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -37,8 +38,8 @@ Event = MutableMapping[str, Any]
 
 HIDDEN = "***"
 SENSITIVE = frozenset(
-    "name phone mobile tel telephone address addr detail street district town receiver buyer consignee contact note remark "
-    "memo message_text idcard email postcode "
+    "name phone mobile tel telephone address addr detail street district town receiver buyer consignee contact note "
+    "remark memo message_text idcard email postcode "
     "token secret password passwd pwd key signature sign authorization cookie session oaid body payload".split()
 )
 """A key with one of these words in it (``receiver_name``, ``appKey``) is shown as ``***``."""
@@ -131,12 +132,12 @@ class Logs:
         at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         lines = bytearray()
         encode_into = self._encoder.encode_into
-        decided = attempted = self._level <= logging.INFO and self._text is None
+        fast = self._level <= logging.INFO and self._text is None
         for happening in happenings:
-            if decided and type(happening) is OrderDecided:
+            if fast and type(happening) is OrderDecided:
                 encode_into(_order_decided(happening, at), lines, -1)
                 lines += b"\n"
-            elif attempted and type(happening) is AttemptEnded:
+            elif fast and type(happening) is AttemptEnded:
                 encode_into(_attempt_ended(happening, at), lines, -1)
                 lines += b"\n"
             else:
@@ -149,7 +150,11 @@ class Logs:
     def render(self, event: Event) -> bytes:
         """One line, its line feed included, of an event that has been masked."""
         if self._text is None:
-            return self._encoder.encode(event) + b"\n"
+            try:
+                return self._encoder.encode(event) + b"\n"
+            except (TypeError, ValueError, OverflowError):
+                # Half a surrogate pair, or an integer beyond 64 bits: the slower encoder takes anything.
+                return json.dumps(event, default=str).encode() + b"\n"
         shown = {("timestamp" if key == "at" else key): value for key, value in event.items()}
         return (str(self._text(None, "", shown)) + "\n").encode("utf-8", "replace")
 
@@ -309,6 +314,8 @@ def _masked(key: str, value: Any) -> Any:
         return value if key in PLAIN and key != "event" else mask_text(value)
     if isinstance(value, int):
         return value if key in PLAIN else _masked_number(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
     if isinstance(value, Mapping):
         return {str(inner): _masked(str(inner), held) for inner, held in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -318,8 +325,10 @@ def _masked(key: str, value: Any) -> Any:
 
 def _masked_number(value: int) -> int | str:
     text = str(value)
-    return text if (text := mask_text(text)) != str(value) else value
+    masked = mask_text(text)
+    return value if masked == text else masked
 
 
 def _is_sensitive(key: str) -> bool:
-    return any(word.lower() in SENSITIVE for word in _WORDS.findall(key))
+    words = [word.lower() for word in _WORDS.findall(key)]
+    return any(word in SENSITIVE or word.removesuffix("s") in SENSITIVE for word in words)

@@ -377,7 +377,7 @@ class Gauges:
             self._metrics.gauge(name, *labels).set(0)
         for labels, value in totals.items():
             self._metrics.gauge(name, *labels).set(value)
-        seen |= totals.keys()
+        seen.update(totals)
 
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
