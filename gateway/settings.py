@@ -379,10 +379,14 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     _check_prefixes(entries, report)
     connections: dict[ConnectionName, Connection] = {}
     for entry, adapter in loaded.items():
-        _check_connection(entry, entries, loaded, report)
         connection = _connection(entry, entries[entry], adapter, root, report)
         if connection is not None:
             connections[connection.name] = connection
+    for entry, adapter in loaded.items():
+        if adapter is not None:
+            _check_connection(entry, entries[entry], adapter, report)
+            _check_gates(entry, entries[entry], adapter, connections.get(ConnectionName(entry)), report)
+        _check_route(entry, entries, loaded, connections, report)
     _check_lease(document.dispatch, connections, report)
     _check_carriers(document.carriers, adapters, report)
     if report.problems:
@@ -612,43 +616,22 @@ def _check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> N
                 report.add(("connections", other, "prefix"), what, "choose prefixes of which none begins another")
 
 
-def _check_connection(
-    name: str, entries: Mapping[str, ConnectionEntry], loaded: Mapping[str, Adapter | None], report: Report
-) -> None:
-    entry, adapter = entries[name], loaded[name]
+def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, report: Report) -> None:
     place: KeyPath = ("connections", name)
-    for index, choice in enumerate(entry.route):
-        path = (*place, "route", index, "target")
-        takers = [
-            other
-            for other, found in loaded.items()
-            if found is not None and Operation.CREATE in found.manifest.operations
-        ]
-        if choice.target not in entries:
-            near = schemas.suggest(choice.target, takers)
-            # A connection that is wrong by itself has been reported there.
-            if choice.target not in report.root.value["connections"].value:
-                what = f"there is no connection {choice.target!r}"
-                report.add(path, what, near or "these take orders: " + (", ".join(takers) or "none"))
-        elif loaded[choice.target] is not None and choice.target not in takers:
-            what = f"{choice.target!r} does not take orders: its adapter declares no `create`"
-            report.add(path, what, "these take orders: " + (", ".join(takers) or "none"))
-    if adapter is None:
-        return
     manifest = adapter.manifest
-    operations = manifest.operations
     if entry.prefix is None:
-        if manifest.source is not None and Operation.CREATE not in operations:
+        # Only orders can come from an adapter that takes none; where both are possible, the prefix tells.
+        is_shop = manifest.source is not None and Operation.CREATE not in manifest.operations
+        if is_shop:
             proposal = "add a short prefix, like `prefix: A`: our order numbers begin with it"
             report.add((*place, "prefix"), "is missing: orders come from this connection", proposal)
         for key, given in (("route", bool(entry.route)), ("start_at", entry.start_at is not None)):
-            if given and (Operation.CREATE in operations or manifest.source is None):
+            if given and not is_shop:
                 report.add((*place, key), "has no use without a prefix", "it is for connections where orders begin")
-        if entry.mode is Mode.OBSERVE:
+        if entry.mode is Mode.OBSERVE and not is_shop:
             report.add((*place, "mode"), "has no use here: no orders begin at this connection", "observe at the shops")
     elif manifest.source is None:
-        what = f"has no use: the adapter {manifest.name} brings no orders"
-        report.add((*place, "prefix"), what, "remove it")
+        report.add((*place, "prefix"), f"has no use: the adapter {manifest.name} brings no orders", "remove it")
     elif entry.mode is None:
         # Without a choice, a first start would send what the warehouse already has.
         proposal = "`observe` first (nothing is delivered), `live` to deliver, with `start_at` for the cut-over"
@@ -658,16 +641,47 @@ def _check_connection(
         report.add((*place, "route"), "is missing: its orders would have nowhere to go", proposal)
     if entry.settle_s is not None and manifest.target is None:
         report.add((*place, "settle_s"), f"has no use: the adapter {manifest.name} sends nothing", "remove it")
+
+
+def _check_gates(
+    name: str, entry: ConnectionEntry, adapter: Adapter, connection: Connection | None, report: Report
+) -> None:
+    operations = adapter.manifest.operations
     for operation, override in entry.gates.items():
-        path = (*place, "gates", operation.value)
+        path = ("connections", name, "gates", operation.value)
         if operation not in operations:
-            declared = ", ".join(operations) or "nothing"
-            report.add(path, f"the adapter {manifest.name} does not declare {operation}", f"it declares: {declared}")
+            proposal = "it declares: " + (", ".join(operations) or "nothing")
+            report.add(path, f"the adapter {adapter.manifest.name} does not declare {operation}", proposal)
             continue
+        if connection is not None and operation not in connection.gates:
+            proposal = "see its settings, or remove the gate"
+            report.add(path, f"has no use: by its settings this connection is never told to {operation}", proposal)
         gate = _merged(operations[operation], override)
         if override.slow_s is not None and gate.slow_s >= gate.deadline_s:
             what = f"is {gate.slow_s:g}, not below deadline_s ({gate.deadline_s:g}): no call would ever be slow"
             report.add((*path, "slow_s"), what, f"something like {gate.deadline_s * 0.6:g}")
+
+
+def _check_route(
+    name: str,
+    entries: Mapping[str, ConnectionEntry],
+    loaded: Mapping[str, Adapter | None],
+    connections: Mapping[ConnectionName, Connection],
+    report: Report,
+) -> None:
+    takers = [other for other, connection in connections.items() if connection.takes_orders]
+    for index, choice in enumerate(entries[name].route):
+        path = ("connections", name, "route", index, "target")
+        listed = "these take orders: " + (", ".join(takers) or "none")
+        adapter = loaded.get(choice.target)
+        if choice.target not in report.root.value["connections"].value:
+            proposal = schemas.suggest(choice.target, takers) or listed
+            report.add(path, f"there is no connection {choice.target!r}", proposal)
+        elif adapter is not None and Operation.CREATE not in adapter.manifest.operations:
+            report.add(path, f"{choice.target!r} does not take orders: its adapter declares no `create`", listed)
+        elif choice.target in connections and choice.target not in takers:
+            report.add(path, f"{choice.target!r} does not take orders by its settings", listed)
+        # A target that is wrong by itself has been reported there.
 
 
 def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connection], report: Report) -> None:

@@ -12,6 +12,7 @@ import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from gateway import plugins, schema, settings
@@ -64,6 +65,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     app_key: str = ""
     secrets: tuple[str, ...] = ()
     pages: Annotated[int, msgspec.Meta(ge=1)] = 1
+    quiet: bool = False
+
+    @property
+    def operations(self):
+        return set() if self.quiet else {"create", "cancel", "ship"}
 
     def __post_init__(self):
         if self.pages == 13:
@@ -260,6 +266,18 @@ def test_every_problem_at_once_in_file_order(adapters: plugins.Registry) -> None
     ]
 
 
+def test_connection_that_uses_less_than_its_adapter_can(adapters: plugins.Registry) -> None:
+    quiet = GOOD.replace('{url: "https://wms.example"}', '{url: "https://wms.example", quiet: true}')
+    found = [(problem.where, problem.what) for problem in problems(quiet, adapters)]
+    assert found == [
+        ("og.yaml:10 connections.shop-a.route[0].target", "'wms-1' does not take orders by its settings"),
+        (
+            "og.yaml:16 connections.wms-1.gates.create",
+            "has no use: by its settings this connection is never told to create",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(("first", "second"), [("A", "A"), ("A", "AB"), ("AB", "A")])
 def test_no_prefix_begins_another(adapters: plugins.Registry, first: str, second: str) -> None:
     shop = "{adapter: shop, mode: observe, prefix: %s, settings: {url: 'http://a'}}"
@@ -400,6 +418,7 @@ trees = st.recursive(
 keys = st.sampled_from([*settings.Document.__struct_fields__, "x"])
 
 
+@examples(deadline=None, max_examples=60)
 @given(st.dictionaries(keys, trees, max_size=4))
 def test_nothing_but_settings_error_comes_out(tree: dict[str, Any]) -> None:
     """Whatever stands in the file, the answer is settings or problems."""

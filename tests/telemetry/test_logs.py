@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.delivery import Result
@@ -189,6 +189,7 @@ def test_libraries_log_through_the_same_mask(log: Any, process_logging: None) ->
     }
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.dictionaries(st.text(max_size=10), st.recursive(st.text() | st.integers() | st.none() | st.binary(), st.lists))
 )
@@ -199,6 +200,7 @@ def test_any_event_can_be_masked_and_rendered(event: dict[str, Any]) -> None:
     json.loads(line)
 
 
+@settings(deadline=None, max_examples=60)
 @given(prefix=st.sampled_from(["", "a ", "，", "(", "电话"]), phone=st.from_regex(r"1[3-9][0-9]{9}", fullmatch=True))
 def test_phone_numbers_in_text_are_masked(prefix: str, phone: str) -> None:
     assert phone not in mask_text(f"{prefix}{phone}，请")

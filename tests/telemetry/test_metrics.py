@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
@@ -142,6 +142,7 @@ def without_created(samples: Samples) -> Samples:
     return {key: value for key, value in samples.items() if not key[0].endswith("_created")}
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(min_value=0, max_value=100) | st.sampled_from([0.1, 0.5, 1.0]), min_size=1, max_size=30))
 def test_buckets_agree_with_the_library(values: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
@@ -190,6 +191,7 @@ happenings = st.one_of(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(happenings, max_size=20))
 def test_no_label_leaves_its_closed_set(batch: list[Happening]) -> None:
     """Whatever an adapter puts into a code or a name, no order id becomes a label."""
