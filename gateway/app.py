@@ -13,10 +13,9 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -25,7 +24,7 @@ from aiohttp import web
 
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
-from gateway.core.happening import GateChanged, Observer
+from gateway.core.happening import GateChanged, Happening, Observer
 from gateway.core.order import Operation, Route
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
 from gateway.dispatch.dispatcher import Dispatcher
@@ -45,6 +44,9 @@ from gateway.sdk.http import Http
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.sql import Names, listen, open_pool, register_connections
+from gateway.telemetry.logs import Logs, Writer
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observe import MetricsObserver
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
@@ -58,6 +60,8 @@ class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     sock: socket.socket
+    lifeline_fd: int | None = None
+    """Reads as ended when the parent is gone; then this worker stops too."""
     stop_within_s: float = 20.0
 
 
@@ -163,6 +167,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        if self._place.lifeline_fd is not None:
+            loop.add_reader(self._place.lifeline_fd, self.stop)
         async with AsyncExitStack() as stack:
             pool = await open_pool(self._url, size=self._settings.database.pool_size)
             stack.push_async_callback(_close, pool)
@@ -403,17 +409,26 @@ async def _close(pool: asyncpg.Pool) -> None:
         pool.terminate()
 
 
-def run_worker(settings: Settings, place: WorkerPlace, *, url: str, observe: Observer) -> int:
+def run_worker(settings: Settings, place: WorkerPlace, *, url: str) -> int:
     """Run one worker on uvloop until it is told to stop; the exit code (EXIT_FENCED: replaced, start me again)."""
     import uvloop
 
     code = 0
     try:
-        uvloop.run(Worker(settings, place, url=url, observe=observe).run())
+        uvloop.run(Worker(settings, place, url=url, observe=_observer(settings)).run())
     except* Fenced:
         code = EXIT_FENCED
     return code
 
 
-def data_dir(settings: Settings) -> Path:
-    return Path(settings.data_dir)
+def _observer(settings: Settings) -> Observer:
+    """Happenings to metrics and to the log."""
+    logs = Logs(Writer(), level=settings.log.level, form=settings.log.format)
+    logs.configure()
+    metrics = MetricsObserver(Metrics(settings.connections))
+
+    def observe(happenings: Sequence[Happening]) -> None:
+        metrics(happenings)
+        logs(happenings)
+
+    return observe
