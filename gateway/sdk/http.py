@@ -105,13 +105,17 @@ class Http:
                 builder = builder.headers(headers)
             response = await builder.build().send()
             return HttpReply(response.status, bytes(await response.bytes()), response.get_header("retry-after"))
-        except (ConnectTimeoutError, PoolTimeoutError) as error:
-            code = "pool" if isinstance(error, PoolTimeoutError) else "connect_timeout"
-            raise NotSent(code, _brief(error)) from error
-        except ConnectError as error:
-            raise NotSent("connect", _brief(error)) from error
-        except BuilderError as error:
+        except PoolTimeoutError as error:
+            raise NotSent("pool", "no connection became free in time") from error
+        except (BuilderError, ValueError) as error:
             raise NotSent("url", _brief(error)) from error
+        except (ConnectTimeoutError, ConnectError) as error:
+            if _never_connected(error):
+                code = "connect_timeout" if isinstance(error, ConnectTimeoutError) else "connect"
+                raise NotSent(code, _brief(error)) from error
+            if isinstance(error, ConnectTimeoutError):
+                raise NoAnswer("timeout", f"no answer within {deadline_s:g} s", timeout=True) from error
+            raise NoAnswer("connection_lost", _brief(error), timeout=False) from error
         except RequestTimeoutError as error:
             raise NoAnswer("timeout", f"no answer within {deadline_s:g} s", timeout=True) from error
         except RequestError as error:
@@ -145,6 +149,22 @@ def retry_after_s(text: str | None, *, now: datetime) -> float | None:
     return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
 
 
+def _never_connected(error: RequestError) -> bool:
+    """Whether the library proves that no connection came about, so that nothing can have been sent.
+
+    Its classes do not: 0.15 raises ConnectTimeoutError for any late answer, and ConnectError for a connection that was
+    lost after the request had been sent. The chain of causes does; a wording we do not know counts as sent.
+    """
+    return "client error (Connect)" in _causes(error)
+
+
+def _causes(error: Exception) -> list[str]:
+    details = getattr(error, "details", None)
+    causes = details.get("causes", []) if isinstance(details, dict) else []
+    return [str(cause.get("message", "")) for cause in causes]
+
+
 def _brief(error: Exception) -> str:
-    """The library's message without the URL, which may carry a signature."""
-    return str(error).split(" for url")[0].split(" (http")[0][:200]
+    """What happened, without the URL, which may carry a signature."""
+    causes = [cause for cause in _causes(error) if "http" not in cause]
+    return (causes[-1] if causes else type(error).__name__)[:200]

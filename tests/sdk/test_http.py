@@ -1,0 +1,155 @@
+"""Whether a request may have arrived, told by real sockets that behave badly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.sdk.http import Http, NoAnswer, NotSent, retry_after_s
+
+
+class Rude:
+    """A server that reads a request and then does `manner`."""
+
+    def __init__(self) -> None:
+        self.manner = "answer"
+        self.arrived = 0
+        self.busy = asyncio.Event()
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while await reader.read(65_536):
+                self.arrived += 1
+                self.busy.set()
+                if self.manner == "answer":
+                    writer.write(b"HTTP/1.1 200 OK\r\nretry-after: 3\r\ncontent-length: 2\r\n\r\nok")
+                    continue
+                if self.manner == "reset":
+                    # Linger 0: close() sends RST.
+                    option = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+                elif self.manner == "hang":
+                    await asyncio.sleep(1)
+                elif self.manner == "cut":
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut")
+                elif self.manner == "stall":
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut")
+                    await asyncio.sleep(1)
+                elif self.manner == "babble":
+                    writer.write(b"SSH-2.0-x\r\n\r\n")
+                break
+        writer.close()
+
+
+@pytest.fixture
+async def rude() -> AsyncIterator[Rude]:
+    one = Rude()
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x?sign=SECRET"
+    yield one
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize(
+    ("manner", "code", "timeout"),
+    [
+        ("hang", "timeout", True),
+        ("stall", "timeout", True),
+        ("close", "connection_lost", False),
+        ("reset", "connection_lost", False),
+        ("cut", "connection_lost", False),
+        ("babble", "connection_lost", False),
+    ],
+)
+async def test_a_request_that_arrived_is_never_called_not_sent(
+    rude: Rude, manner: str, code: str, timeout: bool, reused: bool
+) -> None:
+    async with Http(connections=1) as http:
+        if reused:
+            await http.post(rude.url, b"x", deadline_s=5)
+        before = rude.arrived
+        rude.manner = manner
+        with pytest.raises(NoAnswer) as caught:
+            await http.post(rude.url, b"x", deadline_s=0.15)
+
+    assert (caught.value.code, caught.value.timeout) == (code, timeout)
+    # Once: the library does not send a POST again by itself.
+    assert rude.arrived == before + 1
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_what_cannot_have_arrived_is_not_sent(rude: Rude) -> None:
+    async with Http(connections=1) as http:
+        for url in ("http://127.0.0.1:9/?sign=SECRET", "http://nowhere.invalid/?sign=SECRET"):
+            with pytest.raises(NotSent) as caught:
+                await http.post(url, b"x", deadline_s=5)
+            assert caught.value.code == "connect"
+            assert "SECRET" not in str(caught.value)
+        with pytest.raises(NotSent) as caught:
+            await http.post("http://[::/", b"x", deadline_s=5)
+        assert caught.value.code == "url"
+    assert rude.arrived == 0
+
+
+async def test_nobody_picks_up(rude: Rude) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        callers = [socket.socket() for _ in range(4)]
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        async with Http(connections=1, connect_timeout_s=0.1) as http:
+            with pytest.raises(NotSent) as caught:
+                await http.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", b"x", deadline_s=5)
+        for caller in callers:
+            caller.close()
+    assert caught.value.code == "connect_timeout"
+
+
+async def test_no_free_connection(rude: Rude) -> None:
+    rude.manner = "hang"
+    async with Http(connections=1) as http:
+        first = asyncio.ensure_future(http.post(rude.url, b"x", deadline_s=0.4))
+        await rude.busy.wait()
+        with pytest.raises(NotSent) as caught:
+            await http.post(rude.url, b"x", deadline_s=0.1)
+        with pytest.raises(NoAnswer):
+            await first
+    assert caught.value.code == "pool"
+    assert rude.arrived == 1
+
+
+async def test_an_answer_is_whole(rude: Rude) -> None:
+    async with Http(connections=1) as http:
+        reply = await http.post(rude.url, b"x", deadline_s=5)
+    assert (reply.status, reply.body, reply.retry_after) == (200, b"ok", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        (" 0 ", 0.0),
+        ("999999999999", 86_400.0),
+        ("Fri, 01 May 2026 00:00:30 GMT", 30.0),
+        ("Fri, 01 May 2026 00:00:30 -0000", 30.0),
+        ("Thu, 30 Apr 2026 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-3", None),
+        ("1.5", None),
+        ("", None),
+    ],
+)
+def test_retry_after_in_both_forms(text: str | None, seconds: float | None) -> None:
+    assert retry_after_s(text, now=datetime(2026, 5, 1, tzinfo=UTC)) == seconds
