@@ -1,0 +1,1 @@
+"""Orders in and commands out as our own JSON, signed after Standard Webhooks."""

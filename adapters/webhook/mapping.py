@@ -1,0 +1,614 @@
+"""Our own JSON ⇄ the gateway's models: the order documents that come in, the commands that go out.
+
+Pure. Incoming documents carry what is known or what changed: `order_no` and `updated_at` always, every other group when
+there is something to say about it. Limits stand in the types, so that `order.schema.json` and the decoder cannot
+disagree; advice is worked out on the error path only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Annotated, Any, get_args
+
+import msgspec
+from msgspec import Meta
+
+from gateway.sdk.carriers import Carriers
+from gateway.sdk.models import (
+    BadInput,
+    Closing,
+    Confirmation,
+    Content,
+    Delivery,
+    Facts,
+    Hold,
+    Line,
+    Operation,
+    Party,
+    Payment,
+    Receiver,
+    Refund,
+    RefundStatus,
+    Sku,
+    format_minor,
+    parse_minor,
+)
+
+EVENT_TYPE = "ordergate.order.v1"
+
+# --- what comes in ----------------------------------------------------------------------------------------------
+
+# `$` alone would let a line end through.
+Id = Annotated[str, Meta(pattern=r"^[!-~]{1,64}$(?!\n)", description="1 to 64 visible ASCII characters, no spaces")]
+Name = Annotated[str, Meta(max_length=100)]
+Text = Annotated[str, Meta(max_length=500)]
+Note = Annotated[str, Meta(max_length=2000)]
+Amount = Annotated[
+    str,
+    Meta(
+        max_length=20,
+        description="decimal text, at most two decimals, not negative",
+        examples=["12.30"],
+        # For readers of the schema; the decoder leaves it to `parse_minor`.
+        extra_json_schema={"pattern": r"^[0-9]{1,15}(\.[0-9]{1,2})?$"},
+    ),
+]
+Instant = Annotated[
+    datetime,
+    Meta(tz=True, description="RFC 3339 with offset, years 2000 to 2099", examples=["2026-05-01T09:30:00+08:00"]),
+]
+
+
+class Status(enum.StrEnum):
+    """Where the order stands at the shop. Of two events with one version, the later status counts."""
+
+    PLACED = "placed"
+    PAID = "paid"
+    SHIPPED = "shipped"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+RANKS = {Status.PLACED: 10, Status.PAID: 20, Status.SHIPPED: 30, Status.FINISHED: 40, Status.CANCELLED: 50}
+
+
+class _In(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class LineIn(_In, frozen=True, kw_only=True, gc=False):
+    line_no: Id
+    sku: Annotated[str, Meta(min_length=1, max_length=64)]
+    quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
+    price: Annotated[Amount, Meta(description="for one piece, after discount")]
+    name: Text = ""
+    discount: Annotated[Amount, Meta(description="for one piece, already taken off `price`")] = "0"
+
+
+class ReceiverIn(_In, frozen=True, kw_only=True, gc=False):
+    name: Name = ""
+    phone: Name = ""
+    province: Name = ""
+    city: Name = ""
+    district: Name = ""
+    town: Name = ""
+    detail: Text = ""
+    postcode: Name = ""
+    token: Annotated[str, Meta(max_length=2000, description="the platform's ciphertext where parts are masked")] = ""
+
+
+class PaymentIn(_In, frozen=True, kw_only=True, gc=False):
+    paid: bool
+    amount: Annotated[Amount, Meta(description="what the buyer paid")] = "0"
+    paid_at: Instant | None = None
+    method: Name = ""
+
+
+class HoldIn(_In, frozen=True, kw_only=True, gc=False):
+    held: bool
+    reason: Text = ""
+
+
+class CancelledIn(_In, frozen=True, kw_only=True, gc=False):
+    reason: Text = ""
+
+
+class RefundIn(_In, frozen=True, kw_only=True, gc=False):
+    refund_id: Id
+    status: RefundStatus
+    amount: Amount = "0"
+    reason: Text = ""
+
+
+class OrderIn(_In, frozen=True, kw_only=True, gc=False):
+    """One order, or what changed in it."""
+
+    order_no: Id
+    updated_at: Annotated[Instant, Meta(description="when the shop last changed the order")]
+    version: (
+        Annotated[
+            int, Meta(ge=0, le=2**53, description="a counter that grows with every change; default: `updated_at` in ms")
+        ]
+        | None
+    ) = None
+    status: Status | None = None
+    placed_at: Instant | None = None
+    lines: (
+        Annotated[
+            tuple[LineIn, ...], Meta(min_length=1, max_length=500, description="comes with `placed_at` and `receiver`")
+        ]
+        | None
+    ) = None
+    receiver: ReceiverIn | None = None
+    total: Annotated[Amount, Meta(description="default: price × quantity of all lines + freight - discount")] | None = (
+        None
+    )
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3)] = "CNY"
+    freight: Amount = "0"
+    discount: Annotated[Amount, Meta(description="on the whole order")] = "0"
+    buyer_note: Note = ""
+    seller_note: Note = ""
+    latest_ship_at: Instant | None = None
+    payment: PaymentIn | None = None
+    hold: HoldIn | None = None
+    cancelled: Annotated[CancelledIn, Meta(description="present: the shop closed the order")] | None = None
+    refunds: Annotated[tuple[RefundIn, ...], Meta(max_length=500)] = ()
+    extra: Annotated[msgspec.Raw, Meta(description="yours; accepted and not looked at")] = msgspec.field(
+        default_factory=msgspec.Raw
+    )
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What `admit` needs, whatever the rest looks like."""
+
+    order_no: Any = None
+    version: Any = None
+    updated_at: Any = None
+
+
+_decode_order = msgspec.json.Decoder(OrderIn).decode
+_decode_head = msgspec.json.Decoder(Head).decode
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_ORDER_NO = re.compile(r'"order_no"\s*:\s*"?([!#-\[\]-~]{1,64}?)["\s,}]')
+_ID = re.compile(r"[!-~]{1,64}")
+
+
+def decode(body: bytes, *, max_total_minor: int) -> Facts:
+    """What an order document says.
+
+    Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing or unknown), `value`, `amount`.
+    """
+    try:
+        order = _decode_order(body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput("json", "is not a JSON document", advice=_brief(error)) from error
+    if b"\\u0000" in body:
+        _refuse_nul(body)
+    if order.extra and bytes(order.extra)[:1] != b"{":
+        raise BadInput("shape", "expected `object`", where="$.extra", advice="put values of your own into an object")
+    updated_at = _instant(order.updated_at, "$.updated_at")
+    content = None
+    if order.lines is not None:
+        content = _content(order, order.lines, max_total_minor)
+    elif order.receiver is not None or order.total is not None or order.placed_at is not None:
+        raise BadInput(
+            "field", "is missing", where="$.lines", advice="`receiver`, `total`, `placed_at` come with `lines`"
+        )
+    payment = closing = hold = None
+    if order.payment is not None:
+        paid = order.payment
+        payment = Payment(
+            paid.paid,
+            _amount(paid.amount, "$.payment.amount", max_total_minor),
+            None if paid.paid_at is None else _instant(paid.paid_at, "$.payment.paid_at"),
+            paid.method,
+        )
+    elif order.status is Status.PAID:
+        advice = 'what was paid is not guessed: add "payment": {"paid": true, "amount": "12.30"}'
+        raise BadInput("field", "is missing with status `paid`", where="$.payment", advice=advice)
+    if order.cancelled is not None:
+        closing = Closing(True, order.cancelled.reason)
+    elif order.status is Status.CANCELLED:
+        closing = Closing(True)
+    if order.hold is not None:
+        hold = Hold(order.hold.held, order.hold.reason)
+    return Facts(
+        party=Party.SHOP,
+        order_no=order.order_no,
+        version=(updated_at - _EPOCH) // _MS if order.version is None else order.version,
+        rank=0 if order.status is None else RANKS[order.status],
+        content=content,
+        payment=payment,
+        hold=hold,
+        closing=closing,
+        refunds=_refunds(order.refunds, max_total_minor) if order.refunds else (),
+    )
+
+
+def read_head(body: bytes) -> tuple[str, str, datetime | None]:
+    """Order number, version and time as far as they can be read: ``("A1", "1777599000000", 2026-...)``.
+
+    Never raises: of a broken document it is the text after ``"order_no":``, or nothing.
+    """
+    try:
+        head = _decode_head(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        match = _ORDER_NO.search(body[:65_536].decode("utf-8", "replace"))
+        return (match[1] if match else ""), "", None
+    number = head.order_no
+    if isinstance(number, int) and not isinstance(number, bool):
+        number = str(number)
+    if not isinstance(number, str) or _ID.fullmatch(number) is None:
+        number = ""
+    updated_at = None
+    if isinstance(head.updated_at, str):
+        try:
+            updated_at = _instant(msgspec.convert(head.updated_at, datetime), "")
+        except (msgspec.ValidationError, BadInput):
+            updated_at = None
+    version = head.version if isinstance(head.version, int) else None
+    if version is None and updated_at is not None:
+        version = (updated_at - _EPOCH) // _MS
+    return number, "" if version is None else str(version)[:20], updated_at
+
+
+def event_id(order_no: str, version: str, body: bytes) -> str:
+    """The same for a re-send of the same document: number, version, and a digest of the bytes."""
+    return f"{order_no}/{version}/{blake2b(body, digest_size=8).hexdigest()}"
+
+
+def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
+    if order.receiver is None or order.placed_at is None:
+        where = "$.receiver" if order.receiver is None else "$.placed_at"
+        raise BadInput("field", "is missing", where=where, advice="`lines` come with `placed_at` and `receiver`")
+    pieces_minor = 0
+    mapped = []
+    for index, line in enumerate(lines):
+        price_minor = _amount(line.price, "$.lines[%d].price", limit, index)
+        discount = line.discount
+        discount_minor = 0 if discount == "0" else _amount(discount, "$.lines[%d].discount", limit, index)
+        pieces_minor += price_minor * line.quantity
+        mapped.append(Line(line.line_no, Sku(line.sku), line.quantity, price_minor, line.name, discount_minor))
+    if len(mapped) > 1 and len({line.line_no for line in mapped}) < len(mapped):
+        raise BadInput("value", "two lines have one `line_no`", where="$.lines", advice="number the lines")
+    freight_minor = 0 if order.freight == "0" else _amount(order.freight, "$.freight", limit)
+    discount_minor = 0 if order.discount == "0" else _amount(order.discount, "$.discount", limit)
+    if order.total is not None:
+        total_minor = _amount(order.total, "$.total", limit)
+    else:
+        total_minor = _within(pieces_minor + freight_minor - discount_minor, "$.total", limit)
+    given = order.receiver
+    return Content(
+        _instant(order.placed_at, "$.placed_at"),
+        tuple(mapped),
+        Receiver(
+            given.name,
+            given.phone,
+            given.province,
+            given.city,
+            given.district,
+            given.town,
+            given.detail,
+            given.postcode,
+            given.token,
+        ),
+        total_minor,
+        order.currency,
+        freight_minor,
+        discount_minor,
+        order.buyer_note,
+        order.seller_note,
+        None if order.latest_ship_at is None else _instant(order.latest_ship_at, "$.latest_ship_at"),
+    )
+
+
+def _refunds(given: Sequence[RefundIn], limit: int) -> tuple[Refund, ...]:
+    if len({refund.refund_id for refund in given}) < len(given):
+        raise BadInput("value", "two refunds have one `refund_id`", where="$.refunds", advice="send each case once")
+    return tuple(
+        Refund(one.refund_id, one.status, _amount(one.amount, "$.refunds[%d].amount", limit, index), one.reason)
+        for index, one in enumerate(given)
+    )
+
+
+def _amount(text: str, where: str, limit: int, index: int | None = None) -> int:
+    try:
+        minor = parse_minor(text)
+    except BadInput as error:
+        path = where if index is None else where % index
+        raise BadInput("amount", error.message, where=path, advice=error.advice) from error
+    if 0 <= minor <= limit:
+        return minor
+    return _within(minor, where if index is None else where % index, limit)
+
+
+def _within(minor: int, where: str, limit: int) -> int:
+    if minor < 0:
+        raise BadInput("value", "is below zero", where=where, advice="send discounts in `discount`")
+    if minor > limit:
+        advice = "check the amount; `max_total` of the connection is the limit"
+        raise BadInput("value", f"is over {format_minor(limit)}", where=where, advice=advice)
+    return minor
+
+
+def _instant(value: datetime, where: str) -> datetime:
+    # The year first: year 1 with an offset has no UTC form.
+    if not 2000 <= value.year <= 2099 or value.tzinfo is None:
+        raise BadInput("value", "is not between 2000 and 2099", where=where, advice="send RFC 3339 with an offset")
+    return value.astimezone(UTC)
+
+
+# --- what was wrong with it -------------------------------------------------------------------------------------
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"field `(?P<name>.*)`")
+
+
+def _explain(message: str) -> BadInput:
+    """msgspec's message as our code, path and advice. Never quotes a value, which may be the buyer's."""
+    match = _AT.match(message)
+    what, where = (match["what"], match["where"] or "$") if match else (message, "$")
+    field = _FIELD.search(what)
+    if what.startswith("Object contains unknown field") and field is not None:
+        known = _fields_at(where)
+        near = difflib.get_close_matches(field["name"], known, n=1, cutoff=0.6)
+        advice = f"did you mean `{near[0]}`?" if near else "known here: " + ", ".join(known)
+        # The name is the sender's text: shown only as far as it looks like one.
+        name = field["name"] if re.fullmatch(r"\w{1,40}", field["name"]) else "?"
+        return BadInput("field", f"unknown field `{name}`", where=where, advice=advice)
+    if what.startswith("Object missing required field") and field is not None:
+        return BadInput("field", "is missing", where=f"{where}.{field['name']}", advice="it is required")
+    if what.startswith("Invalid enum value"):
+        return BadInput("value", "is not one of the known values", where=where, advice=_choices(where))
+    if what.startswith("Expected") and ", got " in what:
+        leaf = where.rpartition(".")[2]
+        amount = leaf in ("price", "discount", "total", "freight", "amount") and ("`int`" in what or "`float`" in what)
+        advice = 'amounts are text like "12.30"' if amount else "the structure is not the documented one"
+        return BadInput("shape", what[0].lower() + what[1:], where=where, advice=advice)
+    if where == "$.currency":
+        return BadInput("value", "is not a currency code", where=where, advice="three capital letters: CNY")
+    if "regex" in what:
+        return BadInput("value", "is not an id", where=where, advice="1 to 64 visible ASCII characters, no spaces")
+    if "timezone" in what or "RFC3339" in what:
+        advice = "send RFC 3339 with an offset, like 2026-05-01T09:30:00+08:00"
+        return BadInput("value", "is not an instant", where=where, advice=advice)
+    return BadInput("value", what[0].lower() + what[1:], where=where, advice="out of range")
+
+
+def _struct_at(where: str) -> type[msgspec.Struct]:
+    found: type[msgspec.Struct] = OrderIn
+    for name in re.findall(r"\.(\w+)", where):
+        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(found)}
+        found = _struct_in(kinds.get(name)) or found
+    return found
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct inside ``Annotated[tuple[X, ...]] | None``."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    for inner in get_args(kind):
+        found = _struct_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _fields_at(where: str) -> list[str]:
+    return list(_struct_at(where).__struct_encode_fields__)
+
+
+def _choices(where: str) -> str:
+    kind: type[enum.StrEnum] = RefundStatus if "refunds" in where else Status
+    return "one of: " + ", ".join(kind)
+
+
+def _refuse_nul(body: bytes) -> None:
+    """`\\u0000` in the bytes may also be a backslash and five letters, so look at the values."""
+
+    def walk(value: Any, where: str) -> None:
+        if isinstance(value, str):
+            if "\0" in value:
+                advice = "no database and no warehouse takes it; remove it"
+                raise BadInput("value", "contains a NUL character", where=where, advice=advice)
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                walk(key, where)
+                walk(inner, f"{where}.{key}" if re.fullmatch(r"\w{1,40}", key) else where)
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, f"{where}[{index}]")
+
+    document = msgspec.json.decode(body)
+    document.pop("extra", None)
+    walk(document, "$")
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return str(error)[:100]
+
+
+# --- what goes out ----------------------------------------------------------------------------------------------
+
+
+class LineOut(msgspec.Struct, frozen=True, gc=False):
+    line_no: str
+    sku: str
+    quantity: int
+    price: str
+    name: str
+    discount: str
+
+
+class CreateOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.create"):
+    """An order to fulfil. `order_no` is our number, `channel_order_no` the shop's."""
+
+    order_no: str
+    channel: str
+    channel_order_no: str
+    warehouse: str
+    placed_at: datetime
+    paid_at: datetime | None
+    paid: str
+    lines: tuple[LineOut, ...]
+    receiver: Mapping[str, str]
+    total: str
+    currency: str
+    freight: str
+    discount: str
+    buyer_note: str
+    seller_note: str
+    latest_ship_at: datetime | None
+
+
+class CancelOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.cancel"):
+    """Do not fulfil this order."""
+
+    order_no: str
+    channel: str
+    channel_order_no: str
+    reason: str
+
+
+class ItemOut(msgspec.Struct, frozen=True, gc=False):
+    sku: str
+    quantity: int
+
+
+class ParcelOut(msgspec.Struct, frozen=True, gc=False):
+    carrier: str
+    tracking_no: str
+    items: tuple[ItemOut, ...]
+
+
+class ShipOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.ship"):
+    """Parcels of this order are on their way. `final`: nothing more follows. `shipped`: pieces; empty: as ordered."""
+
+    order_no: str
+    channel: str
+    channel_order_no: str
+    final: bool
+    shipped_at: datetime | None
+    parcels: tuple[ParcelOut, ...]
+    shipped: tuple[ItemOut, ...]
+
+
+_encode = msgspec.json.Encoder().encode
+_RECEIVER = Receiver.__struct_fields__
+
+
+def render_create(delivery: Delivery, content: Content) -> bytes:
+    """The body of a `create`; the same bytes on every attempt."""
+    order = delivery.order
+    payment = None if order.payment is None else order.payment.value
+    lines = tuple(
+        [
+            LineOut(
+                line.line_no,
+                line.sku,
+                line.quantity,
+                format_minor(line.price_minor),
+                line.name,
+                format_minor(line.discount_minor),
+            )
+            for line in content.lines
+        ]
+    )
+    receiver = content.receiver
+    return _encode(
+        CreateOut(
+            order.number,
+            order.connection,
+            order.channel_no,
+            "" if order.route is None else order.route.warehouse,
+            content.placed_at,
+            None if payment is None else payment.paid_at,
+            "0.00" if payment is None else format_minor(payment.amount_minor),
+            lines,
+            {name: value for name in _RECEIVER if (value := getattr(receiver, name))},
+            format_minor(content.total_minor),
+            content.currency,
+            format_minor(content.freight_minor),
+            format_minor(content.discount_minor),
+            content.buyer_note,
+            content.seller_note,
+            content.latest_ship_at,
+        )
+    )
+
+
+def render_cancel(delivery: Delivery) -> bytes:
+    """The body of a `cancel`."""
+    order = delivery.order
+    reason = "" if order.closing is None else order.closing.value.reason
+    return _encode(CancelOut(order.number, order.connection, order.channel_no, reason))
+
+
+def render_ship(delivery: Delivery, confirmation: Confirmation, carriers: Carriers) -> bytes:
+    """The body of a `ship`. Raises UnknownCarrier."""
+    order = delivery.order
+    parcels = tuple(
+        ParcelOut(carriers.code(parcel.carrier, "webhook"), parcel.tracking_no, _items(parcel.items))
+        for parcel in confirmation.parcels
+    )
+    return _encode(
+        ShipOut(
+            order.number,
+            order.connection,
+            order.channel_no,
+            confirmation.final,
+            confirmation.at,
+            parcels,
+            _items(confirmation.shipped),
+        )
+    )
+
+
+def confirmation_of(delivery: Delivery) -> Confirmation | None:
+    """The confirmation a `ship` command is about: its key is ``ship:<name in order.confirmations>``."""
+    return delivery.order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
+
+
+def _items(pairs: Sequence[tuple[str, int]]) -> tuple[ItemOut, ...]:
+    return tuple(ItemOut(sku, quantity) for sku, quantity in pairs)
+
+
+# --- what the answer means --------------------------------------------------------------------------------------
+
+STATUSES: Mapping[int, tuple[str, str]] = {
+    401: ("failed", "auth"),
+    403: ("failed", "auth"),
+    408: ("failed", "http_408"),
+    410: ("rejected", "gone"),
+    413: ("rejected", "too_large"),
+    425: ("failed", "http_425"),
+    429: ("throttled", ""),
+}
+"""Answer by status; any other 2xx is done, 4xx rejected, 5xx and 3xx failed. 401 and 403 are our configuration's fault:
+a wrong secret must not turn every waiting order into a case for a person."""
+
+
+def classify(status: int) -> tuple[str, str]:
+    """(kind, code) of an HTTP status; kind is `done`, `failed`, `throttled` or `rejected`, codes are a closed set."""
+    known = STATUSES.get(status)
+    if known is not None:
+        return known
+    if 200 <= status < 300:
+        return "done", ""
+    if 300 <= status < 400:
+        return "failed", "redirect"
+    if 400 <= status < 500:
+        return "rejected", "http_4xx"
+    return "failed", f"http_{status}" if status in (500, 502, 503, 504) else "http_5xx"

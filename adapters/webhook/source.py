@@ -1,0 +1,52 @@
+"""The way in: signed order documents posted to ``/hooks/<connection>``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapters.webhook import mapping
+from adapters.webhook.settings import Settings
+from gateway.sdk.adapter import Push, Reply, Setup
+from gateway.sdk.models import BadInput, BadSignature, Event, EventId, Facts, OrdergateError, TooLarge, parse_minor
+from gateway.sdk.signing import decode_secret, verify
+
+
+class WebhookSource:
+    """Verifies Standard Webhooks signatures and decodes ``order.schema.json`` documents."""
+
+    def __init__(self, setup: Setup) -> None:
+        settings: Settings = setup.settings
+        self._connection = setup.connection
+        self._now = setup.now
+        self._keys = tuple(decode_secret(secret) for secret in settings.secrets)
+        self._max_total_minor = parse_minor(settings.max_total)
+
+    def admit(self, push: Push) -> Event:
+        verify(self._keys, push.headers, push.body, now=self._now())
+        order_no, version, updated_at = mapping.read_head(push.body)
+        return Event(
+            id=EventId(mapping.event_id(order_no, version, push.body)),
+            source=self._connection,
+            type=mapping.EVENT_TYPE,
+            order_key=order_no,
+            time=updated_at or push.received_at,
+            body=push.body,
+            traceparent=push.headers.get("traceparent", ""),
+        )
+
+    def reply(self, error: OrdergateError | None) -> Reply:
+        if error is None:
+            return _ACCEPTED
+        if isinstance(error, BadSignature):
+            # One text for every reason: what exactly failed is for our log, not for whoever tries.
+            return _UNPROVEN
+        status = 413 if isinstance(error, TooLarge) else 400 if isinstance(error, BadInput) else 503
+        text = str(error) if isinstance(error, BadInput) else "not accepted, send it again later"
+        return Reply(status, msgspec.json.encode({"status": "refused", "error": text}))
+
+    def decode(self, event: Event) -> Facts:
+        return mapping.decode(event.body, max_total_minor=self._max_total_minor)
+
+
+_ACCEPTED = Reply(202, b'{"status":"accepted"}')
+_UNPROVEN = Reply(401, b'{"status":"refused","error":"the signature does not prove the sender"}')
