@@ -11,7 +11,6 @@ from gateway.sdk.carriers import UnknownCarrier
 from gateway.sdk.http import Http, HttpReply, NoAnswer, NotSent, retry_after_s
 from gateway.sdk.models import (
     Answer,
-    BadInput,
     Delivery,
     Done,
     Failed,
@@ -69,10 +68,7 @@ class WebhookTarget:
     def render(self, delivery: Delivery) -> bytes | Rejected:
         """The body of a command, or why it cannot be sent to this target."""
         if delivery.operation is Operation.CREATE:
-            try:
-                content = content_to_send(delivery)
-            except BadInput as error:
-                return Rejected("content", str(error))
+            content = content_to_send(delivery)
             return (
                 Rejected("content", "the order has no content")
                 if content is None

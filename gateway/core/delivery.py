@@ -115,15 +115,11 @@ def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One command on its way to one target, with the order as it is to be sent.
-
-    `body` replaces the order's content where a person edited it: the JSON form of `Content`, None for "as is".
-    """
+    """One command on its way to one target, with the order as it is to be sent: a person's edits are in it."""
 
     order_id: int
     order: Order
     command: Command
-    body: bytes | None = None
 
     @property
     def target(self) -> ConnectionName:

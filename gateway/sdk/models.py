@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from gateway.core.delivery import (
     Answer,
     Delivery,
@@ -87,17 +85,6 @@ __all__ = [
 ]
 
 
-_read_content = msgspec.json.Decoder(Content).decode
-
-
 def content_to_send(delivery: Delivery) -> Content | None:
-    """The content a delivery carries: the edited one where a person edited it, else the order's; None if neither.
-
-    Raises BadInput (`shape`) when the edited body is not the JSON form of `Content`.
-    """
-    if delivery.body is not None:
-        try:
-            return _read_content(delivery.body)
-        except msgspec.DecodeError as error:
-            raise BadInput("shape", "the edited content cannot be read", advice="edit it again") from error
+    """The content a delivery carries, with the edits of a person in it; None when the order has none."""
     return None if delivery.order.content is None else delivery.order.content.value

@@ -18,7 +18,7 @@ import msgspec
 from gateway.core.delivery import Delivery, Held, Result
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
-from gateway.core.order import Operation
+from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
 from gateway.store.sql import Connection, Names
 
@@ -132,7 +132,7 @@ async def claim(
         if not await holds_lease(connection, worker_id):
             raise Fenced(f"worker {worker_id} has been replaced")
         rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
-        edits = await _edits(connection, [(row[0], target_id, row[1]) for row in rows])
+        edits = await read_edits(connection, [(row[0], target_id, row[1]) for row in rows])
     return [
         held
         for row in rows
@@ -142,7 +142,7 @@ async def claim(
                 seq=row[1],
                 state=row[5],
                 target=target,
-                body=edits.get((row[0], target_id, row[1])),
+                edited=edits.get((row[0], target_id, row[1])),
                 in_doubt=row[2],
                 bursts=row[3],
                 taken_at=row[4],
@@ -208,7 +208,10 @@ async def write_outcomes(
     return Written(advanced, frozenset(o.lane for o in outcomes if o.lane not in settled and o.lane not in advanced))
 
 
-async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
+async def read_edits(
+    connection: Connection, keys: Sequence[tuple[int, int, int]]
+) -> dict[tuple[int, int, int], Content]:
+    """What a person last made of the content of these deliveries: (order id, target id, seq) → content."""
     if not keys:
         return {}
     rows = await connection.fetch(
@@ -216,7 +219,10 @@ async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -
         " WHERE order_id = ANY($1::bigint[]) ORDER BY order_id, target_id, seq, edit_id DESC",
         [key[0] for key in keys],
     )
-    return {(row[0], row[1], row[2]): row[3] for row in rows}
+    return {(row[0], row[1], row[2]): _read_content(row[3]) for row in rows}
+
+
+_read_content = msgspec.json.Decoder(Content).decode
 
 
 def _held(
@@ -225,14 +231,18 @@ def _held(
     seq: int,
     state: bytes,
     target: ConnectionName,
-    body: bytes | None = None,
+    edited: Content | None = None,
     in_doubt: bool = False,
     bursts: int = 0,
     taken_at: datetime | None = None,
 ) -> Held:
     order = decode_state(state)
+    if edited is not None:
+        # Adapters need not know of edits: the order they are given carries what is to be sent.
+        version, rank = (order.content.version, order.content.rank) if order.content is not None else (0, 0)
+        order = msgspec.structs.replace(order, content=Register(version, rank, edited))
     command = next(c for c in order.commands if c.target == target and c.seq == seq)
-    delivery = Delivery(order_id=order_id, order=order, command=command, body=body)
+    delivery = Delivery(order_id=order_id, order=order, command=command)
     return Held(delivery=delivery, in_doubt=in_doubt, bursts=bursts, taken_at=taken_at)
 
 

@@ -124,7 +124,6 @@ async def test_paths_per_operation(shop: FakeShop, http: Http) -> None:
     ("command", "code"),
     [
         (delivery(order=msgspec.structs.replace(ORDER, content=None)), "content"),
-        (msgspec.structs.replace(delivery(), body=b'{"a":1}'), "content"),
         (delivery(Operation.SHIP, "ship:wms/M9"), "content"),
         (delivery(Operation.SHIP, "ship:wms/M2"), "unknown_carrier"),
     ],

@@ -1,0 +1,491 @@
+"""Read models: what people and programs are shown of orders, deliveries, dead letters and lanes.
+
+Reads only, each answer in one snapshot and bounded by a limit. Nothing is masked here: who may see what is decided by
+the caller. What is written by hand is `gateway.store.repair`, `dead`, `control` and `stock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+import asyncpg
+import msgspec
+import zstandard
+
+from gateway.core.delivery import Result
+from gateway.core.order import Order, OrderNumber, Stage
+from gateway.store.orders import decode_state
+from gateway.store.sql import Connection
+
+MAX_ROWS = 500
+_MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+
+
+class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One order in a list. `order_id` is the place to go on from."""
+
+    order_id: int
+    number: str
+    connection: str
+    stage: Stage
+    reasons: tuple[str, ...]
+    conflicts: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which orders; None means any. `before` is the `order_id` of the last row seen: newest come first."""
+
+    stage: Stage | None = None
+    reason: str | None = None
+    conflict: str | None = None
+    connection: str | None = None
+    prefix: str | None = None
+    before: int | None = None
+
+
+class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
+    """Something came in. `n` names its payload, counted from 1; `stage` is where the order stood afterwards."""
+
+    at: datetime
+    n: int
+    event_id: str
+    source: str
+    type: str
+    happened_at: datetime
+    stage: str
+
+
+class DeliveryPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="delivery", tag_field="kind"):
+    """A command for a target was decided on."""
+
+    at: datetime
+    target: str
+    seq: int
+    operation: str
+    key: str
+
+
+class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
+    """One attempt, or one decision of a person (`resolved`, worker 0). `detail` holds the target's words or its id."""
+
+    at: datetime
+    target: str
+    seq: int
+    result: str
+    code: str
+    detail: str
+    took_ms: int
+    worker: int
+
+
+class StockMoved(msgspec.Struct, frozen=True, kw_only=True, tag="stock", tag_field="kind"):
+    """Pieces booked or given back for the order."""
+
+    at: datetime
+    sku: str
+    warehouse: str
+    on_hand: int
+    locked: int
+    committed: int
+
+
+class ContentEdited(msgspec.Struct, frozen=True, kw_only=True, tag="edit", tag_field="kind"):
+    """A person changed what a delivery carries."""
+
+    at: datetime
+    target: str
+    seq: int
+    author: str
+
+
+class SetAside(msgspec.Struct, frozen=True, kw_only=True, tag="dead_letter", tag_field="kind"):
+    """An event of the order became a dead letter."""
+
+    at: datetime
+    dead_letter_id: int
+    code: str
+    resolution: str
+
+
+Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdited | SetAside
+
+
+class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A lane with its head and the last attempt of it. `worker` None: nobody holds it."""
+
+    number: str
+    target: str
+    seq: int
+    last_seq: int
+    operation: str
+    key: str
+    state: Literal["sending", "waiting", "blocked"]
+    blocked: str | None
+    in_doubt: bool
+    bursts: int
+    not_before: datetime
+    opened_at: datetime
+    worker: int | None
+    attempts: int
+    last_at: datetime | None
+    last_result: str | None
+    last_code: str | None
+    last_detail: str | None
+
+
+class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is stored of one order."""
+
+    order_id: int
+    created_at: datetime
+    updated_at: datetime
+    order: Order
+    timeline: tuple[Happened, ...]
+    lanes: tuple[LaneRow, ...]
+
+
+class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter without its payload. `behind`: later events of its order that wait for it."""
+
+    dead_letter_id: int
+    source: str
+    type: str
+    event_id: str
+    order_key: str
+    number: str
+    code: str
+    message: str
+    advice: str
+    leg: str
+    partition: int
+    position: int
+    body_bytes: int
+    happened_at: datetime
+    taken_at: datetime
+    created_at: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+    resolution: str | None
+    behind: int = 0
+
+
+class GateLanes(msgspec.Struct, frozen=True):
+    """Lanes of one gate: all, those nobody holds, and those that wait for a person."""
+
+    open: int
+    parked: int
+    blocked: int
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits in the database now."""
+
+    lanes: Mapping[tuple[int, str], GateLanes]
+    oldest_s: Mapping[int, float]
+    inbox_rows: int
+    dead_letters: Mapping[str, int]
+
+
+async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) -> list[OrderRow]:
+    """The newest orders that fit `wanted`."""
+    rows = await pool.fetch(
+        _ORDERS,
+        wanted.stage,
+        wanted.reason,
+        wanted.conflict,
+        wanted.connection,
+        wanted.prefix,
+        wanted.before,
+        min(limit, MAX_ROWS),
+    )
+    return [
+        OrderRow(
+            order_id=row[0],
+            number=row[1],
+            connection=row[2] or "",
+            stage=Stage(row[3]),
+            reasons=tuple(row[4].split()),
+            conflicts=tuple(row[5].split()),
+            created_at=row[6],
+            updated_at=row[7],
+        )
+        for row in rows
+    ]
+
+
+async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
+    """One order with everything that happened to it, in the sequence in which it became known."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        row = await connection.fetchrow(
+            "SELECT order_id, created_at, updated_at, state FROM orders WHERE number = $1", number
+        )
+        if row is None:
+            return None
+        order_id = row[0]
+        names = {row[0]: row[1] for row in await connection.fetch("SELECT connection_id, name FROM connection")}
+        timeline: list[Happened] = [
+            *await _events(connection, order_id, names),
+            *await _deliveries(connection, order_id, names),
+            *await _movements(connection, order_id),
+            *await _set_aside(connection, number),
+        ]
+        lanes = await connection.fetch(_LANES_OF_ORDER, order_id)
+    timeline.sort(key=lambda happened: (happened.at, _RANK[type(happened)]))
+    return OrderDetail(
+        order_id=order_id,
+        created_at=row[1],
+        updated_at=row[2],
+        order=decode_state(row[3]),
+        timeline=tuple(timeline),
+        lanes=tuple(_lane(lane) for lane in lanes),
+    )
+
+
+async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSeen, bytes] | None:
+    """The `n`-th event of an order (from 1) with its untouched payload."""
+    rows = await pool.fetch(_EVENTS + " OFFSET $2 LIMIT 1", await _order_id(pool, number), n - 1)
+    if not rows:
+        return None
+    names = {row[0]: row[1] for row in await pool.fetch("SELECT connection_id, name FROM connection")}
+    body = zstandard.ZstdDecompressor().decompress(rows[0][6], max_output_size=_MAX_PAYLOAD_BYTES)
+    return _event(n, rows[0], names), body
+
+
+async def list_lanes(
+    pool: asyncpg.Pool, *, state: str, target: str | None, after: tuple[datetime, str] | None, limit: int
+) -> list[LaneRow]:
+    """Lanes that are `open` (all), `waiting` (for their time) or `blocked` (for a person), oldest first.
+
+    `after`: `opened_at` and number of the last row seen.
+    """
+    at, number = after if after is not None else (None, None)
+    rows = await pool.fetch(_LANES, _LANE_STATES[state], target, at, number, min(limit, MAX_ROWS))
+    return [_lane(row) for row in rows]
+
+
+async def list_dead_letters(
+    pool: asyncpg.Pool, *, open_only: bool, source: str | None, code: str | None, before: int | None, limit: int
+) -> list[DeadLetterRow]:
+    """The newest dead letters. Those that only wait behind another are left out unless `code` asks for them."""
+    rows = await pool.fetch(_DEAD_LETTERS, open_only, source, code, before, min(limit, MAX_ROWS))
+    return [DeadLetterRow(**dict(row)) for row in rows]
+
+
+async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[DeadLetterRow, bytes] | None:
+    """One dead letter, open or closed, with its payload."""
+    row = await pool.fetchrow(_DEAD_LETTER, dead_letter_id)
+    if row is None:
+        return None
+    values = dict(row)
+    body = values.pop("body")
+    return DeadLetterRow(**values), body
+
+
+async def gate_lanes(pool: asyncpg.Pool) -> dict[tuple[int, str], GateLanes]:
+    """Lanes per (target id, operation of the head)."""
+    rows = await pool.fetch(
+        "SELECT target_id, operation, count(*),"
+        " count(*) FILTER (WHERE worker_id IS NULL AND blocked IS NULL), count(*) FILTER (WHERE blocked IS NOT NULL)"
+        " FROM lane GROUP BY target_id, operation"
+    )
+    return {(row[0], row[1]): GateLanes(row[2], row[3], row[4]) for row in rows}
+
+
+async def read_backlog(pool: asyncpg.Pool) -> Backlog:
+    """What the gauges show. Reads every open lane: seldom more than thousands, at worst (a target dead) millions."""
+    lanes = await gate_lanes(pool)
+    oldest = await pool.fetch(
+        "SELECT target_id, extract(epoch FROM now() - min(opened_at))::float8 FROM lane GROUP BY target_id"
+    )
+    inbox_rows = await pool.fetchval("SELECT count(*) FROM inbox")
+    dead = await pool.fetch("SELECT source, count(*) FROM dead_letter WHERE closed_at IS NULL GROUP BY source")
+    return Backlog(
+        lanes=lanes,
+        oldest_s={row[0]: row[1] for row in oldest},
+        inbox_rows=inbox_rows,
+        dead_letters={row[0]: row[1] for row in dead},
+    )
+
+
+async def write_audit(pool: asyncpg.Pool, *, actor: str, action: str, subject: str, reason: str = "") -> None:
+    """Who looked at what, or did what, by hand."""
+    await pool.execute(
+        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)", actor, action, subject, reason
+    )
+
+
+async def _order_id(pool: asyncpg.Pool, number: str) -> int:
+    return await pool.fetchval("SELECT order_id FROM orders WHERE number = $1", number) or -1
+
+
+async def _events(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[EventSeen]:
+    rows = await connection.fetch(_EVENTS, order_id)
+    return [_event(n, row, names) for n, row in enumerate(rows, 1)]
+
+
+def _event(n: int, row: Sequence[object], names: Mapping[int, str]) -> EventSeen:
+    taken_at, event_id, connection_id, type_, happened_at, stage, _ = row
+    return msgspec.convert(
+        {
+            "kind": "event",
+            "at": taken_at,
+            "n": n,
+            "event_id": event_id,
+            "source": names.get(connection_id, ""),  # type: ignore[call-overload]
+            "type": type_,
+            "happened_at": happened_at,
+            "stage": stage,
+        },
+        EventSeen,
+    )
+
+
+async def _deliveries(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[Happened]:
+    deliveries = await connection.fetch(
+        "SELECT created_at, target_id, seq, operation, key FROM delivery WHERE order_id = $1", order_id
+    )
+    attempts = await connection.fetch(
+        "SELECT ended_at, target_id, seq, result, code, detail, took_ms, worker_id FROM attempt WHERE order_id = $1",
+        order_id,
+    )
+    edits = await connection.fetch(
+        "SELECT edited_at, target_id, seq, author FROM delivery_edit WHERE order_id = $1", order_id
+    )
+    return [
+        *(
+            DeliveryPlanned(at=row[0], target=names[row[1]], seq=row[2], operation=row[3], key=row[4])
+            for row in deliveries
+        ),
+        *(
+            AttemptEnded(
+                at=row[0],
+                target=names[row[1]],
+                seq=row[2],
+                result=Result(row[3]).name.lower(),
+                code=row[4] or "",
+                detail=row[5] or "",
+                took_ms=row[6],
+                worker=row[7],
+            )
+            for row in attempts
+        ),
+        *(ContentEdited(at=row[0], target=names[row[1]], seq=row[2], author=row[3]) for row in edits),
+    ]
+
+
+async def _movements(connection: Connection, order_id: int) -> list[StockMoved]:
+    rows = await connection.fetch(
+        "SELECT m.moved_at, s.sku, s.warehouse, m.on_hand, m.locked, m.committed"
+        "  FROM movement m JOIN stock s USING (stock_id) WHERE m.order_id = $1 ORDER BY m.moved_at, s.sku",
+        order_id,
+    )
+    return [
+        StockMoved(at=row[0], sku=row[1], warehouse=row[2], on_hand=row[3], locked=row[4], committed=row[5])
+        for row in rows
+    ]
+
+
+async def _set_aside(connection: Connection, number: OrderNumber | str) -> list[SetAside]:
+    rows = await connection.fetch(
+        "SELECT created_at, dead_letter_id, code, coalesce(resolution, 'open') FROM dead_letter WHERE number = $1",
+        number,
+    )
+    return [SetAside(at=row[0], dead_letter_id=row[1], code=row[2], resolution=row[3]) for row in rows]
+
+
+def _lane(row: Mapping[str, object]) -> LaneRow:
+    values = dict(row)
+    result = values.pop("last_result")
+    state = "blocked" if values["blocked"] is not None else "waiting" if values["worker"] is None else "sending"
+    name = Result(result).name.lower() if isinstance(result, int) else None
+    return LaneRow(**values, state=state, last_result=name)  # type: ignore[arg-type]
+
+
+# Equal times: what caused something stands before it.
+_RANK: Mapping[type, int] = {
+    EventSeen: 0,
+    SetAside: 1,
+    StockMoved: 2,
+    DeliveryPlanned: 3,
+    ContentEdited: 4,
+    AttemptEnded: 5,
+}
+
+_LANE_STATES = {"open": None, "waiting": False, "blocked": True}
+
+_ORDERS = """
+SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at
+  FROM orders o LEFT JOIN connection c USING (connection_id)
+ WHERE ($1::text IS NULL OR o.stage = $1)
+   AND ($2::text IS NULL OR $2 = ANY (string_to_array(o.reasons, ' ')))
+   AND ($3::text IS NULL OR (o.conflicts <> '' AND $3 = ANY (string_to_array(o.conflicts, ' '))))
+   AND ($4::text IS NULL OR c.name = $4)
+   AND ($5::text IS NULL OR starts_with(o.number, $5))
+   AND ($6::bigint IS NULL OR o.order_id < $6)
+ ORDER BY o.order_id DESC
+ LIMIT $7
+"""
+
+_EVENTS = """
+SELECT taken_at, event_id, connection_id, type, happened_at, stage, body
+  FROM event WHERE order_id = $1 ORDER BY taken_at, digest
+"""
+
+_LANE_COLUMNS = """
+SELECT o.number, c.name AS target, l.head AS seq, l.tail AS last_seq, l.operation, d.key, l.blocked, l.in_doubt,
+       l.bursts, l.not_before, l.opened_at, l.worker_id AS worker,
+       (SELECT count(*) FROM attempt a
+         WHERE a.order_id = l.order_id AND a.target_id = l.target_id AND a.seq = l.head) AS attempts,
+       a.ended_at AS last_at, a.result AS last_result, a.code AS last_code, a.detail AS last_detail
+  FROM lane l
+  JOIN orders o USING (order_id)
+  JOIN connection c ON c.connection_id = l.target_id
+  JOIN delivery d ON d.order_id = l.order_id AND d.target_id = l.target_id AND d.seq = l.head
+  LEFT JOIN LATERAL (
+       SELECT ended_at, result, code, detail FROM attempt
+        WHERE order_id = l.order_id AND target_id = l.target_id AND seq = l.head
+        ORDER BY ended_at DESC LIMIT 1) a ON true
+"""
+_LANES_OF_ORDER = _LANE_COLUMNS + " WHERE l.order_id = $1 ORDER BY l.target_id"
+# The page is cut before attempts are looked up: a million lanes may be open.
+_LANES = (
+    """
+WITH page AS (
+    SELECT l.order_id, l.target_id
+      FROM lane l JOIN orders o USING (order_id) JOIN connection c ON c.connection_id = l.target_id
+     WHERE ($1::boolean IS NULL OR (l.blocked IS NOT NULL) = $1)
+       AND ($1::boolean IS DISTINCT FROM false OR l.worker_id IS NULL)
+       AND ($2::text IS NULL OR c.name = $2)
+       AND ($3::timestamptz IS NULL OR (l.opened_at, o.number) > ($3, $4::text))
+     ORDER BY l.opened_at, o.number
+     LIMIT $5
+)
+"""
+    + _LANE_COLUMNS
+    + " JOIN page USING (order_id, target_id) ORDER BY l.opened_at, o.number"
+)
+
+_DEAD_LETTER_COLUMNS = """
+SELECT dead_letter_id, source, type, event_id, order_key, number, code, message, advice, leg, partition, position,
+       octet_length(body) AS body_bytes, happened_at, taken_at, created_at, closed_at, closed_by, resolution,
+       CASE WHEN number = '' OR code = 'behind' OR closed_at IS NOT NULL THEN 0 ELSE
+         (SELECT count(*) FROM dead_letter b
+           WHERE b.number = d.number AND b.code = 'behind' AND b.closed_at IS NULL) END AS behind
+"""
+_DEAD_LETTERS = (
+    _DEAD_LETTER_COLUMNS
+    + """
+  FROM dead_letter d
+ WHERE ($1 = false OR closed_at IS NULL)
+   AND ($2::text IS NULL OR source = $2)
+   AND (code = $3::text OR ($3::text IS NULL AND code <> 'behind'))
+   AND ($4::bigint IS NULL OR dead_letter_id < $4)
+ ORDER BY dead_letter_id DESC
+ LIMIT $5
+"""
+)
+_DEAD_LETTER = _DEAD_LETTER_COLUMNS + ", body FROM dead_letter d WHERE dead_letter_id = $1"

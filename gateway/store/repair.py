@@ -1,0 +1,192 @@
+"""What a person does to a delivery that is stuck: send it again, changed or not, or say that it is done.
+
+The rules of lanes are those of `gateway.store.outbox`: only a head is touched, and only while no worker holds it. The
+order's row is locked first, so that intake adds no command meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.core.delivery import Result
+from gateway.core.order import Content, Order, OrderNumber
+from gateway.store.inbox import put_in
+from gateway.store.orders import lock_orders, wake_dispatch
+from gateway.store.outbox import read_edits
+from gateway.store.sql import Connection
+from gateway.store.stock import reconsider
+
+UNKNOWN = "unknown"
+"""How a lane is blocked whose target may or may not have the document."""
+
+BY_HAND = 0
+"""Worker id of an attempt that a person stands for."""
+
+
+class NoSuchDelivery(Exception):
+    """There is no such order, or it has no such delivery."""
+
+
+class NotNow(Exception):
+    """The delivery is not in a state to be touched: `code` from a closed set, what is the case, and what to do."""
+
+    def __init__(self, code: str, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.advice = advice
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A lane's head, locked, with the content it would carry (edits applied)."""
+
+    order_id: int
+    target_id: int
+    seq: int
+    last_seq: int
+    operation: str
+    blocked: str | None
+    order: Order
+    content: Content | None
+
+
+async def resend(
+    pool: asyncpg.Pool,
+    *,
+    number: str,
+    target: str,
+    seq: int,
+    edit: Callable[[Content | None], Content] | None,
+    confirmed_absent: bool,
+    reason: str,
+    actor: str,
+) -> None:
+    """Free a blocked head, so that it is sent again at once; `edit` makes the content it then carries.
+
+    Raises NoSuchDelivery, NotNow, and whatever `edit` raises; then nothing is changed.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        head = await _lock_head(connection, number=number, target=target, seq=seq)
+        if head.blocked is None:
+            raise NotNow("not_blocked", "it is not blocked", "it is sent again by itself; see `not_before`")
+        if head.blocked == UNKNOWN and not confirmed_absent:
+            raise NotNow(
+                "unknown_outcome",
+                f"nobody knows whether {target} has it",
+                'look there: if it is there, resolve it; if it is certainly not, repeat with "confirmed_absent": true',
+            )
+        if edit is not None:
+            await connection.execute(
+                "INSERT INTO delivery_edit (order_id, target_id, seq, body, author) VALUES ($1, $2, $3, $4, $5)",
+                head.order_id,
+                head.target_id,
+                seq,
+                msgspec.json.encode(edit(head.content)),
+                actor,
+            )
+        await connection.execute(
+            "UPDATE lane SET blocked = NULL, bursts = 0, not_before = now(), in_doubt = in_doubt AND NOT $3"
+            " WHERE order_id = $1 AND target_id = $2",
+            head.order_id,
+            head.target_id,
+            confirmed_absent,
+        )
+        action = "delivery.resend" if edit is None else "delivery.edit_and_resend"
+        await _audit(connection, actor, action, f"{number}/{target}/{seq}", reason)
+        await wake_dispatch(connection)
+
+
+async def resolve(
+    pool: asyncpg.Pool, *, number: str, target: str, seq: int, reason: str, reference: str, actor: str, now: datetime
+) -> bool:
+    """Take a head for done on a person's word; whether the lane goes on to a next command.
+
+    Raises NoSuchDelivery and NotNow.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        head = await _lock_head(connection, number=number, target=target, seq=seq)
+        detail = f"{actor}: {reason}" + (f" [{reference}]" if reference else "")
+        await connection.execute(
+            "INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code, detail)"
+            " VALUES ($1, $2, $3, $4, $5, 0, $6, 'by_hand', $7)",
+            head.order_id,
+            head.target_id,
+            seq,
+            BY_HAND,
+            now,
+            int(Result.RESOLVED),
+            detail[:500],
+        )
+        goes_on = head.last_seq > seq
+        if goes_on:
+            await connection.execute(_ADVANCE, head.order_id, head.target_id)
+            await wake_dispatch(connection)
+        else:
+            await connection.execute(
+                "DELETE FROM lane WHERE order_id = $1 AND target_id = $2", head.order_id, head.target_id
+            )
+        await _audit(connection, actor, "delivery.resolve", f"{number}/{target}/{seq}", reason)
+    return goes_on
+
+
+async def reconsider_order(pool: asyncpg.Pool, number: str, *, reason: str, actor: str, now: datetime) -> bool:
+    """Have intake decide an order again; False when there is none of that number."""
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            "SELECT coalesce(c.name, '') FROM orders o LEFT JOIN connection c USING (connection_id)"
+            " WHERE o.number = $1",
+            number,
+        )
+        if row is None:
+            return False
+        await put_in(connection, [reconsider(number, row[0], now)])
+        await _audit(connection, actor, "order.reconsider", number, reason)
+    return True
+
+
+async def _lock_head(connection: Connection, *, number: str, target: str, seq: int) -> Head:
+    orders = await lock_orders(connection, [OrderNumber(number)])
+    stored = orders.get(OrderNumber(number))
+    if stored is None:
+        raise NoSuchDelivery(f"there is no order {number}")
+    target_id = await connection.fetchval("SELECT connection_id FROM connection WHERE name = $1", target)
+    planned = target_id is not None and await connection.fetchval(
+        "SELECT 1 FROM delivery WHERE order_id = $1 AND target_id = $2 AND seq = $3", stored.order_id, target_id, seq
+    )
+    if not planned:
+        raise NoSuchDelivery(f"order {number} has no delivery {seq} to {target}")
+    lane = await connection.fetchrow(
+        "SELECT head, tail, operation, worker_id, blocked FROM lane WHERE order_id = $1 AND target_id = $2 FOR UPDATE",
+        stored.order_id,
+        target_id,
+    )
+    if lane is None or lane[0] > seq:
+        raise NotNow("done", "it is done already", "nothing is left to do; the order's timeline shows how it ended")
+    if lane[0] < seq:
+        raise NotNow("behind", f"it waits behind delivery {lane[0]} to {target}", f"deal with delivery {lane[0]} first")
+    if lane[3] is not None:
+        raise NotNow("sending", "a worker holds it at this moment", "try again in a few seconds")
+    key = (stored.order_id, target_id, seq)
+    edited = (await read_edits(connection, [key])).get(key)
+    register = stored.order.content
+    content = edited if edited is not None else register.value if register is not None else None
+    return Head(stored.order_id, target_id, seq, lane[1], lane[2], lane[4], stored.order, content)
+
+
+async def _audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:
+    await connection.execute(
+        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)", actor, action, subject, reason
+    )
+
+
+_ADVANCE = """
+UPDATE lane l
+   SET head = l.head + 1, in_doubt = false, bursts = 0, blocked = NULL, not_before = now(),
+       operation = (SELECT d.operation FROM delivery d
+                     WHERE d.order_id = l.order_id AND d.target_id = l.target_id AND d.seq = l.head + 1)
+ WHERE l.order_id = $1 AND l.target_id = $2
+"""

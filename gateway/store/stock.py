@@ -1,0 +1,170 @@
+"""Stock as people set it: balances listed, and set by hand with a movement and a reason.
+
+What orders book is written by `gateway.store.orders`. Every change of a balance has its movement, so the ledger's sum
+equals the balance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
+from gateway.core.order import Sku
+from gateway.core.stock import Place
+from gateway.store.inbox import put_in
+from gateway.store.orders import decode_state, lock_stock
+from gateway.store.sql import Connection
+
+_PAGE = 1000
+
+
+class StockRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One balance, in pieces."""
+
+    sku: str
+    warehouse: str
+    on_hand: int
+    locked: int
+    committed: int
+    available: int
+
+
+class TooLow(Exception):
+    """`rows`: balances that would go below what is booked; nothing was written."""
+
+    def __init__(self, rows: Sequence[StockRow]) -> None:
+        super().__init__(f"{len(rows)} balances would go below what is booked")
+        self.rows = tuple(rows)
+
+
+class StockSet(msgspec.Struct, frozen=True):
+    """What setting balances did. `woken`: orders that waited for these SKUs and are decided again."""
+
+    changed: int
+    created: int
+    woken: int
+
+
+async def list_stock(
+    pool: asyncpg.Pool, *, prefix: str | None, warehouse: str | None, after: Place | None, limit: int
+) -> list[StockRow]:
+    """Balances in (SKU, warehouse) order. `after`: the last one seen."""
+    sku, place = after if after is not None else (None, None)
+    rows = await pool.fetch(
+        "SELECT sku, warehouse, on_hand, locked, committed, on_hand - locked - committed AS available FROM stock"
+        " WHERE ($1::text IS NULL OR starts_with(sku, $1)) AND ($2::text IS NULL OR warehouse = $2)"
+        " AND ($3::text IS NULL OR (sku, warehouse) > ($3, $4::text)) ORDER BY sku, warehouse LIMIT $5",
+        prefix,
+        warehouse,
+        sku,
+        place,
+        limit,
+    )
+    return [StockRow(**dict(row)) for row in rows]
+
+
+async def set_stock(
+    pool: asyncpg.Pool, wanted: dict[Place, int], *, reason: str, actor: str, now: datetime
+) -> StockSet:
+    """Set `on_hand` of each place, all or none; new places are made.
+
+    Orders that wait for a SKU that has become more are decided again. Raises TooLow.
+    """
+    places = sorted(wanted)
+    async with pool.acquire() as connection, connection.transaction():
+        # New rows in key order too: two bulk settings at once must not wait for each other in a circle.
+        born = await connection.fetch(
+            "INSERT INTO stock (sku, warehouse) SELECT sku, warehouse"
+            " FROM unnest($1::text[], $2::text[]) AS p(sku, warehouse) ORDER BY 1, 2"
+            " ON CONFLICT DO NOTHING RETURNING sku, warehouse",
+            [sku for sku, _ in places],
+            [warehouse for _, warehouse in places],
+        )
+        balances = await lock_stock(connection, places)
+        low = [
+            StockRow(
+                sku=place[0],
+                warehouse=place[1],
+                on_hand=balance.on_hand,
+                locked=balance.locked,
+                committed=balance.committed,
+                available=balance.available,
+            )
+            for place, balance in sorted(balances.items())
+            if wanted[place] < balance.locked + balance.committed
+        ]
+        if low:
+            raise TooLow(low)
+        moves = [
+            (balance.stock_id, wanted[place] - balance.on_hand)
+            for place, balance in balances.items()
+            if wanted[place] != balance.on_hand
+        ]
+        if moves:
+            await connection.execute(
+                "UPDATE stock s SET on_hand = s.on_hand + m.pieces"
+                " FROM unnest($1::integer[], $2::integer[]) AS m(stock_id, pieces) WHERE s.stock_id = m.stock_id",
+                [stock_id for stock_id, _ in moves],
+                [pieces for _, pieces in moves],
+            )
+            await connection.copy_records_to_table(
+                "movement",
+                columns="stock_id on_hand locked committed reason moved_at".split(),
+                records=[(stock_id, pieces, 0, 0, f"{actor}: {reason}", now) for stock_id, pieces in moves],
+            )
+        more = {place[0] for place, balance in balances.items() if wanted[place] > balance.on_hand}
+        more |= {Sku(row[0]) for row in born}
+        woken = await _wake_waiting(connection, more, now) if more else 0
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'stock.set', $2, $3)",
+            actor,
+            ", ".join(f"{sku}@{warehouse}={wanted[sku, warehouse]}" for sku, warehouse in places[:20])
+            + (f" and {len(places) - 20} more" if len(places) > 20 else ""),
+            reason,
+        )
+    return StockSet(len(moves), len(born), woken)
+
+
+def reconsider(number: str, source: str, now: datetime) -> Event:
+    """The event that has intake decide an order again."""
+    return Event(
+        id=EventId(f"reconsider/{number}/{now.timestamp()}"),
+        source=ConnectionName(source),
+        type=RECONSIDER,
+        order_key=number,
+        time=now,
+        body=b"",
+    )
+
+
+async def _wake_waiting(connection: Connection, skus: Set[Sku], now: datetime) -> int:
+    """Have the orders that lack one of `skus` decided again, the oldest first."""
+    woken, last = 0, -1
+    while True:
+        rows = await connection.fetch(
+            "SELECT o.order_id, o.number, coalesce(c.name, ''), o.state"
+            " FROM orders o LEFT JOIN connection c USING (connection_id)"
+            " WHERE o.stage IN ('received', 'reviewed') AND o.order_id > $1"
+            " AND string_to_array(o.reasons, ' ') && ARRAY['short_of_stock', 'unknown_sku']"
+            " ORDER BY o.order_id LIMIT $2",
+            last,
+            _PAGE,
+        )
+        if not rows:
+            return woken
+        last = rows[-1][0]
+        events = [reconsider(row[1], row[2], now) for row in rows if not skus.isdisjoint(_skus(row[3]))]
+        if events:
+            await put_in(connection, events)
+        woken += len(events)
+
+
+def _skus(state: bytes) -> Iterator[Sku]:
+    order = decode_state(state)
+    if order.content is not None:
+        for line in order.content.value.lines:
+            yield line.sku
