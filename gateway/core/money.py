@@ -17,6 +17,11 @@ def parse_minor(text: str, *, where: str = "$") -> int:
 
     Raises BadInput (`amount`) for anything else, exponents and thousands separators included.
     """
+    if text[-3:-2] == "." and len(text) <= 18:
+        # The form nearly every platform writes; the general one below takes three times as long.
+        digits = text[:-3] + text[-2:]
+        if digits.isdigit() and digits.isascii() and len(digits) > 2:
+            return int(digits)
     match = _DECIMAL.fullmatch(text.strip())
     if match is None:
         raise BadInput(

@@ -290,7 +290,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def refund_open(self) -> bool:
-        return any(register.value.status is RefundStatus.OPEN for register in self.refunds.values())
+        return bool(self.refunds) and any(
+            register.value.status is RefundStatus.OPEN for register in self.refunds.values()
+        )
 
     @property
     def refunded(self) -> bool:
@@ -302,7 +304,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def shipped_final(self) -> bool:
-        return any(confirmation.final for confirmation in self.confirmations.values())
+        return bool(self.confirmations) and any(confirmation.final for confirmation in self.confirmations.values())
 
 
 def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:

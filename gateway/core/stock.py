@@ -7,7 +7,7 @@ what the order's state wants booked and what is booked, so replaying an event mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -56,8 +56,10 @@ class Shift(msgspec.Struct, frozen=True, gc=False):
         return self.locked + self.committed + self.shipped
 
 
-def shifts(booked: Iterable[Booking], wanted: Iterable[Booking]) -> list[Shift]:
-    """The differences from `booked` to `wanted`, in place order; nothing where they agree."""
+def shifts(booked: Sequence[Booking], wanted: Sequence[Booking]) -> list[Shift]:
+    """The differences from `booked` to `wanted`, both in place order and without empty bookings; so is the result."""
+    if not booked:
+        return [Shift((b.sku, b.warehouse), b.locked, b.committed, b.shipped) for b in wanted]
     before = {(b.sku, b.warehouse): b for b in booked}
     after = {(b.sku, b.warehouse): b for b in wanted}
     found = []
@@ -71,7 +73,11 @@ def shifts(booked: Iterable[Booking], wanted: Iterable[Booking]) -> list[Shift]:
 
 def covers(balances: Mapping[Place, Balance], needed: Iterable[Shift]) -> bool:
     """Whether every shift that needs pieces finds them available."""
-    return all(shift.needs <= 0 or balances[shift.place].available >= shift.needs for shift in needed)
+    for shift in needed:
+        needs = shift.locked + shift.committed + shift.shipped
+        if needs > 0 and balances[shift.place].available < needs:
+            return False
+    return True
 
 
 def book(balance: Balance, shift: Shift) -> Movement:

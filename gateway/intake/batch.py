@@ -93,7 +93,7 @@ class Decider:
         self._now = now
         self._reach = reach
         self._ids = OrderIds()
-        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
     def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
         """Decode and clean; never raises for what an event contains."""
@@ -354,3 +354,5 @@ def _refusal(error: BaseException) -> str:
 
 
 _TRIES_ON_COLLISION = 20
+_ZSTD_LEVEL = -1
+"""2.7 µs for an order of 830 bytes, 1.55 times smaller; level 1 takes 6.6 µs for 1.67 times."""

@@ -6,7 +6,8 @@ import msgspec
 
 from gateway.core.order import Facts, Receiver
 
-_REPLACED = str.maketrans({"\u3000": " ", "\u00a0": " ", "\ufeff": "", "\u200b": ""})
+_STRAY = " \t\r\n\u3000\u00a0\ufeff\u200b"
+"""White space that copying from a page leaves behind, full-width and zero-width included."""
 
 
 def clean(facts: Facts) -> Facts:
@@ -24,21 +25,14 @@ def clean(facts: Facts) -> Facts:
 
 
 def _tidy(receiver: Receiver) -> Receiver:
-    phone = "".join(receiver.phone.split())
-    for prefix in ("+86", "0086"):
-        phone = phone.removeprefix(prefix)
     return Receiver(
-        name=_strip(receiver.name),
-        phone=phone,
-        province=_strip(receiver.province),
-        city=_strip(receiver.city),
-        district=_strip(receiver.district),
-        town=_strip(receiver.town),
-        detail=_strip(receiver.detail),
-        postcode=receiver.postcode.strip(),
-        token=receiver.token,
+        receiver.name.strip(_STRAY),
+        "".join(receiver.phone.split()).removeprefix("+86").removeprefix("0086"),
+        receiver.province.strip(_STRAY),
+        receiver.city.strip(_STRAY),
+        receiver.district.strip(_STRAY),
+        receiver.town.strip(_STRAY),
+        receiver.detail.strip(_STRAY),
+        receiver.postcode.strip(_STRAY),
+        receiver.token,
     )
-
-
-def _strip(text: str) -> str:
-    return text.strip() if text.isascii() else text.translate(_REPLACED).strip()

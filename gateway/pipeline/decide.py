@@ -89,15 +89,19 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     sent = order.sent_content
     if order.content is not None and any(command.operation is Operation.CREATE for command in commands):
         sent = digest(order.content.value)
-    issued = (*order.commands, *commands) if commands else order.commands
-    order = msgspec.structs.replace(order, booked=reserved.booked, commands=issued, sent_content=sent)
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
-    # A finished order waits for nothing.
-    over = stage in (Stage.CANCELLED, Stage.REFUNDED, Stage.SHIPPED, Stage.CONFLICT)
     order = msgspec.structs.replace(
         order,
+        booked=reserved.booked,
+        commands=(*order.commands, *commands) if commands else order.commands,
+        sent_content=sent,
         stage=stage,
-        reasons=() if over else item.reasons + reserved.reasons,
+        reasons=() if stage in _OVER else item.reasons + reserved.reasons,
+        # What has just been planned contradicts nothing yet; what was there before it may.
         conflicts=conflicts_of(order) + reserved.conflicts,
     )
     return Decision(item.before, order, reserved.movements, commands)
+
+
+_OVER = frozenset({Stage.CANCELLED, Stage.REFUNDED, Stage.SHIPPED, Stage.CONFLICT})
+"""Stages in which an order waits for nothing any more."""

@@ -58,6 +58,8 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse reported one.
     """
+    if not order.commands and not order.confirmations and not order.progress:
+        return ()
     found = []
     if order.confirmations and order.closed:
         found.append("cancelled_but_shipped")

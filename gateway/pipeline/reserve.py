@@ -7,7 +7,6 @@ what a warehouse says it shipped is a fact and is booked as far as the balance c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -31,23 +30,30 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
     """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks."""
     if order.origin is not Origin.LIVE or order.content is None or order.route is None:
         return ()
-    ordered: Counter[Sku] = Counter()
+    ordered: dict[Sku, int] = {}
     for line in order.content.value.lines:
-        ordered[line.sku] += line.quantity
-    shipped: Counter[Sku] = Counter()
+        ordered[line.sku] = ordered.get(line.sku, 0) + line.quantity
+    warehouse = order.route.warehouse
+    if not order.confirmations:
+        if order.closed or order.refunded:
+            return ()
+        if approved:
+            return tuple([Booking(sku, warehouse, 0, pieces) for sku, pieces in sorted(ordered.items())])
+        return tuple([Booking(sku, warehouse, pieces) for sku, pieces in sorted(ordered.items())])
+    shipped: dict[Sku, int] = {}
     for confirmation in order.confirmations.values():
         for sku, pieces in confirmation.shipped:
-            shipped[sku] += pieces
+            shipped[sku] = shipped.get(sku, 0) + pieces
     if order.shipped_final and not shipped:
         shipped = ordered
     over = order.shipped_final or order.closed or order.refunded
     bookings = []
     for sku in sorted(ordered.keys() | shipped.keys()):
-        sent = shipped[sku]
-        rest = 0 if over else max(0, ordered[sku] - sent)
+        sent = shipped.get(sku, 0)
+        rest = 0 if over else max(0, ordered.get(sku, 0) - sent)
         if rest or sent:
             locked, committed = (0, rest) if approved else (rest, 0)
-            bookings.append(Booking(sku, order.route.warehouse, locked, committed, sent))
+            bookings.append(Booking(sku, warehouse, locked, committed, sent))
     return tuple(bookings)
 
 

@@ -7,7 +7,9 @@ are made of them elsewhere.
 
 from __future__ import annotations
 
-import msgspec
+import functools
+import operator
+from collections.abc import Callable
 
 from gateway.core.order import Content, Order, Origin
 from gateway.pipeline.rules import Mode, Rules
@@ -33,9 +35,13 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
     content = order.content.value
     if content.total_minor > rules.max_total_minor:
         reasons.append("over_limit")
-    for field in rules.mandatory:
-        if _empty(content, field):
-            reasons.append(f"missing:{field}")
+    if not all(_fields(rules.mandatory)(content)):
+        # A platform's ciphertext stands for the receiver fields it hides.
+        reasons += [
+            f"missing:{name}"
+            for name, value in zip(rules.mandatory, _fields(rules.mandatory)(content), strict=True)
+            if not value and not (content.receiver.token and name.startswith("receiver."))
+        ]
     return tuple(reasons)
 
 
@@ -51,11 +57,10 @@ def origin_of(order: Order, rules: Rules, *, first_seen: bool) -> Origin:
     return Origin.LIVE
 
 
-def _empty(content: Content, field: str) -> bool:
-    part: object = content
-    for name in field.split("."):
-        part = getattr(part, name)
-    # A platform's ciphertext stands for the receiver fields it hides.
-    if not part and isinstance(content.receiver, msgspec.Struct) and field.startswith("receiver."):
-        return not content.receiver.token
-    return not part
+@functools.cache
+def _fields(names: tuple[str, ...]) -> Callable[[Content], tuple[object, ...]]:
+    """Reads the dotted fields `names` of a content."""
+    getters = [operator.attrgetter(name) for name in names]
+    if len(getters) < 2:
+        return lambda content: tuple(getter(content) for getter in getters)
+    return operator.attrgetter(*names)

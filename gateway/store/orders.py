@@ -101,8 +101,8 @@ async def write_orders(
                         w.order.number,
                         names.get(w.order.connection),
                         w.order.stage,
-                        w.order.reasons,
-                        w.order.conflicts,
+                        " ".join(w.order.reasons),
+                        " ".join(w.order.conflicts),
                         now,
                         now,
                         encode_state(w.order),
@@ -118,9 +118,8 @@ async def write_orders(
             [w.order_id for w in changed],
             [names.get(w.order.connection) for w in changed],
             [str(w.order.stage) for w in changed],
-            # Arrays of arrays have to be rectangular, so lists travel as one text each.
-            ["\x1f".join(w.order.reasons) for w in changed],
-            ["\x1f".join(w.order.conflicts) for w in changed],
+            [" ".join(w.order.reasons) for w in changed],
+            [" ".join(w.order.conflicts) for w in changed],
             [encode_state(w.order) for w in changed],
             now,
         )
@@ -252,8 +251,7 @@ _LANE_COLUMNS = "order_id target_id operation head tail worker_id not_before ope
 _UPDATE_ORDERS = """
 UPDATE orders o
    SET connection_id = n.connection_id, stage = n.stage, state = n.state, updated_at = $7,
-       reasons = CASE n.reasons WHEN '' THEN '{}' ELSE string_to_array(n.reasons, E'\\x1f') END,
-       conflicts = CASE n.conflicts WHEN '' THEN '{}' ELSE string_to_array(n.conflicts, E'\\x1f') END
+       reasons = n.reasons, conflicts = n.conflicts
   FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::bytea[])
     AS n(order_id, connection_id, stage, reasons, conflicts, state)
  WHERE o.order_id = n.order_id

@@ -8,7 +8,7 @@ CREATE TABLE connection (
     pause_reason  text NOT NULL DEFAULT ''
 );
 
--- One row per order. `state` is the merged order (MessagePack of gateway.core.order.Order); the columns beside it
+-- One row per order; `reasons` and `conflicts` are codes with spaces between. `state` is the merged order (MessagePack of gateway.core.order.Order); the columns beside it
 -- are what is searched. Order ids are handed out in blocks, so they grow per worker, not globally.
 CREATE SEQUENCE order_block INCREMENT 1000;
 CREATE TABLE orders (
@@ -16,8 +16,8 @@ CREATE TABLE orders (
     number        text NOT NULL UNIQUE,
     connection_id smallint,
     stage         text NOT NULL,
-    reasons       text[] NOT NULL DEFAULT '{}',
-    conflicts     text[] NOT NULL DEFAULT '{}',
+    reasons       text NOT NULL DEFAULT '',
+    conflicts     text NOT NULL DEFAULT '',
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
     state         bytea NOT NULL
@@ -25,7 +25,7 @@ CREATE TABLE orders (
 ALTER TABLE orders ALTER COLUMN state SET STORAGE MAIN;
 -- What a person may have to look at; the many orders that flow are in neither.
 CREATE INDEX orders_waiting ON orders (stage, updated_at) WHERE stage IN ('received', 'reviewed', 'conflict');
-CREATE INDEX orders_conflict ON orders (updated_at) WHERE conflicts <> '{}';
+CREATE INDEX orders_conflict ON orders (updated_at) WHERE conflicts <> '';
 
 -- Every event of an order, once, with the untouched payload (zstd). The key decides what is a duplicate (F9).
 CREATE TABLE event (
