@@ -7,6 +7,7 @@ left in doubt → outcomes are written → the worker retires. Each step has its
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -413,6 +414,11 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str) -> int:
     """Run one worker on uvloop until it is told to stop; the exit code (EXIT_FENCED: replaced, start me again)."""
     import uvloop
 
+    # Orders are trees of frozen structs without cycles: reference counts free them, and the collector, at its default
+    # of every 700 allocations, only walks the thousands that are held. Measured on intake: 8 of 75 µs per order.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
     code = 0
     try:
         uvloop.run(Worker(settings, place, url=url, observe=_observer(settings)).run())

@@ -1,1 +1,1 @@
-"""Pure data and rules: orders, stock, deliveries, errors. Standard library and msgspec only; no I/O, clock or randomness."""
+"""Pure data and rules: orders, stock, deliveries, errors. No I/O, clock or randomness; msgspec and the library."""

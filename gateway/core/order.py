@@ -290,9 +290,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def refund_open(self) -> bool:
-        return bool(self.refunds) and any(
-            register.value.status is RefundStatus.OPEN for register in self.refunds.values()
-        )
+        return bool(self.refunds) and any(r.value.status is RefundStatus.OPEN for r in self.refunds.values())
 
     @property
     def refunded(self) -> bool:
