@@ -104,14 +104,6 @@ async def test_every_command_arrives_once_and_in_order(shop: FakeShop, http: Htt
     assert shop.books.sums == {"CUP-01": {"created": 2}}
 
 
-async def test_a_person_s_edit_is_what_is_sent(shop: FakeShop, http: Http) -> None:
-    edited = msgspec.structs.replace(CONTENT, lines=(Line("1", Sku("CUP-09"), 1, 100),))
-    command = msgspec.structs.replace(delivery(), body=msgspec.json.encode(edited))
-
-    assert isinstance(await target(shop.url, http).send(command, deadline_s=5), Done)
-    assert shop.books.sums == {"CUP-09": {"created": 1}}
-
-
 async def test_paths_per_operation(shop: FakeShop, http: Http) -> None:
     out = target(shop.url, http, paths={Operation.CREATE: "/orders"})
     elsewhere = target("http://127.0.0.1:9/x", http, paths={Operation.CREATE: shop.url + "/y"})
