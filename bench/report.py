@@ -1,0 +1,89 @@
+"""What a run found: a table for people and one JSON object for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.baselines import Bound
+from bench.scenario import Flow, Paced, Plan
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario of the gateway and the bounds that were measured around it."""
+
+    plan: Plan
+    flow: Flow
+    paced: Paced | None
+    bounds: dict[str, Bound]
+
+    def ratio(self, kind: str) -> float | None:
+        bound = self.bounds.get(kind)
+        return None if bound is None else self.flow.orders_per_s / bound.orders_per_s
+
+
+def table(results: Sequence[Result]) -> str:
+    """Rows of the gateway, each followed by its bounds."""
+    grid = Table(title="Orders through the whole path", title_justify="left")
+    for column in (
+        "what", "orders/s", "recorded/s", "CPU s/1000", "PostgreSQL", "Kafka", "sink", "peak MB", "p50 ms", "p99 ms",
+        "of limit", "of aiohttp", "of naive",
+    ):  # fmt: skip
+        grid.add_column(column, justify="left" if column == "what" else "right")
+    for result in results:
+        flow, paced, cpu = result.flow, result.paced, result.flow.cpu_s_per_1000
+        grid.add_row(
+            f"ordergate, {result.plan.name}",
+            f"{flow.orders_per_s:,.0f}",
+            f"{flow.recorded_per_s:,.0f}",
+            *(f"{cpu[who]:.3f}" for who in ("gateway", "postgres", "kafka", "sink")),
+            f"{flow.peak_mb:.0f}",
+            "" if paced is None else f"{paced.p50_ms:.1f}",
+            "" if paced is None else f"{paced.p99_ms:.1f}",
+            *(
+                "" if (ratio := result.ratio(kind)) is None else f"{ratio:.2f}"
+                for kind in ("limit", "aiohttp", "naive")
+            ),
+        )
+        for kind, bound in result.bounds.items():
+            grid.add_row(
+                f"  {kind}", f"{bound.orders_per_s:,.0f}", "", f"{bound.cpu_s_per_1000:.3f}", "", "", "",
+                f"{bound.peak_mb:.0f}",
+            )  # fmt: skip
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(grid)
+    return capture.get()
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """``{"scenarios": [...]}``; what was not measured is null."""
+    return {"scenarios": [_scenario(result) for result in results]}
+
+
+def _scenario(result: Result) -> dict[str, Any]:
+    flow, paced, plan = result.flow, result.paced, result.plan
+    return {
+        "name": plan.name,
+        "workers": plan.workers,
+        "latency_ms": plan.latency_ms,
+        "orders_per_s": round(flow.orders_per_s, 1),
+        "cpu_s_per_1000": round(flow.cpu_s_per_1000["gateway"], 4),
+        "peak_mb": round(flow.peak_mb, 1),
+        "p50_ms": None if paced is None else round(paced.p50_ms, 2),
+        "p99_ms": None if paced is None else round(paced.p99_ms, 2),
+        **{
+            f"ratio_{kind}": None if (ratio := result.ratio(kind)) is None else round(ratio, 3)
+            for kind in ("limit", "aiohttp", "naive")
+        },
+        "in_flight": plan.in_flight,
+        "orders": plan.count,
+        "recorded_per_s": round(flow.recorded_per_s, 1),
+        "postgres_cpu_s_per_1000": round(flow.cpu_s_per_1000["postgres"], 4),
+        "kafka_cpu_s_per_1000": round(flow.cpu_s_per_1000["kafka"], 4),
+        "bounds": {kind: msgspec.to_builtins(bound) for kind, bound in result.bounds.items()},
+    }
