@@ -122,6 +122,7 @@ class FakeServer(ABC):
         self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._tasks = asyncio.TaskGroup()
+        self._closing = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._tokens = 0.0
         self._tokens_at = 0.0
@@ -144,6 +145,7 @@ class FakeServer(ABC):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
         for task in self._running:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -222,7 +224,7 @@ class FakeServer(ABC):
 
         delay_ms = faults.latency_ms + faults.jitter_ms * lot[31] / 255
         if delay_ms > 0:
-            await asyncio.sleep(delay_ms / 1000)
+            await self._pause(delay_ms / 1000)
         if faults.throttle_per_s is not None and not self._token(faults.throttle_per_s):
             self._count("throttled")
             return self.throttled_in_200() if faults.throttle_in_200 else self._status(429)
@@ -241,7 +243,7 @@ class FakeServer(ABC):
             return await self._hang()
         if drawn(4, faults.commit_late_share):
             self._count("commit_late")
-            await asyncio.sleep(faults.late_by_s)
+            await self._pause(faults.late_by_s)
             return do()
         if drawn(5, faults.garbage_share):
             self._count("garbage")
@@ -310,12 +312,20 @@ class FakeServer(ABC):
         self._tokens -= 1
         return True
 
+    async def _pause(self, for_s: float) -> None:
+        """Sleep, unless the fake closes: then the request ends here, without effect."""
+        try:
+            await asyncio.wait_for(self._closing.wait(), for_s)
+        except TimeoutError:
+            return
+        raise web.HTTPServiceUnavailable
+
     def _status(self, status: int) -> web.Response:
         headers = {} if self.faults.retry_after is None else {"Retry-After": self.faults.retry_after}
         return web.Response(status=status, headers=headers, body=b"fault")
 
     async def _hang(self) -> web.Response:
-        await asyncio.sleep(self.faults.hang_s)
+        await self._pause(self.faults.hang_s)
         return web.Response(status=504)
 
     def _count(self, what: str) -> None:
