@@ -14,15 +14,20 @@ import signal
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 import asyncpg
 import msgspec
 from aiohttp import web
 
+from gateway.api.health import Health
+from gateway.api.server import PREFIX, Api
+from gateway.api.views import BreakerView, WorkerGate
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer
@@ -44,13 +49,17 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.outbox import adopt, start_worker
+from gateway.store.queries import Backlog
 from gateway.store.sql import Names, listen, open_pool, register_connections
+from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
+from gateway.watch.backlog import BacklogWatch
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
+GAUGES_EVERY_S = 5.0
 
 
 class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,11 +162,14 @@ def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
 class Worker:
     """One worker process. `run` returns after an orderly stop and raises Fenced when it has been replaced."""
 
-    def __init__(self, settings: Settings, place: WorkerPlace, *, url: str, observe: Observer) -> None:
+    def __init__(
+        self, settings: Settings, place: WorkerPlace, *, url: str, observe: Observer, gauges: Gauges | None = None
+    ) -> None:
         self._settings = settings
         self._place = place
         self._url = url
         self._observe = observe
+        self._gauges = gauges
         self._reach = crash_points(os.environ)
         self._stop = asyncio.Event()
 
@@ -240,7 +252,7 @@ class Worker:
             now=now,
             observe=observe,
         )
-        runner = await self._serve(hooks)
+        runner = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
         stack.push_async_callback(runner.cleanup)
         async with asyncio.TaskGroup() as group:
             group.create_task(
@@ -249,6 +261,12 @@ class Worker:
             background = [group.create_task(inbox_leg.run(), name="inbox leg")]
             if kafka_leg is not None:
                 background.append(group.create_task(kafka_leg.run(), name="kafka leg"))
+            if self._gauges is not None:
+                watch = BacklogWatch(
+                    pool, show=_backlog_shown(self._gauges, names), observe=observe, every_s=GAUGES_EVERY_S
+                )
+                background.append(group.create_task(watch.run(), name="backlog"))
+                background.append(group.create_task(_show_gates(self._gauges, dispatcher), name="gate gauges"))
             sending = group.create_task(dispatcher.run(stop_within_s=self._place.stop_within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
             await self._stop.wait()
@@ -375,9 +393,32 @@ class Worker:
             }
             await adopt(pool, settle_s=settle_s, dead=[row[0] for row in dead])
 
-    async def _serve(self, hooks: Hooks) -> web.AppRunner:
+    def _api(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> Api:
+        return Api(
+            pool,
+            names=names,
+            targets={connection.name: connection.gates for connection in self._settings.connections.values()},
+            own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
+            observe=self._observe,
+            now=now,
+            clock=time.monotonic,
+            version=metadata.version("ordergate"),
+        )
+
+    def _health(self, pool: asyncpg.Pool, dispatcher: Dispatcher, kafka: KafkaLeg | None) -> Health:
+        def states() -> dict[Part, State]:
+            return {
+                Part.WORKER: State.STOPPING if self._stop.is_set() else State.UP,
+                Part.KAFKA: State.ABSENT if kafka is None else State.UP if kafka.up else State.DOWN,
+                Part.DISPATCH: State.UP if dispatcher.lease.left_s() > 0 else State.DOWN,
+            }
+
+        return Health(pool, states=states)
+
+    async def _serve(self, hooks: Hooks, api: Api, health: Health) -> web.AppRunner:
         application = web.Application(client_max_size=self._settings.http.body_limit_bytes)
-        application.add_routes(hooks.routes())
+        application.add_routes([*hooks.routes(), *health.routes()])
+        application.add_subapp(PREFIX, api.application())
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._place.stop_within_s / 4)
         await runner.setup()
         await web.SockSite(runner, self._place.sock).start()
@@ -401,6 +442,52 @@ async def _listen(url: str, channels: dict[str, asyncio.Event]) -> None:
                 connection.terminate()
 
 
+def _gate_view(gate: Gate) -> WorkerGate:
+    state, breaker = gate.state, gate.breaker.snapshot()
+    return WorkerGate(
+        target=gate.target,
+        operation=gate.operation,
+        held=state.places,
+        queued=state.queued,
+        in_flight=state.in_flight,
+        waiting=state.waiting,
+        breaker=BreakerView(
+            state=breaker.label,
+            cause=None if breaker.cause is None else breaker.cause.value,
+            failure_share=breaker.failure_share,
+            calls=breaker.calls,
+            reopen_in_s=breaker.reopen_in_s,
+            refused=breaker.refused,
+            dry_run=breaker.dry_run,
+        ),
+    )
+
+
+async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
+    """What this worker holds, and how its breakers stand."""
+    while True:
+        for gate in dispatcher.gates.values():
+            gauges.held(gate.target, gate.operation, gate.state.places)
+            gauges.gate_state(gate.target, gate.operation, gate.breaker.snapshot().label)
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
+def _backlog_shown(gauges: Gauges, names: Names) -> Callable[[Backlog], None]:
+    def show(backlog: Backlog) -> None:
+        lanes: Counter[tuple[str, LaneState]] = Counter()
+        for (target_id, _), count in backlog.lanes.items():
+            name = str(names.name(target_id))
+            lanes[name, LaneState.OPEN] += count.open
+            lanes[name, LaneState.PARKED] += count.parked
+            lanes[name, LaneState.BLOCKED] += count.blocked
+        gauges.lanes(lanes)
+        gauges.oldest_waiting({names.name(target_id): age_s for target_id, age_s in backlog.oldest_s.items()})
+        gauges.inbox_rows(backlog.inbox_rows)
+        gauges.dead_letters_open(backlog.dead_letters)
+
+    return show
+
+
 async def _close(pool: asyncpg.Pool) -> None:
     """Close the pool, bounded: a server that is away must not hold up the stop."""
     try:
@@ -421,20 +508,23 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str) -> int:
     gc.set_threshold(100_000, 20, 50)
     code = 0
     try:
-        uvloop.run(Worker(settings, place, url=url, observe=_observer(settings)).run())
+        metrics = Metrics(settings.connections)
+        gauges = Gauges(metrics)
+        observe = _observer(settings, metrics)
+        uvloop.run(Worker(settings, place, url=url, observe=observe, gauges=gauges).run())
     except* Fenced:
         code = EXIT_FENCED
     return code
 
 
-def _observer(settings: Settings) -> Observer:
+def _observer(settings: Settings, metrics: Metrics) -> Observer:
     """Happenings to metrics and to the log."""
     logs = Logs(Writer(), level=settings.log.level, form=settings.log.format)
     logs.configure()
-    metrics = MetricsObserver(Metrics(settings.connections))
+    count = MetricsObserver(metrics)
 
     def observe(happenings: Sequence[Happening]) -> None:
-        metrics(happenings)
+        count(happenings)
         logs(happenings)
 
     return observe

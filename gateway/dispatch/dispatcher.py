@@ -47,7 +47,7 @@ class Dispatcher:
         self._pool = pool
         self._names = names
         self.worker_id = worker_id
-        self._lease = lease
+        self.lease = lease
         self._heartbeat_s = heartbeat_s
         self._observe = observe
         self.wake = wake
@@ -132,7 +132,7 @@ class Dispatcher:
             asked_at = time.monotonic()
             try:
                 await renew_lease(self._pool, self.worker_id)
-                self._lease.renewed(asked_at)
+                self.lease.renewed(asked_at)
                 for worker_id, lanes in (await adopt(self._pool, settle_s=settle_s)).items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()

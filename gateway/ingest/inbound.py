@@ -73,6 +73,11 @@ class KafkaLeg:
                 except (TimeoutError, KafkaError, OSError) as error:
                     self._observe([Trouble("kafka", f"producer not stopped: {type(error).__name__}")])
 
+    @property
+    def up(self) -> bool:
+        """Whether events go by this leg now."""
+        return self._producer is not None and self._clock() >= self._down_until
+
     async def put(self, event: Event) -> bool:
         """Whether the brokers have acknowledged `event` in time. False is not a promise that they never will."""
         producer = self._producer

@@ -67,7 +67,7 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
     return [row[0] for row in rows]
 
 
-async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str) -> int:
+async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str, reason: str = "") -> int:
     """Send a dead letter (with a repaired `body`, if given) and everything behind it through intake again.
 
     Returns how many events were put back, in their first order; 0 when there is no such open dead letter.
@@ -101,9 +101,10 @@ async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None
         ]
         await put_in(connection, events)
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject) VALUES ($1, 'dead_letter.release', $2)",
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'dead_letter.release', $2, $3)",
             actor,
             str(dead_letter_id),
+            reason,
         )
     return len(events)
 

@@ -285,7 +285,7 @@ async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[Dea
     return DeadLetterRow(**values), body
 
 
-async def gate_lanes(pool: asyncpg.Pool) -> dict[tuple[int, str], GateLanes]:
+async def gate_lanes(pool: Connection) -> dict[tuple[int, str], GateLanes]:
     """Lanes per (target id, operation of the head)."""
     rows = await pool.fetch(
         "SELECT target_id, operation, count(*),"
@@ -295,7 +295,7 @@ async def gate_lanes(pool: asyncpg.Pool) -> dict[tuple[int, str], GateLanes]:
     return {(row[0], row[1]): GateLanes(row[2], row[3], row[4]) for row in rows}
 
 
-async def read_backlog(pool: asyncpg.Pool) -> Backlog:
+async def read_backlog(pool: Connection) -> Backlog:
     """What the gauges show. Reads every open lane: seldom more than thousands, at worst (a target dead) millions."""
     lanes = await gate_lanes(pool)
     oldest = await pool.fetch(

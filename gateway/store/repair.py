@@ -60,7 +60,7 @@ async def resend(
     number: str,
     target: str,
     seq: int,
-    edit: Callable[[Content | None], Content] | None,
+    edit: Callable[[Head], Content] | None,
     confirmed_absent: bool,
     reason: str,
     actor: str,
@@ -85,7 +85,7 @@ async def resend(
                 head.order_id,
                 head.target_id,
                 seq,
-                msgspec.json.encode(edit(head.content)),
+                msgspec.json.encode(edit(head)),
                 actor,
             )
         await connection.execute(

@@ -79,6 +79,15 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
     return applied
 
 
+async def pending_migrations(connection: Connection) -> list[str]:
+    """Names of the migrations of this release that the database lacks; all of them where there is no schema yet."""
+    try:
+        done = {row[0] for row in await connection.fetch("SELECT name FROM migration")}
+    except asyncpg.UndefinedTableError:
+        done = set()
+    return [name for name, _ in migrations() if name not in done]
+
+
 def migrations() -> list[tuple[str, str]]:
     """(name, SQL) of every migration of this release, in order."""
     folder = resources.files("gateway.store.migrations")

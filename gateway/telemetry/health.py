@@ -27,6 +27,8 @@ class State(enum.StrEnum):
     STARTING = "starting"
     STOPPING = "stopping"
     DOWN = "down"
+    OUTDATED = "outdated"
+    """The database lacks migrations of this release."""
     ABSENT = "absent"
     """Not configured, or not run by this worker: no reason for anything."""
 
@@ -83,6 +85,7 @@ _STATES = {
     State.STARTING: ("正在启动", "is starting"),
     State.STOPPING: ("正在停止", "is stopping"),
     State.DOWN: ("不可用", "is down"),
+    State.OUTDATED: ("结构未升级（请运行 ordergate migrate）", "is not migrated (run `ordergate migrate`)"),
     State.ABSENT: ("未连接", "is not connected"),
 }
 _CONSEQUENCES = {

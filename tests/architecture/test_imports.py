@@ -51,7 +51,7 @@ LAYERS = (
     Layer("gateway.dispatch", "gateway.core gateway.sdk gateway.store"),
     Layer("gateway.watch", "gateway.core gateway.sdk gateway.store"),
     Layer("gateway.ingest", "gateway.core gateway.sdk gateway.store gateway.settings"),
-    Layer("gateway.api", "gateway.core gateway.sdk gateway.store gateway.settings"),
+    Layer("gateway.api", "gateway.core gateway.sdk gateway.store gateway.settings gateway.telemetry"),
     Layer("gateway.app", EVERYTHING),
     Layer("gateway.supervise", "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry"),
     Layer("gateway.cli", EVERYTHING),

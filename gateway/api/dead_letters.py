@@ -1,0 +1,136 @@
+"""Dead letters: what was set aside and why, and letting it go through again or not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import asyncpg
+import msgspec
+
+from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.orders import text_of
+from gateway.api.routing import Call, Route
+from gateway.api.views import (
+    DeadLetterList,
+    DeadLetterPage,
+    DeadLettersQuery,
+    ReasonBody,
+    ReleaseBody,
+    Released,
+    UnmaskQuery,
+)
+from gateway.core.event import MAX_BODY_BYTES
+from gateway.store.dead import discard, release
+from gateway.store.queries import DeadLetterRow, list_dead_letters, read_dead_letter, write_audit
+from gateway.telemetry.logs import mask_text
+
+_ERRORS = (400, 401, 404, 409, 413, 422, 503)
+
+
+class DeadLetters:
+    """Handlers of ``/dead-letters``."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/dead-letters", handler=self.list_dead_letters, query=DeadLettersQuery,
+                answer=DeadLetterList, zh="死信列表", en="Events set aside, newest first",
+            ),
+            Route(
+                method="GET", path="/dead-letters/{id}", handler=self.get_dead_letter, query=UnmaskQuery,
+                answer=DeadLetterPage, zh="死信详情", en="One dead letter; its payload with `unmask=1`, recorded",
+                errors=(401, 404, 422, 503),
+            ),
+            Route(
+                method="POST", path="/dead-letters/{id}/release", handler=self.release_dead_letter, body=ReleaseBody,
+                body_required=False, answer=Released, errors=_ERRORS,
+                zh="（修复后）重新处理", en="Send it through again, repaired or not, and what waits behind it",
+            ),
+            Route(
+                method="POST", path="/dead-letters/{id}/discard", handler=self.discard_dead_letter, body=ReasonBody,
+                answer=Released, errors=_ERRORS, zh="放弃死信", en="Close it unused; what waits behind it goes on",
+            ),
+        ]  # fmt: skip
+
+    async def list_dead_letters(self, call: Call) -> DeadLetterList:
+        query: DeadLettersQuery = call.query
+        rows = await list_dead_letters(
+            self._pool,
+            open_only=query.state == "open",
+            source=query.source,
+            code=query.code,
+            before=None if query.after is None else int(query.after),
+            limit=query.limit,
+        )
+        more = str(rows[-1].dead_letter_id) if len(rows) == query.limit else ""
+        return DeadLetterList(dead_letters=[_masked(row) for row in rows], next=more)
+
+    async def get_dead_letter(self, call: Call) -> DeadLetterPage:
+        row, body = await self._read(call)
+        if not call.query.unmask:
+            return DeadLetterPage(dead_letter=_masked(row))
+        await write_audit(self._pool, actor=call.actor, action="dead_letter.unmask", subject=str(row.dead_letter_id))
+        return DeadLetterPage(dead_letter=row, text=text_of(body), base64=base64.b64encode(body).decode())
+
+    async def release_dead_letter(self, call: Call) -> Released:
+        row, _ = await self._read(call, open_only=True)
+        body = _repaired(call.body)
+        events = await release(self._pool, row.dead_letter_id, body=body, actor=call.actor, reason=call.body.reason)
+        if not events:
+            raise _closed(row)
+        return Released(events=events)
+
+    async def discard_dead_letter(self, call: Call) -> Released:
+        row, _ = await self._read(call, open_only=True)
+        events = await discard(self._pool, row.dead_letter_id, reason=call.body.reason, actor=call.actor)
+        if events < 0:
+            raise _closed(row)
+        return Released(events=events)
+
+    async def _read(self, call: Call, *, open_only: bool = False) -> tuple[DeadLetterRow, bytes]:
+        dead_letter_id = int(call.path["id"])
+        found = await read_dead_letter(self._pool, dead_letter_id)
+        if found is None:
+            raise not_found(f"there is no dead letter {dead_letter_id}", "path.id", "GET /dead-letters lists them")
+        if open_only and found[0].closed_at is not None:
+            raise _closed(found[0])
+        return found
+
+
+def _repaired(body: ReleaseBody) -> bytes | None:
+    if body.body_base64 is not None and body.body is not None:
+        raise wrong("$", "has both `body` and `body_base64`", "send one of them")
+    repaired: bytes | None = None
+    if body.body_base64 is not None:
+        try:
+            repaired = base64.b64decode(body.body_base64, validate=True)
+        except binascii.Error as error:
+            raise wrong("$.body_base64", "is not base64", "encode the payload's bytes") from error
+    elif isinstance(body.body, str):
+        repaired = body.body.encode("utf-8", "replace")
+    elif body.body is not None:
+        repaired = msgspec.json.encode(body.body)
+    if repaired is not None and len(repaired) > MAX_BODY_BYTES:
+        raise ApiError(
+            413,
+            "too_large",
+            f"the payload has {len(repaired)} bytes",
+            where="$.body",
+            advice=f"at most {MAX_BODY_BYTES}",
+        )
+    return repaired
+
+
+def _masked(row: DeadLetterRow) -> DeadLetterRow:
+    return msgspec.structs.replace(row, message=mask_text(row.message))
+
+
+def _closed(row: DeadLetterRow) -> ApiError:
+    how = f"{row.resolution} by {row.closed_by}" if row.resolution else "closed"
+    return conflict(
+        "closed", f"dead letter {row.dead_letter_id} is {how} already", "nothing is left to do", where="path.id"
+    )

@@ -1,0 +1,171 @@
+"""Deliveries: what is open, and what a person does about one that is stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.orders import masked_lane
+from gateway.api.routing import Call, Route
+from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
+from gateway.core.order import Content, Operation
+from gateway.store.queries import list_lanes
+from gateway.store.repair import Head, NoSuchDelivery, NotNow, resend, resolve
+
+_MOST_LINES = 500
+_ERRORS = (400, 401, 404, 409, 422, 503)
+
+
+class Deliveries:
+    """Handlers of ``/deliveries``."""
+
+    def __init__(self, pool: asyncpg.Pool, *, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/deliveries", handler=self.list_deliveries, query=DeliveriesQuery, answer=LaneList,
+                zh="未完成的下发", en="Deliveries that are not done, oldest first",
+            ),
+            Route(
+                method="POST", path="/deliveries/{number}/{target}/{seq}/resend", handler=self.resend_delivery,
+                body=ResendBody, answer=Done, errors=_ERRORS,
+                zh="（修改后）重新下发", en="Send a blocked delivery again, changed or not",
+            ),
+            Route(
+                method="POST", path="/deliveries/{number}/{target}/{seq}/resolve", handler=self.resolve_delivery,
+                body=ResolveBody, answer=Done, errors=_ERRORS,
+                zh="标记为已处理", en="Take a delivery for done: it has been handled elsewhere",
+            ),
+        ]  # fmt: skip
+
+    async def list_deliveries(self, call: Call) -> LaneList:
+        query: DeliveriesQuery = call.query
+        rows = await list_lanes(
+            self._pool,
+            state=query.state,
+            target=query.target,
+            after=None if query.after is None else _cursor(query.after),
+            limit=query.limit,
+        )
+        more = f"{rows[-1].opened_at.isoformat()} {rows[-1].number}" if len(rows) == query.limit else ""
+        return LaneList(deliveries=[masked_lane(row) for row in rows], next=more)
+
+    async def resend_delivery(self, call: Call) -> Done:
+        body: ResendBody = call.body
+        number, target, seq = _delivery(call)
+        try:
+            await resend(
+                self._pool,
+                number=number,
+                target=target,
+                seq=seq,
+                edit=(lambda head: edited(head, body.edit)) if body.edit else None,
+                confirmed_absent=body.confirmed_absent,
+                reason=body.reason,
+                actor=call.actor,
+            )
+        except (NoSuchDelivery, NotNow) as error:
+            raise _refused(error, call) from error
+        return Done(note="it is sent again in a moment")
+
+    async def resolve_delivery(self, call: Call) -> Done:
+        body: ResolveBody = call.body
+        number, target, seq = _delivery(call)
+        try:
+            goes_on = await resolve(
+                self._pool,
+                number=number,
+                target=target,
+                seq=seq,
+                reason=body.reason,
+                reference=body.reference,
+                actor=call.actor,
+                now=self._now(),
+            )
+        except (NoSuchDelivery, NotNow) as error:
+            raise _refused(error, call) from error
+        return Done(note=f"delivery {seq + 1} goes on in a moment" if goes_on else f"nothing is open to {target}")
+
+
+def edited(head: Head, patch: dict[str, Any]) -> Content:
+    """The content of `head` with `patch` merged in (RFC 7396). Raises ApiError with the place that is wrong."""
+    if head.operation != Operation.CREATE:
+        raise ApiError(
+            422, "nothing_to_edit", f"a {head.operation} carries no content", where="$.edit", advice="leave `edit` out"
+        )
+    before: Any = {}
+    if head.content is not None:
+        before = msgspec.to_builtins(msgspec.convert(head.content, ContentObject, from_attributes=True))
+    try:
+        content = msgspec.convert(msgspec.convert(_merge(before, patch), ContentObject), Content, from_attributes=True)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        raise wrong("$.edit" + path.rstrip("`"), message, "see Content in /api/v1/openapi.json") from error
+    _check(content)
+    latest = content.latest_ship_at
+    return msgspec.structs.replace(
+        content,
+        placed_at=content.placed_at.astimezone(UTC),
+        latest_ship_at=None if latest is None else latest.astimezone(UTC),
+    )
+
+
+def _check(content: Content) -> None:
+    if not 1 <= len(content.lines) <= _MOST_LINES:
+        raise wrong("$.edit.lines", f"has {len(content.lines)} lines", f"an order has 1 to {_MOST_LINES}")
+    for index, line in enumerate(content.lines):
+        place = f"$.edit.lines[{index}]"
+        if not 1 <= line.quantity <= 1_000_000:
+            raise wrong(f"{place}.quantity", f"is {line.quantity}", "1 to 1000000")
+        if not line.sku or line.price_minor < 0 or line.discount_minor < 0:
+            raise wrong(place, "has no SKU, or an amount below zero", "amounts are minor units: 12.30 is 1230")
+    if min(content.total_minor, content.freight_minor, content.discount_minor) < 0:
+        raise wrong("$.edit", "has an amount below zero", "amounts are minor units: 12.30 is 1230")
+    for name, at in (("placed_at", content.placed_at), ("latest_ship_at", content.latest_ship_at)):
+        if at is not None and at.tzinfo is None:
+            raise wrong(f"$.edit.{name}", "has no time zone", "write it like 2026-05-01T09:30:00+08:00")
+    if b"\\u0000" in msgspec.json.encode(content):
+        raise wrong("$.edit", "has a NUL character in a text", "take it out")
+
+
+def _merge(before: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(before) if isinstance(before, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value)
+    return merged
+
+
+def _delivery(call: Call) -> tuple[str, str, int]:
+    return call.path["number"], call.path["target"], int(call.path["seq"])
+
+
+def _refused(error: NoSuchDelivery | NotNow, call: Call) -> ApiError:
+    if isinstance(error, NoSuchDelivery):
+        return not_found(str(error), "path", "the order's timeline lists its deliveries")
+    return conflict(
+        error.code, f"{call.path['number']} {call.path['target']} {call.path['seq']}: {error.message}", error.advice
+    )
+
+
+def _cursor(text: str) -> tuple[datetime, str]:
+    at, _, number = text.partition(" ")
+    try:
+        opened_at = datetime.fromisoformat(at)
+    except ValueError as error:
+        raise wrong("query.after", "is not a place in this list", "pass `next` as it came") from error
+    if opened_at.tzinfo is None:
+        raise wrong("query.after", "is not a place in this list", "pass `next` as it came")
+    return opened_at, number

@@ -1,0 +1,52 @@
+"""How the API says no: a status, a code from a closed set, what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.api.views import Problem
+
+
+class ApiError(Exception):
+    """Answered as it says. `code` is from a closed set; no text quotes buyer data or a secret."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        where: str = "",
+        advice: str = "",
+        details: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = Problem(error=code, message=message, where=where, advice=advice, details=details)
+        self.headers = headers or {}
+
+    def response(self) -> web.Response:
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(self.problem),
+            content_type="application/json",
+            headers=self.headers,
+        )
+
+
+def not_found(what: str, where: str, advice: str) -> ApiError:
+    return ApiError(404, "not_found", what, where=where, advice=advice)
+
+
+def wrong(where: str, message: str, advice: str = "see /api/v1/openapi.json") -> ApiError:
+    """The request cannot be understood."""
+    return ApiError(422, "invalid", message, where=where, advice=advice)
+
+
+def conflict(code: str, message: str, advice: str, *, where: str = "", details: Any = None) -> ApiError:
+    """The request is understood and cannot be done as things stand."""
+    return ApiError(409, code, message, where=where, advice=advice, details=details)

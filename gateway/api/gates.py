@@ -1,0 +1,123 @@
+"""Gates and connections: how they stand, holding a breaker by hand, pausing and resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from gateway.api.errors import not_found
+from gateway.api.routing import Call, Route
+from gateway.api.views import Done, ForceBody, ForcedView, GateList, GateView, ReasonBody, WorkerGate
+from gateway.core.event import ConnectionName
+from gateway.store.control import force_breaker, read_controls, set_paused
+from gateway.store.queries import GateLanes, gate_lanes
+from gateway.store.sql import Names
+
+_ERRORS = (400, 401, 404, 422, 503)
+_NONE = GateLanes(0, 0, 0)
+
+
+class Gates:
+    """Handlers of ``/gates`` and ``/connections``. `own` tells how the gates of this worker stand."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        names: Names,
+        targets: Mapping[ConnectionName, Collection[str]],
+        own: Callable[[], Sequence[WorkerGate]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._pool = pool
+        self._names = names
+        self._targets = targets
+        self._own = own
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/gates", handler=self.list_gates, answer=GateList,
+                zh="闸门状态", en="Gates: lanes in the database, breaker and memory of the worker that answers",
+            ),
+            Route(
+                method="POST", path="/gates/{target}/{operation}/breaker", handler=self.force_breaker, body=ForceBody,
+                answer=Done, errors=_ERRORS, zh="手动断开、闭合或恢复自动",
+                en="Hold a breaker open or closed, or let it go",
+            ),
+            Route(
+                method="POST", path="/connections/{name}/pause", handler=self.pause_connection, body=ReasonBody,
+                answer=Done, errors=_ERRORS, zh="暂停连接", en="Send nothing to a connection until it is resumed",
+            ),
+            Route(
+                method="POST", path="/connections/{name}/resume", handler=self.resume_connection, body=ReasonBody,
+                answer=Done, errors=_ERRORS, zh="恢复连接", en="Send to a connection again",
+            ),
+        ]  # fmt: skip
+
+    async def list_gates(self, call: Call) -> GateList:
+        controls = await read_controls(self._pool)
+        lanes = await gate_lanes(self._pool)
+        own = {(gate.target, gate.operation): gate for gate in self._own()}
+        keys = {
+            (str(target), str(operation)) for target, operations in self._targets.items() for operation in operations
+        }
+        # A target that is not configured any more may still have open lanes.
+        keys |= {(str(self._names.name(target_id)), operation) for target_id, operation in lanes}
+        gates = []
+        for target, operation in sorted(keys):
+            target_id = self._names.id(ConnectionName(target))
+            count = lanes.get((target_id, operation), _NONE)
+            forced = controls.forced.get((target_id, operation))
+            gates.append(
+                GateView(
+                    target=target,
+                    operation=operation,
+                    paused=target_id in controls.paused,
+                    forced=None
+                    if forced is None
+                    else ForcedView(
+                        state="open" if forced.forced == "open" else "closed",
+                        reason=forced.reason,
+                        until_at=forced.until_at,
+                    ),
+                    open=count.open,
+                    parked=count.parked,
+                    blocked=count.blocked,
+                    worker=own.get((target, operation)),
+                )
+            )
+        return GateList(gates=gates, workers=controls.workers)
+
+    async def force_breaker(self, call: Call) -> Done:
+        body: ForceBody = call.body
+        target, operation = ConnectionName(call.path["target"]), call.path["operation"]
+        if operation not in self._targets.get(target, ()):
+            raise not_found(f"there is no gate {target}/{operation}", "path", "GET /gates lists them")
+        until_at = self._now() + timedelta(seconds=body.for_s)
+        await force_breaker(
+            self._pool,
+            target_id=self._names.id(target),
+            operation=operation,
+            forced=None if body.force == "auto" else body.force,
+            reason=body.reason,
+            actor=call.actor,
+            until_at=until_at,
+        )
+        note = "back to automatic" if body.force == "auto" else f"held {body.force} until {until_at.isoformat()}"
+        return Done(note=f"{note}; every worker follows within its heartbeat")
+
+    async def pause_connection(self, call: Call) -> Done:
+        return await self._set_paused(call, paused=True)
+
+    async def resume_connection(self, call: Call) -> Done:
+        return await self._set_paused(call, paused=False)
+
+    async def _set_paused(self, call: Call, *, paused: bool) -> Done:
+        name = call.path["name"]
+        if not await set_paused(self._pool, name, paused=paused, reason=call.body.reason, actor=call.actor):
+            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
+        return Done(note=f"{'paused' if paused else 'resumed'}; every worker follows within its heartbeat")

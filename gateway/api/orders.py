@@ -1,0 +1,141 @@
+"""Orders: the list, one order with its timeline, its original payloads, and having it decided again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.api.errors import ApiError, not_found
+from gateway.api.routing import Call, Route
+from gateway.api.views import (
+    Done,
+    OrderList,
+    OrderPage,
+    OrdersQuery,
+    Payload,
+    ReasonBody,
+    UnmaskQuery,
+    state_of,
+)
+from gateway.core.order import Stage
+from gateway.store.queries import (
+    AttemptEnded,
+    Happened,
+    LaneRow,
+    OrderFilter,
+    list_orders,
+    read_order,
+    read_payload,
+    write_audit,
+)
+from gateway.store.repair import reconsider_order
+from gateway.telemetry.logs import mask_text
+
+
+class Orders:
+    """Handlers of ``/orders``."""
+
+    def __init__(self, pool: asyncpg.Pool, *, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/orders", handler=self.list_orders, query=OrdersQuery, answer=OrderList,
+                zh="订单列表", en="Orders, newest first",
+            ),
+            Route(
+                method="GET", path="/orders/{number}", handler=self.get_order, query=UnmaskQuery, answer=OrderPage,
+                zh="订单及其经过", en="One order with everything that happened to it", errors=(401, 404, 422, 503),
+            ),
+            Route(
+                method="GET", path="/orders/{number}/raw/{n}", handler=self.get_payload, answer=Payload,
+                zh="原始报文", en="The n-th original payload of an order; recorded", errors=(401, 404, 422, 503),
+            ),
+            Route(
+                method="POST", path="/orders/{number}/reconsider", handler=self.reconsider_order, body=ReasonBody,
+                answer=Done, zh="重新判断订单", en="Decide an order again", errors=(400, 401, 404, 422, 503),
+            ),
+        ]  # fmt: skip
+
+    async def list_orders(self, call: Call) -> OrderList:
+        query: OrdersQuery = call.query
+        rows = await list_orders(
+            self._pool,
+            OrderFilter(
+                stage=None if query.stage is None else Stage(query.stage),
+                reason=query.reason,
+                conflict=query.conflict,
+                connection=query.connection,
+                prefix=query.number,
+                before=None if query.after is None else int(query.after),
+            ),
+            limit=query.limit,
+        )
+        return OrderList(orders=rows, next=str(rows[-1].order_id) if len(rows) == query.limit else "")
+
+    async def get_order(self, call: Call) -> OrderPage:
+        number, unmask = call.path["number"], bool(call.query.unmask)
+        detail = await read_order(self._pool, number)
+        if detail is None:
+            raise _no_order(number)
+        if unmask:
+            await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
+        return OrderPage(
+            number=number,
+            created_at=detail.created_at,
+            updated_at=detail.updated_at,
+            masked=not unmask,
+            order=state_of(detail.order, unmask=unmask),
+            lanes=[lane if unmask else masked_lane(lane) for lane in detail.lanes],
+            timeline=[one if unmask else _masked(one) for one in detail.timeline],
+        )
+
+    async def get_payload(self, call: Call) -> Payload:
+        number, n = call.path["number"], int(call.path["n"])
+        found = await read_payload(self._pool, number, n)
+        if found is None:
+            raise not_found(
+                f"order {number} has no payload {n}", "path", "the order's timeline numbers its events from 1"
+            )
+        event, body = found
+        await write_audit(self._pool, actor=call.actor, action="order.raw", subject=f"{number}/{n}")
+        return Payload(event=event, text=text_of(body), base64=base64.b64encode(body).decode())
+
+    async def reconsider_order(self, call: Call) -> Done:
+        number = call.path["number"]
+        if not await reconsider_order(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()):
+            raise _no_order(number)
+        return Done(note="the order is decided again in a moment")
+
+
+def text_of(body: bytes) -> str | None:
+    """`body` as text, None where it is not UTF-8."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def masked_lane(lane: LaneRow) -> LaneRow:
+    """A target's words may quote the receiver."""
+    if lane.last_detail is None:
+        return lane
+    return msgspec.structs.replace(lane, last_detail=mask_text(lane.last_detail))
+
+
+def _masked(one: Happened) -> Happened:
+    if isinstance(one, AttemptEnded) and one.detail:
+        return msgspec.structs.replace(one, detail=mask_text(one.detail))
+    return one
+
+
+def _no_order(number: str) -> ApiError:
+    return not_found(
+        f"there is no order {number}", "path.number", "use our number: the connection's prefix and the shop's number"
+    )

@@ -1,0 +1,182 @@
+"""Serves the table of routes under /api/v1: who asks, what is asked in its struct, and every answer as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+from aiohttp import web
+
+from gateway.api.auth import Auth
+from gateway.api.dead_letters import DeadLetters
+from gateway.api.deliveries import Deliveries
+from gateway.api.errors import ApiError, not_found, wrong
+from gateway.api.gates import Gates
+from gateway.api.openapi import document
+from gateway.api.orders import Orders
+from gateway.api.routing import Call, Route
+from gateway.api.stock import Stock
+from gateway.api.views import WorkerGate
+from gateway.core.errors import Unavailable
+from gateway.core.event import ConnectionName
+from gateway.core.happening import Observer, Trouble
+from gateway.store.sql import AWAY, Names
+
+PREFIX = "/api/v1"
+_BODY_LIMIT_BYTES = 4 * 1024 * 1024
+_BODY_WITHIN_S = 15.0
+_NUMBERS = {"seq": r"{seq:\d{1,4}}", "n": r"{n:\d{1,6}}", "id": r"{id:\d{1,18}}"}
+
+
+class Api:
+    """The API of one worker; reads and writes the one database, so any worker answers for all."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        names: Names,
+        targets: Mapping[ConnectionName, Collection[str]],
+        own_gates: Callable[[], Sequence[WorkerGate]],
+        observe: Observer,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        version: str,
+    ) -> None:
+        self._auth = Auth(pool, clock=clock)
+        self._observe = observe
+        self.routes: tuple[Route, ...] = (
+            *Orders(pool, now=now).routes(),
+            *Deliveries(pool, now=now).routes(),
+            *DeadLetters(pool).routes(),
+            *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
+            *Stock(pool, now=now).routes(),
+        )
+        self._document = msgspec.json.encode(document(self.routes, version=version))
+
+    def application(self) -> web.Application:
+        """To be mounted at `PREFIX`."""
+        application = web.Application(middlewares=[self._contain])
+        application.router.add_get("/openapi.json", self._openapi)
+        for route in self.routes:
+            path = route.path
+            for name, pattern in _NUMBERS.items():
+                path = path.replace(f"{{{name}}}", pattern)
+            application.router.add_route(route.method, path, self._handler(route))
+        return application
+
+    async def _openapi(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._document, content_type="application/json")
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            actor = await self._auth.actor(request)
+            call = Call(
+                actor=actor,
+                path={key: _text(value, key) for key, value in request.match_info.items()},
+                query=_query(request, route),
+                body=None if route.body is None else _decoded(await _read(request), route),
+            )
+            answer = await route.handler(call)
+            return web.Response(
+                body=msgspec.json.encode(answer), content_type="application/json", headers={"Cache-Control": "no-store"}
+            )
+
+        return handle
+
+    @web.middleware
+    async def _contain(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        """Every answer is JSON, whatever happened."""
+        try:
+            response: web.StreamResponse = await handler(request)
+            return response
+        except ApiError as error:
+            return error.response()
+        except web.HTTPMethodNotAllowed as error:
+            methods = ", ".join(sorted(error.allowed_methods))
+            return ApiError(
+                405, "method", f"{request.method} is not for this path", where="method", advice=f"use {methods}"
+            ).response()
+        except web.HTTPNotFound:
+            return not_found(f"there is no {request.path}", "path", f"{PREFIX}/openapi.json lists what is").response()
+        except (*AWAY, Unavailable, asyncpg.QueryCanceledError) as error:
+            self._observe([Trouble("api", f"PostgreSQL is away: {type(error).__name__}")])
+            return ApiError(
+                503, "unavailable", "the database does not answer", advice="try again", headers={"Retry-After": "2"}
+            ).response()
+        except asyncpg.DataError as error:
+            return wrong("request", f"holds a value that cannot be stored ({type(error).__name__})").response()
+        except asyncpg.PostgresError as error:
+            self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {type(error).__name__}")])
+            return ApiError(500, "internal", "this failed inside the gateway", advice="see its log").response()
+        except web.HTTPException:
+            raise
+        except Exception as error:  # a supervisor's catch-all: the worker goes on, the log has the reason
+            self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {error!r}")])
+            return ApiError(500, "internal", "this failed inside the gateway", advice="see its log").response()
+
+
+def _pattern(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
+def _text(value: str, key: str) -> str:
+    if "\x00" in value:
+        raise wrong(f"path.{key}", "has a NUL character", "take it out")
+    return value
+
+
+def _query(request: web.Request, route: Route) -> Any:
+    if route.query is None:
+        return None
+    try:
+        return msgspec.convert(dict(request.query), route.query, strict=False)
+    except msgspec.ValidationError as error:
+        message, place = _place(error, "query")
+        raise wrong(place, message) from error
+
+
+async def _read(request: web.Request) -> bytes:
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            async for chunk in request.content.iter_chunked(65536):
+                size += len(chunk)
+                if size > _BODY_LIMIT_BYTES:
+                    raise ApiError(
+                        413, "too_large", f"the body is over {_BODY_LIMIT_BYTES} bytes", advice="send less at once"
+                    )
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise ApiError(
+            408, "slow", f"the body did not arrive within {_BODY_WITHIN_S:g} s", advice="send it again"
+        ) from error
+    return b"".join(chunks)
+
+
+def _decoded(body: bytes, route: Route) -> Any:
+    if not body and not route.body_required:
+        body = b"{}"
+    try:
+        return msgspec.json.decode(body, type=route.body)
+    except msgspec.ValidationError as error:
+        message, place = _place(error, "$")
+        raise wrong(place, message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(
+            400,
+            "json",
+            "the body is not JSON",
+            where="body",
+            advice="send a JSON object with `Content-Type: application/json`",
+        ) from error
+
+
+def _place(error: msgspec.ValidationError, root: str) -> tuple[str, str]:
+    message, _, path = str(error).partition(" - at `$")
+    return message, root + path.rstrip("`")

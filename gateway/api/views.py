@@ -1,0 +1,332 @@
+"""The shapes of the API: requests, answers, and core values as JSON objects.
+
+Core structs are stored as arrays, which nobody wants to read; `mirror` makes an object-shaped struct of each, so that
+the API and its OpenAPI document follow the core without a second list of fields.
+"""
+
+from __future__ import annotations
+
+import types
+from datetime import datetime
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from gateway.core.order import Content, Order, Receiver
+from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
+from gateway.store.stock import StockRow
+
+Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$(?!\\n)")]
+Limit = Annotated[int, Meta(ge=1, le=500, description="Most rows in the answer")]
+
+HIDDEN = "***"
+
+
+def mirror(kind: Any) -> Any:
+    """`kind` with every struct in it turned into one whose JSON is an object and that refuses unknown fields."""
+    if kind in _MIRRORS:
+        return _MIRRORS[kind]
+    origin, args = get_origin(kind), get_args(kind)
+    base = origin or kind
+    if isinstance(base, type) and issubclass(base, msgspec.Struct):
+        fields: list[Any] = []
+        for field in msgspec.structs.fields(kind):
+            if field.name == "sent_content":
+                continue  # a digest for ourselves
+            inner = mirror(field.type)
+            if field.required:
+                fields.append((field.name, inner))
+            elif field.default is not msgspec.NODEFAULT:
+                fields.append((field.name, inner, field.default))
+            else:
+                fields.append((field.name, inner, msgspec.field(default_factory=field.default_factory)))
+        name = "".join(getattr(part, "__name__", "") for part in (base, *args))
+        made = msgspec.defstruct(name, fields, frozen=True, kw_only=True, forbid_unknown_fields=True)
+        made.__doc__ = base.__doc__
+        _MIRRORS[kind] = made
+        return made
+    if args:
+        inner_args = tuple(part if part is Ellipsis else mirror(part) for part in args)
+        # `X | None` is a class of its own that cannot be subscripted.
+        return Union[inner_args] if origin in (Union, types.UnionType) else origin[inner_args]  # noqa: UP007
+    supertype = getattr(kind, "__supertype__", None)
+    return kind if supertype is None else mirror(supertype)
+
+
+_MIRRORS: dict[Any, Any] = {}
+OrderState: Any = mirror(Order)
+ContentObject: Any = mirror(Content)
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Every answer that is not 2xx. `error` is from a closed set; `advice` says what to do."""
+
+    error: str
+    message: str
+    where: str = ""
+    advice: str = ""
+    details: Any = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """It was done; `note` says what follows."""
+
+    status: Literal["done"] = "done"
+    note: str = ""
+
+
+# --- orders
+
+
+class OrdersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    stage: (
+        Literal["received", "reviewed", "allocated", "packed", "shipped", "cancelled", "refunded", "conflict"] | None
+    ) = None
+    reason: Annotated[Name, Meta(description="A code like `unpaid`; the order waits for it")] | None = None
+    conflict: Annotated[Name, Meta(description="A code like `cancelled_but_shipped`")] | None = None
+    connection: Name | None = None
+    number: Annotated[Name, Meta(description="Our number begins with this")] | None = None
+    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    limit: Limit = 50
+
+
+class OrderList(msgspec.Struct, frozen=True, kw_only=True):
+    """`next` is empty on the last page."""
+
+    orders: list[OrderRow]
+    next: str = ""
+
+
+class UnmaskQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    unmask: Annotated[Literal[0, 1], Meta(description="1: with personal data; this is recorded")] = 0
+
+
+class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One order: its state, what is open, and everything that happened, in time order."""
+
+    number: str
+    created_at: datetime
+    updated_at: datetime
+    masked: bool
+    order: OrderState
+    lanes: list[LaneRow]
+    timeline: list[Happened]
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """An original payload. `text` where it is UTF-8, `base64` always."""
+
+    event: EventSeen
+    text: str | None
+    base64: str
+
+
+class ReasonBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+
+
+# --- deliveries
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    state: Annotated[
+        Literal["open", "waiting", "blocked"],
+        Meta(description="`waiting` for its time, `blocked`: for a person, `open`: all"),
+    ] = "open"
+    target: Name | None = None
+    after: Annotated[str, Meta(max_length=300, description="`next` of the page before")] | None = None
+    limit: Limit = 50
+
+
+class LaneList(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest first. `next` is empty on the last page."""
+
+    deliveries: list[LaneRow]
+    next: str = ""
+
+
+class ResendBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+    edit: Annotated[
+        dict[str, Any],
+        Meta(
+            description='What to change in the content (RFC 7396): {"receiver": {"phone": "138…"}}; lists are'
+            " replaced whole, amounts are minor units"
+        ),
+    ] = {}
+    confirmed_absent: Annotated[
+        bool, Meta(description="You have looked: the target does not have it. Needed where the outcome is unknown")
+    ] = False
+
+
+class ResolveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+    reference: Annotated[str, Meta(max_length=200, description="The target's own id, if you know it")] = ""
+
+
+# --- dead letters
+
+
+class DeadLettersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    state: Literal["open", "all"] = "open"
+    source: Name | None = None
+    code: Annotated[Name, Meta(description="`behind`: those that wait for another one")] | None = None
+    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    limit: Limit = 50
+
+
+class DeadLetterList(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. `next` is empty on the last page."""
+
+    dead_letters: list[DeadLetterRow]
+    next: str = ""
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One dead letter. Its payload comes with `unmask=1` only."""
+
+    dead_letter: DeadLetterRow
+    text: str | None = None
+    base64: str | None = None
+
+
+class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without a body the event goes through again as it is."""
+
+    body: Annotated[Any, Meta(description="Repaired payload: a JSON value, or a string with the payload's text")] = None
+    body_base64: Annotated[str, Meta(description="Repaired payload as bytes")] | None = None
+    reason: str = ""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """`events`: how many go through intake again, those that waited behind included."""
+
+    events: int
+
+
+# --- gates
+
+
+class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The breaker of the worker that answered. `calls` and `failure_share` are of its window."""
+
+    state: str
+    cause: str | None
+    failure_share: float
+    calls: int
+    reopen_in_s: float | None
+    refused: int
+    dry_run: bool
+
+
+class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
+    """One gate as the answering worker has it: deliveries in memory, and its breaker."""
+
+    target: str
+    operation: str
+    held: int
+    queued: int
+    in_flight: int
+    waiting: int
+    breaker: BreakerView
+
+
+class ForcedView(msgspec.Struct, frozen=True, kw_only=True):
+    state: Literal["open", "closed"]
+    reason: str
+    until_at: datetime
+
+
+class GateView(msgspec.Struct, frozen=True, kw_only=True):
+    """One gate. Lanes are those of the whole gateway; `worker` is the one that answered."""
+
+    target: str
+    operation: str
+    paused: bool
+    forced: ForcedView | None
+    open: int
+    parked: int
+    blocked: int
+    worker: WorkerGate | None
+
+
+class GateList(msgspec.Struct, frozen=True, kw_only=True):
+    gates: list[GateView]
+    workers: int
+
+
+class ForceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    force: Annotated[Literal["open", "closed", "auto"], Meta(description="`auto` ends a hold")]
+    reason: Reason
+    for_s: Annotated[float, Meta(gt=0, le=604800, description="How long it holds, at most 7 days")] = 3600.0
+
+
+# --- stock
+
+
+class StockQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Annotated[Name, Meta(description="The SKU begins with this")] | None = None
+    warehouse: Name | None = None
+    after: Annotated[str, Meta(max_length=300, description="`next` of the page before")] | None = None
+    limit: Limit = 100
+
+
+class StockList(msgspec.Struct, frozen=True, kw_only=True):
+    """In SKU order. `next` is empty on the last page."""
+
+    stock: list[StockRow]
+    next: str = ""
+
+
+Pieces = Annotated[int, Meta(ge=0, le=2_000_000_000)]
+Code = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00]*$(?!\\n)")]
+
+
+class StockItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Code
+    warehouse: Code
+    on_hand: Pieces
+
+
+class StockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    items: Annotated[list[StockItem], Meta(min_length=1, max_length=5000)]
+    reason: Reason
+
+
+def masked(receiver: Receiver) -> Receiver:
+    """`receiver` so that a person can tell it is the right one: 张三丰 → 张**, 13800001234 → 138****1234."""
+    return Receiver(
+        _initial(receiver.name),
+        _phone(receiver.phone),
+        receiver.province,
+        receiver.city,
+        receiver.district,
+        HIDDEN if receiver.town else "",
+        HIDDEN if receiver.detail else "",
+        HIDDEN if receiver.postcode else "",
+        HIDDEN if receiver.token else "",
+    )
+
+
+def state_of(order: Order, *, unmask: bool) -> Any:
+    """`order` as the API shows it."""
+    register = order.content
+    if register is not None and not unmask:
+        content = msgspec.structs.replace(
+            register.value,
+            receiver=masked(register.value.receiver),
+            buyer_note=HIDDEN if register.value.buyer_note else "",
+            seller_note=HIDDEN if register.value.seller_note else "",
+        )
+        order = msgspec.structs.replace(order, content=msgspec.structs.replace(register, value=content))
+    return msgspec.convert(order, OrderState, from_attributes=True)
+
+
+def _initial(name: str) -> str:
+    return name[:1] + "*" * min(2, len(name) - 1) if name else ""
+
+
+def _phone(phone: str) -> str:
+    return phone[:3] + "****" + phone[-4:] if len(phone) >= 11 else HIDDEN if phone else ""

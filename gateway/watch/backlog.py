@@ -1,0 +1,44 @@
+"""What waits in the database, read every few seconds by one worker and shown to whoever draws gauges."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import asyncpg
+
+from gateway.core.happening import Observer, Trouble
+from gateway.store.queries import Backlog, read_backlog
+from gateway.store.sql import AWAY
+
+_LOCK = 7_262_002
+_SHARE = 20
+"""Reading takes at most this part of the time: a million open lanes make the picture coarser, not the server busy."""
+
+
+class BacklogWatch:
+    """Reads while this worker holds the advisory lock; the others try again until its holder is gone."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, *, show: Callable[[Backlog], None], observe: Observer, every_s: float = 5.0
+    ) -> None:
+        self._pool = pool
+        self._show = show
+        self._observe = observe
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                # The lock is the session's; the pool unlocks when the connection goes back.
+                async with self._pool.acquire() as connection:
+                    mine = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
+                    while mine:
+                        started = time.monotonic()
+                        self._show(await read_backlog(connection))
+                        await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
+            except (*AWAY, asyncpg.PostgresError) as error:
+                self._observe([Trouble("watch", f"the backlog cannot be read: {type(error).__name__}")])
+            await asyncio.sleep(self._every_s)
