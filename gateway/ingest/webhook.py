@@ -119,7 +119,8 @@ def _problem(code: str, message: str, advice: str) -> bytes:
 
 
 def _response(reply: Reply, *, retry_after_s: float | None = None, close: bool = False) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body, content_type=reply.content_type)
+    # As a header: the argument `content_type` takes no charset, which XML dialects send.
+    response = web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
     if close:
