@@ -67,12 +67,14 @@ class Supervisor:
             await self._prepare_database(url)
             sock = listening(self._settings.http.bind)
             stack.callback(sock.close)
-            await self._serve_metrics(stack)
+            metrics_sock = await self._serve_metrics(stack)
             # The workers see the end of this pipe when the parent is gone, however it went.
             lifeline_read, lifeline_write = os.pipe()
             stack.callback(os.close, lifeline_write)
             stack.callback(os.close, lifeline_read)
-            self._tell(f"listening on http://{self._settings.http.listen} with {self._workers} worker(s)")
+            # The real addresses: port 0 in the settings means any free one.
+            self._tell(f"metrics on http://{address_of(metrics_sock)}/metrics")
+            self._tell(f"listening on http://{address_of(sock)} with {self._workers} worker(s)")
             async with asyncio.TaskGroup() as group:
                 for slot in range(self._workers):
                     group.create_task(self._keep(slot, url=url, sock=sock, lifeline=lifeline_read), name=f"slot {slot}")
@@ -109,9 +111,7 @@ class Supervisor:
             except TimeoutError:
                 continue
 
-    async def _start(
-        self, slot: int, *, url: str, sock: socket.socket, lifeline: int
-    ) -> asyncio.subprocess.Process:
+    async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -151,7 +151,7 @@ class Supervisor:
                 process.kill()
         return await ended
 
-    async def _serve_metrics(self, stack: AsyncExitStack) -> None:
+    async def _serve_metrics(self, stack: AsyncExitStack) -> socket.socket:
         from gateway.telemetry.metrics import metrics_page
 
         async def metrics(_: web.Request) -> web.Response:
@@ -169,7 +169,9 @@ class Supervisor:
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listening(self._settings.http.metrics_bind)).start()
+        sock = listening(self._settings.http.metrics_bind)
+        await web.SockSite(runner, sock).start()
+        return sock
 
 
 def listening(bind: tuple[str, int]) -> socket.socket:
@@ -181,3 +183,9 @@ def listening(bind: tuple[str, int]) -> socket.socket:
         raise OSError(error.errno, f"cannot listen on {bind[0]}:{bind[1]}: {error.strerror}") from error
     sock.setblocking(False)
     return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """``127.0.0.1:8080``, ``[::1]:8080``."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
