@@ -24,6 +24,7 @@ import msgspec
 from aiohttp import web
 
 from adapters.qimen import mapping
+from gateway.sdk.models import parse_minor
 from gateway.testing.fakes import Effect, FakeServer, Faults, run_fake
 
 
@@ -105,6 +106,7 @@ class FakeWms(FakeServer):
             book.status = "ACCEPT"
             self._items[effect.order] = effect.items
             self.books.add("created", effect.items)
+            self.books.add_amounts(effect.amounts_minor)
         elif effect.command == "cancel":
             book.cancelled = True
             book.status = "CANCELED"
@@ -134,10 +136,13 @@ class FakeWms(FakeServer):
             if self._dedupe:
                 return _envelope(False, "S002", f"出库单 {code} 已存在")
         items: dict[str, int] = {}
-        for sku, pieces in _LINE.findall(body):
+        amounts_minor: dict[str, int] = {}
+        for sku, pieces, price in _LINE.findall(body):
             name = html.unescape(sku.decode())
             items[name] = items.get(name, 0) + int(pieces)
-        self.commit(Effect(code, "create", time.time(), items=items))
+            if price:
+                amounts_minor[name] = amounts_minor.get(name, 0) + int(pieces) * parse_minor(price.decode())
+        self.commit(Effect(code, "create", time.time(), items=items, amounts_minor=amounts_minor))
         if self.warehouse.hooks_url:
             asyncio.get_running_loop().call_later(self.warehouse.confirm_after_s, self._due.put_nowait, code)
         return _envelope(True, "0", "ok", f"<deliveryOrderId>W-{html.escape(code)}</deliveryOrderId>")
@@ -298,7 +303,10 @@ def render_report(code: str, status: str, at: datetime) -> bytes:
 
 _ORDER_CODE = re.compile(rb"<deliveryOrderCode>([^<]*)</")
 _CANCEL_CODE = re.compile(rb"<orderCode>([^<]*)</")
-_LINE = re.compile(rb"<itemCode>([^<]*)</itemCode>.*?<planQty>(\d+)</planQty>")
+_LINE = re.compile(
+    rb"<itemCode>([^<]*)</itemCode>.*?<planQty>(\d+)</planQty>"
+    rb"(?:<retailPrice>[^<]*</retailPrice><actualPrice>([0-9.]+)</actualPrice>)?"
+)
 
 
 def _text(pattern: re.Pattern[bytes], body: bytes) -> str:

@@ -83,6 +83,8 @@ class Books(msgspec.Struct, kw_only=True):
     injected: dict[str, int] = {}
     sums: dict[str, dict[str, int]] = {}
     """SKU → what was done with it (`created`, `cancelled`, `shipped`) → pieces."""
+    amounts_minor: dict[str, int] = {}
+    """SKU → what the documents say was paid for its pieces, where the dialect tells."""
 
     def order(self, number: str) -> OrderBook:
         book = self.orders.get(number)
@@ -95,6 +97,10 @@ class Books(msgspec.Struct, kw_only=True):
             row = self.sums.setdefault(sku, {})
             row[deed] = row.get(deed, 0) + pieces
 
+    def add_amounts(self, amounts_minor: Mapping[str, int]) -> None:
+        for sku, minor in amounts_minor.items():
+            self.amounts_minor[sku] = self.amounts_minor.get(sku, 0) + minor
+
 
 class Effect(msgspec.Struct, frozen=True):
     """One line of the journal file."""
@@ -104,6 +110,7 @@ class Effect(msgspec.Struct, frozen=True):
     at: float
     key: str = ""
     items: dict[str, int] = {}
+    amounts_minor: dict[str, int] = {}
 
 
 class FakeServer(ABC):

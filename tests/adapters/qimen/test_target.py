@@ -112,6 +112,9 @@ async def test_create_and_cancel(wms: FakeWms, http: Http) -> None:
     book = wms.books.orders["SA1"]
     assert (book.documents, book.cancelled, book.commands) == (1, True, ["create", "cancel"])
     assert wms.books.sums == {"CUP<1>": {"created": 2, "cancelled": 2}, "T": {"created": 1, "cancelled": 1}}
+    assert wms.books.amounts_minor == {
+        line.sku: line.quantity * line.price_minor for line in delivery().order.content.value.lines
+    }
 
 
 async def test_a_second_create_makes_a_second_document_at_a_wms_that_does_not_look(wms: FakeWms, http: Http) -> None:
