@@ -1,33 +1,28 @@
 """HTTP out, for adapters: one POST or GET with a deadline, and errors that say whether the request may have arrived.
 
-The client is pyreqwest (why: `docs/decisions/0002-http-client.md`). Redirects are off and proxies from the
-environment are ignored: a target is where its settings say it is.
+Redirects are not followed and proxies from the environment are ignored: a target is where its settings say it is.
+Why not a ready client: `docs/decisions/0002-http-client.md`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import msgspec
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    BuilderError,
-    ConnectError,
-    ConnectTimeoutError,
-    PoolTimeoutError,
-    RequestError,
-    RequestTimeoutError,
-)
 
 from gateway.core.delivery import Failed, Unknown
+from gateway.sdk.wire import Answered, Lost, Origin, Wire
 
 
 class NotSent(Exception):
     """The request certainly did not reach the target (no connection, no slot): sending again is safe.
 
-    `code` is one of `connect`, `connect_timeout`, `pool`, `url`.
+    `code` is one of `connect`, `connect_timeout`, `tls`, `pool`, `url`.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -63,31 +58,22 @@ class HttpReply(msgspec.Struct, frozen=True, gc=False):
 class Http:
     """A pool of keep-alive connections. One per connection × worker; use as an async context manager.
 
-    `connections` bounds the sockets; the gate's in-flight limit stays at or below it.
+    `connections` bounds the sockets per origin; the gate's in-flight limit stays at or below it. Certificates are
+    verified against the system's authorities, or those in `ca_pem`.
     """
 
-    def __init__(self, *, connections: int, connect_timeout_s: float = 3.0, ca_pem: bytes | None = None) -> None:
-        builder = (
-            ClientBuilder()
-            .max_connections(connections)
-            .pool_max_idle_per_host(connections)
-            .pool_idle_timeout(timedelta(seconds=20))
-            .connect_timeout(timedelta(seconds=connect_timeout_s))
-            .follow_redirects(False)
-            .tcp_nodelay(True)
-            .http1_only()
-            .no_proxy()
-            .user_agent("ordergate")
-        )
-        if ca_pem is not None:
-            builder = builder.add_root_certificate_pem(ca_pem)
-        self._client: Client = builder.build()
+    def __init__(self, *, connections: int, connect_timeout_s: float = 3.0, ca_pem: str | None = None) -> None:
+        self._connections = connections
+        self._connect_timeout_s = connect_timeout_s
+        self._ca_pem = ca_pem
+        self._origins: dict[str, tuple[Origin, bytes]] = {}
 
     async def __aenter__(self) -> Http:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        for origin, _host in self._origins.values():
+            origin.close()
 
     async def request(
         self, method: str, url: str, *, deadline_s: float, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -95,36 +81,80 @@ class Http:
         """The target's answer, whatever its status.
 
         Raises NotSent where the request cannot have arrived and NoAnswer where it may have. A cancel leaves the
-        request's fate unknown, like NoAnswer.
+        request's fate unknown, like NoAnswer. Header names and values are ASCII, `url` is percent-encoded.
         """
+        origin, host, path = self._origin(url)
+        request = _request(method, path, host, headers, body)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + deadline_s
+        wire = await self._connected(origin, ends_at, loop)
+        answer = wire.send(request)
+        # One timer instead of asyncio.timeout: this is the hottest wait of the product.
+        timer = loop.call_at(ends_at, _expire, answer)
         try:
-            builder = self._client.request(method, url).timeout(timedelta(seconds=deadline_s))
-            if body:
-                builder = builder.body_bytes(body)
-            if headers:
-                builder = builder.headers(headers)
-            response = await builder.build().send()
-            return HttpReply(response.status, bytes(await response.bytes()), response.get_header("retry-after"))
-        except PoolTimeoutError as error:
-            raise NotSent("pool", "no connection became free in time") from error
-        except (BuilderError, ValueError) as error:
-            raise NotSent("url", _brief(error)) from error
-        except (ConnectTimeoutError, ConnectError) as error:
-            if _never_connected(error):
-                code = "connect_timeout" if isinstance(error, ConnectTimeoutError) else "connect"
-                raise NotSent(code, _brief(error)) from error
-            if isinstance(error, ConnectTimeoutError):
-                raise NoAnswer("timeout", f"no answer within {deadline_s:g} s", timeout=True) from error
-            raise NoAnswer("connection_lost", _brief(error), timeout=False) from error
-        except RequestTimeoutError as error:
+            answered = await answer
+        except Lost as error:
+            raise NoAnswer("connection_lost", str(error), timeout=False) from error
+        except _Expired as error:
+            wire.abort()
             raise NoAnswer("timeout", f"no answer within {deadline_s:g} s", timeout=True) from error
-        except RequestError as error:
-            raise NoAnswer("connection_lost", _brief(error), timeout=False) from error
+        except asyncio.CancelledError:
+            wire.abort()
+            raise
+        finally:
+            timer.cancel()
+            origin.give_back(wire)
+        return HttpReply(answered.status, answered.body, answered.retry_after)
 
     async def post(
         self, url: str, body: bytes, *, deadline_s: float, headers: Mapping[str, str] | None = None
     ) -> HttpReply:
         return await self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
+
+    def _origin(self, url: str) -> tuple[Origin, bytes, str]:
+        """Connections for `url`, its Host header, and what stands in the request line. Raises NotSent."""
+        start = url.find("/", 8)
+        base, path = (url, "/") if start < 0 else (url[:start], url[start:])
+        known = self._origins.get(base)
+        if known is None:
+            known = self._origins[base] = self._new_origin(base)
+        return (*known, path)
+
+    def _new_origin(self, base: str) -> tuple[Origin, bytes]:
+        try:
+            parts = urlsplit(base)
+            port = parts.port
+        except ValueError as error:
+            raise NotSent("url", f"the URL cannot be read: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise NotSent("url", "the URL is not http(s)://host[:port]/path")
+        tls = None
+        if parts.scheme == "https":
+            tls = ssl.create_default_context(cadata=self._ca_pem)
+        origin = Origin(
+            parts.hostname,
+            port or (443 if tls is not None else 80),
+            tls=tls,
+            limit=self._connections,
+            loop=asyncio.get_running_loop(),
+        )
+        return origin, parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+
+    async def _connected(self, origin: Origin, ends_at: float, loop: asyncio.AbstractEventLoop) -> Wire:
+        wire = origin.idle()
+        if wire is not None:
+            return wire
+        try:
+            async with asyncio.timeout_at(ends_at):
+                return await origin.take(connect_within_s=self._connect_timeout_s)
+        except TimeoutError as error:
+            if loop.time() >= ends_at:
+                raise NotSent("pool", "no connection became free in time") from error
+            raise NotSent("connect_timeout", f"nobody answers within {self._connect_timeout_s:g} s") from error
+        except ssl.SSLError as error:
+            raise NotSent("tls", error.reason or type(error).__name__) from error
+        except OSError as error:
+            raise NotSent("connect", error.strerror or type(error).__name__) from error
 
 
 LONGEST_RETRY_AFTER_S = 86_400.0
@@ -149,22 +179,28 @@ def retry_after_s(text: str | None, *, now: datetime) -> float | None:
     return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
 
 
-def _never_connected(error: RequestError) -> bool:
-    """Whether the library proves that no connection came about, so that nothing can have been sent.
-
-    Its classes do not: 0.15 raises ConnectTimeoutError for any late answer, and ConnectError for a connection that was
-    lost after the request had been sent. The chain of causes does; a wording we do not know counts as sent.
-    """
-    return "client error (Connect)" in _causes(error)
+class _Expired(Exception):
+    """The deadline of a request is over."""
 
 
-def _causes(error: Exception) -> list[str]:
-    details = getattr(error, "details", None)
-    causes = details.get("causes", []) if isinstance(details, dict) else []
-    return [str(cause.get("message", "")) for cause in causes]
+def _expire(answer: asyncio.Future[Answered]) -> None:
+    if not answer.done():
+        answer.set_exception(_Expired())
 
 
-def _brief(error: Exception) -> str:
-    """What happened, without the URL, which may carry a signature."""
-    causes = [cause for cause in _causes(error) if "http" not in cause]
-    return (causes[-1] if causes else type(error).__name__)[:200]
+def _request(method: str, path: str, host: bytes, headers: Mapping[str, str] | None, body: bytes) -> bytes:
+    """The request as it goes on the wire. Raises NotSent for what would break out of its place."""
+    lines = [f"{method} {path} HTTP/1.1"]
+    if headers:
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines.append(f"content-length: {len(body)}\r\nuser-agent: ordergate\r\nhost: ")
+    head = "\r\n".join(lines)
+    # One line per part and the two of the last: more means a line break inside a value.
+    if (
+        not head.isascii()
+        or head.count("\n") != len(lines) + 1
+        or path.count(" ")
+        or head.count("\r") != len(lines) + 1
+    ):
+        raise NotSent("url", "URL and headers must be ASCII, percent-encoded, and on one line each")
+    return b"".join((head.encode("ascii"), host, b"\r\n\r\n", body))
