@@ -115,7 +115,11 @@ Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdit
 
 
 class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A lane with its head and the last attempt of it. `worker` None: nobody holds it."""
+    """A lane with its head and the last attempt of it.
+
+    `held`: in the memory of `worker`, sent as soon as its gate lets it; `waiting`: for `not_before`; `blocked`: for a
+    person.
+    """
 
     number: str
     target: str
@@ -123,7 +127,7 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
     last_seq: int
     operation: str
     key: str
-    state: Literal["sending", "waiting", "blocked"]
+    state: Literal["held", "waiting", "blocked"]
     blocked: str | None
     in_doubt: bool
     bursts: int
@@ -400,7 +404,7 @@ async def _set_aside(connection: Connection, number: OrderNumber | str) -> list[
 def _lane(row: Mapping[str, object]) -> LaneRow:
     values = dict(row)
     result = values.pop("last_result")
-    state = "blocked" if values["blocked"] is not None else "waiting" if values["worker"] is None else "sending"
+    state = "blocked" if values["blocked"] is not None else "waiting" if values["worker"] is None else "held"
     name = Result(result).name.lower() if isinstance(result, int) else None
     return LaneRow(**values, state=state, last_result=name)  # type: ignore[arg-type]
 
@@ -466,7 +470,7 @@ WITH page AS (
 )
 """
     + _LANE_COLUMNS
-    + " JOIN page USING (order_id, target_id) ORDER BY l.opened_at, o.number"
+    + " JOIN page p ON p.order_id = l.order_id AND p.target_id = l.target_id ORDER BY l.opened_at, o.number"
 )
 
 _DEAD_LETTER_COLUMNS = """

@@ -169,7 +169,7 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
     if lane[0] < seq:
         raise NotNow("behind", f"it waits behind delivery {lane[0]} to {target}", f"deal with delivery {lane[0]} first")
     if lane[3] is not None:
-        raise NotNow("sending", "a worker holds it at this moment", "try again in a few seconds")
+        raise NotNow("held", f"worker {lane[3]} holds it and sends it as soon as its gate lets it", "try again later")
     key = (stored.order_id, target_id, seq)
     edited = (await read_edits(connection, [key])).get(key)
     register = stored.order.content

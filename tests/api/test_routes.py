@@ -1,0 +1,488 @@
+"""Every route of the API: what it answers, and how it says no."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import msgspec
+import pytest
+
+from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.store.sql import migrate, open_pool
+from gateway.store.token import first_token, replace_token
+from gateway.testing.fakes import Faults
+
+from .conftest import ORDER, Gateway, Running
+
+REFUSING = Faults(share_5xx=1.0, status_5xx=422)
+
+ROUTES = [
+    ("GET", "/orders"),
+    ("GET", "/orders/S1001"),
+    ("GET", "/orders/S1001/raw/1"),
+    ("POST", "/orders/S1001/reconsider"),
+    ("GET", "/deliveries"),
+    ("POST", "/deliveries/S1001/erp/1/resend"),
+    ("POST", "/deliveries/S1001/erp/1/resolve"),
+    ("GET", "/dead-letters"),
+    ("GET", "/dead-letters/1"),
+    ("POST", "/dead-letters/1/release"),
+    ("POST", "/dead-letters/1/discard"),
+    ("GET", "/gates"),
+    ("POST", "/gates/erp/create/breaker"),
+    ("POST", "/connections/erp/pause"),
+    ("POST", "/connections/erp/resume"),
+    ("GET", "/stock"),
+    ("PUT", "/stock"),
+]
+
+
+async def test_nothing_without_a_good_token(gateway: Gateway) -> None:
+    for method, path in ROUTES:
+        none = await gateway.call(method, path, token=None)
+        bad = await gateway.call(method, path, token="og_wrong")
+        assert (none.status, none.body["error"]) == (401, "no_token"), path
+        assert (bad.status, bad.body["error"]) == (401, "bad_token"), path
+        assert none.headers["WWW-Authenticate"].startswith("Bearer")
+        assert bad.body["advice"] and bad.body["where"]
+
+
+async def test_a_replaced_token_is_refused_and_the_new_one_taken(gateway: Gateway) -> None:
+    fresh = await replace_token(gateway.pool)
+
+    assert (await gateway.call("GET", "/orders", token=fresh)).status == 200
+
+    # The old one was never used here, so nobody remembers it.
+    assert (await gateway.call("GET", "/orders")).status == 401
+
+
+async def test_the_document_names_every_route_and_every_schema(gateway: Gateway) -> None:
+    answer = await gateway.call("GET", "/openapi.json", token=None)
+
+    assert answer.status == 200
+    described = {(method.upper(), path) for path, methods in answer.body["paths"].items() for method in methods}
+    assert len(described) == len(ROUTES)
+    for method, path in ROUTES:
+        assert any(m == method and re.fullmatch(re.sub("{[^}]+}", "[^/]+", p), path) for m, p in described), path
+    text = msgspec.json.encode(answer.body).decode()
+    schemas = answer.body["components"]["schemas"]
+    for part in text.split('"#/components/schemas/')[1:]:
+        assert part.split('"')[0] in schemas
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/orders/nope", 404, "not_found"),
+        ("GET", "/orders/nope/raw/1", 404, "not_found"),
+        ("GET", "/dead-letters/77", 404, "not_found"),
+        ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/orders/x/raw/abc", 404, "not_found"),
+        ("GET", "/orders?stage=lost", 422, "invalid"),
+        ("GET", "/orders?limit=0", 422, "invalid"),
+        ("GET", "/orders?limit=many", 422, "invalid"),
+        ("GET", "/orders?colour=red", 422, "invalid"),
+        ("GET", "/orders?after=x", 422, "invalid"),
+        ("GET", "/orders/a%00b", 422, "invalid"),
+        ("GET", "/orders?number=%00", 422, "invalid"),
+        ("GET", "/deliveries?after=x", 422, "invalid"),
+        ("GET", "/deliveries?state=lost", 422, "invalid"),
+        ("GET", "/stock?after=x", 422, "invalid"),
+        ("DELETE", "/orders", 405, "method"),
+    ],
+)
+async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str, status: int, code: str) -> None:
+    answer = await gateway.call(method, path)
+
+    assert (answer.status, answer.body["error"]) == (status, code), answer
+    assert answer.body["message"] and answer.body["where"] and answer.body["advice"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/orders/nope/reconsider", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/orders/nope/reconsider", {}, 422, "invalid"),
+        ("POST", "/orders/nope/reconsider", {"reason": ""}, 422, "invalid"),
+        ("POST", "/orders/nope/reconsider", {"reason": "x", "why": 1}, 422, "invalid"),
+        ("POST", "/orders/nope/reconsider", b"{", 400, "json"),
+        ("POST", "/dead-letters/77/release", b'{"body":' + b"[" * 100_000, 400, "json"),
+        ("POST", "/orders/nope/reconsider", b" " * 5_000_000, 413, "too_large"),
+        ("POST", "/deliveries/nope/erp/1/resend", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/deliveries/nope/erp/1/resolve", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/dead-letters/77/release", None, 404, "not_found"),
+        ("POST", "/dead-letters/77/discard", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/gates/erp/fly/breaker", {"force": "open", "reason": "x"}, 404, "not_found"),
+        ("POST", "/gates/nope/create/breaker", {"force": "open", "reason": "x"}, 404, "not_found"),
+        ("POST", "/gates/erp/create/breaker", {"force": "ajar", "reason": "x"}, 422, "invalid"),
+        ("POST", "/gates/erp/create/breaker", {"force": "open", "reason": "x", "for_s": 1e9}, 422, "invalid"),
+        ("POST", "/connections/nope/pause", {"reason": "x"}, 404, "not_found"),
+        ("PUT", "/stock", {"items": [], "reason": "x"}, 422, "invalid"),
+        ("PUT", "/stock", {"items": [{"sku": "A", "warehouse": "W", "on_hand": -1}], "reason": "x"}, 422, "invalid"),
+        ("PUT", "/stock", {"items": [{"sku": "A", "warehouse": "W", "on_hand": 1}] * 2, "reason": "x"}, 422, "invalid"),
+        ("PUT", "/stock", {"items": [{"sku": "A\x00", "warehouse": "W", "on_hand": 1}], "reason": "x"}, 422, "invalid"),
+    ],
+)
+async def test_writes_say_what_is_wrong_and_leave_no_trace(
+    gateway: Gateway, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    raw = body if isinstance(body, bytes) else None
+    answer = await gateway.call(method, path, None if raw else body, raw=raw)
+
+    assert (answer.status, answer.body["error"]) == (status, code), answer
+    assert answer.body["message"] and answer.body["advice"]
+    assert await gateway.audit() == []
+
+
+async def test_an_order_with_its_way(gateway: Gateway) -> None:
+    number = await gateway.order()
+    await gateway.sent(number)
+
+    page = await gateway.get(f"/orders/{number}")
+
+    kinds = [one["kind"] for one in page["timeline"]]
+    assert kinds == ["event", "delivery", "attempt"]
+    event, delivery, attempt = page["timeline"]
+    assert (event["n"], event["source"], event["type"], event["stage"]) == (
+        1,
+        "shop",
+        "ordergate.order.v1",
+        "allocated",
+    )
+    assert (delivery["target"], delivery["seq"], delivery["operation"], delivery["key"]) == (
+        "erp",
+        1,
+        "create",
+        "create",
+    )
+    assert (attempt["result"], attempt["detail"]) == ("done", f"R-{number}/create")
+    assert [one["at"] for one in page["timeline"]] == sorted(one["at"] for one in page["timeline"])
+    assert page["order"]["stage"] == "allocated"
+    assert page["order"]["content"]["value"]["lines"][0]["quantity"] == 2
+
+
+async def test_personal_data_is_hidden_unless_asked_for_and_that_is_recorded(gateway: Gateway) -> None:
+    number = await gateway.order(buyer_note="call me at 13800001234")
+    await gateway.stage(number, "allocated")
+
+    hidden = await gateway.get(f"/orders/{number}")
+    assert "张三丰" not in str(hidden) and "13800001234" not in str(hidden) and "张江路" not in str(hidden)
+    assert hidden["masked"] and hidden["order"]["content"]["value"]["receiver"]["phone"] == "138****1234"
+    assert await gateway.audit() == []
+
+    shown = await gateway.get(f"/orders/{number}", unmask=1)
+    assert shown["order"]["content"]["value"]["receiver"]["name"] == "张三丰" and not shown["masked"]
+    raw = await gateway.get(f"/orders/{number}/raw/1")
+    assert msgspec.json.decode(raw["text"])["receiver"]["detail"] == "张江路1号"
+    assert base64.b64decode(raw["base64"]).decode() == raw["text"]
+    assert [row[:3] for row in await gateway.audit()] == [
+        ("admin/wang", "order.unmask", number),
+        ("admin/wang", "order.raw", f"{number}/1"),
+    ]
+
+
+async def test_the_list_of_orders_is_filtered_and_turned_page_by_page(gateway: Gateway) -> None:
+    for index in range(5):
+        await gateway.order(order_no=f"A{index}")
+    await gateway.order(order_no="B1", status="placed", payment={"paid": False})
+    waiting = await gateway.stage("SB1", "received", reason="unpaid", connection="shop")
+    assert waiting["reasons"] == ["unpaid"]
+    for index in range(5):
+        await gateway.stage(f"SA{index}", "allocated")
+
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await gateway.get("/orders", number="SA", limit=2, **after)
+        seen += [row["number"] for row in page["orders"]]
+        if not page["next"]:
+            break
+        after = {"after": page["next"]}
+    assert sorted(seen) == [f"SA{index}" for index in range(5)] and len(seen) == len(set(seen))
+    assert (await gateway.get("/orders", connection="erp"))["orders"] == []
+    assert (await gateway.get("/orders", conflict="cancelled_but_shipped"))["orders"] == []
+    assert (await gateway.get("/orders", reason="unpaid", number="SA"))["orders"] == []
+
+
+async def test_a_number_with_a_slash_in_it(gateway: Gateway) -> None:
+    number = await gateway.order(order_no="20/26")
+    await gateway.stage(number, "allocated")
+
+    assert (await gateway.get("/orders/S20%252F26".replace("%25", "%")))["number"] == "S20/26"
+
+
+async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    lane = await gateway.blocked(number)
+    assert (lane["state"], lane["blocked"], lane["last_result"], lane["last_code"]) == (
+        "blocked", "rejected:http_4xx", "rejected", "http_4xx",
+    )  # fmt: skip
+    gateway.erp.faults = Faults()
+
+    path = f"/deliveries/{number}/erp/1/resend"
+    for edit, place in [
+        ({"lines": []}, "$.edit.lines"),
+        ({"lines": [{"line_no": "1", "sku": "X", "quantity": "two", "price_minor": 1}]}, "$.edit.lines[0].quantity"),
+        ({"lines": [{"line_no": "1", "sku": "X", "quantity": 0, "price_minor": 1}]}, "$.edit.lines[0].quantity"),
+        ({"receiver": {"fax": "1"}}, "$.edit.receiver"),
+        ({"placed_at": "2026-05-01T09:30:00"}, "$.edit.placed_at"),
+        ({"total_minor": -1}, "$.edit"),
+        ({"buyer_note": "a\x00"}, "$.edit"),
+    ]:
+        answer = await gateway.call("POST", path, {"reason": "x", "edit": edit})
+        assert (answer.status, answer.body["where"]) == (422, place), answer
+    assert (await gateway.call("POST", f"/deliveries/{number}/erp/2/resend", {"reason": "x"})).status == 404
+
+    await gateway.post(path, {"reason": "wrong SKU", "edit": {"receiver": {"phone": "13900005678"}, "lines": [
+        {"line_no": "1", "sku": "CUP-09", "quantity": 3, "price_minor": 100}]}})  # fmt: skip
+    await gateway.sent(number)
+
+    sent = msgspec.json.decode(gateway.erp.seen[f"{number}/create"])
+    assert [(line["sku"], line["quantity"]) for line in sent["lines"]] == [("CUP-09", 3)]
+    assert (sent["receiver"]["phone"], sent["receiver"]["name"]) == ("13900005678", "张三丰")
+    page = await gateway.get(f"/orders/{number}")
+    assert [one["kind"] for one in page["timeline"]] == ["event", "delivery", "attempt", "edit", "attempt"]
+    assert await gateway.audit() == [("admin/wang", "delivery.edit_and_resend", f"{number}/erp/1", "wrong SKU")]
+    again = await gateway.call("POST", path, {"reason": "x"})
+    assert (again.status, again.body["error"]) == (409, "done")
+
+
+async def test_an_unknown_outcome_needs_a_person_who_has_looked(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    await gateway.blocked(number)
+    gateway.erp.faults = Faults()
+    await gateway.pool.execute("UPDATE lane SET blocked = 'unknown', in_doubt = true")
+
+    path = f"/deliveries/{number}/erp/1/resend"
+    refused = await gateway.call("POST", path, {"reason": "again"})
+    assert (refused.status, refused.body["error"]) == (409, "unknown_outcome")
+    assert "confirmed_absent" in refused.body["advice"]
+
+    await gateway.post(path, {"reason": "they do not have it", "confirmed_absent": True})
+    await gateway.sent(number)
+    assert gateway.erp.books.orders[number].documents == 1
+
+
+async def test_a_delivery_handled_elsewhere_lets_the_next_command_go(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    await gateway.blocked(number)
+    gateway.erp.faults = Faults()
+    await gateway.order(updated_at="2026-05-01T09:31:00+08:00", status="cancelled")
+    await gateway.stage(number, "cancelled")
+    behind = await gateway.call("POST", f"/deliveries/{number}/erp/2/resolve", {"reason": "x"})
+    assert (behind.status, behind.body["error"]) == (409, "behind")
+
+    done = await gateway.post(
+        f"/deliveries/{number}/erp/1/resolve", {"reason": "typed in by hand", "reference": "ERP-7"}
+    )
+    assert "2" in done["note"]
+    await gateway.sent(number)
+
+    assert gateway.erp.books.orders[number].commands == ["cancel"]
+    results = [one for one in (await gateway.get(f"/orders/{number}"))["timeline"] if one["kind"] == "attempt"]
+    assert [(one["seq"], one["result"]) for one in results] == [(1, "rejected"), (1, "resolved"), (2, "done")]
+    assert results[1]["detail"] == "admin/wang: typed in by hand [ERP-7]"
+    assert ("admin/wang", "delivery.resolve", f"{number}/erp/1", "typed in by hand") in await gateway.audit()
+
+
+async def test_resolving_the_last_command_closes_the_lane(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    await gateway.blocked(number)
+
+    await gateway.post(f"/deliveries/{number}/erp/1/resolve", {"reason": "done by phone"})
+
+    assert await gateway.pool.fetchval("SELECT count(*) FROM lane") == 0
+    assert gateway.erp.books.effects == 0
+
+
+async def test_a_delivery_that_waits_by_itself_is_not_pushed(gateway: Gateway) -> None:
+    await gateway.post("/connections/erp/pause", {"reason": "stocktaking"})
+    await _heard(gateway)
+    number = await gateway.order()
+    await gateway.stage(number, "allocated")
+
+    answer = await gateway.call("POST", f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
+
+    assert (answer.status, answer.body["error"]) == (409, "not_blocked")
+
+
+async def test_a_paused_connection_gets_nothing_until_it_is_resumed(gateway: Gateway) -> None:
+    await gateway.post("/connections/erp/pause", {"reason": "stocktaking"})
+    await _heard(gateway)
+    number = await gateway.order()
+    await gateway.stage(number, "allocated")
+    waiting = (await gateway.get("/deliveries", state="waiting", target="erp"))["deliveries"]
+    assert [row["number"] for row in waiting] == [number]
+    gates = (await gateway.get("/gates"))["gates"]
+    assert all(gate["paused"] for gate in gates)
+    assert sum(gate["parked"] for gate in gates) == 1
+    assert gateway.erp.books.effects == 0
+
+    await gateway.post("/connections/erp/resume", {"reason": "counted"})
+    await gateway.sent(number)
+
+    assert [row[1] for row in await gateway.audit()] == ["connection.pause", "connection.resume"]
+
+
+async def _heard(gateway: Gateway) -> None:
+    """Whether the worker has read its switches since they were set: two heartbeats of its lease."""
+    before = await gateway.pool.fetchval("SELECT renewed_at FROM worker")
+    for _ in range(2):
+        before = await gateway.until(partial(_renewed, gateway, before))
+
+
+async def _renewed(gateway: Gateway, before: Any) -> Any:
+    now = await gateway.pool.fetchval("SELECT renewed_at FROM worker")
+    return now if now != before else None
+
+
+async def test_a_breaker_is_held_open_and_let_go(gateway: Gateway) -> None:
+    async def state() -> str:
+        gates = (await gateway.get("/gates"))["gates"]
+        return str(next(g for g in gates if g["operation"] == "create")["worker"]["breaker"]["state"])
+
+    async def becomes(wanted: str) -> None:
+        async def look() -> bool:
+            return await state() == wanted
+
+        await gateway.until(look)
+
+    assert await state() == "closed"
+    path = "/gates/erp/create/breaker"
+    await gateway.post(path, {"force": "open", "reason": "their migration", "for_s": 600})
+    await becomes("forced_open")
+    number = await gateway.order()
+    await gateway.stage(number, "allocated")
+    gate = next(g for g in (await gateway.get("/gates"))["gates"] if g["operation"] == "create")
+    assert (gate["open"], gate["forced"]["state"], gate["forced"]["reason"]) == (1, "open", "their migration")
+    await gateway.post(path, {"force": "auto", "reason": "over"})
+    await gateway.sent(number)
+    await gateway.post(path, {"force": "closed", "reason": "trust me", "for_s": 1})
+    await becomes("forced_closed")
+    await becomes("closed")
+    assert [row[1] for row in await gateway.audit()] == ["breaker.open", "breaker.automatic", "breaker.closed"]
+
+
+async def test_stock_is_set_with_a_movement_and_wakes_what_waited(gateway: Gateway) -> None:
+    def items(*rows: tuple[str, int]) -> dict[str, Any]:
+        return {"items": [{"sku": s, "warehouse": "W1", "on_hand": n} for s, n in rows], "reason": "counted"}
+
+    first = await gateway.call("PUT", "/stock", items(("CUP-01", 1), ("TEA", 5)))
+    assert first.body == {"changed": 2, "created": 2, "woken": 0}
+    number = await gateway.order()
+    await gateway.stage(number, "reviewed", reason="short_of_stock")
+
+    second = await gateway.call("PUT", "/stock", items(("CUP-01", 10)))
+    assert second.body == {"changed": 1, "created": 0, "woken": 1}
+    await gateway.sent(number)
+    rows = (await gateway.get("/stock", sku="CUP"))["stock"]
+    assert rows == [{"sku": "CUP-01", "warehouse": "W1", "on_hand": 10, "locked": 0, "committed": 2, "available": 8}]
+
+    low = await gateway.call("PUT", "/stock", items(("CUP-01", 1), ("TEA", 9)))
+    assert (low.status, low.body["error"], low.body["details"][0]["committed"]) == (409, "below_booked", 2)
+    assert (await gateway.get("/stock", sku="TEA"))["stock"][0]["on_hand"] == 5
+    await _ledger_is_right(gateway.pool)
+
+    page = await gateway.get("/stock", limit=1)
+    assert (page["stock"][0]["sku"], page["next"] != "") == ("CUP-01", True)
+    assert (await gateway.get("/stock", limit=1, after=page["next"]))["stock"][0]["sku"] == "TEA"
+    timeline = (await gateway.get(f"/orders/{number}"))["timeline"]
+    assert [one["committed"] for one in timeline if one["kind"] == "stock"] == [2]
+    assert [row[1:] for row in await gateway.audit()] == [
+        ("stock.set", "CUP-01@W1=1, TEA@W1=5", "counted"),
+        ("stock.set", "CUP-01@W1=10", "counted"),
+    ]
+
+
+async def _ledger_is_right(pool: asyncpg.Pool) -> None:
+    wrong = await pool.fetch(
+        "SELECT s.sku FROM stock s LEFT JOIN movement m USING (stock_id) GROUP BY s.stock_id"
+        " HAVING (s.on_hand, s.locked, s.committed) IS DISTINCT FROM"
+        " (coalesce(sum(m.on_hand), 0), coalesce(sum(m.locked), 0), coalesce(sum(m.committed), 0))"
+    )
+    assert wrong == []
+
+
+async def test_an_order_is_decided_again(gateway: Gateway) -> None:
+    number = await gateway.order()
+    await gateway.sent(number)
+
+    await gateway.post(f"/orders/{number}/reconsider", {"reason": "rules changed"})
+
+    async def taken() -> bool:
+        return not await gateway.pool.fetchval("SELECT EXISTS (SELECT 1 FROM inbox)")
+
+    await gateway.until(taken)
+    assert gateway.erp.books.orders[number].documents == 1
+    assert await gateway.audit() == [("admin/wang", "order.reconsider", number, "rules changed")]
+
+
+async def test_health_pages(gateway: Gateway) -> None:
+    assert (await gateway.page("/healthz")).status == 200
+    ready = await gateway.page("/readyz")
+    assert (ready.status, ready.body) == (200, {"ready": True, "reasons": []})
+
+    await gateway.pool.execute("DELETE FROM migration")
+    behind = await gateway.page("/readyz")
+
+    assert behind.status == 503
+    assert behind.body["reasons"][0]["state"] == "outdated"
+    assert "ordergate migrate" in behind.body["reasons"][0]["zh"] and "migrate" in behind.body["reasons"][0]["en"]
+
+
+async def test_a_kafka_that_is_away_leaves_the_worker_ready(postgres_url: str, tmp_path: Path) -> None:
+    pool = await open_pool(postgres_url, size=1)
+    await migrate(pool)
+    await pool.close()
+    extra = "kafka: {bootstrap: '127.0.0.1:9'}\n"
+    async with Running(postgres_url, tmp_path, "http://127.0.0.1:9", extra=extra) as running:
+        async with aiohttp.ClientSession() as session, session.get(f"{running.base}/readyz") as response:
+            body = await response.json()
+    assert (response.status, body["ready"]) == (200, True)
+    assert [(reason["part"], reason["fatal"]) for reason in body["reasons"]] == [("kafka", False)]
+
+
+async def test_without_a_database_it_says_so_and_comes_back(server_folder: Path, tmp_path: Path) -> None:
+    with EmbeddedPostgres(server_folder / "postgres") as server:
+        pool = await open_pool(server.url, size=2)
+        await migrate(pool)
+        token = await first_token(pool)
+        await pool.close()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with Running(server.url, tmp_path, "http://127.0.0.1:9") as running, aiohttp.ClientSession() as session:
+
+            async def status(path: str) -> int:
+                async with session.get(running.base + path, headers=headers) as response:
+                    await response.read()
+                    return response.status
+
+            async def becomes(path: str, wanted: int) -> None:
+                deadline = time.monotonic() + 20
+                while await status(path) != wanted:
+                    assert time.monotonic() < deadline, f"{path} is not {wanted}"
+
+            assert (await status("/readyz"), await status("/api/v1/orders")) == (200, 200)
+            server.stop_blocking()
+            await becomes("/api/v1/orders", 503)
+            await becomes("/readyz", 503)
+            assert await status("/healthz") == 200
+            server.start_blocking()
+            await becomes("/readyz", 200)
+            await becomes("/api/v1/orders", 200)
+
+
+def test_the_order_document_of_these_tests_is_the_documented_one() -> None:
+    from adapters.webhook.mapping import decode
+
+    assert decode(msgspec.json.encode(ORDER), max_total_minor=10**9).order_no == "1001"
