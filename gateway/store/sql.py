@@ -26,6 +26,8 @@ AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.DiskFullError,
+    # A connection that broke off in the middle of a statement is left in a state of its own (asyncpg 0.32).
+    asyncpg.InternalClientError,
 )
 
 _MIGRATION_LOCK = 7_262_001
