@@ -12,11 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from bench import report
 from bench.baselines import Baselines
 from bench.machine import Machine
+from bench.peers import ParallelConsumer, PeerMissing
 from bench.scenario import Plan, run
+from bench.trials import Trial, backlog, dead_target, killed, stored
 
 
 def plans(*, quick: bool, count: int, in_flight: int) -> list[Plan]:
@@ -33,28 +36,72 @@ def plans(*, quick: bool, count: int, in_flight: int) -> list[Plan]:
 
 
 def main() -> int:
+    given = _arguments()
+    count = given.count or (20_000 if given.quick else 60_000)
+    trials: list[Trial] = []
+    results: list[report.Result] = []
+    only_trials = any((given.backlog, given.dead_target, given.stored, given.kill))
+    with Machine() as machine:
+        if not only_trials:
+            baselines, peer = Baselines(machine), _peer(machine, given.peers)
+            for plan in plans(quick=given.quick, count=count, in_flight=given.in_flight):
+                say(f"{plan.name}: {plan.count:,} orders, {plan.in_flight} in flight")
+                bounds = baselines.before(plan)
+                if peer is not None:
+                    bounds[peer.kind] = peer.run(plan)
+                flow, paced = run(machine, plan)
+                bounds = baselines.after(plan, bounds)
+                results.append(report.Result(plan=plan, flow=flow, paced=paced, bounds=bounds))
+        in_flight = given.in_flight
+        if given.backlog:
+            say(f"backlog of {given.backlog:,} events")
+            trials.append(backlog(machine, events=given.backlog, in_flight=in_flight))
+        if given.dead_target:
+            say(f"{given.dead_target:,} events for a dead target")
+            trials.append(dead_target(machine, events=given.dead_target, in_flight=in_flight))
+        if given.stored:
+            say(f"{given.stored:,} orders stored")
+            trials.append(stored(machine, orders_stored=given.stored, count=20_000, in_flight=in_flight))
+        if given.kill:
+            say("kill -9 of the worker")
+            trials.append(killed(machine, count=20_000, in_flight=in_flight))
+    if results:
+        print(report.table(results))
+    for trial in trials:
+        print(report.line(trial))
+    if given.json:
+        print(json.dumps(report.as_json(results, trials)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./dev bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one worker, 0 ms, 20,000 orders")
-    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    parser.add_argument("--count", type=int, default=None, help="orders per scenario (default 20,000 or 60,000)")
-    parser.add_argument("--in-flight", type=int, default=32, help="at 0 ms; 4 and 8 times that at 20 and 100 ms")
-    given = parser.parse_args()
-    count = given.count or (20_000 if given.quick else 60_000)
-    results = []
-    with Machine() as machine:
-        baselines = Baselines(machine)
-        for plan in plans(quick=given.quick, count=count, in_flight=given.in_flight):
-            say(f"{plan.name}: {plan.count:,} orders, {plan.in_flight} in flight")
-            bounds = baselines.before(plan)
-            flow, paced = run(machine, plan)
-            bounds = baselines.after(plan, bounds)
-            results.append(report.Result(plan=plan, flow=flow, paced=paced, bounds=bounds))
-    print(report.table(results))
-    if given.json:
-        print(json.dumps(report.as_json(results)))
-    return 0
+    add = parser.add_argument
+    add("--quick", action="store_true", help="one worker, 0 ms, 20,000 orders")
+    add("--json", action="store_true", help="the last line is one JSON object")
+    add("--count", type=int, help="orders per scenario (default 60,000; quick 20,000)")
+    add("--in-flight", type=int, default=32, help="at 0 ms; 4 and 8 times that at 20 and 100 ms")
+    add("--peers", type=Path, metavar="DIR", help="also the Parallel Consumer, built from DIR/cpc")
+    trials = parser.add_argument_group("trials, instead of the scenarios")
+    add = trials.add_argument
+    add("--backlog", type=int, metavar="N", help="memory with N events waiting in the topic")
+    add("--dead-target", type=int, metavar="N", nargs="?", const=100_000,
+        help="memory when N events (100,000) find the target dead")  # fmt: skip
+    add("--stored", type=int, metavar="N", help="cost per order with N orders stored, beside that with 10,000")
+    add("--kill", action="store_true", help="seconds from kill -9 of the worker until orders flow again")
+    return parser.parse_args()
+
+
+def _peer(machine: Machine, folder: Path | None) -> ParallelConsumer | None:
+    if folder is None:
+        return None
+    try:
+        return ParallelConsumer(machine, folder.resolve())
+    except PeerMissing as missing:
+        say(f"without the Parallel Consumer: {missing}")
+        return None
 
 
 def say(text: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -29,12 +28,12 @@ _PLACES = (
 _encode = msgspec.json.encode
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One record for the topic. `pieces` is how much stock the order takes."""
 
     index: int
     key: bytes
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, str | bytes | None]]
     body: bytes
     pieces: int
 
@@ -78,7 +77,7 @@ def bodies(start: int, count: int) -> Iterator[tuple[int, bytes, int]]:
                 "province": province,
                 "city": city,
                 "district": district,
-                "detail": f"文一西路{int(pick() * 999)}号 {int(pick() * 20)}幢 {int(pick() * 30)}单元 {int(pick() * 1000)}室",
+                "detail": f"文一西路{int(pick() * 999)}号{int(pick() * 20)}幢{int(pick() * 30)}单元{int(pick() * 999)}",
             },
             "total": total,
             "currency": "CNY",
@@ -107,7 +106,7 @@ def messages(start: int, count: int) -> Iterator[Message]:
     """Records in the CloudEvents form that the topic takes from other producers."""
     at = datetime.fromisoformat(CREATED_AT).astimezone(UTC).isoformat().encode()
     for index, body, pieces in bodies(start, count):
-        headers = [
+        headers: list[tuple[str, str | bytes | None]] = [
             ("ce_id", f"{index:010d}/1".encode()),
             ("ce_source", CONNECTION.encode()),
             ("ce_type", b"ordergate.order.v1"),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.baselines import Bound
 from bench.scenario import Flow, Paced, Plan
+from bench.trials import Trial
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +61,17 @@ def table(results: Sequence[Result]) -> str:
     return capture.get()
 
 
-def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """``{"scenarios": [...]}``; what was not measured is null."""
-    return {"scenarios": [_scenario(result) for result in results]}
+def line(trial: Trial) -> str:
+    """``backlog: events 1000000, peak_mb 210``."""
+    return f"{trial.name}: " + ", ".join(f"{name} {value}" for name, value in trial.figures.items())
+
+
+def as_json(results: Sequence[Result], trials: Sequence[Trial] = ()) -> dict[str, Any]:
+    """``{"scenarios": [...]}``, and "trials" if there were any; what was not measured is null."""
+    found: dict[str, Any] = {"scenarios": [_scenario(result) for result in results]}
+    if trials:
+        found["trials"] = {trial.name: trial.figures for trial in trials}
+    return found
 
 
 def _scenario(result: Result) -> dict[str, Any]:
