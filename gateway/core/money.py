@@ -34,5 +34,6 @@ def parse_minor(text: str, *, where: str = "$") -> int:
 
 def format_minor(minor: int) -> str:
     """Decimal text with two decimals: ``format_minor(1230) == "12.30"``, ``format_minor(-5) == "-0.05"``."""
-    whole, cents = divmod(abs(minor), 100)
-    return f"{'-' if minor < 0 else ''}{whole}.{cents:02d}"
+    if minor >= 0:
+        return f"{minor // 100}.{minor % 100:02d}"
+    return f"-{-minor // 100}.{-minor % 100:02d}"

@@ -126,7 +126,8 @@ class Gate:
         self._idle: deque[asyncio.Future[Held]] = deque()
         self._timers: dict[asyncio.TimerHandle, Held] = {}
         self._running: dict[int, Held] = {}
-        self._flying: set[int] = set()
+        self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
+        self._overdue: set[int] = set()
         self._busy = 0
         self._places = 0
         self._paused = False
@@ -246,10 +247,34 @@ class Gate:
     async def run(self) -> None:
         """The runners, until `stop` or cancelled."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self.policy.in_flight):
+            runners = [
                 group.create_task(self._run(), name=f"gate {self.target} {self.operation} {number}")
+                for number in range(self.policy.in_flight)
+            ]
+            guard = group.create_task(self._guard(), name=f"guard {self.target} {self.operation}")
+            await asyncio.wait(runners)
+            guard.cancel()
+
+    async def _guard(self) -> None:
+        """Cut off attempts whose adapter does not keep its deadline. One look for all instead of a timer for each."""
+        while True:
+            await asyncio.sleep(_GRACE_S / 2)
+            now = self._clock()
+            for key, (task, overdue_at) in self._flying.items():
+                if now >= overdue_at and key not in self._overdue:
+                    self._overdue.add(key)
+                    task.cancel()
+
+    def _cut_off(self, held: Held) -> bool:
+        """Whether the cancel that has just arrived is the guard's, and no one else's."""
+        if id(held) not in self._overdue:
+            return False
+        task, _ = self._flying[id(held)]
+        return task.uncancel() == 0
 
     async def _run(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
         while not self._stopping:
             held = self._pick()
             if held is None:
@@ -258,12 +283,11 @@ class Gate:
                 try:
                     held = await future
                 except asyncio.CancelledError:
-                    task = asyncio.current_task()
-                    if task is not None and task.cancelling():
+                    if me.cancelling():
                         raise
                     return  # `stop` cancelled what this runner waited for, not the runner
             self._running[id(held)] = held
-            await self._handle(held)
+            await self._handle(held, me)
             # Not in a `finally`: what a cancel cuts off stays listed for `leftovers`.
             del self._running[id(held)]
             self._busy -= 1
@@ -322,7 +346,7 @@ class Gate:
 
     # --- one attempt
 
-    async def _handle(self, held: Held) -> None:
+    async def _handle(self, held: Held, me: asyncio.Task[None]) -> None:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
             self._end(held, Result.UNKNOWN, "in_doubt", "", 0.0, blocked="unknown")
             return
@@ -336,12 +360,14 @@ class Gate:
                 self.breaker.release(permit)
             self._queue.appendleft(held)
             return
-        self._flying.add(id(held))
+        key = id(held)
+        self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S)
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.FIND:
             await self._find(held, permit)
         else:
             await self._send(held, permit)
-        self._flying.discard(id(held))
+        del self._flying[key]
+        self._overdue.discard(key)
 
     async def _send(self, held: Held, permit: Permit) -> None:
         started = self._clock()
@@ -350,12 +376,11 @@ class Gate:
             self._budget.deposit()
         self._reach("gate.before_send")
         try:
-            async with asyncio.timeout(self.policy.deadline_s + _GRACE_S):
-                answer = await self._sender.send(held.delivery, deadline_s=self.policy.deadline_s)
+            answer = await self._sender.send(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            self.breaker.release(permit)
-            raise
-        except TimeoutError:
+            if not self._cut_off(held):
+                self.breaker.release(permit)
+                raise
             answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
             answer = Unknown("adapter", f"the adapter failed with {type(error).__name__}")
@@ -383,12 +408,11 @@ class Gate:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
         started = self._clock()
         try:
-            async with asyncio.timeout(self.policy.deadline_s + _GRACE_S):
-                finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
+            finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            self.breaker.release(permit)
-            raise
-        except TimeoutError:
+            if not self._cut_off(held):
+                self.breaker.release(permit)
+                raise
             finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except Exception as error:  # a broken adapter is contained here (F110)
             finding = Unknown("adapter", f"the adapter failed with {type(error).__name__}")

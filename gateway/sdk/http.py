@@ -55,6 +55,9 @@ class HttpReply(msgspec.Struct, frozen=True, gc=False):
     retry_after: str | None = None
 
 
+_SWEEP_S = 0.05
+
+
 class Http:
     """A pool of keep-alive connections. One per connection × worker; use as an async context manager.
 
@@ -67,6 +70,8 @@ class Http:
         self._connect_timeout_s = connect_timeout_s
         self._ca_pem = ca_pem
         self._origins: dict[str, tuple[Origin, bytes]] = {}
+        self._due: dict[asyncio.Future[Answered], float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Http:
         return self
@@ -74,11 +79,13 @@ class Http:
     async def __aexit__(self, *_: object) -> None:
         for origin, _host in self._origins.values():
             origin.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
 
     async def request(
         self, method: str, url: str, *, deadline_s: float, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> HttpReply:
-        """The target's answer, whatever its status.
+        """The target's answer, whatever its status; the deadline is kept to 50 ms.
 
         Raises NotSent where the request cannot have arrived and NoAnswer where it may have. A cancel leaves the
         request's fate unknown, like NoAnswer. Header names and values are ASCII, `url` is percent-encoded.
@@ -87,10 +94,11 @@ class Http:
         request = _request(method, path, host, headers, body)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + deadline_s
-        wire = await self._connected(origin, ends_at, loop)
+        wire = origin.idle() or await self._connected(origin, ends_at, loop)
         answer = wire.send(request)
-        # One timer instead of asyncio.timeout: this is the hottest wait of the product.
-        timer = loop.call_at(ends_at, _expire, answer)
+        self._due[answer] = ends_at
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         try:
             answered = await answer
         except Lost as error:
@@ -102,7 +110,7 @@ class Http:
             wire.abort()
             raise
         finally:
-            timer.cancel()
+            del self._due[answer]
             origin.give_back(wire)
         return HttpReply(answered.status, answered.body, answered.retry_after)
 
@@ -111,10 +119,23 @@ class Http:
     ) -> HttpReply:
         return await self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
 
+    def _sweep(self) -> None:
+        """End the waits whose deadline has passed. One timer for all: a timer per request costs more than its parsing."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for answer, ends_at in self._due.items():
+            if ends_at <= now and not answer.done():
+                answer.set_exception(_Expired())
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep) if self._due else None
+
     def _origin(self, url: str) -> tuple[Origin, bytes, str]:
         """Connections for `url`, its Host header, and what stands in the request line. Raises NotSent."""
         start = url.find("/", 8)
-        base, path = (url, "/") if start < 0 else (url[:start], url[start:])
+        query = url.find("?", 8, start if start > 0 else len(url))
+        if query > 0:  # http://host?query: the path is empty
+            base, path = url[:query], "/" + url[query:]
+        else:
+            base, path = (url, "/") if start < 0 else (url[:start], url[start:])
         known = self._origins.get(base)
         if known is None:
             known = self._origins[base] = self._new_origin(base)
@@ -141,9 +162,6 @@ class Http:
         return origin, parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
 
     async def _connected(self, origin: Origin, ends_at: float, loop: asyncio.AbstractEventLoop) -> Wire:
-        wire = origin.idle()
-        if wire is not None:
-            return wire
         try:
             async with asyncio.timeout_at(ends_at):
                 return await origin.take(connect_within_s=self._connect_timeout_s)
@@ -181,11 +199,6 @@ def retry_after_s(text: str | None, *, now: datetime) -> float | None:
 
 class _Expired(Exception):
     """The deadline of a request is over."""
-
-
-def _expire(answer: asyncio.Future[Answered]) -> None:
-    if not answer.done():
-        answer.set_exception(_Expired())
 
 
 def _request(method: str, path: str, host: bytes, headers: Mapping[str, str] | None, body: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
+import uvloop
 
 from gateway.sdk.http import Http, NoAnswer, NotSent, retry_after_s
 
@@ -153,3 +154,27 @@ async def test_an_answer_is_whole(rude: Rude) -> None:
 )
 def test_retry_after_in_both_forms(text: str | None, seconds: float | None) -> None:
     assert retry_after_s(text, now=datetime(2026, 5, 1, tzinfo=UTC)) == seconds
+
+
+async def test_a_query_may_follow_the_host(rude: Rude) -> None:
+    async with Http(connections=1) as http:
+        reply = await http.post(rude.url.replace("/x", ""), b"x", deadline_s=5)
+    assert reply.status == 200
+
+
+def test_uvloop_behaves_the_same() -> None:
+    """The product runs on uvloop, whose transports are not asyncio's."""
+
+    async def exchange() -> tuple[int, str]:
+        one = Rude()
+        server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        async with Http(connections=1) as http:
+            status = (await http.post(url, b"x", deadline_s=5)).status
+            one.manner = "reset"
+            with pytest.raises(NoAnswer) as caught:
+                await http.post(url, b"x", deadline_s=5)
+        server.close()
+        return status, caught.value.code
+
+    assert uvloop.run(exchange()) == (200, "connection_lost")
