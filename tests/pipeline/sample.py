@@ -1,0 +1,165 @@
+"""Facts of a sample order, and a fold over batches as intake does it, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from gateway.core.event import ConnectionName
+from gateway.core.order import (
+    Closing,
+    Confirmation,
+    Content,
+    Facts,
+    Hold,
+    Line,
+    Order,
+    OrderNumber,
+    Party,
+    Payment,
+    Progress,
+    ProgressStep,
+    Receiver,
+    Refund,
+    RefundStatus,
+    Route,
+    Sku,
+)
+from gateway.core.stock import Balance, Movement, Place
+from gateway.pipeline.decide import Decision, Step, fold, settle
+from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
+
+SHOP, WMS = ConnectionName("shop"), ConnectionName("wms")
+PLACED_AT = datetime(2026, 5, 1, 1, tzinfo=UTC)
+RECEIVER = Receiver("王*", "138****1234", "浙江省", "杭州市", "西湖区", "", "文一路1号")
+
+
+def rules(
+    *,
+    mode: Mode = Mode.LIVE,
+    start_at: datetime | None = None,
+    routes: tuple[Route, ...] = (Route(WMS, "WH1"),),
+    takes_shipments: bool = True,
+    mandatory: tuple[str, ...] = ("receiver.phone",),
+    unknown_sku: UnknownSku = UnknownSku.PASS,
+    max_total_minor: int = 100_000_000,
+) -> Rules:
+    shop = Shop(name=SHOP, prefix="A", mode=mode, start_at=start_at, routes=routes, takes_shipments=takes_shipments)
+    return Rules(shops={SHOP: shop}, mandatory=mandatory, unknown_sku=unknown_sku, max_total_minor=max_total_minor)
+
+
+def content(
+    lines: Mapping[str, int] | None = None, *, receiver: Receiver = RECEIVER, total_minor: int = 2000
+) -> Content:
+    counted = {"X": 2} if lines is None else lines
+    made = tuple(Line(str(n), Sku(sku), pieces, 1000) for n, (sku, pieces) in enumerate(counted.items(), 1))
+    return Content(PLACED_AT, made, receiver, total_minor)
+
+
+def said(version: int = 1, **groups: object) -> Facts:
+    """What the shop says at `version`."""
+    return Facts(party=Party.SHOP, order_no="1", version=version, **groups)  # type: ignore[arg-type]
+
+
+def placed(version: int = 1, **lines: int) -> Facts:
+    return said(version, content=content(lines or None))
+
+
+def paid(version: int = 2, amount_minor: int = 2000) -> Facts:
+    return said(version, payment=Payment(True, amount_minor))
+
+
+def held(version: int = 3, *, yes: bool = True) -> Facts:
+    return said(version, hold=Hold(yes))
+
+
+def closed(version: int = 4) -> Facts:
+    return said(version, closing=Closing(True))
+
+
+def refund(version: int, status: RefundStatus, amount_minor: int = 2000, refund_id: str = "R1") -> Facts:
+    return said(version, refunds=(Refund(refund_id, status, amount_minor),))
+
+
+def shipped(name: str = "M1", *, final: bool = True, **pieces: int) -> Facts:
+    """A warehouse's confirmation."""
+    counted = tuple(sorted((Sku(sku), count) for sku, count in pieces.items()))
+    confirmation = Confirmation(name, final, shipped=counted)
+    return Facts(party=Party.WAREHOUSE, order_no="A1", confirmations=(confirmation,))
+
+
+def reported(step: ProgressStep) -> Facts:
+    return Facts(party=Party.WAREHOUSE, order_no="A1", progress=(Progress(step),))
+
+
+def step(facts: Facts) -> Step:
+    return Step(SHOP if facts.party is Party.SHOP else WMS, facts)
+
+
+class Books:
+    """Orders and stock in memory; `take` decides a batch as intake does, and `ledger` is what it moved."""
+
+    def __init__(self, by: Rules, stock: Mapping[str, int] | None = None, *, warehouse: str = "WH1") -> None:
+        self.rules = by
+        self.orders: dict[OrderNumber, Order] = {}
+        self.balances: dict[Place, Balance] = {
+            (Sku(sku), warehouse): Balance(number, pieces, 0, 0)
+            for number, (sku, pieces) in enumerate((stock or {}).items(), 1)
+        }
+        self.counted = {balance.stock_id: balance.on_hand for balance in self.balances.values()}
+        self.ledger: list[Movement] = []
+
+    def take(self, batch: Iterable[tuple[OrderNumber, Facts]]) -> list[Decision]:
+        by_order: dict[OrderNumber, list[Step]] = {}
+        for number, facts in batch:
+            by_order.setdefault(number, []).append(step(facts))
+        folded = [fold(number, self.orders.get(number), steps, self.rules) for number, steps in by_order.items()]
+        decisions = settle(folded, self.balances, self.rules)
+        for decision in decisions:
+            self.orders[decision.order.number] = decision.order
+            self.ledger += decision.movements
+        return decisions
+
+    def sums(self) -> dict[int, tuple[int, int, int]]:
+        """stock id → what the count and all movements add up to."""
+        sums = {stock_id: [on_hand, 0, 0] for stock_id, on_hand in self.counted.items()}
+        for movement in self.ledger:
+            row = sums[movement.stock_id]
+            row[0] += movement.on_hand
+            row[1] += movement.locked
+            row[2] += movement.committed
+        return {stock_id: (row[0], row[1], row[2]) for stock_id, row in sums.items()}
+
+    def check_ledger(self) -> None:
+        """The ledger adds up to the balances and to what the orders have booked, and nothing is below zero."""
+        sums = self.sums()
+        for place, balance in self.balances.items():
+            assert (balance.on_hand, balance.locked, balance.committed) == sums[balance.stock_id], place
+            assert min(balance.on_hand, balance.locked, balance.committed, balance.available) >= 0, place
+            booked = [b for order in self.orders.values() for b in order.booked if (b.sku, b.warehouse) == place]
+            assert sum(b.locked for b in booked) == balance.locked, place
+            assert sum(b.committed for b in booked) == balance.committed, place
+            assert sum(b.shipped for b in booked) == self.counted[balance.stock_id] - balance.on_hand, place
+
+
+def decide(*facts: Facts, by: Rules | None = None, stock: Mapping[str, int] | None = None) -> Order:
+    """The order after these facts, one batch each."""
+    books = Books(by or rules(), {"X": 100, "Y": 100} if stock is None else stock)
+    number = OrderNumber("A1")
+    for one in facts:
+        books.take([(number, one)])
+    books.check_ledger()
+    return books.orders[number]
+
+
+def commands(order: Order) -> Sequence[str]:
+    return [f"{command.target}.{command.key}" for command in order.commands]
+
+
+def facts_of(order: Order) -> Mapping[str, object]:
+    """What an order says apart from what was done about it."""
+    names = "connection channel_no content payment hold closing refunds confirmations progress".split()
+    known = msgspec.structs.asdict(order)
+    return {name: known[name] for name in names}

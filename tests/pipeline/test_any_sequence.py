@@ -1,0 +1,144 @@
+"""Property: what becomes of an order depends on which events there are, not on when or how often they arrive."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.order import (
+    Closing,
+    Facts,
+    Operation,
+    OrderNumber,
+    Payment,
+    ProgressStep,
+    RefundStatus,
+)
+from gateway.pipeline.rules import Rules, UnknownSku
+from tests.pipeline.sample import (
+    Books,
+    closed,
+    facts_of,
+    held,
+    paid,
+    placed,
+    refund,
+    reported,
+    rules,
+    said,
+    shipped,
+)
+
+# Few versions, so that they tie; few SKUs, of which one is known to no shelf.
+_versions = st.integers(1, 4)
+_skus = st.sampled_from(["X", "Y", "unknown"])
+_lines = st.dictionaries(_skus, st.integers(1, 3), min_size=1)
+_facts: st.SearchStrategy[Facts] = st.one_of(
+    st.builds(lambda version, lines: placed(version, **lines), _versions, _lines),
+    st.builds(paid, _versions, st.sampled_from([0, 1000, 2000])),
+    st.builds(lambda version: said(version, payment=Payment(False)), _versions),
+    st.builds(lambda version, yes: held(version, yes=yes), _versions, st.booleans()),
+    st.builds(closed, _versions),
+    st.builds(lambda version: said(version, closing=Closing(False)), _versions),
+    st.builds(
+        refund, _versions, st.sampled_from(RefundStatus), st.sampled_from([500, 2000]), st.sampled_from(["R1", "R2"])
+    ),
+    st.builds(
+        lambda name, final, pieces: shipped(name, final=final, **pieces),
+        st.sampled_from(["M1", "M2"]),
+        st.booleans(),
+        st.dictionaries(_skus, st.integers(0, 2)),
+    ),
+    st.builds(reported, st.sampled_from(ProgressStep)),
+)
+_events = st.lists(st.tuples(st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber), _facts), min_size=1, max_size=14)
+_rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans())
+
+
+@st.composite
+def _arrivals(draw: st.DrawFn) -> tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]]:
+    """Distinct events in a fixed sequence, and the same events shuffled, repeated and cut into batches."""
+    events = draw(_events)
+    distinct = sorted({repr(event): event for event in events}.values(), key=repr)
+    repeats = draw(st.lists(st.sampled_from(distinct), max_size=10))
+    arriving = draw(st.permutations(distinct + repeats))
+    batches, rest = [], list(arriving)
+    while rest:
+        size = draw(st.integers(1, len(rest)))
+        batches.append(rest[:size])
+        rest = rest[size:]
+    return distinct, batches
+
+
+_thorough = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_any_sequence_ends_in_the_same_state(
+    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
+) -> None:
+    distinct, batches = arrivals
+    stock = {"X": 10_000, "Y": 10_000}
+    sorted_books, books = Books(by, stock), Books(by, stock)
+    for event in distinct:
+        sorted_books.take([event])
+    for batch in batches:
+        books.take(batch)
+        books.check_ledger()
+    assert books.orders.keys() == sorted_books.orders.keys()
+    for number, order in books.orders.items():
+        expected = sorted_books.orders[number]
+        assert facts_of(order) == facts_of(expected)
+        assert (order.stage, order.reasons) == (expected.stage, expected.reasons)
+        assert order.booked == expected.booked
+    assert books.sums() == sorted_books.sums()
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_deciding_again_changes_nothing(
+    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
+) -> None:
+    distinct, batches = arrivals
+    books = Books(by, {"X": 10_000, "Y": 10_000})
+    for batch in batches:
+        books.take(batch)
+    moved = len(books.ledger)
+    assert [decision for decision in books.take(distinct) if decision.changed or decision.commands] == []
+    assert len(books.ledger) == moved
+
+
+@_thorough
+@given(_arrivals(), _rules, st.integers(0, 6), st.integers(0, 6))
+def test_scarce_stock_is_never_sold_twice(
+    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]],
+    by: Rules,
+    x: int,
+    y: int,
+) -> None:
+    _, batches = arrivals
+    books = Books(by, {"X": x, "Y": y})
+    for batch in batches:
+        books.take(batch)
+        books.check_ledger()
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_commands_are_numbered_and_said_once(
+    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
+) -> None:
+    books = Books(by, {"X": 10_000, "Y": 10_000})
+    for batch in arrivals[1]:
+        books.take(batch)
+    for order in books.orders.values():
+        by_target: Counter[str] = Counter()
+        for command in order.commands:
+            by_target[command.target] += 1
+            assert command.seq == by_target[command.target]
+        assert len({(command.target, command.key) for command in order.commands}) == len(order.commands)
+        operations = [command.operation for command in order.commands if command.operation is not Operation.SHIP]
+        assert operations in ([], [Operation.CREATE], [Operation.CREATE, Operation.CANCEL])

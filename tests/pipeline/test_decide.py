@@ -1,0 +1,336 @@
+"""Tables: what follows from an order's facts. F-numbers are rows of the feature list."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway.core.order import (
+    Booking,
+    Facts,
+    Hold,
+    Order,
+    OrderNumber,
+    Origin,
+    Party,
+    Payment,
+    ProgressStep,
+    Receiver,
+    RefundStatus,
+    Route,
+    Sku,
+    Stage,
+    merge,
+)
+from gateway.pipeline.clean import clean
+from gateway.pipeline.rules import Mode, UnknownSku
+from tests.pipeline.sample import (
+    PLACED_AT,
+    RECEIVER,
+    SHOP,
+    WMS,
+    Books,
+    closed,
+    commands,
+    content,
+    decide,
+    held,
+    paid,
+    placed,
+    refund,
+    reported,
+    rules,
+    said,
+    shipped,
+)
+
+OPEN, DONE, REJECTED = RefundStatus.OPEN, RefundStatus.DONE, RefundStatus.REJECTED
+PLACED, PAID = placed(1, X=2), paid(2)
+
+
+# --- merge ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_paid"),
+    [
+        ([paid(2), said(1, payment=Payment(False))], True),
+        ([said(1, payment=Payment(False)), paid(2)], True),
+        ([paid(2), said(3, payment=Payment(False))], False),
+        ([paid(2), paid(2)], True),
+    ],
+    ids=["older after newer", "newer after older", "taken back", "twice"],
+)
+def test_the_newest_version_wins(facts: list[Facts], is_paid: bool) -> None:
+    order = Order(number=OrderNumber("A1"))
+    for one in facts:
+        order = merge(order, one, SHOP)
+    assert order.paid is is_paid
+
+
+def test_of_one_version_the_later_status_wins() -> None:
+    low = Facts(party=Party.SHOP, order_no="1", version=1, rank=10, payment=Payment(False))
+    high = Facts(party=Party.SHOP, order_no="1", version=1, rank=20, payment=Payment(True, 5))
+    for pair in ((low, high), (high, low)):
+        order = Order(number=OrderNumber("A1"))
+        for one in pair:
+            order = merge(order, one, SHOP)
+        assert order.paid
+
+
+def test_of_one_version_and_status_both_arrivals_agree() -> None:
+    one, other = said(1, hold=Hold(True, "risk")), said(1, hold=Hold(True, "presale"))
+    results = set()
+    for pair in ((one, other), (other, one)):
+        order = Order(number=OrderNumber("A1"))
+        for facts in pair:
+            order = merge(order, facts, SHOP)
+        assert order.hold is not None
+        results.add(order.hold.value.reason)
+    assert len(results) == 1
+
+
+def test_nothing_new_gives_the_same_object() -> None:
+    order = merge(Order(number=OrderNumber("A1")), PLACED, SHOP)
+    assert merge(order, PLACED, SHOP) is order
+    assert merge(order, said(0, hold=None), SHOP) is order
+
+
+def test_one_group_does_not_move_another() -> None:
+    """A newer event that says nothing about the payment leaves it as it is known."""
+    order = decide(PLACED, PAID, held(9, yes=False))
+    assert order.paid and order.payment is not None and order.payment.version == 2
+
+
+# --- clean ------------------------------------------------------------------------------------------------------
+
+
+def test_white_space_and_the_country_code_go_masked_data_stays() -> None:
+    untidy = Receiver(
+        " 王*\u3000", "+86 138****1234", "浙江省\u00a0", "杭州市", "", "", "\ufeff文一路1号 ", " 310000", "OAID=x "
+    )
+    cleaned = clean(said(content=content(receiver=untidy)))
+    assert cleaned.content is not None
+    assert cleaned.content.receiver == Receiver(
+        "王*", "138****1234", "浙江省", "杭州市", "", "", "文一路1号", "310000", "OAID=x "
+    )
+    assert clean(PLACED) is PLACED
+    assert clean(PAID) is PAID
+
+
+# --- review and stage -------------------------------------------------------------------------------------------
+
+_STAGES = {
+    "placed, not paid": ([PLACED], Stage.RECEIVED, ("unpaid",)),
+    "paid, content not known": ([PAID], Stage.RECEIVED, ("no_content",)),
+    "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
+    "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
+    "let go": ([PLACED, PAID, held(3), held(4, yes=False)], Stage.ALLOCATED, ()),
+    "refund asked": ([PLACED, PAID, refund(3, OPEN)], Stage.RECEIVED, ("refund_open",)),
+    "refund refused": ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], Stage.ALLOCATED, ()),
+    "refunded in part": ([PLACED, PAID, refund(3, DONE, 500)], Stage.ALLOCATED, ()),
+    "refunded": ([PLACED, PAID, refund(3, DONE)], Stage.REFUNDED, ()),
+    "refunded in two": ([PLACED, PAID, refund(3, DONE, 500), refund(4, DONE, 1500, "R2")], Stage.REFUNDED, ()),
+    "cancelled": ([PLACED, PAID, closed()], Stage.CANCELLED, ()),
+    "cancelled, create not seen": ([closed()], Stage.CANCELLED, ()),
+    "cancelled before its create": ([closed(), PLACED, PAID], Stage.CANCELLED, ()),
+    "accepted by the WMS": ([PLACED, PAID, reported(ProgressStep.ACCEPTED)], Stage.ALLOCATED, ()),
+    "packing": ([PLACED, PAID, reported(ProgressStep.PACKING)], Stage.PACKED, ()),
+    "shipped in part": ([PLACED, PAID, shipped(final=False, X=1)], Stage.PACKED, ()),
+    "shipped": ([PLACED, PAID, shipped(X=2)], Stage.SHIPPED, ()),
+    "shipped in two": ([PLACED, PAID, shipped(final=False, X=1), shipped("M2", X=1)], Stage.SHIPPED, ()),
+    "final before the part": ([PLACED, PAID, shipped("M2", X=1), shipped(final=False, X=1)], Stage.SHIPPED, ()),
+    "cancelled and shipped": ([PLACED, PAID, closed(), shipped(X=2)], Stage.CONFLICT, ()),
+}
+
+
+@pytest.mark.parametrize(("facts", "stage", "reasons"), _STAGES.values(), ids=_STAGES)
+def test_the_stage_follows_from_the_facts(facts: list[Facts], stage: Stage, reasons: tuple[str, ...]) -> None:
+    order = decide(*facts)
+    assert (order.stage, order.reasons) == (stage, reasons)
+
+
+@pytest.mark.parametrize(
+    ("by", "facts", "reasons"),
+    [
+        (rules(max_total_minor=1999), [PLACED, PAID], ("over_limit",)),
+        (rules(max_total_minor=2000), [PLACED, PAID], ()),
+        (rules(mandatory=("receiver.phone", "receiver.name")), [said(1, content=content(receiver=Receiver())), PAID],
+         ("missing:receiver.phone", "missing:receiver.name")),
+        (rules(mandatory=("receiver.phone",)), [said(1, content=content(receiver=Receiver(token="OAID"))), PAID], ()),
+        (rules(routes=()), [PLACED, PAID], ("no_route",)),
+        (rules(unknown_sku=UnknownSku.HOLD), [placed(1, Z=1), PAID], ("unknown_sku",)),
+        (rules(unknown_sku=UnknownSku.PASS), [placed(1, Z=1), PAID], ()),
+    ],
+    ids=["over the limit", "at the limit", "fields missing", "ciphertext stands in", "no route", "unknown held",
+         "unknown passes"],
+)  # fmt: skip
+def test_what_a_person_sees_first(by: object, facts: list[Facts], reasons: tuple[str, ...]) -> None:
+    order = decide(*facts, by=by)  # type: ignore[arg-type]
+    assert order.reasons == reasons
+    assert bool(order.commands) is not bool(reasons)
+
+
+# --- plan -------------------------------------------------------------------------------------------------------
+
+_COMMANDS = {
+    "not paid": ([PLACED], []),
+    "paid": ([PLACED, PAID], ["wms.create"]),
+    "twice": ([PLACED, PAID, PLACED, PAID], ["wms.create"]),
+    "cancelled before": ([closed(), PLACED, PAID], []),
+    "cancelled after": ([PLACED, PAID, closed()], ["wms.create", "wms.cancel"]),
+    "refund asked after": ([PLACED, PAID, refund(3, OPEN)], ["wms.create", "wms.cancel"]),
+    "refund asked before": ([PLACED, refund(3, OPEN), PAID], []),
+    "refunded after": ([PLACED, PAID, refund(3, OPEN), refund(4, DONE)], ["wms.create", "wms.cancel"]),
+    "cancelled after it left": ([PLACED, PAID, shipped(X=2), closed()], ["wms.create", "shop.ship:wms/M1"]),
+    "cancelled between two parcels": (
+        [PLACED, PAID, shipped(final=False, X=1), closed()],
+        ["wms.create", "shop.ship:wms/M1", "wms.cancel"],
+    ),
+    "two parcels": (
+        [PLACED, PAID, shipped(final=False, X=1), shipped("M2", X=1)],
+        ["wms.create", "shop.ship:wms/M1", "shop.ship:wms/M2"],
+    ),
+    "a confirmation twice": ([PLACED, PAID, shipped(X=2), shipped(X=2)], ["wms.create", "shop.ship:wms/M1"]),
+    "shipped before we could send": ([shipped(X=2), PLACED, PAID], ["shop.ship:wms/M1"]),
+    "held after": ([PLACED, PAID, held()], ["wms.create"]),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), _COMMANDS.values(), ids=_COMMANDS)
+def test_commands_follow_in_sequence(facts: list[Facts], expected: list[str]) -> None:
+    assert commands(decide(*facts)) == expected
+
+
+def test_a_shop_that_is_told_nothing_is_told_nothing() -> None:
+    assert commands(decide(PLACED, PAID, shipped(X=2), by=rules(takes_shipments=False))) == ["wms.create"]
+
+
+def test_the_route_stays_when_the_rules_change() -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED)])
+    books.rules = rules(routes=(Route(WMS, "WH2"),))
+    books.take([(number, PAID)])
+    assert books.orders[number].route == Route(WMS, "WH1")
+
+
+# --- cut-over (F126) --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("by", "origin", "sent"),
+    [
+        (rules(), Origin.LIVE, True),
+        (rules(mode=Mode.OBSERVE), Origin.OBSERVED, False),
+        (rules(start_at=PLACED_AT), Origin.LIVE, True),
+        (rules(start_at=PLACED_AT + timedelta(seconds=1)), Origin.BEFORE_START, False),
+    ],
+    ids=["live", "observing", "placed at the start", "placed before the start"],
+)
+def test_a_first_start_sends_only_what_it_may(by: object, origin: Origin, sent: bool) -> None:
+    order = decide(PLACED, PAID, by=by)  # type: ignore[arg-type]
+    assert order.origin is origin
+    assert bool(order.commands) is sent
+    assert bool(order.booked) is sent
+    later = decide(PLACED, PAID, closed(), shipped(X=2), by=by)  # type: ignore[arg-type]
+    assert bool(later.commands) is sent
+
+
+def test_what_was_observed_stays_with_whoever_delivers_it() -> None:
+    books = Books(rules(mode=Mode.OBSERVE), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED)])
+    books.rules = rules()
+    books.take([(number, PAID)])
+    assert books.orders[number].origin is Origin.OBSERVED
+    assert commands(books.orders[number]) == []
+    books.take([(OrderNumber("A2"), PLACED), (OrderNumber("A2"), PAID)])
+    assert commands(books.orders[OrderNumber("A2")]) == ["wms.create"]
+
+
+def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED), (number, PAID)])
+    books.rules = rules(start_at=PLACED_AT + timedelta(days=1))
+    books.take([(number, closed())])
+    assert commands(books.orders[number]) == ["wms.create", "wms.cancel"]
+
+
+# --- conflicts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "conflicts"),
+    [
+        ([PLACED, PAID], ()),
+        ([PLACED, PAID, closed(), shipped(X=2)], ("cancelled_but_shipped",)),
+        ([shipped(X=2)], ("shipped_unknown_order",)),
+        ([PLACED, PAID, placed(3, X=3)], ("changed_after_sent",)),
+        ([PLACED, PAID, placed(3, X=2)], ()),
+        ([PLACED, PAID, held()], ("held_after_sent",)),
+        ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], ("reopened_after_cancel",)),
+        ([PLACED, PAID, reported(ProgressStep.EXCEPTION)], ("warehouse_exception",)),
+        ([PLACED, PAID, shipped(X=200)], ("shipped_beyond_stock",)),
+    ],
+)
+def test_contradictions_have_names(facts: list[Facts], conflicts: tuple[str, ...]) -> None:
+    assert decide(*facts).conflicts == conflicts
+
+
+# --- reserve ----------------------------------------------------------------------------------------------------
+
+
+def _booked(order: Order) -> list[tuple[str, int, int, int]]:
+    return [(b.sku, b.locked, b.committed, b.shipped) for b in order.booked]
+
+
+@pytest.mark.parametrize(
+    ("facts", "booked"),
+    [
+        ([PLACED], [("X", 2, 0, 0)]),
+        ([PLACED, PAID], [("X", 0, 2, 0)]),
+        ([PLACED, PAID, held()], [("X", 2, 0, 0)]),
+        ([PLACED, closed()], []),
+        ([PLACED, PAID, refund(3, DONE)], []),
+        ([PLACED, PAID, shipped(final=False, X=1)], [("X", 0, 1, 1)]),
+        ([PLACED, PAID, shipped(X=2)], [("X", 0, 0, 2)]),
+        ([PLACED, PAID, shipped()], [("X", 0, 0, 2)]),
+        ([PLACED, PAID, shipped(X=1)], [("X", 0, 0, 1)]),
+        ([PLACED, PAID, shipped(Y=1)], [("Y", 0, 0, 1)]),
+        ([placed(1, X=1, Z=1), PAID], [("X", 0, 1, 0)]),
+    ],
+    ids=["placed locks", "paid commits", "held locks", "cancelled frees", "refunded frees", "part ships", "final ships",
+         "as ordered", "short shipment frees the rest", "another SKU was shipped", "unknown SKUs book nothing"],
+)  # fmt: skip
+def test_bookings_follow_from_the_facts(facts: list[Facts], booked: list[tuple[str, int, int, int]]) -> None:
+    assert _booked(decide(*facts)) == booked
+
+
+def test_the_last_piece_goes_to_the_order_that_came_first_in_the_batch() -> None:
+    books = Books(rules(), {"X": 3})
+    one, two = OrderNumber("A1"), OrderNumber("A2")
+    books.take([(one, PLACED), (two, PLACED), (one, PAID), (two, PAID)])
+    books.check_ledger()
+    assert [books.orders[number].stage for number in (one, two)] == [Stage.ALLOCATED, Stage.REVIEWED]
+    assert books.orders[two].reasons == ("short_of_stock",)
+    assert commands(books.orders[two]) == []
+
+
+def test_an_order_gets_all_or_nothing() -> None:
+    order = decide(placed(1, X=1, Y=1), PAID, stock={"X": 5, "Y": 0})
+    assert order.booked == ()
+    assert order.reasons == ("short_of_stock",)
+
+
+def test_shipping_more_than_is_there_takes_what_is_there_and_says_so() -> None:
+    order = decide(PLACED, PAID, shipped(X=5), stock={"X": 3})
+    assert order.booked == (Booking(Sku("X"), "WH1", 0, 0, 3),)
+    assert order.conflicts == ("shipped_beyond_stock",)
+    assert order.stage is Stage.SHIPPED
+
+
+def test_the_receiver_of_the_sample_is_masked() -> None:
+    assert "*" in RECEIVER.name and "*" in RECEIVER.phone
