@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
+from gateway import admin, remote
+from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.core.errors import OrdergateError, SettingsError
-from gateway.plugins import discover
-from gateway.settings import Settings, load
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,8 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ordergate 订单网关: every order into every warehouse system, exactly once in effect.",
 )
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="Configuration file / 配置文件", envvar="ORDERGATE_CONFIG")]
-DEFAULT_CONFIG = Path("ordergate.yaml")
 
 
 def main() -> None:
@@ -55,6 +53,23 @@ def run(
     asyncio.run(supervisor.run())
 
 
+@app.command()
+def demo(
+    orders: Annotated[int, typer.Option(min=1, max=155_518, help="How many orders / 订单数")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Which purchases, and which calls fail / 随机种子")] = 1,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Orders a second / 每秒下单数")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep logs, books and data in this new folder / 保留目录")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object as the last line / 最后一行输出 JSON")
+    ] = False,
+) -> None:
+    """Real purchases through the whole way into a warehouse that fails in the middle. 演示：仓库中途出故障。"""
+    from gateway.demo.play import Wishes, run_demo
+
+    wishes = Wishes(orders=orders, seed=seed, per_s=rate, keep=keep, as_json=as_json)
+    raise typer.Exit(asyncio.run(run_demo(wishes)))
+
+
 @app.command(hidden=True)
 def worker(
     config: ConfigFile,
@@ -73,10 +88,19 @@ def worker(
     raise typer.Exit(run_worker(settings, place, url=os.environ["ORDERGATE_WORKER_DATABASE_URL"]))
 
 
-def read_settings(config: Path) -> Settings:
-    """The configuration, whole. Raises SettingsError with every problem."""
-    return load(config, os.environ, discover())
-
-
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+for command in (admin.check, admin.migrate, admin.adapters, admin.restored, remote.pause, remote.resume):
+    app.command()(command)
+for name, group in (
+    ("orders", remote.orders),
+    ("deliveries", remote.deliveries),
+    ("dead", remote.dead),
+    ("gates", remote.gates),
+    ("stock", remote.stock),
+    ("token", admin.token),
+    ("webhook", admin.webhook),
+):
+    app.add_typer(group, name=name)

@@ -23,7 +23,7 @@ PREFIX = "whsec_"
 def decode_secret(secret: str) -> bytes:
     """Key bytes of ``whsec_<base64>``; 24 to 64 bytes. Raises ValueError with the reason, never the secret."""
     if not secret.startswith(PREFIX):
-        raise ValueError(f"a webhook secret starts with {PREFIX}")
+        raise ValueError(f"a webhook secret starts with {PREFIX}; `ordergate webhook secret` makes one")
     try:
         key = base64.b64decode(secret[len(PREFIX) :], validate=True)
     except binascii.Error as error:

@@ -1,0 +1,302 @@
+"""Reaches everything a configuration depends on, without changing anything there, and reports all problems at once.
+
+The settings themselves are checked by `gateway.settings` before; here they are right, and the world may not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiokafka.admin
+import asyncpg
+import msgspec
+from aiokafka.errors import KafkaError
+
+from gateway.app import kafka_options, setup_of
+from gateway.core.errors import OrdergateError, Problem
+from gateway.sdk.http import Http, NoAnswer, NotSent
+from gateway.settings import Connection, Kafka, Settings
+from gateway.store.sql import AWAY, migrations, pending_migrations
+from gateway.supervise import listening
+from gateway.terminal import Terminal
+
+MIN_POSTGRES = 14
+MAX_SKEW_S = 5.0
+_WITHIN_S = 8.0
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that is as it should be."""
+
+    where: str
+    what: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+async def reach(settings: Settings, terminal: Terminal) -> Checked:
+    """Try every dependency at the same time; takes as long as the slowest, at most about ten seconds."""
+    probe = _Probe(settings, terminal)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one, name="probe") for one in probe.all()]
+    results = [task.result() for task in tasks]
+    return Checked(
+        tuple(problem for result in results for problem in result.problems),
+        tuple(note for result in results for note in result.notes),
+    )
+
+
+class _Probe:
+    def __init__(self, settings: Settings, terminal: Terminal) -> None:
+        self._settings = settings
+        self._say = terminal.choose
+
+    def all(self) -> list[Any]:
+        settings = self._settings
+        probes = [self._data_dir(), self._database()]
+        probes += [
+            self._port("http.listen", settings.http.bind),
+            self._port("http.metrics_listen", settings.http.metrics_bind),
+        ]
+        if settings.kafka is not None:
+            probes.append(self._kafka(settings.kafka))
+        probes += [
+            self._target(connection)
+            for connection in settings.connections.values()
+            if connection.adapter.target_type is not None and connection.gates
+        ]
+        return probes
+
+    async def _data_dir(self) -> Checked:
+        place, folder = "data_dir", Path(self._settings.data_dir)
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                pass
+        except OSError as error:
+            return _problem(
+                place,
+                self._say(f"{existing} 不可写：{error.strerror}", f"{existing} cannot be written: {error.strerror}"),
+                self._say(
+                    "换一个目录，或给运行用户写权限", "choose another folder, or let the user who runs it write there"
+                ),
+            )
+        return _note(place, self._say(f"{folder} 可写", f"{folder} can be written"))
+
+    async def _database(self) -> Checked:
+        settings = self._settings
+        if not settings.database.embedded:
+            return await self._postgres(settings.database.url)
+        folder = Path(settings.data_dir) / "postgres"
+        try:
+            from gateway.embedded.postgres import EmbeddedPostgres
+        except ImportError as error:
+            return _problem(
+                "database.url",
+                self._say(
+                    f"内置数据库未安装（缺 {error.name}）", f"the embedded database is not installed ({error.name})"
+                ),
+                "pip install 'ordergate[embedded]'",
+            )
+        if not (folder / "data").exists():
+            return _note("database", self._say("内置数据库将在首次启动时创建", "embedded: made at the first start"))
+        try:
+            async with EmbeddedPostgres(folder) as server:
+                return await self._postgres(server.url)
+        except OrdergateError as error:
+            text = str(error).replace("\n", " ")
+            return _problem("database", text, self._say("查看该目录下的 log/server.log", "see log/server.log there"))
+
+    async def _postgres(self, url: str) -> Checked:
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                connection = await asyncpg.connect(url, timeout=_WITHIN_S)
+                try:
+                    return await self._inside(connection)
+                finally:
+                    await connection.close(timeout=2.0)
+        except (*AWAY, asyncpg.PostgresError, ValueError) as error:
+            return _problem(
+                "database.url",
+                self._say(f"数据库无法连接：{_brief(error)}", f"the database cannot be reached: {_brief(error)}"),
+                self._say("检查地址、用户、密码和防火墙", "check address, user, password and firewall"),
+            )
+
+    async def _inside(self, connection: Any) -> Checked:
+        problems, notes = [], []
+        version = connection.get_server_version()
+        if version.major < MIN_POSTGRES:
+            what = self._say(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
+            problems.append(Problem("database", what, f"PostgreSQL {MIN_POSTGRES}+"))
+        encoding = await connection.fetchval("SHOW server_encoding")
+        if encoding != "UTF8":
+            what = self._say(f"数据库编码是 {encoding}", f"the database's encoding is {encoding}")
+            problems.append(Problem("database", what, "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"))
+        for name in ("fsync", "full_page_writes"):
+            if await connection.fetchval(f"SHOW {name}") != "on":
+                what = self._say(f"{name} 已关闭：断电会丢订单", f"{name} is off: a power cut loses orders")
+                problems.append(Problem("database", what, f"ALTER SYSTEM SET {name} = on"))
+        pending = await pending_migrations(connection)
+        all_names = [name for name, _ in migrations()]
+        if len(pending) == len(all_names):
+            may = await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+            if not may:
+                what = self._say("当前用户不能建表", "this user may not create tables")
+                problems.append(Problem("database", what, "GRANT CREATE ON SCHEMA public TO …"))
+        else:
+            done = {row[0] for row in await connection.fetch("SELECT name FROM migration")}
+            later = sorted(done - set(all_names))
+            if later:
+                what = self._say(
+                    f"数据库属于更新的版本（{', '.join(later)}）",
+                    f"the database is of a later release ({', '.join(later)})",
+                )
+                problems.append(
+                    Problem("database", what, self._say("升级程序，或恢复备份", "upgrade, or restore a backup"))
+                )
+        state = (
+            self._say(
+                f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)"
+            )
+            if pending
+            else self._say("结构最新", "schema up to date")
+        )
+        notes.append(Note("database", f"PostgreSQL {version.major}.{version.minor}, {state}"))
+        before = time.time()
+        there: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        middle = (before + time.time()) / 2
+        skew_s = (there - datetime.fromtimestamp(middle, UTC)).total_seconds()
+        if abs(skew_s) > MAX_SKEW_S:
+            what = self._say(f"数据库时钟相差 {skew_s:+.1f} 秒", f"the database's clock is {skew_s:+.1f} s off ours")
+            problems.append(Problem("clock", what, self._say("在两台机器上启用 NTP", "run NTP on both machines")))
+        else:
+            notes.append(
+                Note("clock", self._say(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's"))
+            )
+        return Checked(tuple(problems), tuple(notes))
+
+    async def _kafka(self, kafka: Kafka) -> Checked:
+        # What the library logs about a broker that is away is said here, once and readably.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        try:
+            client = aiokafka.admin.AIOKafkaAdminClient(**kafka_options(kafka), request_timeout_ms=5000)
+        except (OSError, ssl.SSLError, ValueError, KafkaError) as error:
+            return _problem("kafka.security", _brief(error), self._say("检查证书文件", "check the certificate files"))
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                await client.start()
+                topics = await client.list_topics()
+        except (KafkaError, OSError, TimeoutError) as error:
+            return _problem(
+                "kafka.bootstrap",
+                self._say(
+                    f"{kafka.bootstrap} 无法连接：{_brief(error)}",
+                    f"{kafka.bootstrap} cannot be reached: {_brief(error)}",
+                ),
+                self._say(
+                    "检查地址、监听协议和账号；没有 Kafka 就删掉 kafka 一节",
+                    "check address, protocol and login; or remove `kafka`",
+                ),
+            )
+        finally:
+            await client.close()
+        if kafka.topic not in topics:
+            create = (
+                f"kafka-topics.sh --bootstrap-server {kafka.bootstrap.split(',')[0]} --create --topic {kafka.topic}"
+                " --partitions 12 --replication-factor 3 --config min.insync.replicas=2"
+                " --config max.message.bytes=2097152"
+            )
+            return _problem(
+                "kafka.topic", self._say(f"没有主题 {kafka.topic}", f"there is no topic {kafka.topic}"), create
+            )
+        return _note("kafka", self._say(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there"))
+
+    async def _port(self, place: str, bind: tuple[str, int]) -> Checked:
+        host, port = bind
+        if port == 0:
+            return Checked()
+        try:
+            listening(bind).close()
+        except OSError as error:
+            if await asyncio.to_thread(_is_ordergate, host, port):
+                return _note(place, self._say(f"{host}:{port} 上网关正在运行", f"a gateway runs on {host}:{port}"))
+            return _problem(
+                place,
+                self._say(
+                    f"{host}:{port} 无法监听：{_brief(error)}", f"{host}:{port} cannot be listened on: {_brief(error)}"
+                ),
+                self._say("换一个端口，或停掉占用它的程序", "choose another port, or stop what uses it"),
+            )
+        return _note(place, self._say(f"{host}:{port} 空闲", f"{host}:{port} is free"))
+
+    async def _target(self, connection: Connection) -> Checked:
+        place = f"connections.{connection.name}"
+        assert connection.adapter.target_type is not None
+        try:
+            async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
+                target = connection.adapter.target_type(setup_of(connection, self._settings), http)
+                await target.check(deadline_s=_WITHIN_S - 2)
+        except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
+            known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
+            text = _brief(error) if known else f"{type(error).__name__}: {_brief(error)}"
+            return _problem(
+                place,
+                self._say(f"目标系统没有正常应答：{text}", f"the target does not answer as it should: {text}"),
+                self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
+            )
+        return _note(place, self._say("目标系统可用", "the target answers"))
+
+
+def _problem(where: str, what: str, proposal: str) -> Checked:
+    return Checked((Problem(where, what, proposal),))
+
+
+def _note(where: str, what: str) -> Checked:
+    return Checked(notes=(Note(where, what),))
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, TimeoutError) and not text:
+        return f"no answer within {_WITHIN_S:g} s"
+    return text[:300] or type(error).__name__
+
+
+def _is_ordergate(host: str, port: int) -> bool:
+    host = "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{host}:{port}/healthz", timeout=2.0) as response:
+            body = msgspec.json.decode(response.read(10_000))
+    except (OSError, msgspec.DecodeError, ValueError):
+        return False
+    return isinstance(body, dict) and (body.get("product") == "ordergate" or "wanted" in body)
+
+
+def as_json(checked: Checked) -> dict[str, Any]:
+    return {"ok": not checked.problems, "problems": checked.problems, "notes": checked.notes}
+
+
+def rows(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
+    return [(problem.where, problem.what, problem.proposal) for problem in problems]
+
+
+def of_settings(problems: Sequence[Problem], terminal: Terminal) -> Checked:
+    """Problems of the file itself, each with something to do about it."""
+    proposal = terminal.choose(
+        "对照示例配置和适配器说明", "compare with the example configuration and the adapter's page"
+    )
+    return Checked(tuple(p if p.proposal else msgspec.structs.replace(p, proposal=proposal) for p in problems))

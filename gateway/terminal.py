@@ -1,0 +1,74 @@
+"""What the commands print: tables and lines in Chinese or English, or JSON."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_PIPED_WIDTH = 200
+"""Columns when nobody looks at a terminal: nothing is cut off."""
+
+
+class Language(enum.StrEnum):
+    ZH = "zh"
+    EN = "en"
+
+
+class Terminal:
+    """Standard output in one language, or as JSON."""
+
+    def __init__(self, *, language: Language, as_json: bool) -> None:
+        self.as_json = as_json
+        self._language = language
+        # Standard output may have been replaced since the import: it is looked up now.
+        self._console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+
+    def choose(self, zh: str, en: str) -> str:
+        return zh if self._language is Language.ZH else en
+
+    def line(self, zh: str, en: str) -> None:
+        self.plain(self.choose(zh, en))
+
+    def plain(self, text: str) -> None:
+        """One line, as it is."""
+        self._console.print(escape(text), soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+    def table(self, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> None:
+        """`columns` are (zh, en)."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for zh, en in columns:
+            table.add_column(self.choose(zh, en), overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(shown(cell)) for cell in row))
+        self._console.print(table)
+
+
+def shown(cell: Any) -> str:
+    """A value as a person reads it; instants in local time to the second."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "✓" if cell else ""
+    if isinstance(cell, float):
+        return f"{cell:.3g}"
+    if isinstance(cell, list | tuple):
+        return " ".join(shown(part) for part in cell)
+    return str(cell)
+
+
+def when(text: str | None) -> str:
+    """``2026-05-01 09:30:05`` in local time, of an RFC 3339 text."""
+    if not text:
+        return ""
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
