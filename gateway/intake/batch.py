@@ -28,6 +28,7 @@ from gateway.core.errors import BadInput, DatabaseBusy
 from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
 from gateway.core.order import Facts, OrderNumber, Party
+from gateway.core.stock import Place
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import Decision, Folded, Step, fold, settle
 from gateway.pipeline.rules import Rules
@@ -35,9 +36,9 @@ from gateway.store.dead import BEHIND, DeadLetter, blocked_numbers, set_aside
 from gateway.store.orders import (
     EventRow,
     OrderWrite,
+    StockPlaces,
     Stored,
     lock_orders,
-    lock_stock,
     wake_dispatch,
     write_orders,
     write_outbox,
@@ -93,6 +94,7 @@ class Decider:
         self._now = now
         self._reach = reach
         self._ids = OrderIds()
+        self._places = StockPlaces()
         self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
     def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
@@ -182,11 +184,11 @@ class Decider:
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
         self._reach("intake.facts_read")
         folded = [self._fold(number, items, stored.get(number)) for number, items in by_order.items()]
-        places = set[tuple[str, str]]().union(*(item.places() for item in folded)) if folded else set()
-        balances = await lock_stock(connection, places)  # type: ignore[arg-type]
+        places = set[Place]().union(*(item.places() for item in folded)) if folded else set()
+        balances = await self._places.lock(connection, places)
         decisions = settle(folded, balances, self._rules)
         writes = await self._writes(connection, decisions, by_order, stored)
-        fresh = await write_orders(connection, writes, names=self._names, now=now)
+        fresh = await write_orders(connection, writes, names=self._names)
         self._reach("intake.orders_written")
         parked = claims.plan(writes, self._names)
         mine = await write_outbox(
@@ -195,7 +197,6 @@ class Decider:
             claimed=claims.lanes,
             worker_id=self._worker_id,
             names=self._names,
-            now=now,
         )
         if parked:
             await wake_dispatch(connection)

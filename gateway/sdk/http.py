@@ -120,7 +120,7 @@ class Http:
         return await self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
 
     def _sweep(self) -> None:
-        """End the waits whose deadline has passed. One timer for all: a timer per request costs more than its parsing."""
+        """End the waits whose deadline has passed. One timer for all: one per request costs more than its parsing."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for answer, ends_at in self._due.items():

@@ -27,6 +27,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> set[str]:
     """Which of these orders have an open dead letter."""
+    # Nearly always there is none at all, and sending hundreds of numbers to learn that costs more than asking first.
+    if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL)"):
+        return set()
     rows = await connection.fetch(
         "SELECT DISTINCT number FROM dead_letter WHERE closed_at IS NULL AND number = ANY($1::text[])", list(numbers)
     )

@@ -6,7 +6,7 @@ order, like every other writer, so that batches of several workers never wait fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -15,7 +15,7 @@ import msgspec
 from gateway.core.errors import DatabaseBusy, Fenced
 from gateway.core.order import Command, Order, OrderNumber, Sku
 from gateway.core.stock import Balance, Movement, Place
-from gateway.store.sql import Connection, Names
+from gateway.store.sql import Connection, Names, as_array
 
 encode_state = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(Order).decode
@@ -60,19 +60,44 @@ async def lock_orders(connection: Connection, numbers: Sequence[OrderNumber]) ->
     return {row[1]: Stored(row[0], decode_state(row[2])) for row in rows}
 
 
-async def lock_stock(connection: Connection, places: Iterable[Place]) -> dict[Place, Balance]:
-    """The balances of those `places` that exist, locked in key order until the transaction ends."""
-    wanted = list(places)
-    if not wanted:
-        return {}
-    rows = await connection.fetch(
-        "SELECT s.sku, s.warehouse, s.stock_id, s.on_hand, s.locked, s.committed FROM stock s"
-        " JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse) ON s.sku = p.sku AND s.warehouse = p.warehouse"
-        " ORDER BY s.stock_id FOR UPDATE OF s",
-        [sku for sku, _ in wanted],
-        [warehouse for _, warehouse in wanted],
-    )
-    return {(Sku(row[0]), row[1]): Balance(row[2], row[3], row[4], row[5]) for row in rows}
+class StockPlaces:
+    """Balances by place. Remembers the ids of places it has seen: a balance is never deleted nor renumbered."""
+
+    _REMEMBERED = 1_000_000
+
+    def __init__(self) -> None:
+        self._ids: dict[Place, int] = {}
+        self._places: dict[int, Place] = {}
+
+    async def lock(self, connection: Connection, places: Collection[Place]) -> dict[Place, Balance]:
+        """The balances of those `places` that exist, locked in key order until the transaction ends."""
+        if len(self._ids) > self._REMEMBERED:
+            self._ids, self._places = {}, {}
+        unseen = [place for place in places if place not in self._ids]
+        if unseen:
+            await self._look_up(connection, unseen)
+        ids = [self._ids[place] for place in places if place in self._ids]
+        if not ids:
+            return {}
+        rows = await connection.fetch(
+            "SELECT stock_id, on_hand, locked, committed FROM stock"
+            " WHERE stock_id = ANY($1::text::integer[]) ORDER BY stock_id FOR UPDATE",
+            as_array(ids),
+        )
+        names = self._places
+        return {names[row[0]]: Balance(row[0], row[1], row[2], row[3]) for row in rows}
+
+    async def _look_up(self, connection: Connection, unseen: Sequence[Place]) -> None:
+        rows = await connection.fetch(
+            "SELECT s.stock_id, s.sku, s.warehouse FROM stock s"
+            " JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse) ON s.sku = p.sku AND s.warehouse = p.warehouse",
+            [sku for sku, _ in unseen],
+            [warehouse for _, warehouse in unseen],
+        )
+        for row in rows:
+            place = (Sku(row[1]), row[2])
+            self._ids[place] = row[0]
+            self._places[row[0]] = place
 
 
 async def write_orders(
@@ -80,7 +105,6 @@ async def write_orders(
     writes: Sequence[OrderWrite],
     *,
     names: Names,
-    now: datetime,
 ) -> int:
     """Write orders, events, movements and balances in bulk; returns how many events were new.
 
@@ -103,8 +127,6 @@ async def write_orders(
                         w.order.stage,
                         " ".join(w.order.reasons),
                         " ".join(w.order.conflicts),
-                        now,
-                        now,
                         encode_state(w.order),
                     )
                     for w in new
@@ -121,10 +143,9 @@ async def write_orders(
             [" ".join(w.order.reasons) for w in changed],
             [" ".join(w.order.conflicts) for w in changed],
             [encode_state(w.order) for w in changed],
-            now,
         )
     fresh = await _write_events(connection, new, old)
-    await _write_movements(connection, writes, now)
+    await _write_movements(connection, writes)
     return fresh
 
 
@@ -135,7 +156,6 @@ async def write_outbox(
     claimed: set[tuple[int, int]],
     worker_id: int,
     names: Names,
-    now: datetime,
 ) -> set[tuple[int, int]]:
     """Write new deliveries and their lanes; returns the lanes, (order id, target id), born claimed by `worker_id`.
 
@@ -151,7 +171,7 @@ async def write_outbox(
         for command in w.commands:
             target_id = names.id(command.target)
             lane = (w.order_id, target_id)
-            deliveries.append((*lane, command.seq, command.operation, command.key, now))
+            deliveries.append((*lane, command.seq, command.operation, command.key))
             operation, head, _ = first.get(lane, (str(command.operation), command.seq, 0))
             first[lane] = (operation, head, command.seq)
     if not deliveries:
@@ -164,7 +184,7 @@ async def write_outbox(
         "lane",
         columns=_LANE_COLUMNS,
         records=[
-            (*lane, operation, head, tail, worker_id if lane in claimed else None, now, now)
+            (*lane, operation, head, tail, worker_id if lane in claimed else None)
             for lane, (operation, head, tail) in born
         ],
     )
@@ -179,7 +199,6 @@ async def write_outbox(
             [head for _, (_, head, _) in others],
             [tail for _, (_, _, tail) in others],
             [worker_id if lane in claimed else None for lane, _ in others],
-            now,
         )
         mine |= {(row[0], row[1]) for row in rows if row[2] and (row[0], row[1]) in claimed}
     return mine
@@ -219,13 +238,13 @@ def _event_record(event: EventRow) -> tuple[bytes, str, int, str, datetime, date
     )
 
 
-async def _write_movements(connection: Connection, writes: Sequence[OrderWrite], now: datetime) -> None:
-    records = [(m.stock_id, w.order_id, m.on_hand, m.locked, m.committed, now) for w in writes for m in w.movements]
+async def _write_movements(connection: Connection, writes: Sequence[OrderWrite]) -> None:
+    records = [(m.stock_id, w.order_id, m.on_hand, m.locked, m.committed) for w in writes for m in w.movements]
     if not records:
         return
     await connection.copy_records_to_table("movement", columns=_MOVEMENT_COLUMNS, records=records)
     sums: dict[int, list[int]] = {}
-    for stock_id, _, on_hand, locked, committed, _ in records:
+    for stock_id, _, on_hand, locked, committed in records:
         total = sums.get(stock_id)
         if total is None:
             sums[stock_id] = [on_hand, locked, committed]
@@ -235,22 +254,22 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite],
             total[2] += committed
     await connection.execute(
         _UPDATE_STOCK,
-        list(sums),
-        [total[0] for total in sums.values()],
-        [total[1] for total in sums.values()],
-        [total[2] for total in sums.values()],
+        as_array(sums),
+        as_array(total[0] for total in sums.values()),
+        as_array(total[1] for total in sums.values()),
+        as_array(total[2] for total in sums.values()),
     )
 
 
-_ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts created_at updated_at state".split()
+_ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts state".split()
 _EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stage".split()
-_MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed moved_at".split()
-_DELIVERY_COLUMNS = "order_id target_id seq operation key created_at".split()
-_LANE_COLUMNS = "order_id target_id operation head tail worker_id not_before opened_at".split()
+_MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed".split()
+_DELIVERY_COLUMNS = "order_id target_id seq operation key".split()
+_LANE_COLUMNS = "order_id target_id operation head tail worker_id".split()
 
 _UPDATE_ORDERS = """
 UPDATE orders o
-   SET connection_id = n.connection_id, stage = n.stage, state = n.state, updated_at = $7,
+   SET connection_id = n.connection_id, stage = n.stage, state = n.state, updated_at = now(),
        reasons = n.reasons, conflicts = n.conflicts
   FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::bytea[])
     AS n(order_id, connection_id, stage, reasons, conflicts, state)
@@ -267,13 +286,14 @@ SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::smallint[], $5::
 _UPDATE_STOCK = """
 UPDATE stock s
    SET on_hand = s.on_hand + d.on_hand, locked = s.locked + d.locked, committed = s.committed + d.committed
-  FROM unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[]) AS d(stock_id, on_hand, locked, committed)
+  FROM unnest($1::text::integer[], $2::text::integer[], $3::text::integer[], $4::text::integer[])
+    AS d(stock_id, on_hand, locked, committed)
  WHERE s.stock_id = d.stock_id
 """
 
 _UPSERT_LANES = """
 INSERT INTO lane (order_id, target_id, operation, head, tail, worker_id, not_before, opened_at)
-SELECT order_id, target_id, operation, head, tail, worker_id, $7, $7
+SELECT order_id, target_id, operation, head, tail, worker_id, now(), now()
   FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::smallint[], $5::smallint[], $6::bigint[])
     AS n(order_id, target_id, operation, head, tail, worker_id)
     ON CONFLICT (order_id, target_id) DO UPDATE SET tail = excluded.tail

@@ -20,7 +20,7 @@ from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
-from gateway.store.sql import Connection, Names
+from gateway.store.sql import Connection, Names, as_array
 
 Lane = tuple[int, int]
 """(order id, target id)."""
@@ -246,8 +246,12 @@ def _held(
     return Held(delivery=delivery, in_doubt=in_doubt, bursts=bursts, taken_at=taken_at)
 
 
-def _keys(outcomes: Sequence[Outcome]) -> tuple[list[int], list[int], list[int]]:
-    return [o.lane[0] for o in outcomes], [o.lane[1] for o in outcomes], [o.seq for o in outcomes]
+def _keys(outcomes: Sequence[Outcome]) -> tuple[str, str, str]:
+    return (
+        as_array(o.lane[0] for o in outcomes),
+        as_array(o.lane[1] for o in outcomes),
+        as_array(o.seq for o in outcomes),
+    )
 
 
 _ATTEMPT_COLUMNS = "order_id target_id seq worker_id ended_at took_ms result code detail".split()
@@ -257,7 +261,7 @@ _OWN = """
 WITH own AS (
     SELECT l.order_id, l.target_id
       FROM lane l
-      JOIN unnest($1::bigint[], $2::smallint[], $3::smallint[]) AS d(order_id, target_id, seq)
+      JOIN unnest($1::text::bigint[], $2::text::smallint[], $3::text::smallint[]) AS d(order_id, target_id, seq)
         ON l.order_id = d.order_id AND l.target_id = d.target_id AND l.head = d.seq
      WHERE l.worker_id = $4
      ORDER BY l.order_id, l.target_id
@@ -289,7 +293,7 @@ _WAIT = (
     + """
 UPDATE lane l
    SET worker_id = NULL, not_before = now() + n.delay, in_doubt = n.in_doubt, bursts = n.bursts, blocked = n.blocked
-  FROM own, unnest($1::bigint[], $2::smallint[], $5::interval[], $6::boolean[], $7::smallint[], $8::text[])
+  FROM own, unnest($1::text::bigint[], $2::text::smallint[], $5::interval[], $6::boolean[], $7::smallint[], $8::text[])
     AS n(order_id, target_id, delay, in_doubt, bursts, blocked)
  WHERE l.order_id = own.order_id AND l.target_id = own.target_id
    AND n.order_id = own.order_id AND n.target_id = own.target_id

@@ -125,6 +125,14 @@ async def register_connections(pool: asyncpg.Pool, names: Iterable[ConnectionNam
     return Names({ConnectionName(row["name"]): row["connection_id"] for row in rows})
 
 
+def as_array(numbers: Iterable[int]) -> str:
+    """`numbers` as PostgreSQL writes an array; for ``$1::text::integer[]``.
+
+    asyncpg looks at every element of a list for its shape, at 0.25 µs each; this takes a third of that.
+    """
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
 class OrderIds:
     """Hands out order ids from blocks of the database sequence: one round trip per 1,000 orders."""
 

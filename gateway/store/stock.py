@@ -16,7 +16,7 @@ from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
 from gateway.core.order import Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
-from gateway.store.orders import decode_state, lock_stock
+from gateway.store.orders import StockPlaces, decode_state
 from gateway.store.sql import Connection
 
 _PAGE = 1000
@@ -84,7 +84,7 @@ async def set_stock(
             [sku for sku, _ in places],
             [warehouse for _, warehouse in places],
         )
-        balances = await lock_stock(connection, places)
+        balances = await StockPlaces().lock(connection, places)
         low = [
             StockRow(
                 sku=place[0],

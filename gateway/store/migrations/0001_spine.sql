@@ -18,8 +18,8 @@ CREATE TABLE orders (
     stage         text NOT NULL,
     reasons       text NOT NULL DEFAULT '',
     conflicts     text NOT NULL DEFAULT '',
-    created_at    timestamptz NOT NULL,
-    updated_at    timestamptz NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    updated_at    timestamptz NOT NULL DEFAULT now(),
     state         bytea NOT NULL
 ) WITH (fillfactor = 90);
 ALTER TABLE orders ALTER COLUMN state SET STORAGE MAIN;
@@ -60,7 +60,7 @@ CREATE TABLE movement (
     locked    integer NOT NULL,
     committed integer NOT NULL,
     reason    text,
-    moved_at  timestamptz NOT NULL
+    moved_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX movement_order ON movement USING brin (order_id) WITH (pages_per_range = 16);
 CREATE INDEX movement_moved ON movement USING brin (moved_at);
@@ -72,7 +72,7 @@ CREATE TABLE delivery (
     seq        smallint NOT NULL,
     operation  text NOT NULL,
     key        text NOT NULL,
-    created_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (order_id, target_id, seq)
 );
 -- A person's edit of what is to be sent; the newest counts.
@@ -110,8 +110,8 @@ CREATE TABLE lane (
     in_doubt   boolean NOT NULL DEFAULT false,
     blocked    text,
     bursts     smallint NOT NULL DEFAULT 0,
-    not_before timestamptz NOT NULL,
-    opened_at  timestamptz NOT NULL,
+    not_before timestamptz NOT NULL DEFAULT now(),
+    opened_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (order_id, target_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_cost_delay = 0);
