@@ -45,8 +45,8 @@ def read_settings(config: Path) -> Settings:
 
 def check(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
     """检查配置，并连通每个依赖；一次列出全部问题。Check the configuration and reach what it needs; exit code 2."""
-    from gateway.check import of_settings, reach, rows
     from gateway.check import as_json as json_of
+    from gateway.check import of_settings, reach, rows
 
     terminal = Terminal(language=lang, as_json=as_json)
     try:
