@@ -1,0 +1,1 @@
+"""The demo: real purchases from four shops, through the gateway, into a warehouse that has a bad day."""

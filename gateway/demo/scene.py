@@ -1,0 +1,275 @@
+"""The scene: the configuration of the demo, and the processes it consists of, all on free ports of this machine.
+
+A PostgreSQL in a folder of its own, the warehouse and the shops' platform as servers with books, and `ordergate run` as
+its users run it. What is played on it is the business of `gateway.demo.play`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import yaml
+
+from gateway.core.errors import OrdergateError
+from gateway.demo.baskets import SHOPS
+
+WMS = "wms"
+WAREHOUSE = "WH-HZ"
+WMS_SECRET = "demo-wms-secret"
+START_WITHIN_S = 60.0
+
+# Everything that takes minutes in production takes seconds here, so that nobody waits for a breaker.
+TIMES: Mapping[str, Any] = {
+    "retry": {"base_s": 0.1, "max_s": 1.0, "durable_base_s": 0.5, "durable_max_s": 3.0},
+    "breaker": {"window_s": 5.0, "open_s": 0.5, "open_max_s": 1.5, "ramp_s": 1.0},
+}
+WMS_TIMES: Mapping[str, Any] = {
+    "settle_s": 2.0,
+    "gates": {"create": {"deadline_s": 1.0, "slow_s": 0.6, "in_flight": 16, "rate_per_s": 300.0, "burst": 30}},
+}
+
+
+class Scene(msgspec.Struct, kw_only=True):
+    """Where everything can be reached while it runs. `secrets`: shop → the secret it signs with."""
+
+    folder: Path
+    gateway_url: str
+    metrics_url: str
+    token: str
+    database_url: str
+    wms_url: str
+    shops_url: str
+    secrets: Mapping[str, str]
+    configuration: Mapping[str, Any]
+    gateway_pid: int
+
+    @property
+    def wms_journal(self) -> Path:
+        return self.folder / "wms.journal"
+
+    @property
+    def shops_journal(self) -> Path:
+        return self.folder / "shops.journal"
+
+    @property
+    def acknowledged(self) -> Path:
+        return self.folder / "acknowledged.journal"
+
+
+def configuration(
+    *,
+    data_dir: Path,
+    wms_url: str,
+    shops_url: str | None,
+    shop_secrets: Mapping[str, str],
+    wms: Mapping[str, Any] = WMS_TIMES,
+    sections: Mapping[str, Any] = TIMES,
+) -> dict[str, Any]:
+    """The gateway's configuration: four shops and one Qimen warehouse. Without `shops_url` nothing is written back."""
+    connections: dict[str, Any] = {
+        shop.name: {
+            "adapter": "webhook",
+            "prefix": shop.prefix,
+            "mode": "live",
+            "route": [{"target": WMS, "warehouse": WAREHOUSE}],
+            "settings": {
+                "secrets": [shop_secrets[shop.name]],
+                **({"url": f"{shops_url}/{shop.name}"} if shops_url is not None else {}),
+            },
+        }
+        for shop in SHOPS
+    }
+    connections[WMS] = {
+        "adapter": "qimen",
+        **wms,
+        "settings": {
+            "url": f"{wms_url}/router/qimen",
+            "app_key": "fake",
+            "secret": WMS_SECRET,
+            "customer_id": "fake-wms",
+            "owner_code": "DEMO",
+            "shop_nick": "演示旗舰店",
+            "sender": {
+                "name": "演示仓",
+                "mobile": "13800000000",
+                "province": "浙江省",
+                "city": "杭州市",
+                "detail": "一号库",
+            },
+            "not_found": [{"code": "S404"}],
+        },
+    }
+    return {
+        "data_dir": str(data_dir),
+        "http": {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"},
+        **sections,
+        "connections": connections,
+    }
+
+
+@asynccontextmanager
+async def open_scene(folder: Path) -> AsyncIterator[Scene]:
+    """Everything runs when this is entered, and nothing of it when it is left, cancelled or not."""
+    from gateway.embedded.postgres import EmbeddedPostgres
+
+    shop_secrets = {shop.name: new_secret() for shop in SHOPS}
+    data_dir = folder / "data"
+    async with EmbeddedPostgres(data_dir / "postgres") as server:
+        async with open_wms(folder / "wms.journal") as wms_url, open_shops(folder, shop_secrets) as shops_url:
+            document = configuration(data_dir=data_dir, wms_url=wms_url, shops_url=shops_url, shop_secrets=shop_secrets)
+            async with open_gateway(folder, document) as gateway:
+                # Where the warehouse tells us what it has shipped is known only now.
+                await post(
+                    f"{wms_url}/warehouse",
+                    {
+                        "hooks_url": f"{gateway.url}/hooks/{WMS}",
+                        "confirm_after_s": 2.0,
+                        "partial_share": 0.1,
+                        "duplicate_share": 0.1,
+                    },
+                )
+                yield Scene(
+                    folder=folder,
+                    gateway_url=gateway.url,
+                    metrics_url=gateway.metrics_url,
+                    token=gateway.token,
+                    database_url=server.url,
+                    wms_url=wms_url,
+                    shops_url=shops_url,
+                    secrets=shop_secrets,
+                    configuration=document,
+                    gateway_pid=gateway.pid,
+                )
+
+
+class RunningGateway(msgspec.Struct, frozen=True):
+    """What `ordergate run` told when it started. `token` is empty when the database had one already."""
+
+    pid: int
+    url: str
+    metrics_url: str
+    token: str
+
+
+@asynccontextmanager
+async def open_gateway(folder: Path, document: Mapping[str, Any], *, workers: int = 1) -> AsyncIterator[RunningGateway]:
+    """`ordergate run` on the configuration `document`; ready when this is entered. Its log is ``gateway.log``."""
+    config, log = folder / "ordergate.yaml", folder / "gateway.log"
+    config.write_text(yaml.safe_dump(dict(document), allow_unicode=True, sort_keys=False))
+    # It holds the secrets of this run.
+    config.chmod(0o600)
+    with log.open("wb") as out:
+        os.chmod(log, 0o600)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "gateway", "run", "--config", str(config), "--workers", str(workers)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        yield await _ready(process, log)
+    finally:
+        # Longer than it gives its workers.
+        await _end(process, within_s=35.0)
+
+
+@asynccontextmanager
+async def open_wms(journal: Path, *arguments: str) -> AsyncIterator[str]:
+    """The warehouse; its URL."""
+    command = ["-m", "adapters.qimen.fake", "--port", "0", "--secret", WMS_SECRET, "--books", str(journal)]
+    async with _server([*command, *arguments]) as url:
+        yield url
+
+
+@asynccontextmanager
+async def open_shops(folder: Path, shop_secrets: Mapping[str, str]) -> AsyncIterator[str]:
+    """The platform of the four shops, which takes the write-backs of shipments; its URL."""
+    command = ["-m", "adapters.webhook.fake", "--port", "0", "--books", str(folder / "shops.journal")]
+    for secret in shop_secrets.values():
+        command += ["--secret", secret]
+    async with _server(command) as url:
+        yield url
+
+
+async def post(url: str, body: Any) -> None:
+    """Tell one of the fakes something. Raises OrdergateError when it does not take it."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        async with session.post(url, data=msgspec.json.encode(body)) as answer:
+            if answer.status != 200:
+                raise OrdergateError(f"{url} answers {answer.status}: {await answer.text()}")
+
+
+def new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@asynccontextmanager
+async def _server(arguments: Sequence[str]) -> AsyncIterator[str]:
+    """A fake in a process of its own; the first line it prints is its URL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for us: we end it after the gateway.
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(START_WITHIN_S):
+            url = (await process.stdout.readline()).decode().strip()
+        if not url.startswith("http"):
+            raise OrdergateError(f"{arguments[1]} did not start")
+        yield url
+    finally:
+        await _end(process, within_s=5.0)
+
+
+async def _ready(process: asyncio.subprocess.Process, log: Path) -> RunningGateway:
+    """Wait until the gateway takes orders. Raises OrdergateError with the end of its log."""
+    until = time.monotonic() + START_WITHIN_S
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while time.monotonic() < until and process.returncode is None:
+            said = _text_of(log)
+            listening = re.search(r"listening on (http://\S+)", said)
+            metrics = re.search(r"metrics on (http://\S+)", said)
+            if listening is not None and metrics is not None:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"{listening[1]}/readyz") as answer:
+                        if answer.status == 200:
+                            token = re.search(r"token, shown this once: (\S+)", said)
+                            return RunningGateway(process.pid, listening[1], metrics[1], token[1] if token else "")
+            await asyncio.sleep(0.05)
+    raise OrdergateError(f"the gateway did not start; the end of its log:\n{_text_of(log)[-3000:]}")
+
+
+async def _end(process: asyncio.subprocess.Process, *, within_s: float) -> None:
+    """End a process: asked first, killed past the deadline."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(within_s):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _text_of(log: Path) -> str:
+    return log.read_text(errors="replace")

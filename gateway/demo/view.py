@@ -1,0 +1,268 @@
+"""What people see: the live view on a terminal, plain lines elsewhere, the verdict. Chinese first, then English."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gateway.core.money import format_minor
+from gateway.core.order import Stage
+from gateway.demo.figures import Figures
+from gateway.demo.incident import ACTS
+from gateway.demo.verdict import Verdict
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one frame shows."""
+
+    orders: int
+    acknowledged: int
+    rate_per_s: float
+    repeated: int
+    elapsed_s: float
+    act: int
+    resting: bool = False
+    wms_rate_per_s: float
+    most_waiting: int
+    opened: int
+    figures: Figures
+
+
+STAGES: Mapping[str, tuple[str, str]] = {
+    Stage.RECEIVED: ("已接收", "received"),
+    Stage.REVIEWED: ("已审核", "reviewed"),
+    Stage.ALLOCATED: ("已分配", "allocated"),
+    Stage.PACKED: ("部分发货", "part shipped"),
+    Stage.SHIPPED: ("已发货", "shipped"),
+}
+RESULTS: Mapping[str, tuple[str, str]] = {
+    "done": ("成功", "done"),
+    "failed": ("失败重试", "failed"),
+    "unknown": ("超时不明", "unknown"),
+    "found": ("查到已收", "found"),
+    "not_found": ("查无", "not found"),
+    "throttled": ("被限流", "throttled"),
+    "rejected": ("被拒收", "rejected"),
+}
+BREAKER: Mapping[str, tuple[str, str, str]] = {
+    "closed": ("闭合", "closed", "green"),
+    "open": ("断开", "open", "bold red"),
+    "half_open": ("试探", "probing", "yellow"),
+}
+RESTING = ("缓了一口气", "a breather")
+_ALWAYS = ("done", "failed", "unknown", "found", "not_found")
+FULL_HEIGHT = 30
+"""A terminal with fewer lines gets the current act alone."""
+
+
+def frame(picture: Picture, *, height: int = FULL_HEIGHT) -> RenderableType:
+    """One frame of the live view; fits 80 columns, and 24 lines where `height` says so."""
+    sides = Table.grid(expand=True, padding=(0, 0))
+    sides.add_column(ratio=1)
+    sides.add_column(ratio=1)
+    sides.add_row(_stages(picture.figures), _gate(picture))
+    return Panel(
+        Group(_progress(picture), sides, _incident(picture, whole=height >= FULL_HEIGHT)),
+        title="[bold]订单网关演示[/] · Ordergate demo",
+        subtitle=f"[dim]{picture.elapsed_s:.0f} s · Ctrl-C 结束 to stop[/]",
+        box=box.ROUNDED,
+        padding=(0, 1),
+    )
+
+
+def line(picture: Picture) -> str:
+    """The same in one line."""
+    figures = picture.figures
+    state = BREAKER.get(figures.gate.state, (figures.gate.state,) * 3)
+    attempts = " ".join(
+        f"{RESULTS[name][0]}/{name} {count:,}" for name, count in figures.attempts.items() if count and name in RESULTS
+    )
+    return (
+        f"{picture.elapsed_s:5.1f} s  已确认/acknowledged {picture.acknowledged:,} ({picture.rate_per_s:.0f}/s)"
+        f"  WMS {figures.at_wms:,}  等待/waiting {figures.waiting:,}"
+        f"  已发货/shipped {figures.stages.get(Stage.SHIPPED, 0):,}  回写/written back {figures.orders_at_shops:,}"
+        f"  熔断/breaker {state[0]}/{state[1]}  {attempts}"
+    )
+
+
+def act_line(act: int, *, resting: bool) -> str:
+    return "WMS ▶ " + " · ".join(RESTING if resting else (ACTS[act].zh, ACTS[act].en))
+
+
+def introduction(*, orders: int, shops: int, during_s: float, configuration: Mapping[str, Any]) -> RenderableType:
+    """What is going to happen, and the demo's own times beside those of production."""
+    retry, breaker = configuration["retry"], configuration["breaker"]
+    wms = configuration["connections"]["wms"]
+    create = wms["gates"]["create"]
+    times = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    times.add_column("演示用的短时间 · times of this demo", no_wrap=True)
+    times.add_column("演示 demo", justify="right")
+    times.add_column("默认 default", justify="right", style="dim")
+    for zh, en, here, default in (
+        ("请求时限", "deadline of a call", f"{create['deadline_s']:g} s", "5 s"),
+        ("查无结果多久才算数", "'not found' counts after", f"{wms['settle_s']:g} s", "15 s"),
+        ("熔断断开", "breaker open", f"{breaker['open_s']:g}–{breaker['open_max_s']:g} s", "10–60 s"),
+        (
+            "重试一轮后的退避",
+            "back-off after a burst",
+            f"{retry['durable_base_s']:g}–{retry['durable_max_s']:g} s",
+            "10–300 s",
+        ),
+    ):
+        times.add_row(f"{zh} [dim]{en}[/]", here, default)
+    return Group(
+        Text.from_markup(
+            f"[bold]{orders:,} 笔真实购物[/]，{shops} 家店铺在 {during_s:.0f} 秒内下单 → 网关 → 奇门 WMS"
+            "（中途出故障）→ 发货回写店铺\n"
+            f"[dim]{orders:,} real purchases from {shops} shops within {during_s:.0f} s → the gateway → a Qimen WMS"
+            " that fails in the middle → shipments written back[/]"
+        ),
+        times,
+    )
+
+
+def verdict_panel(verdict: Verdict, *, seconds: float) -> RenderableType:
+    """The verdict, figure by figure; what should be 0 and is not stands out."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+
+    def row(zh: str, en: str, value: int, wanted: int, *, more: str = "") -> None:
+        style = "green" if value == wanted else "bold red"
+        table.add_row(f"{zh} [dim]{en}[/]", f"[{style}]{value:,}[/]", more)
+
+    placed = verdict.orders_placed
+    row("店铺下单（已确认）", "orders placed", placed, placed, more=f"空篮除外 empty: {verdict.excluded}")
+    row("WMS 里的订单", "orders at the WMS", verdict.orders_at_wms, placed)
+    row("发货已回写店铺", "written back", verdict.written_back, placed)
+    row("丢失", "lost", verdict.lost, 0)
+    row("重复", "doubled", verdict.duplicated, 0)
+    row("数量不符的商品", "SKUs: pieces differ", verdict.skus_pieces_differ, 0, more=_out_of(verdict.skus))
+    row("金额不符的商品", "SKUs: amounts differ", verdict.skus_amounts_differ, 0)
+    row("网关账不符的商品", "SKUs: gateway differs", verdict.skus_gateway_differ, 0)
+    row("库存不符的商品", "SKUs: stock differs", verdict.skus_stock_differ, 0)
+    for zh, en, value in (
+        ("没有下过的单", "never placed", verdict.never_placed),
+        ("错误回写", "written back wrongly", verdict.written_back_wrongly),
+        ("未到已发货", "not shipped", verdict.not_shipped),
+        ("等人处理", "waiting for a person", verdict.for_a_person),
+        ("死信", "dead letters", verdict.dead_letters),
+    ):
+        if value:
+            row(zh, en, value, 0)
+    for name, found in verdict.samples.items():
+        table.add_row(f"[dim]{name}[/]", "", ", ".join(found))
+    summary = (
+        "[bold green]一单未丢，一单未重，件数金额分毫不差[/]\nnothing lost, nothing doubled, every figure equal"
+        if verdict.ok
+        else "[bold red]账目不符[/] · the accounts do not agree"
+    )
+    sums = (
+        f"{verdict.pieces:,} 件 pieces · ¥{format_minor(verdict.amount_minor)} · {verdict.skus:,} SKU · {seconds:.0f} s"
+    )
+    return Panel(
+        Group(Text.from_markup(summary), Text(sums, style="dim"), Text(""), table),
+        title="[bold]对账结果[/] · Verdict",
+        border_style="green" if verdict.ok else "red",
+        box=box.ROUNDED,
+        padding=(0, 1),
+        expand=False,
+    )
+
+
+def _progress(picture: Picture) -> RenderableType:
+    figures = picture.figures
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="dim", min_width=6)
+    rows = (
+        ("店铺已下单", "acknowledged", picture.acknowledged, f"{picture.rate_per_s:.0f}/s", "cyan"),
+        ("WMS 已收单", "at the WMS", figures.at_wms, f"{picture.wms_rate_per_s:.0f}/s", "blue"),
+        ("发货已回写", "written back", figures.orders_at_shops, "", "green"),
+    )
+    for zh, en, count, more, style in rows:
+        bar = ProgressBar(
+            total=picture.orders, completed=min(count, picture.orders), complete_style=style, finished_style=style
+        )
+        table.add_row(f"{zh} [dim]{en}[/]", bar, f"[bold]{count:,}[/]", more)
+    return table
+
+
+def _stages(figures: Figures) -> RenderableType:
+    table = _figures_table()
+    table.add_row("收件箱 [dim]inbox[/]", _count(figures.inbox))
+    known = dict(figures.stages)
+    for stage, (zh, en) in STAGES.items():
+        table.add_row(f"{zh} [dim]{en}[/]", _count(known.pop(stage, 0)))
+    for stage, count in sorted(known.items()):
+        table.add_row(f"[red]{stage}[/]", f"[red]{count:,}[/]")
+    table.add_row("", "")
+    table.add_row("WMS 发货次数 [dim]confirmed[/]", _count(figures.shipped_by_wms))
+    table.add_row("回写店铺次数 [dim]told[/]", _count(figures.told_to_shops))
+    return Panel(table, title="订单阶段 · stages", title_align="left", box=box.ROUNDED, border_style="dim")
+
+
+def _gate(picture: Picture) -> RenderableType:
+    figures = picture.figures
+    gate = figures.gate
+    table = _figures_table()
+    zh, en, style = BREAKER.get(gate.state, (gate.state, "", "yellow"))
+    left = f" {gate.reopen_in_s:.1f} s" if gate.state == "open" and gate.reopen_in_s is not None else ""
+    table.add_row("熔断 [dim]breaker[/]", f"[{style}]{zh} {en}{left}[/]")
+    table.add_row("断开次数 [dim]opened[/]", _count(picture.opened))
+    waiting = f"[bold yellow]{figures.waiting:,}[/]" if figures.waiting > 50 else _count(figures.waiting)
+    table.add_row("等待送出 [dim]waiting[/]", waiting)
+    table.add_row("最多等待 [dim]most[/]", _count(picture.most_waiting))
+    table.add_row("在途请求 [dim]in flight[/]", _count(gate.in_flight))
+    for name, (zh, en) in RESULTS.items():
+        count = figures.attempts.get(name, 0)
+        if count or name in _ALWAYS:
+            table.add_row(f"{zh} [dim]{en}[/]", _count(count))
+    return Panel(table, title="通往 WMS 的闸门 · gate", title_align="left", box=box.ROUNDED, border_style="dim")
+
+
+def _incident(picture: Picture, *, whole: bool) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=1)
+    table.add_column()
+    for index, act in enumerate(ACTS):
+        if index == picture.act:
+            zh, en = RESTING if picture.resting else (act.zh, act.en)
+            style = "bold green" if picture.resting or index in (0, len(ACTS) - 1) else "bold red"
+            table.add_row(f"[{style}]▶[/]", f"[{style}]{zh}[/] {en}")
+        elif whole:
+            mark = "[green]✓[/]" if index < picture.act else "[dim]·[/]"
+            table.add_row(mark, f"[dim]{act.zh} {act.en}[/]")
+    return Panel(
+        table,
+        title="WMS 正在怎样对我们 · what the WMS does now",
+        title_align="left",
+        box=box.ROUNDED,
+        border_style="dim",
+    )
+
+
+def _count(count: int) -> str:
+    return f"{count:,}" if count else "[dim]0[/]"
+
+
+def _figures_table() -> Table:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    return table
+
+
+def _out_of(skus: int) -> str:
+    return f"共 of {skus:,}"

@@ -1,0 +1,137 @@
+"""The demo as people start it, with few orders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from rich.console import Console
+
+from gateway.demo import view
+from gateway.demo.figures import Figures, GateFigures, JournalTail
+from gateway.demo.incident import ACTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway", "demo", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines that name the folder."""
+    return [
+        " ".join(process.info["cmdline"])
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in part for part in process.info["cmdline"] or ())
+    ]
+
+
+async def test_a_hundred_baskets_survive_the_incident(server_folder: Path) -> None:
+    process = start(server_folder, "--orders", "100", "--seed", "3", "--json")
+    out, err = await asyncio.to_thread(process.communicate, timeout=120)
+
+    assert process.returncode == 0, out + err
+    summary = msgspec.json.decode(out.splitlines()[-1])
+    assert summary["orders_placed"] == summary["orders_at_wms"] == summary["written_back"] == 100, summary
+    assert summary["lost"] == summary["duplicated"] == 0
+    assert summary["ok"] and not summary["samples"]
+    assert summary["config"]["workers"] == 1
+    for act in ACTS:
+        assert act.zh in out
+    assert list(server_folder.iterdir()) == []
+    assert processes_in(server_folder) == []
+
+
+async def test_control_c_cleans_up(server_folder: Path) -> None:
+    process = start(server_folder, "--orders", "100")
+    assert process.stdout is not None
+
+    def until_selling() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if ACTS[1].zh in line:
+                return
+
+    await asyncio.wait_for(asyncio.to_thread(until_selling), 60)
+    assert processes_in(server_folder)
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.to_thread(process.communicate, timeout=60)
+
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert list(server_folder.iterdir()) == []
+    assert processes_in(server_folder) == []
+
+
+async def test_kept_folder(server_folder: Path) -> None:
+    """What was in the folder stays, and nothing is started."""
+    (server_folder / "mine").write_text("precious")
+    process = start(server_folder, "--orders", "100", "--keep", str(server_folder))
+    _, err = await asyncio.to_thread(process.communicate, timeout=60)
+
+    assert process.returncode == 1
+    assert "not empty" in err
+    assert [path.name for path in server_folder.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("height", [24, 30])
+@pytest.mark.parametrize("act", range(len(ACTS)))
+def test_a_frame_fits_an_ordinary_terminal(height: int, act: int) -> None:
+    picture = view.Picture(
+        orders=2_000,
+        acknowledged=1_234,
+        rate_per_s=44.7,
+        repeated=3,
+        elapsed_s=31.0,
+        act=act,
+        wms_rate_per_s=190,
+        most_waiting=345,
+        opened=4,
+        figures=Figures(
+            stages={"received": 1, "allocated": 400, "packed": 12, "shipped": 821},
+            at_wms=1_100,
+            orders_at_shops=800,
+            gate=GateFigures(state="open", reopen_in_s=2.3, open=345, parked=300, in_flight=16),
+            attempts={"done": 1_000, "failed": 200, "unknown": 100, "found": 60, "not_found": 40, "throttled": 0},
+        ),
+    )
+    console = Console(width=80, height=height, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(view.frame(picture, height=height))
+
+    shown = capture.get()
+    # The cursor's line below the frame has to fit too.
+    assert len(shown.splitlines()) < height
+    assert "…" not in shown
+    assert ACTS[act].en in shown
+
+
+def test_the_tail_of_a_journal_counts_whole_lines_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    tail = JournalTail(path)
+    tail.read_on()
+    line = b'{"order":"A1","command":"create","at":1.0}\n'
+    path.write_bytes(line + line[:10])
+    tail.read_on()
+    assert (tail.commands["create"], tail.orders) == (1, {"A1"})
+    with path.open("ab") as file:
+        file.write(line[10:])
+    tail.read_on()
+    tail.read_on()
+    assert tail.commands["create"] == 2
