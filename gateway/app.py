@@ -262,8 +262,9 @@ class Worker:
             if kafka_leg is not None:
                 background.append(group.create_task(kafka_leg.run(), name="kafka leg"))
             if self._gauges is not None:
+                targets = [str(connection.name) for connection in settings.connections.values() if connection.gates]
                 watch = BacklogWatch(
-                    pool, show=_backlog_shown(self._gauges, names), observe=observe, every_s=GAUGES_EVERY_S
+                    pool, show=_backlog_shown(self._gauges, names, targets), observe=observe, every_s=GAUGES_EVERY_S
                 )
                 background.append(group.create_task(watch.run(), name="backlog"))
                 background.append(group.create_task(_show_gates(self._gauges, dispatcher), name="gate gauges"))
@@ -472,16 +473,19 @@ async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-def _backlog_shown(gauges: Gauges, names: Names) -> Callable[[Backlog], None]:
+def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Callable[[Backlog], None]:
     def show(backlog: Backlog) -> None:
-        lanes: Counter[tuple[str, LaneState]] = Counter()
+        # A target with nothing open is shown as zero, not left out.
+        lanes = Counter({(target, state): 0 for target in targets for state in LaneState})
         for (target_id, _), count in backlog.lanes.items():
-            name = str(names.name(target_id))
+            name = names.find(target_id) or "other"
             lanes[name, LaneState.OPEN] += count.open
             lanes[name, LaneState.PARKED] += count.parked
             lanes[name, LaneState.BLOCKED] += count.blocked
         gauges.lanes(lanes)
-        gauges.oldest_waiting({names.name(target_id): age_s for target_id, age_s in backlog.oldest_s.items()})
+        gauges.oldest_waiting(
+            {names.find(target_id) or "other": age_s for target_id, age_s in backlog.oldest_s.items()}
+        )
         gauges.inbox_rows(backlog.inbox_rows)
         gauges.dead_letters_open(backlog.dead_letters)
 

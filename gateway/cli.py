@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +24,13 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Entry point: errors made on purpose become one readable message and exit code 1, bad settings 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Errors made on purpose become one readable message and exit code 1, bad settings 2.
+
+    `arguments` stand for those of the process.
+    """
     try:
-        app()
+        app(arguments)
     except SettingsError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

@@ -66,7 +66,7 @@ class Gates:
             (str(target), str(operation)) for target, operations in self._targets.items() for operation in operations
         }
         # A target that is not configured any more may still have open lanes.
-        keys |= {(str(self._names.name(target_id)), operation) for target_id, operation in lanes}
+        keys |= {(name, operation) for target_id, operation in lanes if (name := self._names.find(target_id))}
         gates = []
         for target, operation in sorted(keys):
             target_id = self._names.id(ConnectionName(target))

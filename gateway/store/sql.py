@@ -113,6 +113,10 @@ class Names:
     def name(self, number: int) -> ConnectionName:
         return self._names[number]
 
+    def find(self, number: int) -> ConnectionName | None:
+        """None for a connection that a process with a later configuration has registered since."""
+        return self._names.get(number)
+
 
 async def register_connections(pool: asyncpg.Pool, names: Iterable[ConnectionName]) -> Names:
     """Give every configured connection its number; those of earlier configurations keep theirs."""

@@ -1,0 +1,454 @@
+"""The command `ordergate`, run for real: a gateway as a subprocess, and every command against it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from adapters.webhook.fake import FakeShop
+from gateway.cli import main
+from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.testing.fakes import Faults
+
+SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
+ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = (ROOT / "adapters/webhook/order.example.json").read_bytes()
+REFUSING = Faults(share_5xx=1.0, status_5xx=422)
+
+CONFIG = """
+database: {{url: "{url}"}}
+http: {{listen: "127.0.0.1:{port}", metrics_listen: "127.0.0.1:{metrics_port}"}}
+dispatch: {{heartbeat_s: 0.3}}
+connections:
+  shop:
+    adapter: webhook
+    prefix: S
+    mode: live
+    route: [{{target: erp, warehouse: W1}}]
+    settings: {{secrets: ["{shop}"]}}
+  erp:
+    adapter: webhook
+    settings: {{secrets: ["{erp}"], url: "{target}"}}
+"""
+
+
+class Output:
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code = code
+        self.out = out.decode()
+        self.err = err.decode()
+
+    @property
+    def json(self) -> Any:
+        assert self.code in (0, 2), self.err
+        return json.loads(self.out)
+
+
+def ordergate(*arguments: object, stdin: bytes = b"", environ: dict[str, str] | None = None) -> Output:
+    """The command in a process of its own."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ORDERGATE_")}
+    command = [sys.executable, "-m", "gateway", *(str(argument) for argument in arguments)]
+    env = {**plain, **(environ or {}), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, cwd="/", env=env, check=False)
+    return Output(done.returncode, done.stdout, done.stderr)
+
+
+def ordergate_here(*arguments: object, stdin: bytes = b"") -> Output:
+    """The command in this process, which saves its start of half a second."""
+    out, err, before = io.BytesIO(), io.BytesIO(), sys.stdin
+    code: Any = 0
+    with (
+        io.TextIOWrapper(out, write_through=True) as text_out,
+        io.TextIOWrapper(err, write_through=True) as text_err,
+        redirect_stdout(text_out),
+        redirect_stderr(text_err),
+    ):
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            sys.stdin = before
+        return Output(code, out.getvalue(), err.getvalue())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(look: Callable[[], Any], *, within_s: float = 20.0) -> Any:
+    deadline = time.monotonic() + within_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within_s:g} s"
+        time.sleep(0.05)
+
+
+class Running:
+    """`ordergate run` as users start it, and the commands pointed at it."""
+
+    def __init__(self, config: Path, port: int, metrics_port: int) -> None:
+        self.config = config
+        self.url = f"http://127.0.0.1:{port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
+        self.token = ""
+
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> Output:
+        return ordergate_here(*arguments, "--url", self.url, "--token", self.token, stdin=stdin)
+
+    def beside(self, *arguments: object) -> Output:
+        """A command that uses the configuration; or any, in a process of its own."""
+        return ordergate(*arguments, environ={"ORDERGATE_URL": self.url, "ORDERGATE_TOKEN": self.token})
+
+    def push(self, body: bytes) -> int:
+        signed = ordergate_here("webhook", "sign", "-", "--secret", SHOP_SECRET, "--json", stdin=body).json["headers"]
+        request = urllib.request.Request(f"{self.url}/hooks/shop", data=body, headers=signed)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+@contextmanager
+def running(folder: Path, url: str, target: str) -> Iterator[Running]:
+    port, metrics_port = free_port(), free_port()
+    config = folder / "ordergate.yaml"
+    config.write_text(
+        CONFIG.format(url=url, port=port, metrics_port=metrics_port, shop=SHOP_SECRET, erp=ERP_SECRET, target=target)
+    )
+    log = folder / "log.txt"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "-c", str(config)],
+            stderr=file, stdout=file, cwd="/", env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    gateway = Running(config, port, metrics_port)
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=5) as response:
+                    return bool(response.status == 200)
+            except OSError:
+                return False
+
+        until(ready)
+        printed = re.search(r"og_[A-Za-z0-9_-]+", log.read_text())
+        gateway.token = printed[0] if printed else ""
+        yield gateway
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(30)
+        finally:
+            process.kill()
+    assert code == 0, log.read_text()
+
+
+@pytest.fixture
+async def erp() -> AsyncIterator[FakeShop]:
+    async with FakeShop(secrets=(ERP_SECRET,)) as server:
+        yield server
+
+
+# --- without a gateway
+
+
+def test_five_mistakes_give_five_messages_each_with_its_place_and_a_proposal(tmp_path: Path) -> None:
+    config = tmp_path / "bad.yaml"
+    config.write_text(
+        """databse: {url: embedded}
+http: {listen: "nowhere"}
+retry: {base_s: 9, max_s: 5}
+connections:
+  shop:
+    adapter: webhok
+  erp:
+    adapter: webhook
+    settings: {secrets: ["oops"]}
+"""
+    )
+
+    for_people, for_programs = ordergate("check", "-c", config), ordergate("check", "-c", config, "--json")
+
+    assert (for_people.code, for_programs.code) == (2, 2)
+    assert "5 个问题" in for_people.out
+    problems = for_programs.json["problems"]
+    assert [problem["where"] for problem in problems] == [
+        "bad.yaml:1 databse",
+        "bad.yaml:2 http.listen",
+        "bad.yaml:3 retry.base_s",
+        "bad.yaml:6 connections.shop.adapter",
+        "bad.yaml:9 connections.erp.settings",
+    ]
+    for problem in problems:
+        assert problem["what"] and problem["proposal"]
+        assert problem["where"] in for_people.out
+    assert "5 problem(s)" in ordergate("check", "-c", config, "--lang", "en").out
+    assert ordergate("run", "-c", config).code == 2
+
+
+def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+    done = ordergate("check", "-c", tmp_path / "none.yaml", "--json")
+
+    assert done.code == 2 and "cannot be read" in done.json["problems"][0]["what"]
+
+
+def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = tmp_path / "away.yaml"
+        (tmp_path / "file").write_text("")
+        config.write_text(
+            f"""data_dir: {tmp_path / "file" / "data"}
+database: {{url: "postgresql://nobody:secret-word@127.0.0.1:9/none"}}
+kafka: {{bootstrap: "127.0.0.1:9"}}
+http: {{listen: "127.0.0.1:{port}", metrics_listen: "127.0.0.1:{free_port()}"}}
+connections:
+  erp:
+    adapter: webhook
+    settings: {{secrets: ["{ERP_SECRET}"], url: "http://127.0.0.1:9"}}
+"""
+        )
+
+        done = ordergate("check", "-c", config, "--json", "--lang", "en")
+
+    assert done.code == 2
+    assert [problem["where"] for problem in done.json["problems"]] == [
+        "data_dir", "database.url", "http.listen", "kafka.bootstrap", "connections.erp",
+    ]  # fmt: skip
+    assert all(problem["what"] and problem["proposal"] for problem in done.json["problems"])
+    assert [note["where"] for note in done.json["notes"]] == ["http.metrics_listen"]
+    assert "secret-word" not in done.out + done.err
+    assert done.err == ""
+
+
+async def test_check_finds_what_is_wrong_inside_kafka_and_the_database(
+    postgres_url: str, kafka_mock: str, erp: FakeShop, tmp_path: Path
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+    text = CONFIG.format(
+        url=postgres_url, port=free_port(), metrics_port=free_port(), shop=SHOP_SECRET, erp=ERP_SECRET, target=erp.url
+    )
+    config.write_text(text + f"kafka: {{bootstrap: '{kafka_mock}', topic: missing}}\n")
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE TABLE migration (name text PRIMARY KEY, applied_at timestamptz)")
+    await connection.execute("INSERT INTO migration VALUES ('9999_later', now())")
+    await connection.close()
+
+    done = await _away_from_the_loop("check", "-c", config, "--json", "--lang", "en")
+
+    problems = {problem["where"]: problem for problem in done.json["problems"]}
+    assert "kafka.topic" in problems, done.out
+    assert "--create --topic missing" in problems["kafka.topic"]["proposal"]
+
+
+async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(
+        CONFIG.format(
+            url=postgres_url, port=free_port(), metrics_port=free_port(), shop=SHOP_SECRET, erp=ERP_SECRET,
+            target=erp.url,
+        )
+    )  # fmt: skip
+
+    done = await _away_from_the_loop("check", "-c", config)
+    assert (done.code, "没有问题" in done.out) == (0, True), done.out
+    again = await _away_from_the_loop("check", "-c", config, "--json")
+    notes = {note["where"] for note in again.json["notes"]}
+    assert notes == {"data_dir", "database", "clock", "http.listen", "http.metrics_listen", "connections.erp"}
+
+    assert (await _away_from_the_loop("migrate", "-c", config, "--json")).json["applied"]
+    assert "已是最新" in (await _away_from_the_loop("migrate", "-c", config)).out
+    token = (await _away_from_the_loop("token", "replace", "-c", config)).out.strip()
+    assert token.startswith("og_")
+    assert (await _away_from_the_loop("restored", "-c", config, "--json")).json == {"in_doubt": 0}
+
+
+def test_adapters_are_listed() -> None:
+    assert {"qimen", "webhook"} <= set(ordergate_here("adapters", "--json").json["adapters"])
+    assert "奇门" in ordergate_here("adapters").out
+
+
+def test_integrators_sign_and_verify(tmp_path: Path) -> None:
+    secret = ordergate_here("webhook", "secret").out.strip()
+    body = tmp_path / "order.json"
+    body.write_bytes(ORDER)
+    signed = ordergate_here("webhook", "sign", body, "--secret", secret, "--url", "http://x/hooks/shop", "--json").json
+    headers = signed["headers"]
+    given = ["--id", headers["webhook-id"], "--timestamp", headers["webhook-timestamp"]]
+    given += ["--signature", headers["webhook-signature"], "--secret", secret]
+
+    assert f"@{body}" in signed["curl"] and headers["webhook-signature"] in signed["curl"]
+    assert ordergate_here("webhook", "verify", body, *given).code == 0
+    for change, why in (
+        (["--timestamp", "1000"], "off"),
+        (["--id", ""], "required"),
+        (["--secret", ERP_SECRET], "no signature matches"),
+    ):
+        done = ordergate_here("webhook", "verify", body, *given, *change, "--json")
+        assert (done.code, json.loads(done.out)["good"]) == (1, False)
+        assert why in json.loads(done.out)["why"]
+    changed = ordergate_here("webhook", "verify", "-", *given, stdin=ORDER + b"\n")
+    assert changed.code == 1 and "不通过" in changed.out
+    wrong = ordergate_here("webhook", "sign", "-", "--secret", "hunter2", stdin=b"{}")
+    assert wrong.code == 1 and "whsec_" in wrong.err and "hunter2" not in wrong.err
+    assert len(wrong.err.strip().splitlines()) == 1
+
+
+def test_errors_are_one_readable_line() -> None:
+    for arguments in (["orders", "list"], ["orders", "list", "--token", "x", "--url", "http://127.0.0.1:9"]):
+        done = ordergate(*arguments)
+        assert done.code == 1
+        assert len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
+
+
+# --- against a gateway
+
+
+async def test_a_person_looks_and_repairs(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
+    """One gateway, the whole set of commands: the fake's server needs this loop, so the commands run in a thread."""
+    await asyncio.to_thread(_looks_and_repairs, postgres_url, erp, tmp_path)
+
+
+def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
+    with running(folder, url, erp.url) as gateway:
+        # orders
+        assert gateway.push(ORDER) == 202
+        until(lambda: gateway("orders", "list", "--stage", "allocated", "--json").json["orders"])
+        until(lambda: not gateway("deliveries", "list", "--json").json["deliveries"])
+        listed = gateway("orders", "list")
+        assert "SA1001" in listed.out and "单号" in listed.out
+        assert "Number" in gateway("orders", "list", "--lang", "en").out
+        shown = gateway("orders", "show", "SA1001")
+        assert "done" in shown.out and "138****0000" in shown.out and "张三" not in shown.out
+        assert "张三" in gateway("orders", "show", "SA1001", "--unmask").out
+        assert json.loads(gateway("orders", "raw", "SA1001", "1").out)["order_no"] == "A1001"
+        assert gateway("orders", "reconsider", "SA1001", "-r", "look again").code == 0
+        missing = gateway("orders", "show", "nope")
+        assert missing.code == 1 and "nope" in missing.err and len(missing.err.strip().splitlines()) == 1
+
+        # deliveries
+        erp.faults = REFUSING
+        for number in (b"B1", b"B2"):
+            assert gateway.push(ORDER.replace(b"A1001", number)) == 202
+        blocked = ("deliveries", "list", "--state", "blocked", "--json")
+        until(lambda: len(gateway(*blocked).json["deliveries"]) == 2)
+        assert "rejected" in gateway("deliveries", "list").out
+        erp.faults = Faults()
+        edit = json.dumps({"receiver": {"name": "李四"}}).encode()
+        done = gateway("deliveries", "resend", "SB1", "erp", 1, "-r", "name was wrong", "--edit", "-", stdin=edit)
+        assert done.code == 0, done.err
+        until(lambda: "SB1/create" in erp.seen)
+        assert "李四" in erp.seen["SB1/create"].decode()
+        bad = gateway("deliveries", "resend", "SB2", "erp", 1, "-r", "x", "--edit", "-", stdin=b'{"lines":[]}')
+        assert bad.code == 1 and "lines" in bad.err
+        assert gateway("deliveries", "resolve", "SB2", "erp", 1, "-r", "by phone", "--reference", "E-1").code == 0
+        assert "resolved" in gateway("orders", "show", "SB2").out
+
+        # dead letters
+        assert gateway.push(ORDER.replace(b"A1001", b"C1").replace(b'"status"', b'"state"')) == 400
+        assert gateway.push(b"not json") == 400
+        letters = until(
+            lambda: (found := gateway("dead", "list", "--json").json["dead_letters"]) and len(found) == 2 and found
+        )
+        unreadable, renamed = letters
+        assert "死信" in ordergate_here("dead", "--help").out and "field" in gateway("dead", "list").out
+        assert "state" in gateway("dead", "show", renamed["dead_letter_id"], "--unmask").out
+        repaired = ORDER.replace(b"A1001", b"C1")
+        assert gateway("dead", "release", renamed["dead_letter_id"], "--body", "-", stdin=repaired).code == 0
+        until(lambda: "SC1/create" in erp.seen)
+        assert gateway("dead", "discard", unreadable["dead_letter_id"], "-r", "a test").code == 0
+        assert gateway("dead", "list", "--json").json["dead_letters"] == []
+
+        # gates
+        assert "closed" in gateway("gates", "list").out
+
+        def state() -> str:
+            gates = gateway("gates", "list", "--json").json["gates"]
+            return str(next(g for g in gates if g["operation"] == "create")["worker"]["breaker"]["state"])
+
+        assert gateway("gates", "open", "erp", "create", "-r", "their move", "--for", 60).code == 0
+        until(lambda: state() == "forced_open")
+        assert gateway("gates", "close", "erp", "create", "-r", "try").code == 0
+        until(lambda: state() == "forced_closed")
+        assert gateway("gates", "auto", "erp", "create", "-r", "over").code == 0
+        until(lambda: state() == "closed")
+        assert gateway("pause", "erp", "-r", "stocktaking").code == 0
+        assert gateway("resume", "erp", "-r", "counted").code == 0
+        assert gateway("pause", "nobody", "-r", "x").code == 1
+
+        # stock
+        assert gateway("stock", "set", "CUP-01", "W1", 7, "-r", "counted").code == 0
+        rows = "sku,warehouse,on_hand\r\n茶,W1,3\r\nCUP-01,W1,9\r\n".encode("utf-8-sig")
+        assert gateway("stock", "import", "-", "-r", "counted", "--json", stdin=rows).json["changed"] == 2
+        assert gateway("stock", "list", "--json").json["stock"][0]["on_hand"] == 9
+        assert "茶" in gateway("stock", "list").out
+        for wrong in (
+            b"sku,pieces\nA,1\n",
+            b"sku,warehouse,on_hand\nA,W1,many\n",
+            b"sku,warehouse,on_hand\nA,W,1\nA,W,2\n",
+        ):
+            assert gateway("stock", "import", "-", "-r", "x", stdin=wrong).code == 1
+
+        # beside the running gateway
+        checked = gateway.beside("check", "-c", gateway.config, "--json")
+        assert checked.code == 0, checked.out
+        refused = gateway.beside("restored", "-c", gateway.config)
+        assert refused.code == 1 and "stop it first" in refused.err
+        gateway.token = gateway.beside("token", "replace", "-c", gateway.config, "--json").json["token"]
+        assert gateway.beside("orders", "list").code == 0
+
+        # the gauges of the parent's page
+        def page() -> str:
+            with urllib.request.urlopen(f"{gateway.metrics_url}/metrics", timeout=10) as response:
+                return str(response.read().decode())
+
+        until(lambda: "ordergate_inbox_rows 0.0" in page())
+        assert 'ordergate_lanes{state="open",target="erp"} 0.0' in page()
+        assert 'ordergate_gate_state{operation="create",state="closed",target="erp"} 1.0' in page()
+
+
+def test_the_embedded_database_is_attached_to_where_it_runs(server_folder: Path) -> None:
+    config = server_folder / "ordergate.yaml"
+    config.write_text("data_dir: data\n")
+
+    first = ordergate("check", "-c", config, "--json", "--lang", "en")
+    assert first.code == 0, first.out
+    assert any("first start" in note["what"] for note in first.json["notes"])
+
+    with EmbeddedPostgres(server_folder / "data" / "postgres") as server:
+        pid = server.pid
+        assert ordergate("migrate", "-c", config).code == 0
+        assert ordergate("token", "replace", "-c", config).out.startswith("og_")
+        assert ordergate("check", "-c", config).code == 0
+        os.kill(pid, 0)
+
+
+async def _away_from_the_loop(*arguments: object) -> Output:
+    return await asyncio.to_thread(ordergate, *arguments)
