@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -13,8 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+from confluent_kafka import Producer
 
 from bench import orders
 from bench.sink import Sink
@@ -35,7 +38,6 @@ class Machine:
             self.kafka = stack.enter_context(KafkaBroker(self.folder / "kafka", partitions=PARTITIONS))
             self.postgres = stack.enter_context(EmbeddedPostgres(self.folder / "postgres"))
             self.sink = stack.enter_context(Sink())
-            self._admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
             self._numbers = iter(range(1, 10_000))
             self._stack = stack.pop_all()
         return self
@@ -52,8 +54,15 @@ class Machine:
     # --- Kafka
 
     def make_topic(self, topic: str) -> None:
-        for future in self._admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
-            future.result(30)
+        async def make() -> None:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
+            await admin.start()
+            try:
+                await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+            finally:
+                await admin.close()
+
+        asyncio.run(make())
 
     def producer(self, *, linger_ms: int) -> Producer:
         return Producer(
@@ -82,19 +91,30 @@ class Machine:
             raise RuntimeError("Kafka did not take the orders within 60 s")
         return pieces
 
-    def ends(self, topic: str) -> int:
+    async def ends(self, topic: str) -> int:
         """How many records the topic has."""
-        wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(PARTITIONS)}
-        return sum(future.result(30).offset for future in self._admin.list_offsets(wanted).values())
+        partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        async with AIOKafkaConsumer(bootstrap_servers=self.kafka.bootstrap) as consumer:
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
+        return sum(int(end) for end in ends.values())
 
-    def committed(self, topic: str, group: str) -> int:
-        """How many records of the topic `group` has committed; 0 for a group that is not known yet."""
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+    async def await_committed(self, topic: str, group: str, count: int, *, every_s: float) -> int:
+        """How many records of the topic `group` has committed, once it is at least `count`."""
+        # Not librdkafka's call for it: asked again and again about a group that is forming, 2.16 crashes the process.
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.bootstrap)
+        await admin.start()
         try:
-            partitions = asked[group].result(30).topic_partitions
-        except KafkaException:
-            return 0
-        return sum(max(0, one.offset) for one in partitions if one.topic == topic)
+            while True:
+                try:
+                    offsets = await admin.list_consumer_group_offsets(group)
+                except KafkaError:
+                    offsets = {}  # the group is not known yet
+                done = sum(max(0, int(one.offset)) for partition, one in offsets.items() if partition.topic == topic)
+                if done >= count:
+                    return done
+                await asyncio.sleep(every_s)
+        finally:
+            await admin.close()
 
     # --- PostgreSQL
 

@@ -114,8 +114,7 @@ async def _recorded(machine: Machine, database_url: str, *, topic: str, count: i
             # Asked, not told: the gateway must not do anything for the sake of being measured.
             while await connection.fetchval("SELECT EXISTS (SELECT 1 FROM lane)"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-            while machine.committed(topic, topic) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await machine.await_committed(topic, topic, count, every_s=0.01)
     finally:
         await connection.close()
     return time.time_ns()
@@ -169,7 +168,8 @@ async def verify(
     found |= {
         "twice at the sink": books.duplicates,
         "unknown to the sink": books.strangers,
-        "offsets behind the end": machine.ends(topic) - machine.committed(topic, topic),
+        "offsets behind the end": await machine.ends(topic)
+        - await machine.await_committed(topic, topic, count, every_s=0.01),
     }
     wanted = dict.fromkeys(found, 0) | {
         "orders": count, "events": count, "deliveries": count, "acknowledged": count, "attempts": count,
