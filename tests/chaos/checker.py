@@ -274,7 +274,7 @@ def _sequences(evidence: Evidence) -> Iterator[Violation]:
     for target, books in evidence.books.items():
         for number, book in books.orders.items():
             commands = planned.get((number, target), [])
-            # Some books note the operation, others the command's whole key; what a warehouse does by itself is left out.
+            # Some books note the operation, others the command's whole key; a warehouse's own deeds are left out.
             known = {command.key for command in commands} | {command.operation for command in commands}
             done = [effect for effect in book.commands if effect in known or effect in ("create", "cancel")]
             expected = [command.key if command.key in done else command.operation for command in commands]

@@ -30,7 +30,8 @@ from tests.chaos.load import Mix, Producer, stories
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is run. `rate_per_s` are documents; `still_s` must be longer than the WMS's latest effect is late.
 
-    `by`: the way in. With `kafka` or `both` a broker has to be given to `run`.
+    `by`: what the load comes in by, `webhook`, `kafka` (straight to the topic) or `both`. Where `run` is given a broker
+    the gateway uses it whatever the load does.
     """
 
     orders: int
@@ -38,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
     mix: Mix = Mix()
     by: str = "webhook"
+    topic: str = "ordergate.inbound"
     wms: Wms = "qimen"
     workers: int = 2
     faults: Faults | None = None
@@ -110,7 +112,8 @@ async def stage(plan: Plan, folder: Path, *, database_url: str, kafka: str | Non
         folder,
         database_url=database_url,
         fakes=[fake],
-        kafka=kafka if plan.by != "webhook" else None,
+        kafka=kafka,
+        topic=plan.topic,
         workers=plan.workers,
         shop=shop,
         gates=plan.gates,

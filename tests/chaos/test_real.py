@@ -1,0 +1,240 @@
+"""The long set, against a real Apache Kafka and a PostgreSQL: what the in-memory cluster cannot show. With figures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.testing.fakes import Faults
+from tests.chaos.gateway import Gateway
+from tests.chaos.load import PLAIN
+from tests.chaos.run import Plan, Report, Scene, kills, make_database, run
+from tests.chaos.test_faults import isolation
+from tests.real.broker import KafkaBroker
+
+pytestmark = pytest.mark.real
+
+Show = Callable[[Report], None]
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic, and with it a group, of the test's own on the shared broker."""
+    return f"orders-{request.node.name[5:60]}"
+
+
+@pytest.fixture
+def own_kafka(server_folder: Path) -> Iterator[KafkaBroker]:
+    with KafkaBroker(server_folder / "kafka") as broker:
+        yield broker
+
+
+def held_to(report: Report) -> None:
+    assert report.violations == []
+    assert report.doubled == 0
+
+
+async def test_five_kills_of_a_worker(kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show) -> None:
+    seed = random.randrange(10**6)
+    plan = Plan(orders=2500, seed=seed, rate_per_s=150, by="both", topic=topic, workers=2, ships=True)
+    disturb = kills(5, seed=seed, documents=plan.orders)
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    report.notes["seed"] = seed
+    show(report)
+    held_to(report)
+    assert report.notes["kills"] == 5
+
+
+async def test_orders_flow_again_within_five_seconds_of_a_kill(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """One worker, all through Kafka: it comes back as the same member, so nobody waits for its session to end."""
+    plan = Plan(orders=1500, seed=21, rate_per_s=100, by="kafka", topic=topic, workers=1, mix=PLAIN)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.at(0.5, plan.orders)
+        scene.gateway.kill_worker(random.Random(1))
+        killed_at = time.monotonic()
+        [[before]] = await scene.gateway.fetch("SELECT count(*) FROM attempt")
+        while (await scene.gateway.fetch("SELECT count(*) FROM attempt"))[0][0] <= before + 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        scene.report.notes["flowing_again_s"] = round(time.monotonic() - killed_at, 2)
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+    assert report.notes["flowing_again_s"] <= 5
+
+
+async def test_a_worker_stopped_for_twenty_seconds(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """SIGSTOP past lease and session: another worker adopts its lanes; what it does when it wakes changes nothing."""
+    plan = Plan(orders=3000, seed=22, rate_per_s=100, by="both", topic=topic, workers=2, lease_s=6, within_s=120)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.fake.faults(Faults(latency_ms=50, jitter_ms=100))
+        await scene.at(0.2, plan.orders)
+        pid = scene.gateway.worker_pids()[0]
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(20)
+        os.kill(pid, signal.SIGCONT)
+        scene.report.notes["adopted"] = scene.gateway.log.read_text().count("lanes adopted")
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+    assert report.notes["adopted"] >= 1
+
+
+async def test_kill_9_of_postgresql(kafka: Any, topic: str, folder: Path, show: Show) -> None:
+    server = EmbeddedPostgres(folder / "postgres")
+    await server.start()
+    plan = Plan(orders=2000, seed=23, rate_per_s=150, by="both", topic=topic, workers=2)
+
+    async def disturb(scene: Scene) -> None:
+        for moment in (0.3, 0.7):
+            await scene.at(moment, plan.orders)
+            os.kill(server.pid, signal.SIGKILL)
+            await asyncio.sleep(2)
+            await server.start()
+
+    try:
+        url = await make_database(server, "killed")
+        report = await run(plan, folder, database_url=url, kafka=kafka.bootstrap, disturb=disturb)
+    finally:
+        await server.stop()
+    show(report)
+    held_to(report)
+
+
+async def test_kafka_stopped_for_thirty_seconds_and_killed(
+    own_kafka: KafkaBroker, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """Webhooks go on: the inbox takes over. What stands on the topic is decided once the broker is back."""
+    plan = Plan(orders=4000, seed=24, rate_per_s=100, workers=2, within_s=120)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.at(0.15, plan.orders)
+        own_kafka.pause()
+        before = scene.producer.acknowledged
+        await asyncio.sleep(30)
+        scene.report.notes["acknowledged_meanwhile"] = scene.producer.acknowledged - before
+        own_kafka.kill()
+        await asyncio.sleep(2)
+        await asyncio.to_thread(own_kafka.start)
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=own_kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+    assert report.notes["acknowledged_meanwhile"] > 1000
+    assert report.slowest_ack_s < 10
+
+
+async def test_rebalances_from_one_worker_to_three_and_back(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    plan = Plan(orders=3000, seed=25, rate_per_s=100, by="both", topic=topic, workers=1, within_s=120)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.at(0.1, plan.orders)
+        more_folder = folder / "more"
+        more_folder.mkdir()
+        more = Gateway(
+            more_folder,
+            database_url=postgres_url,
+            fakes=[scene.fake],
+            kafka=kafka.bootstrap,
+            topic=topic,
+            workers=2,
+        )
+        await more.start()
+        try:
+            await scene.at(0.6, plan.orders)
+            scene.report.notes["stopped_in_s"] = round(await more.stop(), 2)
+        finally:
+            more.kill()
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+
+
+async def test_a_wms_that_throttles(kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show) -> None:
+    """A storm of 429: it asks for patience, and gets it."""
+    faults = Faults(throttle_per_s=60, retry_after="1")
+    plan = Plan(orders=1000, seed=26, rate_per_s=200, by="both", topic=topic, faults=faults, within_s=240)
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap)
+    show(report)
+    held_to(report)
+    assert report.injected["throttled"] > 10
+
+
+async def test_a_wms_that_is_down_for_thirty_seconds(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    plan = Plan(orders=3000, seed=27, rate_per_s=100, by="both", topic=topic, within_s=240)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.at(0.2, plan.orders)
+        await scene.fake.faults(down_s=30)
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+
+
+async def test_ten_thousand_orders_with_a_fifth_of_first_attempts_timing_out_after_accept(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    faults = Faults(
+        commit_then_timeout_share=0.15, commit_late_share=0.06, late_by_s=2.5, hang_s=5, first_attempts_only=True
+    )
+    plan = Plan(
+        orders=10_000,
+        seed=28,
+        mix=PLAIN,
+        by="both",
+        topic=topic,
+        faults=faults,
+        gates={"deadline_s": 1.0, "slow_s": 0.9, "in_flight": 64},
+        settle_s=4.0,
+        lease_s=6.0,
+        still_s=3.0,
+        within_s=600,
+    )
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap)
+    show(report)
+    held_to(report)
+    assert report.documents == 10_000
+    assert report.injected["commit_then_timeout"] + report.injected["commit_late"] > 1900
+
+
+async def test_a_dead_target_leaves_the_others_p95_within_one_and_a_half(
+    postgres_url: str, folder: Path, show: Show
+) -> None:
+    healthy, beside_dead = await isolation(folder, postgres_url, orders=4000, rate_per_s=150)
+    p95_ms = [round(healthy * 1000, 1), round(beside_dead * 1000, 1)]
+    show(Report(notes={"p95_ms": p95_ms, "ratio": round(beside_dead / healthy, 2)}))
+    assert beside_dead <= 1.5 * healthy
+
+
+@pytest.mark.soak
+async def test_thirty_kills_of_a_worker(kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show) -> None:
+    seed = random.randrange(10**6)
+    plan = Plan(orders=20_000, seed=seed, rate_per_s=150, by="both", topic=topic, workers=3, ships=True, within_s=300)
+    disturb = kills(30, seed=seed, documents=plan.orders)
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    report.notes["seed"] = seed
+    show(report)
+    held_to(report)
+    assert report.notes["kills"] == 30
