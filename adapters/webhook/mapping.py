@@ -175,12 +175,13 @@ _decode_order = msgspec.json.Decoder(OrderIn).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_DAY = timedelta(days=1)
 _ORDER_NO = re.compile(r'"order_no"\s*:\s*"?([!#-\[\]-~]{1,64}?)["\s,}]')
 _ID = re.compile(r"[!-~]{1,64}")
 
 
-def decode(body: bytes, *, max_total_minor: int) -> Facts:
-    """What an order document says.
+def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> Facts:
+    """What an order document says. An `updated_at` more than a day after `at`, the event's own time, is refused.
 
     Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing or unknown), `value`, `amount`.
     """
@@ -195,6 +196,9 @@ def decode(body: bytes, *, max_total_minor: int) -> Facts:
     if order.extra and bytes(order.extra)[:1] != b"{":
         raise BadInput("shape", "expected `object`", where="$.extra", advice="put values of your own into an object")
     updated_at = _instant(order.updated_at, "$.updated_at")
+    if at is not None and updated_at - at > _DAY:
+        advice = "set the sender's clock right: a time in the future would outlive every later update"
+        raise BadInput("value", "is more than a day after the event", where="$.updated_at", advice=advice)
     content = None
     if order.lines is not None:
         content = _content(order, order.lines, max_total_minor)

@@ -40,12 +40,14 @@ class WebhookSource:
         if isinstance(error, BadSignature):
             # One text for every reason: what exactly failed is for our log, not for whoever tries.
             return _UNPROVEN
-        status = 413 if isinstance(error, TooLarge) else 400 if isinstance(error, BadInput) else 503
-        text = str(error) if isinstance(error, BadInput) else "not accepted, send it again later"
-        return Reply(status, msgspec.json.encode({"status": "refused", "error": text}))
+        if isinstance(error, BadInput):
+            # Kept as a dead letter, where our side can repair and release it: sending the same again changes nothing.
+            kept = {"code": error.code, "where": error.where, "message": error.message, "advice": error.advice}
+            return Reply(413 if isinstance(error, TooLarge) else 422, msgspec.json.encode({"status": "kept", **kept}))
+        return Reply(503, msgspec.json.encode({"status": "refused", "message": "nothing was taken, send it again"}))
 
     def decode(self, event: Event) -> Facts:
-        return mapping.decode(event.body, max_total_minor=self._max_total_minor)
+        return mapping.decode(event.body, max_total_minor=self._max_total_minor, at=event.time)
 
 
 _ACCEPTED = Reply(202, b'{"status":"accepted"}')

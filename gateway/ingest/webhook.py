@@ -83,6 +83,8 @@ class Hooks:
             source.decode(event)
         except BadInput as error:
             return _response(source.reply(error))
+        except Exception as error:  # a broken adapter (F110): the event is durable, intake sets it aside
+            self._observe([Trouble("adapter", f"{name}: decode failed with {type(error).__name__}")])
         return _response(source.reply(None))
 
     async def _body(self, request: web.Request) -> bytes:

@@ -17,14 +17,14 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 import msgspec
 import zstandard
 
 from gateway.core.delivery import Delivery, Held, Outlet
-from gateway.core.errors import BadInput, DatabaseBusy
+from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
 from gateway.core.order import Facts, OrderNumber, Party
@@ -43,13 +43,25 @@ from gateway.store.orders import (
     write_orders,
     write_outbox,
 )
-from gateway.store.sql import Connection, Names, OrderIds
+from gateway.store.sql import AWAY, Connection, Names, OrderIds
 
 Decode = Callable[[Event], Facts]
 
-# The database refuses the rows themselves, so the batch is halved to find the one to blame.
-REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError, ValueError)
 COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseBusy)
+"""Two batches met: reading the facts again settles it."""
+
+AHEAD_AT_MOST = timedelta(days=1)
+"""An event from further in the future would win every register for as long: its sender's clock is wrong."""
+
+
+def is_to_blame(error: Exception) -> bool:
+    """Whether `error` comes from what a batch contains, not from the database's state or an order to stop.
+
+    Then the batch is halved until the event that causes it stands alone and is set aside. That includes a defect in our
+    own steps: it costs one order, not the worker. (asyncpg's refusal to encode a value is both a ValueError and one of
+    its connection errors.)
+    """
+    return isinstance(error, ValueError) or not isinstance(error, (*AWAY, *COLLIDED, OrdergateError))
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
@@ -134,10 +146,14 @@ class Decider:
     async def _decide_halving(self, batch: Batch, *, leg: Leg) -> None:
         try:
             await self._decide_whole(batch, leg=leg)
-        except REFUSED as error:
-            if len(batch.sound) <= 1:
+        except Exception as error:
+            if not is_to_blame(error) or not batch.sound:
+                raise
+            if len(batch.sound) == 1:
                 letters = tuple(
-                    DeadLetter(p.arrival, p.number, "refused", _refusal(error), "the event cannot be stored as it is")
+                    DeadLetter(
+                        p.arrival, p.number, "undecidable", _refusal(error), "repair the event, or report a defect"
+                    )
                     for p in batch.sound
                 )
                 await self._decide_whole(Batch((), batch.unsound + letters), leg=leg)
@@ -188,7 +204,7 @@ class Decider:
         balances = await self._places.lock(connection, places)
         decisions = settle(folded, balances, self._rules)
         writes = await self._writes(connection, decisions, by_order, stored)
-        fresh = await write_orders(connection, writes, names=self._names)
+        await write_orders(connection, writes, names=self._names)
         self._reach("intake.orders_written")
         parked = claims.plan(writes, self._names)
         mine = await write_outbox(
@@ -201,7 +217,8 @@ class Decider:
         if parked:
             await wake_dispatch(connection)
         kept = await set_aside(connection, letters) if letters else []
-        return _Applied(now, decisions, writes, by_order, mine, letters, kept, fresh)
+        written = {write.order.number for write in writes}
+        return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept)
 
     def _prepare(self, arrival: Arrival) -> Prepared | DeadLetter:
         event = arrival.event
@@ -215,6 +232,11 @@ class Decider:
             return DeadLetter(
                 arrival, number, "unknown_source", f"no connection {event.source!r} is configured",
                 "add the connection, or correct ce_source",
+            )  # fmt: skip
+        if event.time - arrival.taken_at > AHEAD_AT_MOST:
+            return DeadLetter(
+                arrival, number, "clock", f"the event says {event.time.isoformat()}, more than a day ahead",
+                "set the sender's clock right, then repair the time and release the event",
             )  # fmt: skip
         try:
             facts = clean(decode(event))
@@ -290,20 +312,16 @@ class Decider:
                     (result.at - taken[order.number]).total_seconds(),
                 )
             )
-        for letter, letter_id in zip(result.letters, result.kept, strict=False):
-            happened.append(DeadLettered(letter_id, letter.arrival.event.source, letter.code))
+        happened += result.kept
         self._observe(happened)
 
 
 class _Applied(msgspec.Struct, frozen=True):
     at: datetime
     decisions: Sequence[Decision]
-    writes: Sequence[OrderWrite]
     by_order: Mapping[OrderNumber, Sequence[Prepared]]
     mine: set[tuple[int, int]]
-    letters: Sequence[DeadLetter]
-    kept: Sequence[int]
-    fresh: int
+    kept: Sequence[DeadLettered]
 
 
 class _Claims:

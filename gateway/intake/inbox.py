@@ -11,7 +11,7 @@ import asyncpg
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, Leg
 from gateway.core.happening import Observer, Trouble
-from gateway.intake.batch import COLLIDED, REFUSED, Decider
+from gateway.intake.batch import COLLIDED, Decider, is_to_blame
 from gateway.store.inbox import take
 from gateway.store.sql import AWAY, Connection
 
@@ -75,7 +75,9 @@ class InboxReader:
                 done = await self._decider.decide_in(self._transaction)
             except COLLIDED:
                 return 1
-            except REFUSED:
+            except Exception as error:
+                if not is_to_blame(error):
+                    raise
                 if self._limit > 1:
                     self._limit //= 2
                     return 1

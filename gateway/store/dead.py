@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId
+from gateway.core.happening import DeadLettered
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection
 
@@ -36,8 +37,8 @@ async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> s
     return {row[0] for row in rows}
 
 
-async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> list[int]:
-    """Keep `letters`; returns the ids of those that were not kept already."""
+async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> list[DeadLettered]:
+    """Keep `letters`; returns those that were not kept already."""
     rows = await connection.fetch(
         _INSERT,
         *(
@@ -67,7 +68,7 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
             )
         ),
     )
-    return [row[0] for row in rows]
+    return [DeadLettered(row[0], ConnectionName(row[1]), row[2]) for row in rows]
 
 
 async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str, reason: str = "") -> int:
@@ -148,5 +149,5 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
                      $7::timestamptz[], $8::text[], $9::bytea[], $10::text[], $11::integer[], $12::bigint[],
                      $13::text[], $14::text[], $15::text[])
     ON CONFLICT DO NOTHING
-RETURNING dead_letter_id
+RETURNING dead_letter_id, source, code
 """

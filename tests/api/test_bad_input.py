@@ -159,7 +159,7 @@ async def test_what_a_proven_sender_got_wrong_is_kept_with_its_reason(
 ) -> None:
     answer = await gateway.push(body)
 
-    assert answer.status == 400
+    assert answer.status == 422
     assert told in answer.body
     (letter,) = await gateway.dead()
     if code is not None:
@@ -193,7 +193,7 @@ async def test_an_order_of_500_lines_reaches_the_target(gateway: Gateway) -> Non
 async def test_a_changed_payload_shape_holds_its_order_until_it_is_repaired(gateway: Gateway) -> None:
     """The platform renames a field: quarantined, later events of that order wait, other orders flow."""
     broken = {**without("receiver"), "consignee": ORDER["receiver"]}
-    assert (await gateway.push(broken)).status == 400
+    assert (await gateway.push(broken)).status == 422
     (letter,) = await gateway.dead()
     await gateway.order(updated_at="2026-05-01T10:00:00+08:00", status="cancelled", cancelled={"reason": "buyer"})
     other = await gateway.order(order_no="2002")

@@ -98,7 +98,7 @@ def test_replies() -> None:
     assert one.reply(BadSignature("stale")).status == 401
     assert b"stale" not in one.reply(BadSignature("stale")).body
     assert one.reply(TooLarge(1024)).status == 413
-    assert one.reply(BadInput("json", "is not JSON")).status == 400
+    assert one.reply(BadInput("json", "is not JSON")).status == 422
     assert one.reply(Unavailable("database")).status == 503
     for error in (None, BadSignature("x"), Unavailable("x")):
         json.loads(one.reply(error).body)
