@@ -161,6 +161,10 @@ class Outlet(Protocol):
         """Return a place that was taken, because nothing was committed."""
         ...
 
+    def uncertain(self) -> None:
+        """A transaction ended without an answer: what it claimed may be ours without anybody holding it."""
+        ...
+
     def take(self, held: Sequence[Held]) -> None:
         """Deliveries that are committed as claimed by this worker and have a place each."""
         ...

@@ -20,12 +20,24 @@ from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.outcomes import OutcomeWriter
 from gateway.store.control import read_controls
-from gateway.store.outbox import Lane, adopt, claim, load_held, renew_lease, retire_worker, write_outcomes
+from gateway.store.outbox import (
+    Lane,
+    adopt,
+    claim,
+    free_lanes,
+    load_held,
+    own_lanes,
+    renew_lease,
+    retire_worker,
+    write_outcomes,
+)
 from gateway.store.sql import AWAY, Names
 
 _POLL_S = 1.0
 _CLAIM_GROUP = 500
 _RETRY_S = 0.5
+_LOOKS = 6
+"""Heartbeats on which strays are looked for after a lost answer; a commit may land a while after its client gave up."""
 
 
 class Dispatcher:
@@ -53,7 +65,10 @@ class Dispatcher:
         self.wake = wake
         self._gates: dict[tuple[ConnectionName, Operation], Gate] = {}
         self._advanced: asyncio.Queue[dict[Lane, int]] = asyncio.Queue()
+        self._advancing: dict[Lane, int] = {}
         self._stopping = asyncio.Event()
+        self._looks_left = 0
+        self._strays: set[Lane] = set()
         self.outcomes = OutcomeWriter(
             pool=pool,
             worker_id=worker_id,
@@ -79,6 +94,9 @@ class Dispatcher:
 
     def give_back(self, target: ConnectionName, operation: Operation) -> None:
         self._gates[(target, operation)].give_back()
+
+    def uncertain(self) -> None:
+        self._looks_left = _LOOKS
 
     def take(self, held: Sequence[Held]) -> None:
         for one in held:
@@ -136,13 +154,32 @@ class Dispatcher:
                 for worker_id, lanes in (await adopt(self._pool, settle_s=settle_s)).items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()
+                await self._free_strays()
             except Fenced:
                 raise
             except (*AWAY, Unavailable) as error:
                 self._observe([Trouble("lease", f"not renewed: {type(error).__name__}")])
+                self.uncertain()
                 await asyncio.sleep(_RETRY_S)
                 continue
             await asyncio.sleep(self._heartbeat_s)
+
+    async def _free_strays(self) -> None:
+        """Free lanes that are ours in the database and in nobody's hands: claimed by a commit whose answer was lost.
+
+        Nothing of their heads has been sent, so they are in no doubt. A lane between two hands looks the same for a
+        moment, so only what is astray in two looks, a heartbeat apart, is freed.
+        """
+        if not self._looks_left:
+            return
+        self._looks_left -= 1
+        held = {(order_id, gate.target_id) for gate in self._gates.values() for order_id in gate.lanes()}
+        held.update(self.outcomes.lanes(), self._advancing)
+        astray = await own_lanes(self._pool, self.worker_id) - held
+        lost, self._strays = astray & self._strays, astray
+        if lost:
+            freed = await free_lanes(self._pool, sorted(lost), worker_id=self.worker_id)
+            self._observe([Trouble("strays", f"{freed} lanes freed that a lost commit had claimed")])
 
     async def _read_controls(self) -> None:
         controls = await read_controls(self._pool)
@@ -164,6 +201,7 @@ class Dispatcher:
                 more = await self._claim_group(gate)
             except (*AWAY, Unavailable) as error:
                 self._observe([Trouble("claim", f"PostgreSQL is away: {type(error).__name__}")])
+                self.uncertain()
                 await asyncio.sleep(_RETRY_S)
                 continue
             if not more:
@@ -202,7 +240,7 @@ class Dispatcher:
     async def _go_on(self) -> None:
         """Load the next command of lanes whose head is done, and queue it at its gate."""
         while True:
-            lanes = await self._advanced.get()
+            self._advancing = lanes = await self._advanced.get()
             while True:
                 try:
                     held = await load_held(self._pool, lanes, names=self._names)
@@ -216,3 +254,4 @@ class Dispatcher:
                     self._observe([Trouble("advance", f"{one.delivery.target} has no gate {one.delivery.operation}")])
                 else:
                     gate.adopt([one])
+            self._advancing = {}

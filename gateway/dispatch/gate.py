@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -223,6 +223,11 @@ class Gate:
         for future in self._idle:
             if not future.done():
                 future.cancel()
+
+    def lanes(self) -> Iterator[int]:
+        """Ids of the orders whose lanes this gate holds."""
+        for held in (*self._queue, *self._timers.values(), *self._running.values()):
+            yield held.delivery.order_id
 
     def leftovers(self) -> list[Outcome]:
         """After `run` has returned: how to leave what this gate still holds in the outbox.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import asyncpg
 import msgspec
@@ -44,12 +44,19 @@ class OutcomeWriter:
         self._observe = observe
         self._reach = reach
         self._waiting: list[Ended] = []
+        self._flushing: list[Ended] = []
         self._wake = asyncio.Event()
         self._stopping = False
 
     def add(self, ended: Ended) -> None:
         self._waiting.append(ended)
         self._wake.set()
+
+    def lanes(self) -> Iterator[Lane]:
+        """Lanes whose outcome is not durable yet."""
+        for ended in (*self._waiting, *self._flushing):
+            if ended.outcome is not None:
+                yield ended.outcome.lane
 
     def stop(self) -> None:
         """Flush what is waiting, then return from `run`."""
@@ -62,9 +69,10 @@ class OutcomeWriter:
             if not self._stopping:
                 await asyncio.sleep(self._group_wait_s)
             self._wake.clear()
-            group, self._waiting = self._waiting, []
-            if group:
-                await self._flush(group)
+            self._flushing, self._waiting = self._waiting, []
+            if self._flushing:
+                await self._flush(self._flushing)
+                self._flushing = []
 
     async def _flush(self, group: Sequence[Ended]) -> None:
         """Write one group, however long the database is away; the outcome of a sent order is never dropped."""

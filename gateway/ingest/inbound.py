@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 
 from gateway.core.errors import Unavailable
 from gateway.core.event import Event, Leg
@@ -106,6 +106,11 @@ class KafkaLeg:
                 )
                 # Shielded: the batch is shared with other events, and may well be acknowledged later.
                 await asyncio.shield(acknowledged)
+        except (MessageSizeTooLargeError, RecordTooLargeError):
+            # Says nothing about the brokers: the topic takes less than we do. The inbox carries this one event.
+            self._down_until = 0.0
+            self._observe([Trouble("kafka", "an event is larger than the topic allows, the inbox takes it")])
+            return False
         except (TimeoutError, KafkaError) as error:
             self._down_until = self._clock() + _ASK_AGAIN_S
             if not was_down:

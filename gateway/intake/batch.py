@@ -137,8 +137,8 @@ class Decider:
                 if not arrivals:
                     return 0
                 result = await self._apply(connection, self.prepare(arrivals), claims)
-        except BaseException:
-            claims.give_back()
+        except BaseException as error:
+            self._failed(claims, error)
             raise
         self._committed(result, claims, leg=Leg.INBOX, events=len(arrivals), took_s=time.monotonic() - started)
         return len(arrivals)
@@ -175,8 +175,8 @@ class Decider:
             except COLLIDED:
                 claims.give_back()
                 continue
-            except BaseException:
-                claims.give_back()
+            except BaseException as error:
+                self._failed(claims, error)
                 raise
             self._reach("intake.after_commit")
             self._committed(result, claims, leg=leg, events=events, took_s=time.monotonic() - started)
@@ -291,6 +291,12 @@ class Decider:
                 )
             )
         return writes
+
+    def _failed(self, claims: _Claims, error: BaseException) -> None:
+        claims.give_back()
+        if isinstance(error, AWAY):
+            # The commit itself may have gone through; reading the facts again will show the commands as planned.
+            self._outlet.uncertain()
 
     def _committed(self, result: _Applied, claims: _Claims, *, leg: Leg, events: int, took_s: float) -> None:
         taken = {number: min(item.arrival.taken_at for item in items) for number, items in result.by_order.items()}

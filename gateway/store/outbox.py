@@ -114,6 +114,29 @@ async def adopt(
     return gone
 
 
+async def own_lanes(pool: asyncpg.Pool, worker_id: int) -> set[Lane]:
+    """The lanes this worker has claimed, as the database sees it."""
+    rows = await pool.fetch("SELECT order_id, target_id FROM lane WHERE worker_id = $1", worker_id)
+    return {(row[0], row[1]) for row in rows}
+
+
+async def free_lanes(pool: asyncpg.Pool, lanes: Sequence[Lane], *, worker_id: int) -> int:
+    """Free lanes of this worker that nobody holds, without doubt. Returns how many there were."""
+    status = await pool.execute(
+        "WITH own AS (SELECT l.order_id, l.target_id FROM lane l"
+        " JOIN unnest($1::text::bigint[], $2::text::smallint[]) AS d(order_id, target_id)"
+        " ON l.order_id = d.order_id AND l.target_id = d.target_id"
+        " WHERE l.worker_id = $3 ORDER BY l.order_id, l.target_id FOR UPDATE OF l)"
+        " UPDATE lane l SET worker_id = NULL FROM own"
+        " WHERE l.order_id = own.order_id AND l.target_id = own.target_id",
+        as_array(lane[0] for lane in lanes),
+        as_array(lane[1] for lane in lanes),
+        worker_id,
+    )
+    await pool.execute("NOTIFY ordergate_lane")
+    return int(status.rsplit(" ", 1)[1])
+
+
 async def doubt_everything(pool: asyncpg.Pool) -> int:
     """After a restore from backup: every open lane is in doubt (F130). Returns how many there are."""
     status = await pool.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
