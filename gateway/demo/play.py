@@ -79,6 +79,14 @@ async def run_demo(wishes: Wishes) -> int:
     except asyncio.CancelledError:
         print("已停止，已清理 / stopped, cleaned up", file=sys.stderr)
         return 130
+    except BaseExceptionGroup as errors:
+        # One reason is what a person can do something about; the rest fell with it.
+        reason: BaseException = errors
+        while isinstance(reason, BaseExceptionGroup):
+            reason = reason.exceptions[0]
+        if isinstance(reason, (OrdergateError, OSError)):
+            raise reason from None
+        raise
 
 
 async def _play(wishes: Wishes) -> int:

@@ -122,11 +122,9 @@ def configuration(
 @asynccontextmanager
 async def open_scene(folder: Path) -> AsyncIterator[Scene]:
     """Everything runs when this is entered, and nothing of it when it is left, cancelled or not."""
-    from gateway.embedded.postgres import EmbeddedPostgres
-
     shop_secrets = {shop.name: new_secret() for shop in SHOPS}
     data_dir = folder / "data"
-    async with EmbeddedPostgres(data_dir / "postgres") as server:
+    async with _open_database(data_dir / "postgres") as database_url:
         async with open_wms(folder / "wms.journal") as wms_url, open_shops(folder, shop_secrets) as shops_url:
             document = configuration(data_dir=data_dir, wms_url=wms_url, shops_url=shops_url, shop_secrets=shop_secrets)
             async with open_gateway(folder, document) as gateway:
@@ -145,7 +143,7 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
                     gateway_url=gateway.url,
                     metrics_url=gateway.metrics_url,
                     token=gateway.token,
-                    database_url=server.url,
+                    database_url=database_url,
                     wms_url=wms_url,
                     shops_url=shops_url,
                     secrets=shop_secrets,
@@ -215,6 +213,27 @@ async def post(url: str, body: Any) -> None:
 
 def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+@asynccontextmanager
+async def _open_database(folder: Path) -> AsyncIterator[str]:
+    """The embedded PostgreSQL that `ordergate run` will use too; its URL."""
+    from gateway.embedded.postgres import EmbeddedPostgres
+
+    server = EmbeddedPostgres(folder)
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(server.start(), name="database")
+        try:
+            # Cut off half way it would go on starting, and nobody would be left to stop it.
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])
+            await server.stop()
+            raise
+    try:
+        yield server.url
+    finally:
+        await server.stop()
 
 
 @asynccontextmanager

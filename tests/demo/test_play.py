@@ -58,18 +58,19 @@ async def test_a_hundred_baskets_survive_the_incident(server_folder: Path) -> No
     assert processes_in(server_folder) == []
 
 
-async def test_control_c_cleans_up(server_folder: Path) -> None:
+@pytest.mark.parametrize("at", ["setting the scene", ACTS[1].zh])
+async def test_control_c_cleans_up(server_folder: Path, at: str) -> None:
+    """Also while the database is starting, which goes on in a thread of its own."""
     process = start(server_folder, "--orders", "100")
     assert process.stdout is not None
 
-    def until_selling() -> None:
+    def wait_for_line() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            if ACTS[1].zh in line:
+            if at in line:
                 return
 
-    await asyncio.wait_for(asyncio.to_thread(until_selling), 60)
-    assert processes_in(server_folder)
+    await asyncio.wait_for(asyncio.to_thread(wait_for_line), 60)
     process.send_signal(signal.SIGINT)
     _, err = await asyncio.to_thread(process.communicate, timeout=60)
 
@@ -79,8 +80,7 @@ async def test_control_c_cleans_up(server_folder: Path) -> None:
     assert processes_in(server_folder) == []
 
 
-async def test_kept_folder(server_folder: Path) -> None:
-    """What was in the folder stays, and nothing is started."""
+async def test_a_folder_in_use_is_left_alone(server_folder: Path) -> None:
     (server_folder / "mine").write_text("precious")
     process = start(server_folder, "--orders", "100", "--keep", str(server_folder))
     _, err = await asyncio.to_thread(process.communicate, timeout=60)
