@@ -80,6 +80,25 @@ def covers(balances: Mapping[Place, Balance], needed: Iterable[Shift]) -> bool:
     return True
 
 
+def book_first(wanted: Sequence[tuple[Booking, Balance]]) -> list[Movement] | None:
+    """Book an order that has nothing booked yet: all of `wanted`, or None and nothing where one balance is too low.
+
+    The same as `shifts`, `covers` and `book` from an empty booking, in two passes over the lines: most decisions are
+    an order's first.
+    """
+    for booking, balance in wanted:
+        needs = booking.locked + booking.committed + booking.shipped
+        if balance.on_hand - balance.locked - balance.committed < needs:
+            return None
+    movements = []
+    for booking, balance in wanted:
+        balance.on_hand -= booking.shipped
+        balance.locked += booking.locked
+        balance.committed += booking.committed
+        movements.append(Movement(balance.stock_id, -booking.shipped, booking.locked, booking.committed))
+    return movements
+
+
 def book(balance: Balance, shift: Shift) -> Movement:
     """Apply `shift` to `balance` in place and return the movement to be written."""
     movement = Movement(balance.stock_id, -shift.shipped, shift.locked, shift.committed)

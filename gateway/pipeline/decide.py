@@ -87,7 +87,7 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     allocated = reserved.complete and not item.reasons
     commands = plan(order, rules, allocated=allocated)
     sent = order.sent_content
-    if order.content is not None and any(command.operation is Operation.CREATE for command in commands):
+    if commands and commands[0].operation is Operation.CREATE and order.content is not None:
         sent = digest(order.content.value)
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
     order = msgspec.structs.replace(

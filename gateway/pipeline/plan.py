@@ -12,25 +12,29 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
     if order.origin is not Origin.LIVE:
         return ()
     new: list[Command] = []
-
-    def add(target: ConnectionName, operation: Operation, key: str) -> None:
-        seq = 1 + sum(command.target == target for command in (*order.commands, *new))
-        new.append(Command(target, seq, operation, key))
-
     create = order.issued(Operation.CREATE)
     over = order.closed or order.refunded
     if create is None and allocated and not over and not order.confirmations and order.route is not None:
-        add(order.route.target, Operation.CREATE, "create")
+        new.append(_next(order, new, order.route.target, Operation.CREATE, "create"))
     stop = (over or order.refund_open) and not order.shipped_final
     if create is not None and stop and order.issued(Operation.CANCEL) is None:
-        add(create.target, Operation.CANCEL, "cancel")
-    shop = rules.shops.get(order.connection)
-    if shop is not None and shop.takes_shipments and order.confirmations:
+        new.append(_next(order, new, create.target, Operation.CANCEL, "cancel"))
+    shop = rules.shops.get(order.connection) if order.confirmations else None
+    if shop is not None and shop.takes_shipments:
         told = {command.key for command in order.commands}
         for name in order.confirmations:
             if f"ship:{name}" not in told:
-                add(shop.name, Operation.SHIP, f"ship:{name}")
+                new.append(_next(order, new, shop.name, Operation.SHIP, f"ship:{name}"))
     return tuple(new)
+
+
+def _next(order: Order, new: list[Command], target: ConnectionName, operation: Operation, key: str) -> Command:
+    """The command with the next number of its target's sequence."""
+    seq = 1
+    for command in (*order.commands, *new):
+        if command.target == target:
+            seq += 1
+    return Command(target, seq, operation, key)
 
 
 def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.order import Booking, Order, Origin, Sku
-from gateway.core.stock import Balance, Movement, Place, Shift, book, covers, shifts
+from gateway.core.stock import Balance, Movement, Place, Shift, book, book_first, covers, shifts
 from gateway.pipeline.rules import UnknownSku
 
 
@@ -64,10 +64,15 @@ def reserve(
 
     A SKU without a balance is unknown: it books nothing, and holds the order where the configuration says so.
     """
-    known = tuple(b for b in want if (b.sku, b.warehouse) in balances)
+    found = [(b, balance) for b in want if (balance := balances.get((b.sku, b.warehouse))) is not None]
+    known = want if len(found) == len(want) else tuple([b for b, _ in found])
     if len(known) < len(want) and unknown_sku is UnknownSku.HOLD and not order.confirmations:
         kept = _give_back(order.booked, (), balances)
         return Reserved((), kept, complete=False, reasons=("unknown_sku",))
+    if not order.booked:
+        movements = book_first(found)
+        if movements is not None:
+            return Reserved(known, tuple(movements))
     needed = shifts(order.booked, known)
     if not needed:
         return Reserved(known)
