@@ -110,7 +110,11 @@ class Fake:
         command += ["--books", str(self._folder / f"{self.name}.books")]
         command += ["--secret", SECRET if self.kind == "webhook" else "fake-secret", *self._arguments]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True, preexec_fn=end_with_us
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=end_with_us,  # noqa: PLW1509
         )
         assert self._process.stdout is not None
         await asyncio.to_thread(self._process.stdout.readline)
