@@ -62,8 +62,10 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     itself so that workers do not probe together: the first time is 8 to 10 s. The doubling starts over once the
     breaker has stayed closed for `window_s`; a target that flaps faster than that keeps its longer times.
 
-    Comes back in stages: with `probes` (1, 3) one call is let through, after its success three more at once, and after
-    their successes the breaker closes. Any bad probe opens it again. A probe that is neither recorded nor released
+    Comes back in stages: with `probes` (1, 3) one call is let through, after its success three more at once, and if
+    less than `failure_share` of them is bad (at most 1 of 3), the breaker closes; otherwise it opens again. Judged like
+    this a target that refuses one call in three comes back in a few tries; if all had to succeed, it would stay shut
+    while two thirds of its calls would go through. A probe that is neither recorded nor released
     within `probe_lease_s` loses its place to another; keep that above the send deadline.
 
     `slow_s`: an `OK` that took this long or longer counts as `SLOW`; None counts only the `SLOW` it is told.
@@ -180,6 +182,7 @@ class Breaker:
     """
 
     __slots__ = (
+        "_bad_probes",
         "_cause",
         "_changed",
         "_circuit",
@@ -187,13 +190,13 @@ class Breaker:
         "_closed_at",
         "_dry_run",
         "_epoch",
+        "_judged",
         "_leases",
         "_manual_reason",
         "_manual_until",
         "_on_change",
         "_open_row",
         "_open_until",
-        "_passed",
         "_permit",
         "_policy",
         "_ramping",
@@ -243,7 +246,8 @@ class Breaker:
         self._manual_until = 0.0
 
         self._stage = 0
-        self._passed = 0
+        self._judged = 0
+        self._bad_probes = 0
         self._serial = 0
         self._leases: dict[int, float] = {}  # serial -> end; all leases are equally long, so the first ends first
         self._refused = 0
@@ -414,20 +418,21 @@ class Breaker:
         return Refused(until, self._state)
 
     def _room(self) -> int:
-        return self._policy.probes[self._stage] - self._passed
+        return self._policy.probes[self._stage] - self._judged
 
     def _record_probe(self, permit: Permit, verdict: Verdict) -> None:
         if self._leases.pop(permit.serial, None) is None:
             return  # its lease went to another, or it was reported before
         now = self._clock()
-        if verdict is not Verdict.OK:
+        self._judged += 1
+        self._bad_probes += verdict is not Verdict.OK
+        if self._bad_probes >= self._policy.probes[self._stage] * self._policy.failure_share:
             self._trip(now, Cause.PROBE_FAILED)
             return
-        self._passed += 1
         if self._room() > 0:
             return
         self._stage += 1
-        self._passed = 0
+        self._judged = self._bad_probes = 0
         if self._stage == len(self._policy.probes):
             self._close(now, Cause.PROBES_PASSED, ramp=not self._dry_run)
 
@@ -444,7 +449,7 @@ class Breaker:
     def _half_open(self) -> None:
         self._manual_reason = None
         self._stage = 0
-        self._passed = 0
+        self._judged = self._bad_probes = 0
         self._turn(State.HALF_OPEN, Cause.PROBE_DUE)
 
     def _close(self, now: float, cause: Cause, *, ramp: bool) -> None:

@@ -198,7 +198,7 @@ def test_closing_forgets_the_time_outs_that_opened_it() -> None:
 def test_passed_probes_of_one_half_open_time_count_nothing_in_the_next() -> None:
     rig = opened()
     rig.clock.now += 10
-    rig.feed("o" + "oof")
+    rig.feed("o" + "off")
     rig.clock.now += 20
     probe = rig.permit()
     rig.refused()
@@ -251,18 +251,31 @@ def test_half_open_lets_one_through_then_three_and_then_closes() -> None:
 
 
 @pytest.mark.parametrize("verdict", [FAILED, SLOW, TIMEOUT])
-def test_one_bad_probe_opens_again_and_the_other_probes_count_nowhere(verdict: Verdict) -> None:
+def test_too_many_bad_probes_open_again_and_the_other_probes_count_nowhere(verdict: Verdict) -> None:
     rig = opened()
     rig.clock.now += 10
     rig.feed("o")
     probes = [rig.permit() for _ in range(3)]
     rig.breaker.record(probes[0], verdict, 0.1)
+    assert rig.state is State.HALF_OPEN
+    rig.breaker.record(probes[1], FAILED, 0.1)
     until = rig.refused().until
     assert until == rig.clock.now + 20
-    rig.breaker.record(probes[1], FAILED, 0.1)
     rig.breaker.record(probes[2], OK, 0.1)
     assert rig.refused().until == until
     assert len(rig.changes) == 3
+
+
+def test_the_first_probe_has_to_succeed_and_one_bad_of_three_is_let_pass() -> None:
+    rig = opened()
+    rig.clock.now += 10
+    rig.feed("f")
+    assert rig.state is State.OPEN
+    rig.clock.now = rig.refused().until
+    rig.feed("o")
+    for permit, verdict in zip([rig.permit() for _ in range(3)], [OK, FAILED, OK], strict=True):
+        rig.breaker.record(permit, verdict, 0.1)
+    assert rig.state is State.CLOSED
 
 
 def test_a_cancelled_probe_gives_its_permit_back_without_a_verdict() -> None:
@@ -504,18 +517,18 @@ class BreakerMachine(RuleBasedStateMachine):
         self.held: list[Permit] = []  # admitted, not yet reported
         self.probe_ends: dict[int, float] = {}
         self.done: list[Permit] = []
-        self.passed = 0
+        self.judged = 0
         self.epoch = 1
 
     def _look(self) -> None:
         """Start counting anew when the breaker has entered another epoch."""
         epoch = 1 + sum(change.old is not change.new for change in self.rig.changes)
         if epoch != self.epoch:
-            self.epoch, self.passed = epoch, 0
+            self.epoch, self.judged = epoch, 0
             self.probe_ends.clear()
 
     def _allowed(self) -> int:
-        return 1 if self.passed < 1 else 4 - self.passed
+        return 1 if self.judged < 1 else 4 - self.judged
 
     @rule(count=st.integers(1, 100))
     def admit_at_once(self, count: int) -> None:
@@ -547,8 +560,8 @@ class BreakerMachine(RuleBasedStateMachine):
         self.rig.breaker.record(permit, verdict, took_s)
         if stale:
             assert self._whole() == before
-        elif permit.probe and verdict is OK and lease_before is not None and self._counted(before):
-            self.passed += 1
+        elif permit.probe and lease_before is not None and self._counted(before):
+            self.judged += 1
         assert len(self.rig.changes) - changes <= 2  # a hold that ended, and one change
         self._look()
         self.done.append(permit)
@@ -614,8 +627,8 @@ class BreakerMachine(RuleBasedStateMachine):
                 lease = self.probe_ends.pop(permit.serial, None) if permit.epoch == self.epoch else None
                 before = self._whole()
                 self.rig.breaker.record(permit, verdict, 0.1)
-                if permit.probe and verdict is OK and lease is not None and self._counted(before):
-                    self.passed += 1
+                if permit.probe and lease is not None and self._counted(before):
+                    self.judged += 1
                 self._look()
                 self.done.append(permit)
 
@@ -640,7 +653,8 @@ class BreakerMachine(RuleBasedStateMachine):
             breaker.next_change_at(),
             breaker.ramp_limit(64),
             len(breaker._leases),
-            breaker._passed,
+            breaker._judged,
+            breaker._bad_probes,
             breaker._stage,
             breaker._timeouts,
             len(self.rig.changes),
