@@ -211,11 +211,14 @@ def _documents(evidence: Evidence, allowed_blocks: set[str]) -> Iterator[Violati
     refused = {lane.number for lane in evidence.lanes if lane.blocked in allowed_blocks}
     documents: Counter[str] = Counter()
     cancelled: set[str] = set()
+    left: set[str] = set()
     for books in evidence.books.values():
         for number, book in books.orders.items():
             documents[number] += book.documents
             if book.cancelled:
                 cancelled.add(number)
+            if book.documents and "ship" in book.commands:
+                left.add(number)  # whole, so a cancel that came later had nobody to go to
     ends, seen = {}, defaultdict(set)
     for acked in evidence.acked:
         ends[acked.number] = acked
@@ -232,7 +235,7 @@ def _documents(evidence: Evidence, allowed_blocks: set[str]) -> Iterator[Violati
             yield Violation("lost_order", number, "cancelled at the WMS, and no event says so")
         elif acked.end == "waiting" and has:
             yield Violation("sent_wrongly", number, "the WMS has a document of an order that had to wait")
-        elif acked.end == "stopped" and has and number not in cancelled | refused:
+        elif acked.end == "stopped" and has and number not in cancelled | refused | left:
             yield Violation("sent_wrongly", number, "stopped at the shop, and the WMS was not told")
     for number, has in documents.items():
         if has > 1:

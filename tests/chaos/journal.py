@@ -14,8 +14,8 @@ from typing import Literal, Self
 import msgspec
 
 End = Literal["sent", "stopped", "waiting", "any"]
-"""Where an order has to end once all its events are acknowledged: at the WMS and not cancelled; never there or
-cancelled there; never there; or wherever the stock leaves it."""
+"""Where an order has to end once all its events are acknowledged: at the WMS and not cancelled; never there, cancelled
+there, or gone before the stop came; never there; or wherever the stock leaves it."""
 
 
 class Acked(msgspec.Struct, frozen=True):

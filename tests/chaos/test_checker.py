@@ -163,6 +163,8 @@ async def test_a_stopped_order_that_the_wms_was_not_told_to_stop(ran: Ran) -> No
     number, books = cancelled(ran), copy.deepcopy(ran.books)
     books["wms"].orders[number].cancelled = False
     assert ("sent_wrongly", number) in await judged(ran, books=books)
+    books["wms"].orders[number].commands.append("ship")  # it had left when the stop came: nobody to tell
+    assert ("sent_wrongly", number) not in await judged(ran, books=books)
 
 
 async def test_a_second_document(ran: Ran) -> None:
