@@ -12,6 +12,8 @@ from gateway.core.happening import DeadLettered
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection
 
+LONGEST_NUMBER = 255
+
 BEHIND = "behind"
 """Code of an event that is sound itself but waits for an earlier one of its order."""
 
@@ -50,7 +52,7 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                         letter.arrival.event.source.replace("\x00", ""),
                         letter.arrival.event.type.replace("\x00", ""),
                         letter.arrival.event.order_key.replace("\x00", ""),
-                        letter.number.replace("\x00", ""),
+                        _number(letter.number),
                         letter.arrival.event.time,
                         letter.arrival.taken_at,
                         letter.arrival.event.traceparent.replace("\x00", ""),
@@ -69,6 +71,11 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
         ),
     )
     return [DeadLettered(row[0], ConnectionName(row[1]), row[2]) for row in rows]
+
+
+def _number(number: str) -> str:
+    """`number` as the index takes it; what is longer than any order number blocks nothing."""
+    return number.replace("\x00", "") if len(number) <= LONGEST_NUMBER else ""
 
 
 async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str, reason: str = "") -> int:

@@ -164,7 +164,8 @@ CREATE TABLE dead_letter (
     closed_by   text,
     resolution  text
 );
-CREATE UNIQUE INDEX dead_letter_open ON dead_letter (number, source, event_id, md5(body)) WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX dead_letter_open ON dead_letter (number, md5(source || chr(31) || event_id), md5(body))
+    WHERE closed_at IS NULL;
 
 -- The administrator's token (only its hash), and who did what by hand.
 CREATE TABLE api_token (

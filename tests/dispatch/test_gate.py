@@ -1,0 +1,321 @@
+"""What a gate makes of every answer, with a sender that does as it is told and a retry curve short enough to watch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from gateway.core.delivery import (
+    AfterUnknown,
+    Answer,
+    Delivery,
+    Done,
+    Failed,
+    Finding,
+    Found,
+    Held,
+    NotFound,
+    Rejected,
+    Result,
+    Throttled,
+    Unknown,
+)
+from gateway.core.event import ConnectionName
+from gateway.core.order import Command, Operation, Order, OrderNumber
+from gateway.dispatch.breaker import Breaker, BreakerPolicy, State
+from gateway.dispatch.gate import Gate, GatePolicy
+from gateway.dispatch.lease import Lease
+from gateway.dispatch.limiter import RateLimiter, RetryBudget
+from gateway.dispatch.outcomes import Ended
+from gateway.dispatch.retry import RetryPolicy
+
+WMS = ConnectionName("wms-1")
+
+
+class Script:
+    """A sender that answers from a list and then with Done; it notes what it was asked."""
+
+    def __init__(self, answers: Sequence[Answer] = (), findings: Sequence[Finding] = ()) -> None:
+        self.answers = list(answers)
+        self.findings = list(findings)
+        self.asked: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.hold: asyncio.Event | None = None
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        self.asked.append(f"send {delivery.order.number}")
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+            await asyncio.sleep(0)
+            return self.answers.pop(0) if self.answers else Done("R1")
+        finally:
+            self.at_once -= 1
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        self.asked.append(f"find {delivery.order.number}")
+        return self.findings.pop(0)
+
+
+class Bench:
+    """A gate, what it recorded, and a way to wait for it."""
+
+    def __init__(self, script: Script, **policy: Any) -> None:
+        self.ended: list[Ended] = []
+        self.changed = asyncio.Event()
+        self.script = script
+        values = {"in_flight": 2, "deadline_s": 1.0, "after_unknown": AfterUnknown.FIND, "settle_s": 0.02, "places": 8}
+        self.breaker = Breaker(
+            "wms-1.create",
+            BreakerPolicy(consecutive_timeouts=50, min_calls=50),
+            clock=time.monotonic,
+            rng=random.Random(1),
+        )
+        self.lease = Lease(60.0, clock=time.monotonic, granted_at=time.monotonic())
+        self.gate = Gate(
+            target=WMS,
+            target_id=1,
+            operation=Operation.CREATE,
+            sender=script,
+            policy=GatePolicy(**{**values, **policy}),
+            retry=RetryPolicy(base_s=0.001, max_s=0.002, durable_base_s=10.0),
+            breaker=self.breaker,
+            limiter=RateLimiter(None, clock=time.monotonic),
+            budget=RetryBudget(clock=time.monotonic),
+            lease=self.lease,
+            worker_id=7,
+            record=self._record,
+            observe=lambda _: None,
+            clock=time.monotonic,
+            rng=random.Random(1),
+            reach=lambda _: None,
+        )
+
+    def _record(self, ended: Ended) -> None:
+        self.ended.append(ended)
+        if ended.free is not None:
+            ended.free()
+        self.changed.set()
+
+    def give(self, count: int = 1, *, in_doubt: bool = False) -> None:
+        for number in range(count):
+            assert self.gate.room()
+            self.gate.take(held(number, in_doubt=in_doubt))
+
+    async def outcomes(self, count: int = 1) -> list[Ended]:
+        """The first `count` attempts that ended a delivery's stay."""
+        async with asyncio.timeout(10):
+            while len(found := [e for e in self.ended if e.outcome is not None]) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return found
+
+    def results(self) -> list[Result]:
+        return [ended.attempt.result for ended in self.ended]
+
+
+def held(number: int, *, in_doubt: bool = False) -> Held:
+    order = Order(number=OrderNumber(f"A{number}"))
+    command = Command(WMS, 1, Operation.CREATE, "create")
+    return Held(delivery=Delivery(order_id=number, order=order, command=command), in_doubt=in_doubt)
+
+
+@asynccontextmanager
+async def running(bench: Bench) -> Any:
+    task = asyncio.create_task(bench.gate.run())
+    yield
+    bench.gate.stop()
+    async with asyncio.timeout(5):
+        await task
+
+
+async def test_done_ends_the_delivery_and_frees_its_place() -> None:
+    bench = Bench(Script())
+    async with running(bench):
+        bench.give(3)
+        ended = await bench.outcomes(3)
+    assert all(e.outcome is not None and e.outcome.done for e in ended)
+    assert bench.gate.state.places == 0
+    assert ended[0].attempt.detail == "R1"
+
+
+async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_outbox() -> None:
+    bench = Bench(Script([Failed("http_503")] * 9))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["send A0"] * 4
+    assert last.outcome is not None and not last.outcome.done and last.outcome.blocked is None
+    assert 8 <= last.outcome.delay_s <= 10 and last.outcome.bursts == 1
+
+
+async def test_throttled_is_not_an_attempt_and_pauses_the_gate() -> None:
+    bench = Bench(Script([Throttled(0.01)] * 6))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.done
+    assert bench.results() == [Result.THROTTLED] * 6 + [Result.DONE]
+
+
+async def test_a_long_throttle_leaves_memory_without_counting_a_burst() -> None:
+    bench = Bench(Script([Throttled(120.0)]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.delay_s == 120.0 and last.outcome.bursts == 0
+
+
+async def test_rejected_content_blocks_the_lane_for_a_person() -> None:
+    bench = Bench(Script([Rejected("unknown_carrier", "carrier X")]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.blocked == "rejected:unknown_carrier"
+    assert last.attempt.detail == "carrier X"
+
+
+@pytest.mark.parametrize("found", [True, False])
+async def test_unknown_is_asked_about_before_anything_is_sent_again(found: bool) -> None:
+    bench = Bench(Script([Unknown("timeout", timeout=True)], [Found("W1") if found else NotFound()]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["send A0", "find A0"] + ([] if found else ["send A0"])
+    expected = [Result.UNKNOWN, Result.FOUND] if found else [Result.UNKNOWN, Result.NOT_FOUND, Result.DONE]
+    assert bench.results() == expected
+    assert last.outcome is not None and last.outcome.done and not last.outcome.in_doubt
+
+
+async def test_a_find_that_fails_leaves_the_delivery_in_doubt() -> None:
+    bench = Bench(Script([], [Failed("http_503")]))
+    async with running(bench):
+        bench.give(in_doubt=True)
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["find A0"]
+    assert last.outcome is not None and last.outcome.in_doubt and last.outcome.delay_s >= 8
+
+
+async def test_unknown_at_a_target_that_can_do_neither_is_a_persons() -> None:
+    bench = Bench(Script([Unknown("timeout", timeout=True)]), after_unknown=AfterUnknown.PERSON)
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+        bench.ended.clear()
+        bench.give(in_doubt=True)
+        (adopted,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.blocked == "unknown"
+    assert adopted.outcome is not None and adopted.outcome.blocked == "unknown"
+    assert bench.script.asked == ["send A0"]
+
+
+async def test_unknown_at_an_idempotent_target_is_sent_again() -> None:
+    bench = Bench(Script([Unknown("timeout", timeout=True)]), after_unknown=AfterUnknown.RESEND)
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["send A0"] * 2
+    assert last.outcome is not None and last.outcome.done
+
+
+async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained() -> None:
+    bench = Bench(Script(), deadline_s=0.05)
+    bench.script.hold = asyncio.Event()
+    async with running(bench):
+        bench.give()
+        async with asyncio.timeout(5):
+            while not bench.ended:
+                bench.changed.clear()
+                await bench.changed.wait()
+        bench.script.hold.set()
+        bench.script.findings = [Found()]
+        await bench.outcomes()
+    assert bench.ended[0].attempt.result is Result.UNKNOWN
+    assert bench.ended[0].attempt.code == "deadline"
+
+    broken = Bench(Script())
+    broken.script.answers = [None]  # type: ignore[list-item]
+
+    async def fails(delivery: Delivery, *, deadline_s: float) -> Answer:
+        raise KeyError("mapping")
+
+    broken.script.send = fails  # type: ignore[method-assign]
+    broken.script.findings = [Found()]
+    async with running(broken):
+        broken.give()
+        await broken.outcomes()
+    assert broken.ended[0].attempt.code == "adapter"
+
+
+async def test_no_more_in_flight_than_allowed_and_no_more_in_memory_than_places() -> None:
+    bench = Bench(Script())
+    async with running(bench):
+        bench.give(8)
+        assert not bench.gate.room()
+        assert bench.gate.parked
+        await bench.outcomes(8)
+    assert bench.script.most_at_once == 2
+
+
+async def test_an_open_breaker_sends_nothing_and_uses_no_attempt() -> None:
+    bench = Bench(Script())
+    bench.breaker.force_open("WMS is being moved", time.monotonic() + 0.15)
+    async with running(bench):
+        bench.give(2)
+        await asyncio.sleep(0)
+        assert bench.gate.state.queued == 2 and bench.gate.spare() == 0
+        assert bench.script.asked == []
+        await bench.outcomes(2)
+    assert bench.breaker.snapshot().state is not State.OPEN
+    assert all(result is Result.DONE for result in bench.results())
+
+
+async def test_nothing_is_sent_that_the_lease_does_not_cover() -> None:
+    bench = Bench(Script(), deadline_s=2.0)
+    bench.lease = Lease(1.0, clock=time.monotonic, granted_at=time.monotonic())
+    bench.gate._lease = bench.lease
+    async with running(bench):
+        bench.give()
+        await asyncio.sleep(0.3)
+        assert bench.script.asked == []
+        bench.lease.renewed(time.monotonic() + 60)
+        await bench.outcomes()
+
+
+async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_doubt() -> None:
+    bench = Bench(Script())
+    bench.script.hold = asyncio.Event()
+    task = asyncio.create_task(bench.gate.run())
+    bench.give(4)
+    async with asyncio.timeout(5):
+        while bench.script.at_once < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    bench.gate.stop()
+    task.cancel()
+    await asyncio.wait([task])
+    left = {outcome.lane[0]: outcome for outcome in bench.gate.leftovers()}
+    assert sorted(left) == [0, 1, 2, 3]
+    assert [left[number].in_doubt for number in range(4)] == [True, True, False, False]
+    assert left[0].delay_s == bench.gate.policy.settle_s and left[2].delay_s == 0.0
+    assert set(bench.gate.lanes()) == {0, 1, 2, 3}
+
+
+async def test_paused_starts_nothing_new() -> None:
+    bench = Bench(Script())
+    async with running(bench):
+        bench.gate.pause()
+        assert not bench.gate.room()
+        bench.gate.adopt([held(1)])
+        await asyncio.sleep(0)
+        assert bench.script.asked == []
+        bench.gate.resume()
+        await bench.outcomes()

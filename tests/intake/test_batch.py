@@ -1,0 +1,232 @@
+"""Batches against a real PostgreSQL: what blocks what, two workers at once, and defects that cost one order only."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from gateway.core.delivery import Held
+from gateway.core.errors import BadInput, Fenced
+from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.core.happening import Happening, Trouble
+from gateway.core.order import (
+    Closing,
+    Content,
+    Facts,
+    Line,
+    Operation,
+    OrderNumber,
+    Party,
+    Payment,
+    Receiver,
+    Route,
+    Sku,
+)
+from gateway.intake.batch import Decider
+from gateway.pipeline.rules import Rules, Shop
+from gateway.store.dead import release
+from gateway.store.outbox import start_worker
+from gateway.store.sql import Names, migrate, open_pool, register_connections
+
+SHOP, WMS = ConnectionName("shop-a"), ConnectionName("wms-1")
+NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
+RULES = Rules(shops={SHOP: Shop(name=SHOP, prefix="A", routes=(Route(WMS, "W"),))})
+EVERYTHING = Content(NOW, (Line("1", Sku("S1"), 2, 1000),), Receiver(name="张三"), 2000)
+
+
+class Memory:
+    """An outlet that keeps what it is given; `places` are those left."""
+
+    def __init__(self, places: int = 1000) -> None:
+        self.places = places
+        self.held: list[Held] = []
+        self.lost_answers = 0
+
+    def room(self, target: ConnectionName, operation: Operation) -> bool:
+        self.places -= self.places > 0
+        return self.places > 0
+
+    def give_back(self, target: ConnectionName, operation: Operation) -> None:
+        self.places += 1
+
+    def uncertain(self) -> None:
+        self.lost_answers += 1
+
+    def take(self, held: Sequence[Held]) -> None:
+        self.held += held
+
+
+def decode(event: Event) -> Facts:
+    """The body is MessagePack of the facts; two bodies stand for what cannot be read and for a broken adapter."""
+    if event.body == b"bad":
+        raise BadInput("json", "is not a JSON document", advice="send JSON")
+    if event.body == b"crash":
+        raise ZeroDivisionError
+    return msgspec.msgpack.decode(event.body, type=Facts)
+
+
+class Desk:
+    """A database, and as many workers as are asked for."""
+
+    def __init__(self, pool: asyncpg.Pool, names: Names) -> None:
+        self.pool = pool
+        self.names = names
+        self.happened: list[Happening] = []
+        self.count = 0
+
+    async def worker(self, memory: Memory) -> Decider:
+        worker_id = await start_worker(self.pool, name="test", lease_s=60)
+        return Decider(
+            pool=self.pool,
+            names=self.names,
+            rules=RULES,
+            decoders={SHOP: decode},
+            outlet=memory,
+            worker_id=worker_id,
+            observe=self.happened.extend,
+            now=lambda: NOW,
+            reach=lambda _: None,
+        )
+
+    def arrival(self, order_no: str, body: bytes | Facts, *, kind: str = "test", at: datetime = NOW) -> Arrival:
+        self.count += 1
+        raw = body if isinstance(body, bytes) else msgspec.msgpack.encode(body)
+        event = Event(id=EventId(f"e{self.count}"), source=SHOP, type=kind, order_key=order_no, time=at, body=raw)
+        return Arrival(event, Position(Leg.KAFKA, 0, self.count), NOW)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self.pool.fetch(query)]
+
+
+@pytest.fixture
+async def desk(postgres_url: str) -> AsyncIterator[Desk]:
+    pool = await open_pool(postgres_url, size=8)
+    await migrate(pool)
+    yield Desk(pool, await register_connections(pool, [SHOP, WMS]))
+    await pool.close()
+
+
+def paid(order_no: str) -> Facts:
+    return Facts(party=Party.SHOP, order_no=order_no, version=1, content=EVERYTHING, payment=Payment(True, 2000))
+
+
+async def decide(decider: Decider, *arrivals: Arrival) -> None:
+    await decider.decide(decider.prepare(arrivals), leg=Leg.KAFKA)
+
+
+async def test_a_paid_order_is_stored_once_and_handed_over_claimed(desk: Desk) -> None:
+    memory = Memory()
+    decider = await desk.worker(memory)
+    arrival = desk.arrival("1", paid("1"))
+    await decide(decider, arrival, arrival)
+    await decide(decider, arrival)
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A1", "allocated")]
+    assert await desk.rows("SELECT count(*) FROM event") == [(1,)]
+    assert await desk.rows("SELECT operation, head, tail, worker_id FROM lane") == [("create", 1, 1, 1)]
+    assert [held.delivery.idempotency_key for held in memory.held] == ["A1/create"]
+
+
+async def test_above_the_bound_a_delivery_is_parked_not_held(desk: Desk) -> None:
+    memory = Memory(places=2)
+    decider = await desk.worker(memory)
+    await decide(decider, *(desk.arrival(str(n), paid(str(n))) for n in range(5)))
+    assert await desk.rows("SELECT count(*) FILTER (WHERE worker_id IS NULL), count(*) FROM lane") == [(4, 5)]
+    assert len(memory.held) == 1
+
+
+async def test_a_bad_event_blocks_its_own_order_until_it_is_repaired(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(
+        decider,
+        desk.arrival("1", b"bad"),
+        desk.arrival("1", paid("1")),
+        desk.arrival("2", b"crash"),
+        desk.arrival("3", paid("3")),
+    )
+    await decide(decider, desk.arrival("1", Facts(party=Party.SHOP, order_no="1", version=2, closing=Closing(True))))
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A3", "allocated")]
+    letters = await desk.rows("SELECT number, code FROM dead_letter ORDER BY dead_letter_id")
+    assert sorted(letters) == [("A1", "behind"), ("A1", "behind"), ("A1", "json"), ("A2", "adapter")]
+
+    (bad,) = await desk.rows("SELECT dead_letter_id FROM dead_letter WHERE code = 'json'")
+    repaired = msgspec.msgpack.encode(paid("1"))
+    assert await release(desk.pool, bad[0], body=repaired, actor="wang") == 3
+    assert await release(desk.pool, bad[0], body=repaired, actor="wang") == 0
+    assert await desk.rows("SELECT count(*) FROM inbox") == [(3,)]
+    assert await desk.rows("SELECT code FROM dead_letter WHERE closed_at IS NULL") == [("adapter",)]
+
+
+async def test_the_same_bad_event_read_again_is_kept_once(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    bad = desk.arrival("1", b"bad")
+    await decide(decider, bad)
+    await decide(decider, bad)
+    assert await desk.rows("SELECT count(*) FROM dead_letter") == [(1,)]
+
+
+async def test_what_the_database_refuses_costs_one_order_and_not_the_batch(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    endless = random.Random(1).randbytes(9000).hex()  # longer than an index takes, and hard to compress
+    arrivals = [desk.arrival(str(n), paid(str(n))) for n in range(20)]
+    arrivals.insert(7, desk.arrival(endless, paid(endless)))
+    await decide(decider, *arrivals)
+    assert await desk.rows("SELECT count(*) FROM orders") == [(20,)]
+    ((code, source),) = await desk.rows("SELECT code, source FROM dead_letter")
+    assert (code, source) == ("undecidable", "shop-a")
+    assert any(isinstance(one, Trouble) for one in desk.happened)
+
+
+async def test_a_defect_in_our_own_steps_costs_one_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    decider = await desk.worker(Memory())
+    whole = decider._fold
+
+    def fold(number: OrderNumber, *rest: Any) -> Any:
+        if number == "A3":
+            raise KeyError("a defect")
+        return whole(number, *rest)
+
+    monkeypatch.setattr(decider, "_fold", fold)
+    await decide(decider, *(desk.arrival(str(n), paid(str(n))) for n in range(6)))
+    assert await desk.rows("SELECT count(*) FROM orders") == [(5,)]
+    assert await desk.rows("SELECT number, code FROM dead_letter") == [("A3", "undecidable")]
+
+
+async def test_an_event_from_the_future_is_set_aside(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", paid("1"), at=NOW + timedelta(days=2)))
+    assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "clock")]
+
+
+async def test_two_workers_that_meet_the_same_new_orders_store_each_once(desk: Desk) -> None:
+    memories = [Memory() for _ in range(4)]
+    workers = [await desk.worker(memory) for memory in memories]
+    arrivals = [desk.arrival(str(n), paid(str(n))) for n in range(200)]
+    await asyncio.gather(*(decide(worker, *arrivals) for worker in workers))
+    assert await desk.rows("SELECT count(*) FROM orders") == [(200,)]
+    assert await desk.rows("SELECT count(*) FROM delivery") == [(200,)]
+    assert sum(len(memory.held) for memory in memories) == 200
+    assert {memory.places + len(memory.held) for memory in memories} == {1000}
+
+
+async def test_a_replaced_worker_writes_nothing(desk: Desk) -> None:
+    memory = Memory()
+    decider = await desk.worker(memory)
+    await desk.pool.execute("DELETE FROM worker")
+    with pytest.raises(Fenced):
+        await decide(decider, desk.arrival("1", paid("1")))
+    assert await desk.rows("SELECT count(*) FROM orders") == [(0,)]
+    assert memory.places == 1000 and not memory.held
+
+
+async def test_reconsidering_an_order_nobody_knows_is_nothing(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("A404", b"", kind=RECONSIDER))
+    assert await desk.rows("SELECT count(*) FROM orders") == [(0,)]
+    assert not [one for one in desk.happened if type(one).__name__ == "OrderDecided"]
