@@ -24,7 +24,7 @@ from gateway.sdk.models import (
     Unknown,
     content_to_send,
 )
-from gateway.sdk.signing import decode_secret, sign
+from gateway.sdk.signing import Signer, decode_secret
 
 
 class WebhookTarget:
@@ -37,7 +37,7 @@ class WebhookTarget:
             raise SettingsError([Problem(where, "is missing", "a target needs the URL its commands are posted to")])
         self._url = settings.url
         self._urls = {operation: _join(settings.url, settings.paths.get(operation, "")) for operation in Operation}
-        self._key = decode_secret(settings.secrets[0])
+        self._signer = Signer(decode_secret(settings.secrets[0]))
         self._carriers = setup.carriers
         self._now = setup.now
         self._http = http
@@ -91,7 +91,7 @@ class WebhookTarget:
             "content-type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self._key, message_id=message_id, timestamp=timestamp, body=body),
+            "webhook-signature": self._signer.sign(message_id=message_id, timestamp=timestamp, body=body),
         }
 
     def _answer(self, reply: HttpReply) -> Answer:
@@ -116,7 +116,7 @@ _read_answer = msgspec.json.Decoder(_Answered).decode
 
 def _reference(body: bytes) -> str:
     """The receiver's own id, where it answers ``{"reference": "..."}``."""
-    if not body.startswith(b"{"):
+    if b'"reference"' not in body:
         return ""
     try:
         return _read_answer(body).reference[:200]

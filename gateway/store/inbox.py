@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
@@ -10,11 +11,14 @@ from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.store.sql import AWAY, Connection
 
+PUT_WITHIN_S = 5.0
+
 
 async def put(pool: asyncpg.Pool, events: Sequence[Event]) -> None:
     """Make `events` durable, in one transaction, and wake the readers. Raises Unavailable."""
     try:
-        async with pool.acquire(timeout=2.0) as connection, connection.transaction():
+        # A sender waits for this: better told 503 after a few seconds than kept on the line by a server that is gone.
+        async with asyncio.timeout(PUT_WITHIN_S), pool.acquire() as connection, connection.transaction():
             await put_in(connection, events)
     except AWAY as error:
         raise Unavailable(f"the inbox cannot take events: {type(error).__name__}") from error
