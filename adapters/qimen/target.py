@@ -69,7 +69,7 @@ class QimenTarget:
             return Done(finding.reference, already=True)
         if verdict.kind == "already_done":
             # Not shown although it was said to be there: nobody knows, and sending again is no way to find out.
-            return Unknown("duplicate", message)
+            return Unknown("duplicate", message, answered=True)
         return Rejected(verdict.code, message)
 
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
@@ -92,13 +92,15 @@ class QimenTarget:
                 return Throttled(mapping.ban_s(message), message)
             if verdict.kind == "failed":
                 return Failed(verdict.code, message)
-            return Unknown("not_proven", message)
+            return Unknown("not_proven", message, answered=True)
         if reply.order_code != number:
             if not reply.order_code and settings.not_found_when_empty:
                 return NotFound()
-            return Unknown("not_proven", "the WMS answers success without this document")
+            return Unknown("not_proven", "the WMS answers success without this document", answered=True)
         if delivery.operation is Operation.CANCEL and reply.status not in mapping.CANCELLED_STATUSES:
-            return NotFound() if reply.status else Unknown("not_proven", "the WMS does not tell the status")
+            return (
+                NotFound() if reply.status else Unknown("not_proven", "the WMS does not tell the status", answered=True)
+            )
         return Found(reply.reference)
 
     async def check(self, *, deadline_s: float) -> None:

@@ -54,11 +54,16 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unknown(msgspec.Struct, frozen=True, gc=False):
-    """The request left and no usable answer came back. `timeout` tells the breaker that it was slow, not broken."""
+    """The request left and no usable answer came back.
+
+    `timeout` tells the breaker that the target was slow, `answered` that it is well: it answered, and only what it
+    means for this document is open.
+    """
 
     code: str
     message: str = ""
     timeout: bool = False
+    answered: bool = False
 
 
 Answer = Done | Failed | Throttled | Rejected | Unknown

@@ -406,7 +406,7 @@ class Gate:
                 self.breaker.record(permit, Verdict.FAILED, took_s)
                 self._failed(held, Result.FAILED, answer.code, answer.message, took_s, answer.retry_after_s)
             case Unknown():
-                self.breaker.record(permit, Verdict.TIMEOUT if answer.timeout else Verdict.FAILED, took_s)
+                self.breaker.record(permit, _verdict(answer), took_s)
                 self._unknown(held, answer, took_s)
 
     async def _find(self, held: Held, permit: Permit) -> None:
@@ -435,8 +435,7 @@ class Gate:
             case Throttled():
                 self._throttled(held, permit, finding, took_s)
             case Failed() | Unknown():
-                timeout = isinstance(finding, Unknown) and finding.timeout
-                self.breaker.record(permit, Verdict.TIMEOUT if timeout else Verdict.FAILED, took_s)
+                self.breaker.record(permit, _verdict(finding), took_s)
                 # Still in doubt; asked again later, by whoever claims it then.
                 self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
 
@@ -557,6 +556,15 @@ class Gate:
             outcome,
             self.give_back if outcome is not None else None,
         )
+
+
+def _verdict(answer: Failed | Unknown) -> Verdict:
+    """What an attempt without success says about the target's health."""
+    if isinstance(answer, Failed):
+        return Verdict.FAILED
+    if answer.answered:
+        return Verdict.OK
+    return Verdict.TIMEOUT if answer.timeout else Verdict.FAILED
 
 
 def _storable(text: str) -> str | None:

@@ -131,7 +131,7 @@ async def test_a_duplicate_is_believed_after_a_query(http: Http) -> None:
 
         assert await out.send(delivery(), deadline_s=5) == Done("W-SA1", already=True)
         wms.set_faults({"hang_share": 1.0, "commands": ["query"]})
-        assert await out.send(delivery(), deadline_s=0.2) == Unknown("duplicate", "S002 出库单 SA1 已存在")
+        assert await out.send(delivery(), deadline_s=0.2) == Unknown("duplicate", "S002 出库单 SA1 已存在", answered=True)
     assert (wms.books.orders["SA1"].documents, wms.books.repeats) == (1, 2)
 
 
@@ -157,7 +157,7 @@ async def test_a_cancel_that_comes_too_late_or_for_nothing(wms: FakeWms, http: H
 async def test_not_found_counts_by_the_rule_only(wms: FakeWms, http: Http) -> None:
     assert await QimenTarget(setup_for(wms.url), http).find(delivery(), deadline_s=5) == NotFound()
     answer = await QimenTarget(setup_for(wms.url, **NO_RULE), http).find(delivery(), deadline_s=5)
-    assert answer == Unknown("not_proven", "S404 订单不存在")
+    assert answer == Unknown("not_proven", "S404 订单不存在", answered=True)
 
 
 @pytest.mark.parametrize(
