@@ -31,7 +31,7 @@ async def cut_in_the_middle(folder: Path, *, durable: bool) -> tuple[Counter[str
     if not durable:
         with (backing / "postgresql.auto.conf").open("a") as file:
             file.write("synchronous_commit = off\nwal_writer_delay = 10s\n")
-    plan = Plan(orders=1500, seed=9, rate_per_s=150, within_s=120)
+    plan = Plan(orders=1500, seed=9, rate_per_s=150, within_s=120 if durable else 20, must_settle=durable)
 
     async def disturb(scene: Scene) -> None:
         await scene.at(0.5, plan.orders)
