@@ -50,7 +50,7 @@ from gateway.sdk.http import Http
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.queries import Backlog
-from gateway.store.sql import Names, listen, open_pool, register_connections
+from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
@@ -290,8 +290,11 @@ class Worker:
         asked_at = time.monotonic()
         worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s)
         lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
+        keeper = await open_pool(self._url, size=2)
+        stack.push_async_callback(_close, keeper)
         dispatcher = Dispatcher(
             pool=pool,
+            keeper=keeper,
             names=names,
             worker_id=worker_id,
             lease=lease,
@@ -431,7 +434,7 @@ async def _listen(url: str, channels: dict[str, asyncio.Event]) -> None:
     while True:
         try:
             connection = await listen(url, channels)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except (*AWAY, asyncpg.PostgresError):
             await asyncio.sleep(1.0)
             continue
         try:

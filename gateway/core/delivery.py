@@ -144,13 +144,15 @@ class Held(msgspec.Struct, kw_only=True, gc=False):
     """A delivery this worker has claimed and holds in memory. Mutable: the gate counts on it.
 
     `in_doubt`: an earlier attempt may have arrived, what follows depends on the operation's policy.
-    `bursts`: how often a burst of attempts has been exhausted. `taken_at`: when the order's event became durable.
+    `bursts`: how often a burst of attempts has been exhausted. `throttles`: so often in a row. `taken_at`: when the
+    order's event became durable.
     """
 
     delivery: Delivery
     in_doubt: bool = False
     bursts: int = 0
     tries: int = 0
+    throttles: int = 0
     first_try_at: float = 0.0
     taken_at: datetime | None = None
 

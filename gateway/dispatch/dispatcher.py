@@ -31,22 +31,25 @@ from gateway.store.outbox import (
     retire_worker,
     write_outcomes,
 )
-from gateway.store.sql import AWAY, Names
+from gateway.store.sql import AWAY, COLLIDED, COMMAND_TIMEOUT_S, Names
 
 _POLL_S = 1.0
 _CLAIM_GROUP = 500
 _RETRY_S = 0.5
-_LOOKS = 6
-"""Heartbeats on which strays are looked for after a lost answer; a commit may land a while after its client gave up."""
+_ASTRAY_AFTER_S = 2 * COMMAND_TIMEOUT_S
+"""Longer than a call to the database may take, from commit to answer."""
 
 
 class Dispatcher:
-    """Runs until `stop`; raises Fenced when another worker has taken over."""
+    """`keeper` is a pool of its own for lease, adoption and controls: a busy `pool` must not cost the lease.
+
+    Runs until `stop`; raises Fenced when another worker has taken over."""
 
     def __init__(
         self,
         *,
         pool: asyncpg.Pool,
+        keeper: asyncpg.Pool,
         names: Names,
         worker_id: int,
         lease: Lease,
@@ -57,6 +60,8 @@ class Dispatcher:
         reach: Callable[[str], None],
     ) -> None:
         self._pool = pool
+        self._keeper = keeper
+        self._astray_after_s = _ASTRAY_AFTER_S
         self._names = names
         self.worker_id = worker_id
         self.lease = lease
@@ -67,13 +72,14 @@ class Dispatcher:
         self._advanced: asyncio.Queue[dict[Lane, int]] = asyncio.Queue()
         self._advancing: dict[Lane, int] = {}
         self._stopping = asyncio.Event()
-        self._looks_left = 0
-        self._strays: set[Lane] = set()
+        self._look_until = 0.0
+        self._astray_since: dict[Lane, float] = {}
         self.outcomes = OutcomeWriter(
             pool=pool,
             worker_id=worker_id,
             group_wait_s=outcome_wait_s,
-            advance=self._advanced.put_nowait,
+            advance=self._advance,
+            uncertain=self.uncertain,
             observe=observe,
             reach=reach,
         )
@@ -96,7 +102,7 @@ class Dispatcher:
         self._gates[(target, operation)].give_back()
 
     def uncertain(self) -> None:
-        self._looks_left = _LOOKS
+        self._look_until = time.monotonic() + 2 * _ASTRAY_AFTER_S
 
     def take(self, held: Sequence[Held]) -> None:
         for one in held:
@@ -106,6 +112,7 @@ class Dispatcher:
 
     async def run(self, *, stop_within_s: float) -> None:
         """Until `stop`, then: finish what is in flight within `stop_within_s`, leave the rest in the outbox, retire."""
+        await self._first_controls()
         async with asyncio.TaskGroup() as writing:
             writer = writing.create_task(self.outcomes.run(), name="outcomes")
             async with asyncio.TaskGroup() as group:
@@ -149,15 +156,15 @@ class Dispatcher:
         while True:
             asked_at = time.monotonic()
             try:
-                await renew_lease(self._pool, self.worker_id)
+                await renew_lease(self._keeper, self.worker_id)
                 self.lease.renewed(asked_at)
-                for worker_id, lanes in (await adopt(self._pool, settle_s=settle_s)).items():
+                for worker_id, lanes in (await adopt(self._keeper, settle_s=settle_s)).items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()
                 await self._free_strays()
             except Fenced:
                 raise
-            except (*AWAY, Unavailable) as error:
+            except (*AWAY, *COLLIDED, Unavailable) as error:
                 self._observe([Trouble("lease", f"not renewed: {type(error).__name__}")])
                 self.uncertain()
                 await asyncio.sleep(_RETRY_S)
@@ -167,22 +174,34 @@ class Dispatcher:
     async def _free_strays(self) -> None:
         """Free lanes that are ours in the database and in nobody's hands: claimed by a commit whose answer was lost.
 
-        Nothing of their heads has been sent, so they are in no doubt. A lane between two hands looks the same for a
-        moment, so only what is astray in two looks, a heartbeat apart, is freed.
+        Nothing of their heads has been sent, so they are in no doubt. A lane between two hands looks the same until
+        the call that moves it returns, so only what is astray for longer than any call may take is freed.
         """
-        if not self._looks_left:
+        if time.monotonic() > self._look_until:
+            self._astray_since = {}
             return
-        self._looks_left -= 1
+        mine = await own_lanes(self._keeper, self.worker_id)
         held = {(order_id, gate.target_id) for gate in self._gates.values() for order_id in gate.lanes()}
         held.update(self.outcomes.lanes(), self._advancing)
-        astray = await own_lanes(self._pool, self.worker_id) - held
-        lost, self._strays = astray & self._strays, astray
+        now = time.monotonic()
+        self._astray_since = {lane: self._astray_since.get(lane, now) for lane in mine - held}
+        lost = [lane for lane, since in self._astray_since.items() if now - since >= self._astray_after_s]
         if lost:
-            freed = await free_lanes(self._pool, sorted(lost), worker_id=self.worker_id)
+            freed = await free_lanes(self._keeper, sorted(lost), worker_id=self.worker_id)
             self._observe([Trouble("strays", f"{freed} lanes freed that a lost commit had claimed")])
 
+    async def _first_controls(self) -> None:
+        """Know what is paused or held open before anything is claimed or sent."""
+        while True:
+            try:
+                await self._read_controls()
+                return
+            except AWAY as error:
+                self._observe([Trouble("lease", f"controls not read: {type(error).__name__}")])
+                await asyncio.sleep(_RETRY_S)
+
     async def _read_controls(self) -> None:
-        controls = await read_controls(self._pool)
+        controls = await read_controls(self._keeper)
         for gate in self._gates.values():
             target_id = self._names.id(gate.target)
             if (target_id in controls.paused) != gate.state.paused:
@@ -237,10 +256,14 @@ class Dispatcher:
             for gate in self._gates.values():
                 gate.freed.set()
 
+    def _advance(self, lanes: dict[Lane, int]) -> None:
+        self._advancing.update(lanes)
+        self._advanced.put_nowait(lanes)
+
     async def _go_on(self) -> None:
         """Load the next command of lanes whose head is done, and queue it at its gate."""
         while True:
-            self._advancing = lanes = await self._advanced.get()
+            lanes = await self._advanced.get()
             while True:
                 try:
                     held = await load_held(self._pool, lanes, names=self._names)
@@ -250,8 +273,12 @@ class Dispatcher:
                     await asyncio.sleep(_RETRY_S)
             for one in held:
                 gate = self._gates.get((one.delivery.target, one.delivery.operation))
-                if gate is None:
-                    self._observe([Trouble("advance", f"{one.delivery.target} has no gate {one.delivery.operation}")])
-                else:
+                if gate is not None:
                     gate.adopt([one])
-            self._advancing = {}
+                    continue
+                # The target does not take this operation (any more): the lane waits, free, until it does.
+                lane = (one.delivery.order_id, self._names.id(one.delivery.target))
+                await free_lanes(self._keeper, [lane], worker_id=self.worker_id)
+                self._observe([Trouble("advance", f"{one.delivery.target} has no gate {one.delivery.operation}")])
+            for lane in lanes:
+                self._advancing.pop(lane, None)

@@ -47,6 +47,15 @@ from gateway.store.outbox import AttemptRow, Outcome
 _THROTTLE_PAUSE_S = 1.0
 """Pause after a throttled answer that names no time."""
 
+_THROTTLES_HELD = 10
+"""So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
+
+_MOST_BURSTS = 30_000
+"""What the column holds; the back-off has long stopped growing."""
+
+_UNKNOWN_BURSTS = 8
+"""After so many bursts that all ended unknown a person decides: the target neither takes the document nor shows it."""
+
 _GRACE_S = 0.5
 """An adapter keeps its own deadline; the gate cuts it off this much later, in case it does not."""
 
@@ -274,8 +283,15 @@ class Gate:
         """Whether the cancel that has just arrived is the guard's, and no one else's."""
         if id(held) not in self._overdue:
             return False
+        self._overdue.discard(id(held))
         task, _ = self._flying[id(held)]
         return task.uncancel() == 0
+
+    def _end_cut_off(self, held: Held, me: asyncio.Task[None]) -> None:
+        """The guard has cut this attempt off and the adapter made something else of it: the cancel is spent."""
+        if id(held) in self._overdue:
+            self._overdue.discard(id(held))
+            me.uncancel()
 
     async def _run(self) -> None:
         me = asyncio.current_task()
@@ -360,7 +376,7 @@ class Gate:
             return
         await self.limiter.turn()
         permit = self.breaker.admit()
-        if isinstance(permit, Refused) or self._stopping or not self._covered():
+        if isinstance(permit, Refused) or self._stopping or self._paused or not self._covered():
             if isinstance(permit, Permit):
                 self.breaker.release(permit)
             self._queue.appendleft(held)
@@ -368,13 +384,13 @@ class Gate:
         key = id(held)
         self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S)
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.FIND:
-            await self._find(held, permit)
+            await self._find(held, permit, me)
         else:
-            await self._send(held, permit)
+            await self._send(held, permit, me)
         del self._flying[key]
         self._overdue.discard(key)
 
-    async def _send(self, held: Held, permit: Permit) -> None:
+    async def _send(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         started = self._clock()
         if not held.tries:
             held.first_try_at = started
@@ -388,8 +404,8 @@ class Gate:
                 raise
             answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
-            answer = Unknown("adapter", f"the adapter failed with {type(error).__name__}")
-            self._observe([Trouble("adapter", f"{self.target} {self.operation}: {error!r}")])
+            answer = self._broken(type(error).__name__)
+        self._end_cut_off(held, me)
         self._reach("gate.after_send")
         took_s = self._clock() - started
         match answer:
@@ -408,8 +424,11 @@ class Gate:
             case Unknown():
                 self.breaker.record(permit, _verdict(answer), took_s)
                 self._unknown(held, answer, took_s)
+            case _:  # an adapter may answer anything
+                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
+                self._unknown(held, self._broken(f"an answer of {type(answer).__name__}"), took_s)
 
-    async def _find(self, held: Held, permit: Permit) -> None:
+    async def _find(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
         started = self._clock()
         try:
@@ -420,8 +439,8 @@ class Gate:
                 raise
             finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except Exception as error:  # a broken adapter is contained here (F110)
-            finding = Unknown("adapter", f"the adapter failed with {type(error).__name__}")
-            self._observe([Trouble("adapter", f"{self.target} {self.operation} find: {error!r}")])
+            finding = self._broken(type(error).__name__)
+        self._end_cut_off(held, me)
         took_s = self._clock() - started
         match finding:
             case Found():
@@ -438,13 +457,24 @@ class Gate:
                 self.breaker.record(permit, _verdict(finding), took_s)
                 # Still in doubt; asked again later, by whoever claims it then.
                 self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
+            case _:  # an adapter may answer anything
+                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
+                broken = self._broken(f"a finding of {type(finding).__name__}")
+                self._wait(held, Result.FAILED, f"find:{broken.code}", broken.message, took_s, None)
+
+    def _broken(self, how: str) -> Unknown:
+        """What a broken adapter's attempt counts as: whether it sent is not known. Its words may hold buyer data."""
+        self._observe([Trouble("adapter", f"{self.target} {self.operation}: {how}")])
+        return Unknown("adapter", f"the adapter failed: {how}")
 
     def _throttled(self, held: Held, permit: Permit, answer: Throttled, took_s: float) -> None:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         self.breaker.release(permit)
-        pause_s = _THROTTLE_PAUSE_S if answer.retry_after_s is None else answer.retry_after_s
+        # At least a second, whatever it says: an answer of "0 s" must not become a loop.
+        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
         self.limiter.pause(pause_s)
-        if pause_s > self._retry.deadline_s:
+        held.throttles += 1
+        if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
             self.parked = True
             self._end(held, Result.THROTTLED, "throttled", answer.message, took_s, delay_s=pause_s)
         else:
@@ -457,8 +487,14 @@ class Gate:
                 self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
             case AfterUnknown.FIND:
                 held.in_doubt = True
-                self._note(held, Result.UNKNOWN, answer.code, answer.message, took_s)
-                self._again(held, self.policy.settle_s)
+                held.tries += 1
+                if held.tries <= self._retry.burst_retries:
+                    self._note(held, Result.UNKNOWN, answer.code, answer.message, took_s)
+                    self._again(held, self.policy.settle_s)
+                elif held.bursts + 1 >= _UNKNOWN_BURSTS:
+                    self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+                else:
+                    self._wait(held, Result.UNKNOWN, answer.code, answer.message, took_s, self.policy.settle_s)
             case AfterUnknown.PERSON:
                 self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
 
@@ -483,7 +519,7 @@ class Gate:
         self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
     ) -> None:
         """Out of memory and into the outbox, with the durable back-off."""
-        held.bursts += 1
+        held.bursts = min(held.bursts + 1, _MOST_BURSTS)
         delay_s = durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s)
         self.parked = True
         self._end(held, result, code, message, took_s, delay_s=delay_s)
@@ -540,8 +576,8 @@ class Gate:
                 now,
                 int(took_s * 1000),
                 result,
-                _storable(code),
-                _storable(message[:500]),
+                _storable(str(code or "")),
+                _storable(str(message or "")[:500]),
             ),
             AttemptEnded(
                 delivery.order.number,

@@ -34,6 +34,7 @@ class OutcomeWriter:
         worker_id: int,
         group_wait_s: float,
         advance: Callable[[dict[Lane, int]], None],
+        uncertain: Callable[[], None],
         observe: Observer,
         reach: Callable[[str], None],
     ) -> None:
@@ -41,6 +42,7 @@ class OutcomeWriter:
         self._worker_id = worker_id
         self._group_wait_s = group_wait_s
         self._advance = advance
+        self._uncertain = uncertain
         self._observe = observe
         self._reach = reach
         self._waiting: list[Ended] = []
@@ -86,6 +88,8 @@ class OutcomeWriter:
                 )
                 break
             except (*AWAY, Unavailable) as error:
+                # The commit may have gone through: a lane that it moved on is then ours and in nobody's hands.
+                self._uncertain()
                 self._observe([Trouble("outcomes", f"PostgreSQL is away: {type(error).__name__}")])
                 await asyncio.sleep(0.5)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):

@@ -25,13 +25,14 @@ import zstandard
 
 from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
-from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, Leg
+from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
 from gateway.core.order import Facts, OrderNumber, Party
 from gateway.core.stock import Place
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import Decision, Folded, Step, fold, settle
 from gateway.pipeline.rules import Rules
+from gateway.store import sql
 from gateway.store.dead import BEHIND, DeadLetter, blocked_numbers, set_aside
 from gateway.store.orders import (
     EventRow,
@@ -47,7 +48,7 @@ from gateway.store.sql import AWAY, Connection, Names, OrderIds
 
 Decode = Callable[[Event], Facts]
 
-COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, DatabaseBusy)
+COLLIDED = (*sql.COLLIDED, DatabaseBusy)
 """Two batches met: reading the facts again settles it."""
 
 AHEAD_AT_MOST = timedelta(days=1)
@@ -61,6 +62,9 @@ def is_to_blame(error: Exception) -> bool:
     own steps: it costs one order, not the worker. (asyncpg's refusal to encode a value is both a ValueError and one of
     its connection errors.)
     """
+    if isinstance(error, asyncpg.PostgresError):
+        # Data exceptions, integrity violations, program limits. All else is the database's own state, or ours.
+        return error.sqlstate is not None and error.sqlstate[:2] in ("22", "23", "54")
     return isinstance(error, ValueError) or not isinstance(error, (*AWAY, *COLLIDED, OrdergateError))
 
 
@@ -225,15 +229,20 @@ class Decider:
         shop = self._rules.shops.get(event.source)
         prefix = shop.prefix if shop is not None else ""
         number = prefix + event.order_key if event.order_key else ""
-        if event.type == RECONSIDER:
+        if event.type == RECONSIDER and arrival.position.leg is Leg.INBOX:
             return Prepared(arrival, OrderNumber(event.order_key), None, None)
+        if len(event.body) > MAX_BODY_BYTES:
+            return DeadLetter(
+                arrival, number, "too_large", f"the body has {len(event.body)} bytes, the limit is {MAX_BODY_BYTES}",
+                "split the order",
+            )  # fmt: skip
         decode = self._decoders.get(event.source)
         if decode is None:
             return DeadLetter(
                 arrival, number, "unknown_source", f"no connection {event.source!r} is configured",
                 "add the connection, or correct ce_source",
             )  # fmt: skip
-        if event.time - arrival.taken_at > AHEAD_AT_MOST:
+        if event.time - self._now() > AHEAD_AT_MOST:
             return DeadLetter(
                 arrival, number, "clock", f"the event says {event.time.isoformat()}, more than a day ahead",
                 "set the sender's clock right, then repair the time and release the event",
@@ -246,6 +255,12 @@ class Decider:
             return DeadLetter(
                 arrival, number, "adapter", f"the adapter failed with {type(error).__name__}",
                 "this is a defect of the adapter: release the event once it is mended",
+            )  # fmt: skip
+        if facts.party is Party.SHOP and shop is None:
+            # Without a prefix of its own its numbers would be other shops' orders.
+            return DeadLetter(
+                arrival, number, "not_a_shop", f"{event.source} tells of orders, but has no prefix",
+                "give the connection a prefix, mode and route, or stop sending orders through it",
             )  # fmt: skip
         number = facts.order_no if facts.party is Party.WAREHOUSE else prefix + facts.order_no
         row = EventRow(
@@ -270,7 +285,11 @@ class Decider:
         by_order: Mapping[OrderNumber, Sequence[Prepared]],
         stored: Mapping[OrderNumber, Stored],
     ) -> list[OrderWrite]:
-        known = [d for d in decisions if d.before is not None or by_order[d.order.number][0].facts is not None]
+        known = [
+            d
+            for d in decisions
+            if d.before is not None or any(item.facts is not None for item in by_order[d.order.number])
+        ]
         ids = iter(await self._ids.take(connection, sum(d.before is None for d in known)))
         writes = []
         for decision in known:

@@ -153,10 +153,13 @@ class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _arrival(record: Any) -> Arrival:
     """A record as an event. What its producer left out is filled with what is known; intake judges the rest."""
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+    headers: dict[str, str] = {
+        name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None
+    }
     key = record.key.decode("utf-8", "replace") if record.key is not None else ""
     source, _, order_key = key.partition("/")
-    taken_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    now = datetime.now(UTC)
+    taken_at = _sensible(record.timestamp / 1000, default=now)
     return Arrival(
         Event(
             id=EventId(headers.get("ce_id") or f"{record.topic}/{record.partition}/{record.offset}"),
@@ -179,4 +182,10 @@ def _instant(text: str, *, default: datetime) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         return default
-    return instant if instant.tzinfo is not None else default
+    # Outside of these years an instant may have no UTC form, and nothing happened there.
+    return instant if instant.tzinfo is not None and 2000 <= instant.year <= 2099 else default
+
+
+def _sensible(seconds: float, *, default: datetime) -> datetime:
+    """A record's time stamp, unless its producer counted in another unit or not at all (-1)."""
+    return datetime.fromtimestamp(seconds, UTC) if 946_684_800 <= seconds < 4_102_444_800 else default

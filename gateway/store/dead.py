@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
 import msgspec
@@ -34,7 +34,10 @@ async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> s
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL)"):
         return set()
     rows = await connection.fetch(
-        "SELECT DISTINCT number FROM dead_letter WHERE closed_at IS NULL AND number = ANY($1::text[])", list(numbers)
+        # Shared until the transaction ends: a release meanwhile waits, and then takes what is put behind with it.
+        "SELECT number FROM dead_letter WHERE closed_at IS NULL AND number = ANY($1::text[])"
+        " ORDER BY dead_letter_id FOR SHARE",
+        list(numbers),
     )
     return {row[0] for row in rows}
 
@@ -48,20 +51,20 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
             for column in zip(
                 *(
                     (
-                        letter.arrival.event.id.replace("\x00", ""),
-                        letter.arrival.event.source.replace("\x00", ""),
-                        letter.arrival.event.type.replace("\x00", ""),
-                        letter.arrival.event.order_key.replace("\x00", ""),
+                        _text(letter.arrival.event.id),
+                        _text(letter.arrival.event.source),
+                        _text(letter.arrival.event.type),
+                        _text(letter.arrival.event.order_key),
                         _number(letter.number),
                         letter.arrival.event.time,
                         letter.arrival.taken_at,
-                        letter.arrival.event.traceparent.replace("\x00", ""),
+                        _text(letter.arrival.event.traceparent),
                         letter.arrival.event.body,
                         str(letter.arrival.position.leg),
                         letter.arrival.position.partition,
                         letter.arrival.position.offset,
                         letter.code,
-                        letter.message.replace("\x00", ""),
+                        _text(letter.message),
                         letter.advice,
                     )
                     for letter in letters
@@ -73,51 +76,19 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
     return [DeadLettered(row[0], ConnectionName(row[1]), row[2]) for row in rows]
 
 
-def _number(number: str) -> str:
-    """`number` as the index takes it; what is longer than any order number blocks nothing."""
-    return number.replace("\x00", "") if len(number) <= LONGEST_NUMBER else ""
-
-
 async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None, actor: str, reason: str = "") -> int:
     """Send a dead letter (with a repaired `body`, if given) and everything behind it through intake again.
 
     Returns how many events were put back, in their first order; 0 when there is no such open dead letter.
     """
     async with pool.acquire() as connection, connection.transaction():
-        first = await connection.fetchrow(
+        number = await connection.fetchval(
             "SELECT number FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE", dead_letter_id
         )
-        if first is None:
+        if number is None:
             return 0
-        rows = await connection.fetch(
-            "UPDATE dead_letter SET closed_at = now(), closed_by = $3, resolution = 'released'"
-            " WHERE closed_at IS NULL AND (dead_letter_id = $1 OR (number = $2 AND number <> '' AND code = 'behind'))"
-            " RETURNING dead_letter_id, event_id, source, type, order_key, happened_at, traceparent, body",
-            dead_letter_id,
-            first[0],
-            actor,
-        )
-        rows.sort(key=lambda row: row[0])
-        events = [
-            Event(
-                id=EventId(row[1] if body is None or row[0] != dead_letter_id else f"{row[1]}+repaired"),
-                source=ConnectionName(row[2]),
-                type=row[3],
-                order_key=row[4],
-                time=row[5],
-                traceparent=row[6],
-                body=body if body is not None and row[0] == dead_letter_id else row[7],
-            )
-            for row in rows
-        ]
-        await put_in(connection, events)
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'dead_letter.release', $2, $3)",
-            actor,
-            str(dead_letter_id),
-            reason,
-        )
-    return len(events)
+        await _audit(connection, actor=actor, action="dead_letter.release", subject=dead_letter_id, reason=reason)
+        return await _put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
 
 
 async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor: str) -> int:
@@ -134,19 +105,64 @@ async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor
         )
         if number is None:
             return -1
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'dead_letter.discard', $2, $3)",
-            actor,
-            str(dead_letter_id),
-            reason,
-        )
-        behind = await connection.fetchval(
-            "SELECT min(dead_letter_id) FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND number <> ''"
-            " AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.closed_at IS NULL AND d.number = $1"
-            " AND d.code <> 'behind')",
+        await _audit(connection, actor=actor, action="dead_letter.discard", subject=dead_letter_id, reason=reason)
+        in_front = await connection.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND code <> $2)",
             number,
+            BEHIND,
         )
-    return await release(pool, behind, body=None, actor=actor) if behind is not None else 0
+        return 0 if in_front else await _put_back(connection, number, actor=actor, repaired={})
+
+
+async def _put_back(connection: Connection, number: str, *, actor: str, repaired: Mapping[int, bytes | None]) -> int:
+    """Close the dead letters in `repaired` and all behind in their order, and put their events into the inbox."""
+    rows = await connection.fetch(
+        "UPDATE dead_letter SET closed_at = now(), closed_by = $3, resolution = 'released'"
+        " WHERE closed_at IS NULL"
+        " AND (dead_letter_id = ANY($1::bigint[]) OR (number = $2 AND number <> '' AND code = $4))"
+        " RETURNING dead_letter_id, event_id, source, type, order_key, happened_at, traceparent, body",
+        list(repaired),
+        number,
+        actor,
+        BEHIND,
+    )
+    events = []
+    for row in sorted(rows, key=lambda row: row[0]):
+        body = repaired.get(row[0])
+        events.append(
+            Event(
+                id=EventId(row[1] if body is None else f"{row[1]}+repaired"),
+                source=ConnectionName(row[2]),
+                type=row[3],
+                order_key=row[4],
+                time=row[5],
+                traceparent=row[6],
+                body=row[7] if body is None else body,
+            )
+        )
+    if events:
+        await put_in(connection, events)
+    return len(events)
+
+
+async def _audit(connection: Connection, *, actor: str, action: str, subject: int, reason: str = "") -> None:
+    await connection.execute(
+        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+        actor,
+        action,
+        str(subject),
+        reason,
+    )
+
+
+def _number(number: str) -> str:
+    """`number` as the index takes it; what is longer than any order number blocks nothing."""
+    return _text(number) if len(number) <= LONGEST_NUMBER else ""
+
+
+def _text(text: str) -> str:
+    """`text` as PostgreSQL can hold it: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 _INSERT = """

@@ -79,7 +79,13 @@ async def retire_worker(pool: asyncpg.Pool, worker_id: int) -> int:
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("DELETE FROM worker WHERE worker_id = $1", worker_id)
-        status = await connection.execute("UPDATE lane SET worker_id = NULL WHERE worker_id = $1", worker_id)
+        status = await connection.execute(
+            "WITH own AS (SELECT order_id, target_id FROM lane WHERE worker_id = $1"
+            " ORDER BY order_id, target_id FOR UPDATE)"
+            " UPDATE lane l SET worker_id = NULL FROM own"
+            " WHERE l.order_id = own.order_id AND l.target_id = own.target_id",
+            worker_id,
+        )
     await pool.execute("NOTIFY ordergate_lane")
     return int(status.rsplit(" ", 1)[1])
 
@@ -151,38 +157,28 @@ async def claim(
     Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
     """
     target_id = names.id(target)
+    held = []
     async with pool.acquire() as connection, connection.transaction():
         if not await holds_lease(connection, worker_id):
             raise Fenced(f"worker {worker_id} has been replaced")
         rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
         edits = await read_edits(connection, [(row[0], target_id, row[1]) for row in rows])
-    return [
-        held
-        for row in rows
-        if (
-            held := _held(
-                order_id=row[0],
-                seq=row[1],
-                state=row[5],
+        for order_id, seq, in_doubt, bursts, taken_at, state in rows:
+            one = _held(
+                order_id=order_id,
+                seq=seq,
+                state=state,
                 target=target,
-                edited=edits.get((row[0], target_id, row[1])),
-                in_doubt=row[2],
-                bursts=row[3],
-                taken_at=row[4],
+                edited=edits.get((order_id, target_id, seq)),
+                in_doubt=in_doubt,
+                bursts=bursts,
+                taken_at=taken_at,
             )
-        )
-    ]
-
-
-async def next_due_at(pool: asyncpg.Pool, *, target_id: int, operation: Operation) -> datetime | None:
-    """When the next free lane of a gate falls due; None when there is none."""
-    due: datetime | None = await pool.fetchval(
-        "SELECT not_before FROM lane WHERE target_id = $1 AND operation = $2"
-        " AND worker_id IS NULL AND blocked IS NULL ORDER BY not_before LIMIT 1",
-        target_id,
-        str(operation),
-    )
-    return due
+            if one is None:
+                await _block(connection, (order_id, target_id))
+            else:
+                held.append(one)
+    return held
 
 
 async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Names) -> list[Held]:
@@ -195,8 +191,19 @@ async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Nam
     found = []
     for (order_id, target_id), seq in lanes.items():
         state, updated_at = states[order_id]
-        found.append(_held(order_id=order_id, seq=seq, state=state, target=names.name(target_id), taken_at=updated_at))
+        one = _held(order_id=order_id, seq=seq, state=state, target=names.name(target_id), taken_at=updated_at)
+        if one is None:
+            await _block(pool, (order_id, target_id))
+        else:
+            found.append(one)
     return found
+
+
+async def _block(connection: Connection, lane: Lane) -> None:
+    """Put a lane whose order cannot be read before a person: a later release's row, or a defect."""
+    await connection.execute(
+        "UPDATE lane SET worker_id = NULL, blocked = 'unreadable' WHERE order_id = $1 AND target_id = $2", *lane
+    )
 
 
 async def write_outcomes(
@@ -258,13 +265,19 @@ def _held(
     in_doubt: bool = False,
     bursts: int = 0,
     taken_at: datetime | None = None,
-) -> Held:
-    order = decode_state(state)
+) -> Held | None:
+    """The delivery as a worker holds it; None when the stored order cannot be read or lacks the command."""
+    try:
+        order = decode_state(state)
+    except msgspec.MsgspecError:
+        return None
     if edited is not None:
         # Adapters need not know of edits: the order they are given carries what is to be sent.
         version, rank = (order.content.version, order.content.rank) if order.content is not None else (0, 0)
         order = msgspec.structs.replace(order, content=Register(version, rank, edited))
-    command = next(c for c in order.commands if c.target == target and c.seq == seq)
+    command = next((c for c in order.commands if c.target == target and c.seq == seq), None)
+    if command is None:
+        return None
     delivery = Delivery(order_id=order_id, order=order, command=command)
     return Held(delivery=delivery, in_doubt=in_doubt, bursts=bursts, taken_at=taken_at)
 

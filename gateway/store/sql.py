@@ -15,22 +15,39 @@ from gateway.core.event import ConnectionName
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
 
-# What asyncpg raises when the server is away, going down or out of connections: the same call may work later.
+# What asyncpg raises when the server is away, going down, short of something, cancelled us or is read-only after a
+# failover: nothing is wrong with what was asked, and the same call may work later.
 AWAY = (
     OSError,
     TimeoutError,
-    asyncpg.PostgresConnectionError,
+    asyncpg.PostgresConnectionError,  # class 08
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DiskFullError,
+    asyncpg.InsufficientResourcesError,  # class 53
+    asyncpg.OperatorInterventionError,  # class 57: shutting down, cancelled
+    asyncpg.exceptions.PostgresSystemError,  # class 58: input and output
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     # A connection that broke off in the middle of a statement is left in a state of its own (asyncpg 0.32).
     asyncpg.InternalClientError,
 )
 
+COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two transactions met; the same call works now."""
+
+COMMAND_TIMEOUT_S = 30.0
+
 _MIGRATION_LOCK = 7_262_001
+
+
+# A worker that is stopped or cut off inside a transaction must not hold its locks for the two hours that TCP takes.
+_SERVER_SETTINGS = {
+    "application_name": "ordergate",
+    "idle_in_transaction_session_timeout": "10000",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 
 
 async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
@@ -40,9 +57,10 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
             url,
             min_size=min(2, size),
             max_size=size,
-            command_timeout=30.0,
+            command_timeout=COMMAND_TIMEOUT_S,
             timeout=5.0,
             max_inactive_connection_lifetime=0,
+            server_settings=_SERVER_SETTINGS,
         )
     except AWAY as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error

@@ -159,12 +159,14 @@ async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_
 
 
 async def test_throttled_is_not_an_attempt_and_pauses_the_gate() -> None:
-    bench = Bench(Script([Throttled(0.01)] * 6))
+    bench = Bench(Script([Throttled(0.0)]))
+    started = time.monotonic()
     async with running(bench):
         bench.give()
         (last,) = await bench.outcomes()
     assert last.outcome is not None and last.outcome.done
-    assert bench.results() == [Result.THROTTLED] * 6 + [Result.DONE]
+    assert bench.results() == [Result.THROTTLED, Result.DONE]
+    assert time.monotonic() - started >= 1, "an answer of 0 s is no reason for a loop"
 
 
 async def test_a_long_throttle_leaves_memory_without_counting_a_burst() -> None:
@@ -194,6 +196,31 @@ async def test_unknown_is_asked_about_before_anything_is_sent_again(found: bool)
     expected = [Result.UNKNOWN, Result.FOUND] if found else [Result.UNKNOWN, Result.NOT_FOUND, Result.DONE]
     assert bench.results() == expected
     assert last.outcome is not None and last.outcome.done and not last.outcome.in_doubt
+
+
+async def test_unknown_again_and_again_waits_in_the_outbox_and_ends_with_a_person() -> None:
+    bench = Bench(Script([Unknown("timeout", timeout=True)] * 8, [NotFound()] * 8))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+        assert [word.split()[0] for word in bench.script.asked] == ["send"] + ["find", "send"] * 3
+        assert last.outcome is not None and last.outcome.in_doubt and last.outcome.blocked is None
+        assert last.outcome.bursts == 1 and last.outcome.delay_s >= 8
+        bench.ended.clear()
+        again = held(0, in_doubt=True)
+        again.bursts = 7
+        bench.gate.adopt([again])
+        (over,) = await bench.outcomes()
+    assert over.outcome is not None and over.outcome.blocked == "unknown"
+
+
+@pytest.mark.parametrize("nonsense", [None, "ok", 7])
+async def test_an_answer_that_is_none_costs_no_permit_and_no_place(nonsense: Any) -> None:
+    bench = Bench(Script([nonsense], [nonsense]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.attempt.code == "find:adapter" and bench.gate.state.places == 0
 
 
 async def test_a_find_that_fails_leaves_the_delivery_in_doubt() -> None:
