@@ -1,10 +1,10 @@
 """An order is what its facts say: registers and grow-only sets, merged so that arrival order cannot matter.
 
 One register per field group of the shop (content, payment, hold, closing) and per refund, whose newest value wins by
-a *total* key: platform version, status rank, and where both tie (platform versions are whole seconds) the encoded
-value itself. Things with an id of their own (warehouse confirmations and progress reports) are grow-only sets. An
-order has exactly one shop connection, the one its number's prefix belongs to, so a register needs no source in its
-key; warehouse ids carry their connection.
+a *total* key: platform version, status rank, and where both tie (platform versions are whole seconds) a refund's
+place in its life, then the encoded value itself. Things with an id of their own (warehouse confirmations and progress
+reports) are grow-only sets. An order has exactly one shop connection, the one its number's prefix belongs to, so a
+register needs no source in its key; warehouse ids carry their connection.
 
 This module answers for the data and `merge`; what follows from the data is decided in `gateway.pipeline`.
 """
@@ -95,6 +95,14 @@ class RefundStatus(enum.StrEnum):
     OPEN = "open"
     DONE = "done"
     REJECTED = "rejected"
+
+    @property
+    def place(self) -> int:
+        """The place in a refund's life: an open one is settled later, and what is paid back is not taken back."""
+        return _REFUND_LIFE.index(self)
+
+
+_REFUND_LIFE = (RefundStatus.OPEN, RefundStatus.REJECTED, RefundStatus.DONE)
 
 
 class Refund(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -268,6 +276,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     conflicts: tuple[str, ...] = ()
     sent_content: bytes = b""
     """Digest of the content when `create` was planned."""
+    unbooked: tuple[Sku, ...] = ()
+    """SKUs that left without a booking, because no balance knew them then: they are never booked afterwards."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""
@@ -294,15 +304,32 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def refunded(self) -> bool:
-        """Whether what was paid has been paid back in full."""
-        if not self.refunds or not self.paid:
+        """Whether what was paid has been paid back in full.
+
+        A shop that does not say what was paid means the order's total; while neither is known, no refund is a full one.
+        """
+        if not self.refunds or not self.paid or self.payment is None:
             return False
-        done = [r.value.amount_minor for r in self.refunds.values() if r.value.status is RefundStatus.DONE]
-        return bool(done) and sum(done) >= (self.payment.value.amount_minor if self.payment else 0)
+        owed = self.payment.value.amount_minor or (self.content.value.total_minor if self.content is not None else 0)
+        done = sum(r.value.amount_minor for r in self.refunds.values() if r.value.status is RefundStatus.DONE)
+        return 0 < owed <= done
+
+    @property
+    def confirmed(self) -> dict[str, Confirmation]:
+        """The confirmations that count: of the warehouse the order is routed to, and none while no route is known.
+
+        An order that is not ours to deliver was routed by somebody else: there, all of them count.
+        """
+        if not self.confirmations or self.origin is not Origin.LIVE:
+            return self.confirmations
+        if self.route is None:
+            return {}
+        ours = f"{self.route.target}/"
+        return {name: told for name, told in self.confirmations.items() if name.startswith(ours)}
 
     @property
     def shipped_final(self) -> bool:
-        return bool(self.confirmations) and any(confirmation.final for confirmation in self.confirmations.values())
+        return bool(self.confirmations) and any(confirmation.final for confirmation in self.confirmed.values())
 
 
 def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
@@ -327,7 +354,7 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     if facts.refunds:
         refunds = dict(order.refunds)
         for refund in facts.refunds:
-            if _wins(refunds.get(refund.refund_id), key, refund):
+            if _refund_wins(refunds.get(refund.refund_id), key, refund):
                 refunds[refund.refund_id] = Register(*key, refund)
         refunds = dict(sorted(refunds.items()))
         if refunds != order.refunds:
@@ -366,3 +393,10 @@ def _wins(known: Register[Any] | None, key: tuple[int, int], value: Any) -> bool
         # The same value under a newer key still moves the key: an older contradicting value must lose to it.
         return key > known_key
     return bool(known.value != value) and _encode(value) > _encode(known.value)
+
+
+def _refund_wins(known: Register[Refund] | None, key: tuple[int, int], refund: Refund) -> bool:
+    """Like `_wins`, and of one version and rank the status further in a refund's life wins before the encoding."""
+    if known is None or key != (known.version, known.rank) or known.value.status is refund.status:
+        return _wins(known, key, refund)
+    return refund.status.place > known.value.status.place

@@ -81,6 +81,25 @@ def settle(folded: Sequence[Folded], balances: Mapping[Place, Balance], rules: R
     return [_settle(item, balances, rules) for item in folded]
 
 
+def given_back(decisions: Sequence[Decision], balances: Mapping[Place, Balance]) -> dict[Place, int]:
+    """Pieces available now at the places where one of `decisions` gave some back; orders short of stock wait for them.
+
+    `balances` as `settle` left them. A place where others of the batch took all of it again is left out; one where they
+    took more than came back is not: an order of the batch that was decided in between may fit now.
+    """
+    # An order that nothing is known of has nothing to give: most decisions are passed over at once.
+    risen = {
+        movement.stock_id
+        for decision in decisions
+        if decision.before is not None
+        for movement in decision.movements
+        if movement.on_hand > movement.locked + movement.committed
+    }
+    if not risen:
+        return {}
+    return {place: b.available for place, b in balances.items() if b.stock_id in risen and b.available > 0}
+
+
 def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> Decision:
     order = item.order
     reserved = reserve(order, item.wanted, balances, unknown_sku=rules.unknown_sku)
@@ -89,18 +108,27 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     sent = order.sent_content
     if commands and commands[0].operation is Operation.CREATE and order.content is not None:
         sent = digest(order.content.value)
+    unbooked = order.unbooked
+    if reserved.unknown and _has_left(order, commands):
+        unbooked = tuple(sorted({*unbooked, *reserved.unknown}))
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
     order = msgspec.structs.replace(
         order,
         booked=reserved.booked,
         commands=(*order.commands, *commands) if commands else order.commands,
         sent_content=sent,
+        unbooked=unbooked,
         stage=stage,
         reasons=() if stage in _OVER else item.reasons + reserved.reasons,
         # What has just been planned contradicts nothing yet; what was there before it may.
         conflicts=conflicts_of(order) + reserved.conflicts,
     )
     return Decision(item.before, order, reserved.movements, commands)
+
+
+def _has_left(order: Order, commands: Sequence[Command]) -> bool:
+    """Whether the warehouse has been told to ship the order, or says that it did."""
+    return bool(order.confirmed) or any(c.operation is Operation.CREATE for c in (*order.commands, *commands))
 
 
 _OVER = frozenset({Stage.CANCELLED, Stage.REFUNDED, Stage.SHIPPED, Stage.CONFLICT})

@@ -14,6 +14,7 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
     new: list[Command] = []
     create = order.issued(Operation.CREATE)
     over = order.closed or order.refunded
+    # Any warehouse's word that it has left keeps it from being sent, even of one that was never told to ship it.
     if create is None and allocated and not over and not order.confirmations and order.route is not None:
         new.append(_next(order, new, order.route.target, Operation.CREATE, "create"))
     stop = (over or order.refund_open) and not order.shipped_final
@@ -22,7 +23,7 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
     shop = rules.shops.get(order.connection) if order.confirmations else None
     if shop is not None and shop.takes_shipments:
         told = {command.key for command in order.commands}
-        for name in order.confirmations:
+        for name in order.confirmed:
             if f"ship:{name}" not in told:
                 new.append(_next(order, new, shop.name, Operation.SHIP, f"ship:{name}"))
     return tuple(new)
@@ -39,7 +40,8 @@ def _next(order: Order, new: list[Command], target: ConnectionName, operation: O
 
 def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
     """The stage that `order`'s facts and bookings amount to."""
-    if order.closed and order.confirmations:
+    confirmed = bool(order.confirmations) and bool(order.confirmed)
+    if confirmed and order.closed:
         return Stage.CONFLICT
     if order.refunded:
         return Stage.REFUNDED
@@ -47,7 +49,7 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
         return Stage.CANCELLED
     if order.shipped_final:
         return Stage.SHIPPED
-    if order.confirmations or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.progress):
+    if confirmed or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.progress):
         return Stage.PACKED
     if waiting:
         return Stage.RECEIVED
@@ -58,6 +60,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
 
     `cancelled_but_shipped`; `shipped_unknown_order`: a warehouse confirmed what no shop told of;
+    `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse reported one.
@@ -69,6 +72,8 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
         found.append("cancelled_but_shipped")
     if order.confirmations and order.content is None:
         found.append("shipped_unknown_order")
+    if order.confirmations and order.route is not None and len(order.confirmed) < len(order.confirmations):
+        found.append("confirmed_by_other_warehouse")
     if order.issued(Operation.CREATE) is not None and not order.shipped_final:
         if order.content is not None and order.sent_content and order.sent_content != digest(order.content.value):
             found.append("changed_after_sent")

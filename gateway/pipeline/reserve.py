@@ -24,28 +24,38 @@ class Reserved(msgspec.Struct, frozen=True):
     complete: bool = True
     reasons: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    unknown: tuple[Sku, ...] = ()
+    """SKUs without a balance that were passed over."""
 
 
 def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
-    """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks."""
+    """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks.
+
+    A SKU that left unbooked is asked for no more: its balance was counted after it had gone.
+    """
     if order.origin is not Origin.LIVE or order.content is None or order.route is None:
         return ()
     ordered: dict[Sku, int] = {}
     for line in order.content.value.lines:
         ordered[line.sku] = ordered.get(line.sku, 0) + line.quantity
+    for sku in order.unbooked:
+        ordered.pop(sku, None)
     warehouse = order.route.warehouse
-    if not order.confirmations:
+    if not order.confirmations or not (confirmed := order.confirmed):
         if order.closed or order.refunded:
             return ()
         if approved:
             return tuple([Booking(sku, warehouse, 0, pieces) for sku, pieces in sorted(ordered.items())])
         return tuple([Booking(sku, warehouse, pieces) for sku, pieces in sorted(ordered.items())])
     shipped: dict[Sku, int] = {}
-    for confirmation in order.confirmations.values():
+    for confirmation in confirmed.values():
         for sku, pieces in confirmation.shipped:
-            shipped[sku] = shipped.get(sku, 0) + pieces
-    if order.shipped_final and not shipped:
-        shipped = ordered
+            if sku not in order.unbooked:
+                shipped[sku] = shipped.get(sku, 0) + pieces
+    if any(confirmation.final and not confirmation.shipped for confirmation in confirmed.values()):
+        # The last parcel is said to complete the order, whatever the ones before it counted.
+        for sku, pieces in ordered.items():
+            shipped[sku] = max(pieces, shipped.get(sku, 0))
     over = order.shipped_final or order.closed or order.refunded
     bookings = []
     for sku in sorted(ordered.keys() | shipped.keys()):
@@ -65,10 +75,22 @@ def reserve(
     A SKU without a balance is unknown: it books nothing, and holds the order where the configuration says so.
     """
     found = [(b, balance) for b in want if (balance := balances.get((b.sku, b.warehouse))) is not None]
-    known = want if len(found) == len(want) else tuple([b for b, _ in found])
-    if len(known) < len(want) and unknown_sku is UnknownSku.HOLD and not order.confirmations:
+    if len(found) == len(want):
+        return _reserve(order, want, found, balances)
+    if unknown_sku is UnknownSku.HOLD and not order.confirmed:
         kept = _give_back(order.booked, (), balances)
         return Reserved((), kept, complete=False, reasons=("unknown_sku",))
+    reserved = _reserve(order, tuple([b for b, _ in found]), found, balances)
+    unknown = tuple([b.sku for b in want if (b.sku, b.warehouse) not in balances])
+    return msgspec.structs.replace(reserved, unknown=unknown)
+
+
+def _reserve(
+    order: Order,
+    known: tuple[Booking, ...],
+    found: list[tuple[Booking, Balance]],
+    balances: Mapping[Place, Balance],
+) -> Reserved:
     if not order.booked:
         movements = book_first(found)
         if movements is not None:
@@ -78,7 +100,7 @@ def reserve(
         return Reserved(known)
     if covers(balances, needed):
         return Reserved(known, tuple(book(balances[shift.place], shift) for shift in needed))
-    if not order.confirmations:
+    if not order.confirmed:
         return Reserved(order.booked, complete=False, reasons=("short_of_stock",))
     return _as_far_as_it_goes(order.booked, needed, balances)
 

@@ -31,7 +31,7 @@ from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.decide import Decision, Step, fold, settle
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
 
-SHOP, WMS = ConnectionName("shop"), ConnectionName("wms")
+SHOP, WMS, OTHER_WMS = ConnectionName("shop"), ConnectionName("wms"), ConnectionName("wms-2")
 PLACED_AT = datetime(2026, 5, 1, 1, tzinfo=UTC)
 RECEIVER = Receiver("王*", "138****1234", "浙江省", "杭州市", "西湖区", "", "文一路1号")
 
@@ -94,7 +94,14 @@ def reported(step: ProgressStep) -> Facts:
     return Facts(party=Party.WAREHOUSE, order_no="A1", progress=(Progress(step),))
 
 
-def step(facts: Facts) -> Step:
+def elsewhere(facts: Facts) -> Step:
+    """A warehouse's facts, said by one that no order is routed to."""
+    return Step(OTHER_WMS, facts)
+
+
+def step(facts: Facts | Step) -> Step:
+    if isinstance(facts, Step):
+        return facts
     return Step(SHOP if facts.party is Party.SHOP else WMS, facts)
 
 
@@ -111,7 +118,13 @@ class Books:
         self.counted = {balance.stock_id: balance.on_hand for balance in self.balances.values()}
         self.ledger: list[Movement] = []
 
-    def take(self, batch: Iterable[tuple[OrderNumber, Facts]]) -> list[Decision]:
+    def count(self, sku: str, pieces: int, *, warehouse: str = "WH1") -> None:
+        """A person counts a SKU that no balance knew."""
+        balance = Balance(len(self.balances) + 1, pieces, 0, 0)
+        self.balances[Sku(sku), warehouse] = balance
+        self.counted[balance.stock_id] = pieces
+
+    def take(self, batch: Iterable[tuple[OrderNumber, Facts | Step]]) -> list[Decision]:
         by_order: dict[OrderNumber, list[Step]] = {}
         for number, facts in batch:
             by_order.setdefault(number, []).append(step(facts))
@@ -144,7 +157,7 @@ class Books:
             assert sum(b.shipped for b in booked) == self.counted[balance.stock_id] - balance.on_hand, place
 
 
-def decide(*facts: Facts, by: Rules | None = None, stock: Mapping[str, int] | None = None) -> Order:
+def decide(*facts: Facts | Step, by: Rules | None = None, stock: Mapping[str, int] | None = None) -> Order:
     """The order after these facts, one batch each."""
     books = Books(by or rules(), {"X": 100, "Y": 100} if stock is None else stock)
     number = OrderNumber("A1")

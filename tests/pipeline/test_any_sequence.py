@@ -16,10 +16,12 @@ from gateway.core.order import (
     ProgressStep,
     RefundStatus,
 )
+from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
 from tests.pipeline.sample import (
     Books,
     closed,
+    elsewhere,
     facts_of,
     held,
     paid,
@@ -35,7 +37,13 @@ from tests.pipeline.sample import (
 _versions = st.integers(1, 4)
 _skus = st.sampled_from(["X", "Y", "unknown"])
 _lines = st.dictionaries(_skus, st.integers(1, 3), min_size=1)
-_facts: st.SearchStrategy[Facts] = st.one_of(
+_confirmations = st.builds(
+    lambda name, final, pieces: shipped(name, final=final, **pieces),
+    st.sampled_from(["M1", "M2"]),
+    st.booleans(),
+    st.dictionaries(_skus, st.integers(0, 2)),
+)
+_facts: st.SearchStrategy[Facts | Step] = st.one_of(
     st.builds(lambda version, lines: placed(version, **lines), _versions, _lines),
     st.builds(paid, _versions, st.sampled_from([0, 1000, 2000])),
     st.builds(lambda version: said(version, payment=Payment(False)), _versions),
@@ -45,20 +53,18 @@ _facts: st.SearchStrategy[Facts] = st.one_of(
     st.builds(
         refund, _versions, st.sampled_from(RefundStatus), st.sampled_from([500, 2000]), st.sampled_from(["R1", "R2"])
     ),
-    st.builds(
-        lambda name, final, pieces: shipped(name, final=final, **pieces),
-        st.sampled_from(["M1", "M2"]),
-        st.booleans(),
-        st.dictionaries(_skus, st.integers(0, 2)),
-    ),
+    _confirmations,
+    st.builds(elsewhere, _confirmations),
     st.builds(reported, st.sampled_from(ProgressStep)),
 )
 _events = st.lists(st.tuples(st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber), _facts), min_size=1, max_size=14)
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans())
 
+Event = tuple[OrderNumber, Facts | Step]
+
 
 @st.composite
-def _arrivals(draw: st.DrawFn) -> tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]]:
+def _arrivals(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
     """Distinct events in a fixed sequence, and the same events shuffled, repeated and cut into batches."""
     events = draw(_events)
     distinct = sorted({repr(event): event for event in events}.values(), key=repr)
@@ -77,9 +83,7 @@ _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[Hea
 
 @_thorough
 @given(_arrivals(), _rules)
-def test_any_sequence_ends_in_the_same_state(
-    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
-) -> None:
+def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     distinct, batches = arrivals
     stock = {"X": 10_000, "Y": 10_000}
     sorted_books, books = Books(by, stock), Books(by, stock)
@@ -99,9 +103,7 @@ def test_any_sequence_ends_in_the_same_state(
 
 @_thorough
 @given(_arrivals(), _rules)
-def test_deciding_again_changes_nothing(
-    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
-) -> None:
+def test_deciding_again_changes_nothing(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     distinct, batches = arrivals
     books = Books(by, {"X": 10_000, "Y": 10_000})
     for batch in batches:
@@ -114,7 +116,7 @@ def test_deciding_again_changes_nothing(
 @_thorough
 @given(_arrivals(), _rules, st.integers(0, 6), st.integers(0, 6))
 def test_scarce_stock_is_never_sold_twice(
-    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]],
+    arrivals: tuple[list[Event], list[list[Event]]],
     by: Rules,
     x: int,
     y: int,
@@ -128,9 +130,7 @@ def test_scarce_stock_is_never_sold_twice(
 
 @_thorough
 @given(_arrivals(), _rules)
-def test_commands_are_numbered_and_said_once(
-    arrivals: tuple[list[tuple[OrderNumber, Facts]], list[list[tuple[OrderNumber, Facts]]]], by: Rules
-) -> None:
+def test_commands_are_numbered_and_said_once(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     books = Books(by, {"X": 10_000, "Y": 10_000})
     for batch in arrivals[1]:
         books.take(batch)

@@ -24,6 +24,7 @@ from gateway.core.order import (
     merge,
 )
 from gateway.pipeline.clean import clean
+from gateway.pipeline.decide import Step, given_back
 from gateway.pipeline.rules import Mode, UnknownSku
 from tests.pipeline.sample import (
     PLACED_AT,
@@ -35,6 +36,7 @@ from tests.pipeline.sample import (
     commands,
     content,
     decide,
+    elsewhere,
     held,
     paid,
     placed,
@@ -47,6 +49,7 @@ from tests.pipeline.sample import (
 
 OPEN, DONE, REJECTED = RefundStatus.OPEN, RefundStatus.DONE, RefundStatus.REJECTED
 PLACED, PAID = placed(1, X=2), paid(2)
+FREE = said(1, content=content(total_minor=0))
 
 
 # --- merge ------------------------------------------------------------------------------------------------------
@@ -91,6 +94,27 @@ def test_of_one_version_and_status_both_arrivals_agree() -> None:
     assert len(results) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "status"),
+    [(OPEN, DONE, DONE), (OPEN, REJECTED, REJECTED), (REJECTED, DONE, DONE)],
+)
+def test_of_one_version_and_status_a_refund_is_as_far_as_it_got(
+    one: RefundStatus, other: RefundStatus, status: RefundStatus
+) -> None:
+    for pair in ((one, other), (other, one)):
+        order = Order(number=OrderNumber("A1"))
+        for refund_status in pair:
+            order = merge(order, refund(3, refund_status), SHOP)
+        assert order.refunds["R1"].value.status is status
+
+
+def test_an_older_refund_that_got_further_does_not_win() -> None:
+    order = Order(number=OrderNumber("A1"))
+    for facts in (refund(3, DONE), refund(4, OPEN), refund(3, DONE)):
+        order = merge(order, facts, SHOP)
+    assert order.refunds["R1"].value.status is OPEN
+
+
 def test_nothing_new_gives_the_same_object() -> None:
     order = merge(Order(number=OrderNumber("A1")), PLACED, SHOP)
     assert merge(order, PLACED, SHOP) is order
@@ -131,6 +155,9 @@ _STAGES = {
     "refund refused": ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], Stage.ALLOCATED, ()),
     "refunded in part": ([PLACED, PAID, refund(3, DONE, 500)], Stage.ALLOCATED, ()),
     "refunded": ([PLACED, PAID, refund(3, DONE)], Stage.REFUNDED, ()),
+    "refunded in part, amount paid not said": ([PLACED, paid(2, 0), refund(3, DONE, 500)], Stage.ALLOCATED, ()),
+    "refunded, amount paid not said": ([PLACED, paid(2, 0), refund(3, DONE, 2000)], Stage.REFUNDED, ()),
+    "refunded nothing of nothing": ([FREE, paid(2, 0), refund(3, DONE, 0)], Stage.ALLOCATED, ()),
     "refunded in two": ([PLACED, PAID, refund(3, DONE, 500), refund(4, DONE, 1500, "R2")], Stage.REFUNDED, ()),
     "cancelled": ([PLACED, PAID, closed()], Stage.CANCELLED, ()),
     "cancelled, create not seen": ([closed()], Stage.CANCELLED, ()),
@@ -141,12 +168,17 @@ _STAGES = {
     "shipped": ([PLACED, PAID, shipped(X=2)], Stage.SHIPPED, ()),
     "shipped in two": ([PLACED, PAID, shipped(final=False, X=1), shipped("M2", X=1)], Stage.SHIPPED, ()),
     "final before the part": ([PLACED, PAID, shipped("M2", X=1), shipped(final=False, X=1)], Stage.SHIPPED, ()),
+    "shipped by another": ([PLACED, PAID, elsewhere(shipped(X=2))], Stage.ALLOCATED, ()),
+    "shipped by another, then by ours": ([PLACED, PAID, elsewhere(shipped(X=2)), shipped(X=2)], Stage.SHIPPED, ()),
+    "shipped by another, and cancelled": ([PLACED, PAID, elsewhere(shipped(X=2)), closed()], Stage.CANCELLED, ()),
+    "shipped by another before it was placed": ([elsewhere(shipped(X=2)), PLACED], Stage.RECEIVED, ("unpaid",)),
+    "shipped, the shop not known yet": ([shipped(X=2)], Stage.RECEIVED, ("no_content",)),
     "cancelled and shipped": ([PLACED, PAID, closed(), shipped(X=2)], Stage.CONFLICT, ()),
 }
 
 
 @pytest.mark.parametrize(("facts", "stage", "reasons"), _STAGES.values(), ids=_STAGES)
-def test_the_stage_follows_from_the_facts(facts: list[Facts], stage: Stage, reasons: tuple[str, ...]) -> None:
+def test_the_stage_follows_from_the_facts(facts: list[Facts | Step], stage: Stage, reasons: tuple[str, ...]) -> None:
     order = decide(*facts)
     assert (order.stage, order.reasons) == (stage, reasons)
 
@@ -194,12 +226,18 @@ _COMMANDS = {
     ),
     "a confirmation twice": ([PLACED, PAID, shipped(X=2), shipped(X=2)], ["wms.create", "shop.ship:wms/M1"]),
     "shipped before we could send": ([shipped(X=2), PLACED, PAID], ["shop.ship:wms/M1"]),
+    "shipped by another": ([PLACED, PAID, elsewhere(shipped(X=2))], ["wms.create"]),
+    "shipped by another before we could send": ([elsewhere(shipped(X=2)), PLACED, PAID], []),
+    "shipped by another, then cancelled": (
+        [PLACED, PAID, elsewhere(shipped(X=2)), closed()],
+        ["wms.create", "wms.cancel"],
+    ),
     "held after": ([PLACED, PAID, held()], ["wms.create"]),
 }
 
 
 @pytest.mark.parametrize(("facts", "expected"), _COMMANDS.values(), ids=_COMMANDS)
-def test_commands_follow_in_sequence(facts: list[Facts], expected: list[str]) -> None:
+def test_commands_follow_in_sequence(facts: list[Facts | Step], expected: list[str]) -> None:
     assert commands(decide(*facts)) == expected
 
 
@@ -274,10 +312,18 @@ def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
         ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], ("reopened_after_cancel",)),
         ([PLACED, PAID, reported(ProgressStep.EXCEPTION)], ("warehouse_exception",)),
         ([PLACED, PAID, shipped(X=200)], ("shipped_beyond_stock",)),
+        ([PLACED, PAID, elsewhere(shipped(X=2))], ("confirmed_by_other_warehouse",)),
+        ([elsewhere(shipped(X=2)), PLACED, PAID], ("confirmed_by_other_warehouse",)),
+        ([elsewhere(shipped(X=2))], ("shipped_unknown_order",)),
     ],
 )
-def test_contradictions_have_names(facts: list[Facts], conflicts: tuple[str, ...]) -> None:
+def test_contradictions_have_names(facts: list[Facts | Step], conflicts: tuple[str, ...]) -> None:
     assert decide(*facts).conflicts == conflicts
+
+
+def test_who_ships_an_observed_order_is_not_ours_to_judge() -> None:
+    order = decide(PLACED, PAID, elsewhere(shipped(X=2)), by=rules(mode=Mode.OBSERVE))
+    assert (order.stage, order.conflicts) == (Stage.SHIPPED, ())
 
 
 # --- reserve ----------------------------------------------------------------------------------------------------
@@ -301,11 +347,15 @@ def _booked(order: Order) -> list[tuple[str, int, int, int]]:
         ([PLACED, PAID, shipped(X=1)], [("X", 0, 0, 1)]),
         ([PLACED, PAID, shipped(Y=1)], [("Y", 0, 0, 1)]),
         ([placed(1, X=1, Z=1), PAID], [("X", 0, 1, 0)]),
+        ([placed(1, X=2, Y=1), PAID, shipped(final=False, X=1), shipped("M2")], [("X", 0, 0, 2), ("Y", 0, 0, 1)]),
+        ([PLACED, PAID, shipped(final=False, X=3), shipped("M2")], [("X", 0, 0, 3)]),
+        ([PLACED, PAID, elsewhere(shipped(X=2))], [("X", 0, 2, 0)]),
     ],
     ids=["placed locks", "paid commits", "held locks", "cancelled frees", "refunded frees", "part ships", "final ships",
-         "as ordered", "short shipment frees the rest", "another SKU was shipped", "unknown SKUs book nothing"],
+         "as ordered", "short shipment frees the rest", "another SKU was shipped", "unknown SKUs book nothing",
+         "the last part is the rest", "more than ordered before the last part", "another warehouse ships"],
 )  # fmt: skip
-def test_bookings_follow_from_the_facts(facts: list[Facts], booked: list[tuple[str, int, int, int]]) -> None:
+def test_bookings_follow_from_the_facts(facts: list[Facts | Step], booked: list[tuple[str, int, int, int]]) -> None:
     assert _booked(decide(*facts)) == booked
 
 
@@ -323,6 +373,66 @@ def test_an_order_gets_all_or_nothing() -> None:
     order = decide(placed(1, X=1, Y=1), PAID, stock={"X": 5, "Y": 0})
     assert order.booked == ()
     assert order.reasons == ("short_of_stock",)
+
+
+@pytest.mark.parametrize("counted", [0, 1, 100])
+@pytest.mark.parametrize(
+    "before", [[placed(1, X=2, Z=5), PAID], [shipped(X=2, Z=5), placed(1, X=2, Z=5)]], ids=["sent", "shipped"]
+)
+@pytest.mark.parametrize(
+    "later",
+    [
+        [held(), held(4, yes=False)],
+        [shipped(final=False, X=1, Z=2)],
+        [shipped(X=2, Z=5)],
+        [shipped()],
+        [closed()],
+        [refund(3, OPEN), refund(4, REJECTED)],
+    ],
+    ids=["held and let go", "part", "final", "as ordered", "cancelled", "refund refused"],
+)
+def test_what_left_unbooked_is_not_booked_when_its_balance_appears(
+    before: list[Facts], later: list[Facts], counted: int
+) -> None:
+    books = Books(rules(unknown_sku=UnknownSku.PASS), {"X": 100})
+    number = OrderNumber("A1")
+    for facts in before:
+        books.take([(number, facts)])
+    assert books.orders[number].unbooked == ("Z",)
+    books.count("Z", counted)
+    for facts in later:
+        books.take([(number, facts)])
+        books.check_ledger()
+        order = books.orders[number]
+        assert books.balances[Sku("Z"), "WH1"].available == counted
+        assert order.stage is not Stage.REVIEWED and "short_of_stock" not in order.reasons
+
+
+def test_an_order_that_is_not_sent_yet_books_a_balance_that_appears() -> None:
+    books = Books(rules(unknown_sku=UnknownSku.PASS), {"X": 100})
+    number = OrderNumber("A1")
+    books.take([(number, placed(1, X=2, Z=5))])
+    books.count("Z", 100)
+    books.take([(number, PAID)])
+    assert _booked(books.orders[number]) == [("X", 0, 2, 0), ("Z", 0, 5, 0)]
+
+
+def test_what_a_batch_gives_back_is_named() -> None:
+    """Also where others of the batch took more than came back, as long as some of it is left."""
+    books = Books(rules(), {"X": 5, "Y": 5})
+    one, two, three = OrderNumber("A1"), OrderNumber("A2"), OrderNumber("A3")
+    x = (Sku("X"), "WH1")
+    first = books.take([(one, placed(1, X=3)), (one, PAID)])
+    assert given_back(first, books.balances) == {}
+    assert given_back(books.take([(one, PAID)]), books.balances) == {}
+    assert given_back(books.take([(one, held())]), books.balances) == {}, "from committed to locked"
+    took_and_gave = books.take([(two, placed(1, X=2)), (three, placed(1, X=3)), (one, closed())])
+    assert books.orders[three].reasons == ("unpaid", "short_of_stock")
+    assert given_back(took_and_gave, books.balances) == {x: 3}
+    all_taken = books.take([(two, closed()), (three, PAID), (one, placed(1, X=1)), (OrderNumber("A4"), placed(1, X=2))])
+    assert given_back(all_taken, books.balances) == {}
+    less = books.take([(three, shipped(X=1))])
+    assert given_back(less, books.balances) == {x: 2}
 
 
 def test_shipping_more_than_is_there_takes_what_is_there_and_says_so() -> None:
