@@ -6,20 +6,23 @@ equals the balance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 import asyncpg
 import msgspec
 
 from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
-from gateway.core.order import Sku
+from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
 from gateway.store.orders import StockPlaces, decode_state
 from gateway.store.sql import Connection
 
 _PAGE = 1000
+
+WOKEN_AT_MOST = 100
+"""Orders that one batch of intake wakes: what it gave back seldom serves more, and it holds its locks meanwhile."""
 
 
 class StockRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +132,39 @@ async def set_stock(
     return StockSet(len(moves), len(born), woken)
 
 
+async def wake_waiting_for(
+    connection: Connection, available: Mapping[Place, int], *, now: datetime, limit: int = WOKEN_AT_MOST
+) -> int:
+    """Have the oldest orders decided again that are short of stock and fit into `available`; returns how many.
+
+    `available`: pieces there are at the places that got some back. The caller has locked their balances, so an order
+    that another worker found short of them is committed and seen. Needs at other places are not looked at: an order may
+    be woken in vain, and what such an order may take stays free for those behind it. Of the orders that name one of the
+    SKUs, the oldest ten times `limit` are looked at. Without places there is no query.
+    """
+    if not available:
+        return 0
+    left = dict(available)
+    rows = await connection.fetch(
+        _SHORT_OF, [sku.encode() for sku in sorted({sku for sku, _ in available})], 10 * limit
+    )
+    events = []
+    for number, source, state in rows:
+        needs = _needs(decode_state(state))
+        freed = needs.keys() & left.keys()
+        if not freed or any(needs[place] > left[place] for place in freed):
+            continue
+        events.append(reconsider(number, source, now))
+        if len(events) == limit:
+            break
+        if len(freed) == len(needs):
+            for place in freed:
+                left[place] -= needs[place]
+    if events:
+        await put_in(connection, events)
+    return len(events)
+
+
 def reconsider(number: str, source: str, now: datetime) -> Event:
     """The event that has intake decide an order again."""
     return Event(
@@ -168,3 +204,33 @@ def _skus(state: bytes) -> Iterator[Sku]:
     if order.content is not None:
         for line in order.content.value.lines:
             yield line.sku
+
+
+def _needs(order: Order) -> dict[Place, int]:
+    """Pieces `order` still has to get of each place."""
+    needs: dict[Place, int] = {}
+    if order.content is None or order.route is None:
+        return needs
+    for line in order.content.value.lines:
+        if line.sku not in order.unbooked:
+            place = (line.sku, order.route.warehouse)
+            needs[place] = needs.get(place, 0) + line.quantity
+    for booking in order.booked:
+        place = (booking.sku, booking.warehouse)
+        if place in needs:
+            needs[place] -= booking.locked + booking.committed + booking.shipped
+    return {place: pieces for place, pieces in needs.items() if pieces > 0}
+
+
+# The orders short of stock are found first and by themselves: planned in one, a small LIMIT lets PostgreSQL walk all
+# orders by their id. A SKU stands in the encoded state as it is, so most of those that lack others are never decoded.
+_SHORT_OF = """
+WITH short AS MATERIALIZED (
+    SELECT order_id FROM orders WHERE stage IN ('received', 'reviewed') AND reasons LIKE '%short_of_stock%'
+)
+SELECT o.number, coalesce(c.name, ''), o.state
+  FROM short JOIN orders o USING (order_id) LEFT JOIN connection c USING (connection_id)
+ WHERE EXISTS (SELECT 1 FROM unnest($1::bytea[]) AS freed(sku) WHERE position(freed.sku IN o.state) > 0)
+ ORDER BY order_id
+ LIMIT $2
+"""

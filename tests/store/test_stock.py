@@ -1,0 +1,67 @@
+"""Orders short of stock are woken by what a batch gives back: the oldest that fit, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from gateway.core.event import RECONSIDER, ConnectionName
+from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Register, Route, Sku
+from gateway.core.stock import Place
+from gateway.store.orders import encode_state
+from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.stock import wake_waiting_for
+
+NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
+X, Y = (Sku("X"), "W"), (Sku("Y"), "W")
+
+
+@pytest.fixture
+async def pool(postgres_url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(postgres_url, size=2)
+    await migrate(pool)
+    await register_connections(pool, [ConnectionName("shop")])
+    yield pool
+    await pool.close()
+
+
+async def wait(pool: asyncpg.Pool, n: int, lines: Mapping[str, int], *, reasons: str = "short_of_stock") -> None:
+    made = tuple(Line(sku, Sku(sku), pieces, 100) for sku, pieces in lines.items())
+    content = Register(1, 0, Content(NOW, made, Receiver(), 100))
+    order = Order(number=OrderNumber(f"A{n}"), content=content, route=Route(ConnectionName("wms"), "W"))
+    await pool.execute(
+        "INSERT INTO orders (order_id, number, connection_id, stage, reasons, conflicts, state)"
+        " VALUES ($1, $2, (SELECT connection_id FROM connection), 'reviewed', $3, '', $4)",
+        n,
+        order.number,
+        reasons,
+        encode_state(order),
+    )
+
+
+async def woken(pool: asyncpg.Pool, available: Mapping[Place, int], *, limit: int = 100) -> list[str]:
+    async with pool.acquire() as connection, connection.transaction():
+        count = await wake_waiting_for(connection, available, now=NOW, limit=limit)
+    rows = await pool.fetch("DELETE FROM inbox RETURNING inbox_id, source, type, order_key")
+    assert len(rows) == count
+    assert all((row[1], row[2]) == ("shop", RECONSIDER) for row in rows)
+    return [row[3] for row in sorted(rows)]
+
+
+async def test_the_oldest_that_fit_are_woken(pool: asyncpg.Pool) -> None:
+    await wait(pool, 1, {"X": 5})
+    await wait(pool, 2, {"X": 1}, reasons="unpaid")
+    await wait(pool, 3, {"X": 2, "Y": 1})
+    await wait(pool, 4, {"X": 2}, reasons="unpaid short_of_stock")
+    await wait(pool, 5, {"Y": 1})
+    await wait(pool, 6, {"XY": 1})
+    await wait(pool, 7, {"X": 1})
+    await wait(pool, 8, {"X": 1})
+    assert await woken(pool, {}) == []
+    assert await woken(pool, {(Sku("X"), "elsewhere"): 9}) == []
+    assert await woken(pool, {X: 3}) == ["A3", "A4", "A7"], "A3 may lack Y too, and holds nobody up; A8 is left nothing"
+    assert await woken(pool, {X: 9, Y: 1}, limit=2) == ["A1", "A3"]
+    assert await woken(pool, {Y: 1}) == ["A3", "A5"]
