@@ -33,8 +33,12 @@ class QimenSource:
             raise BadSignature("the query has no `sign`")
         if push.query.get("sign_method", "md5") != "md5":
             raise BadSignature("only sign_method=md5 is taken")
-        wanted = mapping.sign(self._settings.secret, push.query, push.body)
-        if not hmac.compare_digest(wanted.encode(), given.upper().encode()):
+        try:
+            wanted = mapping.sign(self._settings.secret, push.query, push.body)
+            matches = hmac.compare_digest(wanted.encode(), given.upper().encode())
+        except UnicodeEncodeError as error:
+            raise BadSignature("the query is not UTF-8") from error
+        if not matches:
             raise BadSignature("the signature does not match")
         method = mapping.method_of(push.query)
         handled = method in (mapping.CONFIRM, mapping.REPORT)
@@ -47,7 +51,7 @@ class QimenSource:
             order_key=order_key,
             time=push.received_at,
             body=push.body,
-            traceparent=push.headers.get("traceparent", ""),
+            traceparent=push.traceparent,
         )
 
     def reply(self, error: OrdergateError | None) -> Reply:

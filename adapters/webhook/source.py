@@ -31,7 +31,7 @@ class WebhookSource:
             order_key=order_no,
             time=updated_at or push.received_at,
             body=push.body,
-            traceparent=push.headers.get("traceparent", ""),
+            traceparent=push.traceparent,
         )
 
     def reply(self, error: OrdergateError | None) -> Reply:

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordTooLargeError,
+    RequestTimedOutError,
+)
 
 from gateway.core.errors import Unavailable
 from gateway.core.event import Event, Leg
@@ -21,6 +28,12 @@ from gateway.store.inbox import put
 
 _ASK_AGAIN_S = 5.0
 """After a time-out the other leg carries everything for so long; then one event tries Kafka again."""
+
+_REFUSALS = 3
+"""So many refusals in a row that are not time-outs, and the producer is replaced."""
+
+_REPLACE_AFTER_S = 1.0
+_STOP_WITHIN_S = 2.0
 
 _INBOX_GROUP = 500
 
@@ -43,10 +56,18 @@ class KafkaLeg:
         self._clock = clock
         self._observe = observe
         self._producer: AIOKafkaProducer | None = None
+        self._broken: asyncio.Future[None] | None = None
+        self._failing = False
         self._down_until = 0.0
+        self._refusals = 0
+        self._refused_at = 0.0
 
     async def run(self) -> None:
-        """Keep a producer until cancelled; without a broker the gateway runs all the same."""
+        """Keep a producer until cancelled; without a broker the gateway runs all the same.
+
+        A producer reconnects by itself, but one whose sending task has ended, or that refuses again and again, never
+        recovers: it is replaced.
+        """
         while True:
             producer = AIOKafkaProducer(
                 acks="all",
@@ -62,21 +83,23 @@ class KafkaLeg:
                 await producer.stop()
                 await asyncio.sleep(_ASK_AGAIN_S)
                 continue
+            broken = self._broken = asyncio.get_running_loop().create_future()
+            _sending(producer).add_done_callback(partial(_settle, broken))
+            self._refusals = 0
             self._producer = producer
             try:
-                await asyncio.get_running_loop().create_future()  # until cancelled; the producer reconnects by itself
+                await broken
+                self._failing = True
+                self._observe([Trouble("kafka", "the producer is dead, another one takes its place")])
             finally:
                 self._producer = None
-                try:
-                    async with asyncio.timeout(2.0):
-                        await producer.stop()
-                except (TimeoutError, KafkaError, OSError) as error:
-                    self._observe([Trouble("kafka", f"producer not stopped: {type(error).__name__}")])
+                await self._discard(producer)
+            await asyncio.sleep(_REPLACE_AFTER_S)
 
     @property
     def up(self) -> bool:
-        """Whether events go by this leg now."""
-        return self._producer is not None and self._clock() >= self._down_until
+        """Whether there is a producer, and the last event it was given was acknowledged (or none was given yet)."""
+        return self._producer is not None and not self._failing
 
     async def put(self, event: Event) -> bool:
         """Whether the brokers have acknowledged `event` in time. False is not a promise that they never will."""
@@ -84,26 +107,18 @@ class KafkaLeg:
         now = self._clock()
         if producer is None or now < self._down_until:
             return False
+        try:
+            record = self._record(event)
+        except UnicodeError:
+            self._observe([Trouble("kafka", "an event cannot be encoded, the inbox is asked to take it")])
+            return False
         # Until this one is through, the others need not find out the same.
-        was_down = self._down_until > 0.0
-        if was_down:
+        was_failing = self._failing
+        if was_failing:
             self._down_until = now + _ASK_AGAIN_S
         try:
             async with asyncio.timeout(self._within_s):
-                acknowledged = await producer.send(
-                    self._topic,
-                    event.body,
-                    key=event.key.encode(),
-                    headers=[
-                        ("ce_specversion", b"1.0"),
-                        ("ce_id", event.id.encode()),
-                        ("ce_source", event.source.encode()),
-                        ("ce_type", event.type.encode()),
-                        ("ce_time", event.time.isoformat().encode()),
-                        ("content-type", b"application/octet-stream"),
-                        *([("traceparent", event.traceparent.encode())] if event.traceparent else []),
-                    ],
-                )
+                acknowledged = await producer.send(self._topic, **record)
                 # Shielded: the batch is shared with other events, and may well be acknowledged later.
                 await asyncio.shield(acknowledged)
         except (MessageSizeTooLargeError, RecordTooLargeError):
@@ -111,13 +126,71 @@ class KafkaLeg:
             self._down_until = 0.0
             self._observe([Trouble("kafka", "an event is larger than the topic allows, the inbox takes it")])
             return False
-        except (TimeoutError, KafkaError) as error:
-            self._down_until = self._clock() + _ASK_AGAIN_S
-            if not was_down:
-                self._observe([Trouble("kafka", f"not acknowledged: {type(error).__name__}, the inbox takes over")])
+        except Exception as error:  # what ended a producer's sending task comes out here, of whatever type
+            if producer is self._producer:  # one that has been replaced meanwhile says nothing about its successor
+                self._fail(error, began_at=now, was_failing=was_failing)
             return False
+        self._failing = False
         self._down_until = 0.0
+        self._refusals = 0
         return True
+
+    def _record(self, event: Event) -> dict[str, Any]:
+        return {
+            "value": event.body,
+            "key": event.key.encode(),
+            "headers": [
+                ("ce_specversion", b"1.0"),
+                ("ce_id", event.id.encode()),
+                ("ce_source", event.source.encode()),
+                ("ce_type", event.type.encode()),
+                ("ce_time", event.time.isoformat().encode()),
+                ("content-type", b"application/octet-stream"),
+                *([("traceparent", event.traceparent.encode())] if event.traceparent else []),
+            ],
+        }
+
+    def _fail(self, error: Exception, *, began_at: float, was_failing: bool) -> None:
+        now = self._clock()
+        if not isinstance(error, TimeoutError | KafkaTimeoutError | RequestTimedOutError):
+            # Those that were under way together count as one.
+            if self._refusals == 0 or began_at > self._refused_at:
+                self._refusals += 1
+                self._refused_at = now
+            if self._refusals >= _REFUSALS and self._broken is not None:
+                _settle(self._broken)
+        else:
+            self._refusals = 0
+        self._failing = True
+        self._down_until = now + _ASK_AGAIN_S
+        if not was_failing:
+            self._observe([Trouble("kafka", f"not acknowledged: {type(error).__name__}, the inbox takes over")])
+
+    async def _discard(self, producer: AIOKafkaProducer) -> None:
+        """Stop `producer` and let go of its connections, within bounds."""
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                await producer.stop()
+        except Exception as error:  # a dead producer fails in ways of its own
+            self._observe([Trouble("kafka", f"producer not stopped: {type(error).__name__}")])
+            # It still waits for batches that nobody takes. What they hold is in the inbox.
+            _sending(producer).cancel()
+            try:
+                async with asyncio.timeout(_STOP_WITHIN_S):
+                    await producer.client.close()
+            except (TimeoutError, KafkaError, OSError):
+                pass  # told above
+
+
+def _settle(future: asyncio.Future[None], _: object = None) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _sending(producer: AIOKafkaProducer) -> asyncio.Task[None]:
+    """The task that sends a started producer's batches; without it every event is refused (aiokafka 0.14)."""
+    task: asyncio.Task[None] = producer._sender.sender_task
+    return task
 
 
 class InboxLeg:
@@ -155,8 +228,9 @@ class InboxLeg:
             await put(self._pool, [event for event, _ in group])
         except Unavailable as away:
             error = away
-        except asyncpg.PostgresError as refused:
-            # One event the database refuses must not take the others with it.
+        except Exception as refused:
+            # One event the database refuses, or that cannot even be encoded, must take neither the others nor the leg
+            # with it: a leg that ends ends the worker.
             if len(group) > 1:
                 for one in group:
                     await self._write([one])

@@ -77,7 +77,9 @@ class Hooks:
             self._observe([Refused(name, "unavailable")])
             return _response(source.reply(error), retry_after_s=error.retry_after_s)
         except OrdergateError as error:
-            self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: {error}")])
+            self._observe(
+                [Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {type(error).__name__}")]
+            )
             return _response(source.reply(error))
         try:
             source.decode(event)

@@ -6,6 +6,7 @@ An adapter is one folder: ``manifest.toml`` (data, read without importing it), `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,18 +20,30 @@ from gateway.core.order import Facts, Operation
 from gateway.sdk.carriers import Carriers
 from gateway.sdk.http import Http
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 API_VERSION = 1
 """Raised when a change breaks adapters written against the version before."""
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request to ``/hooks/<connection>``. Header names are lower case; `body` are the raw bytes."""
+    """One HTTP request to ``/hooks/<connection>``. Header names are lower case; `body` are the raw bytes.
+
+    Bytes of the query and of header values that are not UTF-8 stand in them as lone surrogates: such a text cannot be
+    encoded, and belongs in no event.
+    """
 
     method: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
     received_at: datetime
+
+    @property
+    def traceparent(self) -> str:
+        """The header of that name, or nothing when it is not one (W3C Trace Context, section 3.2)."""
+        given = self.headers.get("traceparent", "")
+        return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -55,14 +55,16 @@ class Signer:
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
     """The verified `webhook-id`. Header names are lower case; several keys are for rotation.
 
-    Raises BadSignature when a header is missing, the timestamp is further than ±300 s from `now`, or no `v1` entry
-    matches under any key. Comparison is constant-time.
+    Raises BadSignature when a header is missing or not ASCII, the timestamp is further than ±300 s from `now`, or no
+    `v1` entry matches under any key. Comparison is constant-time.
     """
     message_id = headers.get("webhook-id", "")
     stamp = headers.get("webhook-timestamp", "")
     given = headers.get("webhook-signature", "")
     if not (message_id and stamp and given):
         raise BadSignature("webhook-id, webhook-timestamp and webhook-signature are all required")
+    if not (message_id.isascii() and given.isascii()):
+        raise BadSignature("webhook-id and webhook-signature are ASCII")
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
         raise BadSignature("webhook-timestamp is not a count of seconds")
     skew_s = int(stamp) - now.timestamp()

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
 from aiohttp import web
 
 from gateway.core.event import ConnectionName, Event, EventId, Leg
+from gateway.core.happening import Happening, Observer, Trouble
 from gateway.core.order import Facts, Party
 from gateway.ingest.webhook import Hooks
-from gateway.sdk.adapter import Push, Reply
+from gateway.sdk.adapter import Push, Reply, Source
 from gateway.sdk.models import OrdergateError
 
 
@@ -37,13 +40,20 @@ class _Taken:
         return Leg.INBOX
 
 
-async def test_a_reply_may_name_its_charset() -> None:
+class _Broken(_XmlSource):
+    def admit(self, push: Push) -> Event:
+        raise OrdergateError("no such buyer: 13800000000")
+
+
+@asynccontextmanager
+async def served(source: Source, observe: Observer) -> AsyncIterator[str]:
+    """The URL of a server with `source` as its connection `wms`."""
     hooks = Hooks(
-        sources={ConnectionName("wms"): _XmlSource()},
+        sources={ConnectionName("wms"): source},
         inbound=_Taken(),
         body_limit_bytes=1024,
         now=lambda: datetime.now(UTC),
-        observe=lambda _: None,
+        observe=observe,
     )
     application = web.Application()
     application.add_routes(hooks.routes())
@@ -53,10 +63,22 @@ async def test_a_reply_may_name_its_charset() -> None:
     await site.start()
     try:
         host, port = runner.addresses[0][:2]
-        async with aiohttp.ClientSession() as session:
-            async with session.post(f"http://{host}:{port}/hooks/wms", data=b"<request/>") as answer:
-                assert answer.status == 200
-                assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
-                assert await answer.read() == b"<response/>"
+        yield f"http://{host}:{port}/hooks/wms"
     finally:
         await runner.cleanup()
+
+
+async def test_a_reply_may_name_its_charset() -> None:
+    async with served(_XmlSource(), lambda _: None) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"<request/>") as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
+            assert await answer.read() == b"<response/>"
+
+
+async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log() -> None:
+    happened: list[Happening] = []
+    async with served(_Broken(), happened.extend) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"<request/>"):
+            pass
+    assert [one.what for one in happened if isinstance(one, Trouble)] == ["wms: admit failed with OrdergateError"]

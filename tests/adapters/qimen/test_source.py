@@ -28,6 +28,8 @@ SETTINGS = Settings(
 )
 CONFIRM = render_confirm("A1", {"CUP-01": 1}, final=True, carrier="zt", tracking_no="78", out_biz_code="MSG-77")
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
 
 def source() -> QimenSource:
     carriers = load_carriers().extended({"ZTO": {"qimen": "ZT"}})
@@ -57,6 +59,14 @@ def test_a_report_is_known_by_status_and_time() -> None:
     assert source().decode(event).order_no == "A1"
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [(TRACE, TRACE), ("\udcff", ""), (TRACE + "\n", ""), (TRACE.upper(), ""), ("", "")]
+)
+def test_a_traceparent_is_one_or_is_left_out(given: str, kept: str) -> None:
+    event = source().admit(msgspec.structs.replace(push(CONFIRM), headers={"traceparent": given}))
+    assert event.traceparent == kept
+
+
 def test_a_proven_sender_may_send_rubbish() -> None:
     event = source().admit(push(CONFIRM[:150]))
 
@@ -83,6 +93,9 @@ def test_who_is_not_proven_is_refused() -> None:
         msgspec.structs.replace(good, query={**good.query, "sign_method": "hmac"}),
         msgspec.structs.replace(good, query={**good.query, "sign": ""}),
         msgspec.structs.replace(good, query={**good.query, "sign": "签"}),
+        # What stands in the query for a byte that is not UTF-8.
+        msgspec.structs.replace(good, query={**good.query, "sign": "\udcff"}),
+        msgspec.structs.replace(good, query={**good.query, "customerId": "\udcff"}),
         msgspec.structs.replace(good, query={}),
     ):
         with pytest.raises(BadSignature):

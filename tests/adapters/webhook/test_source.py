@@ -87,6 +87,10 @@ def test_a_changed_body_an_unknown_secret_and_a_missing_header_are_refused() -> 
         msgspec.structs.replace(good, body=BODY + b" "),
         push(secret="whsec_" + "QUJE" * 8),
         msgspec.structs.replace(good, headers={}),
+        msgspec.structs.replace(good, headers={**good.headers, "webhook-signature": "v1,\udcff"}),
+        msgspec.structs.replace(good, headers={**good.headers, "webhook-id": "\udcff"}),
+        msgspec.structs.replace(good, headers={**good.headers, "webhook-id": "张"}),
+        msgspec.structs.replace(good, headers={**good.headers, "webhook-timestamp": "\udcff"}),
     ):
         with pytest.raises(BadSignature):
             source().admit(bad)

@@ -1,0 +1,195 @@
+"""Neither leg dies of an event, and the Kafka leg does not die of its producer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+
+from adapters.webhook.settings import Settings
+from adapters.webhook.source import WebhookSource
+from gateway.core.errors import Unavailable
+from gateway.core.event import ConnectionName, Event, EventId, Leg
+from gateway.core.happening import Happening, Trouble
+from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
+from gateway.ingest.webhook import Hooks
+from gateway.sdk.adapter import Setup
+from gateway.sdk.carriers import load_carriers
+from gateway.sdk.signing import decode_secret, sign
+from gateway.store.sql import migrate, open_pool
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = b'{"order_no":"A1","updated_at":"2026-05-01T09:30:05+08:00","payment":{"paid":true,"amount":"1.00"}}'
+
+
+def event(name: str = "e1", *, traceparent: str = "") -> Event:
+    return Event(
+        id=EventId(name),
+        source=ConnectionName("shop-a"),
+        type="t",
+        order_key="A1",
+        time=datetime(2026, 5, 1, tzinfo=UTC),
+        body=b"{}",
+        traceparent=traceparent,
+    )
+
+
+@asynccontextmanager
+async def running(leg: InboxLeg | KafkaLeg) -> AsyncIterator[asyncio.Task[None]]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(leg.run(), name="leg")
+        yield task
+        task.cancel()
+
+
+async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_leg(postgres_url: str) -> None:
+    pool = await open_pool(postgres_url, size=2)
+    await migrate(pool)
+    leg = InboxLeg(pool)
+    bad = event("bad", traceparent="\udcff")
+    # All three are one group: the leg has not started yet.
+    puts = [asyncio.ensure_future(leg.put(one)) for one in (event("a"), bad, event("b"))]
+    await asyncio.sleep(0)
+    async with running(leg) as task:
+        answers = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(one) for one in answers] == [type(None), Unavailable, type(None)]
+        await leg.put(event("c"))
+        assert not task.done()
+    assert await pool.fetchval("SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM inbox") == "a b c"
+    await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("traceparent", b"\xff", 202),
+        ("x-other", b"\xff", 202),
+        ("webhook-id", b"\xff", 401),
+        ("webhook-timestamp", b"\xff", 401),
+        ("webhook-signature", b"v1,\xff", 401),
+    ],
+)
+async def test_raw_bytes_in_a_header(header: str, value: bytes, status: int) -> None:
+    taken: list[Event] = []
+
+    class Taken(Inbound):
+        def __init__(self) -> None:
+            pass
+
+        async def put(self, event: Event) -> Leg:
+            event.traceparent.encode()
+            taken.append(event)
+            return Leg.INBOX
+
+    setup = Setup(
+        connection=ConnectionName("shop-a"),
+        settings=Settings(secrets=(SECRET,)),
+        now=lambda: datetime.now(UTC),
+        carriers=load_carriers(),
+    )
+    hooks = Hooks(
+        sources={setup.connection: WebhookSource(setup)},
+        inbound=Taken(),
+        body_limit_bytes=1024,
+        now=setup.now,
+        observe=lambda _: None,
+    )
+    application = web.Application()
+    application.add_routes(hooks.routes())
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    stamp = int(datetime.now(UTC).timestamp())
+    headers = {
+        "host": b"x",
+        "connection": b"close",
+        "content-length": str(len(BODY)).encode(),
+        "webhook-id": b"m1",
+        "webhook-timestamp": str(stamp).encode(),
+        "webhook-signature": sign(decode_secret(SECRET), message_id="m1", timestamp=stamp, body=BODY).encode(),
+        header: value,
+    }
+    head = b"".join(name.encode() + b": " + text + b"\r\n" for name, text in headers.items())
+    try:
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(b"POST /hooks/shop-a HTTP/1.1\r\n" + head + b"\r\n" + BODY)
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        writer.close()
+    finally:
+        await runner.cleanup()
+    assert answer.split(b" ", 2)[1] == str(status).encode()
+    assert [one.traceparent for one in taken] == ([""] if status == 202 else [])
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def kafka_leg(address: str, clock: _Clock, happened: list[Happening]) -> KafkaLeg:
+    return KafkaLeg(
+        topic="orders",
+        options={"bootstrap_servers": address},
+        acknowledge_within_s=5.0,
+        clock=clock,
+        observe=happened.extend,
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (the leg has no signal of its own for it)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_producer_that_refuses_for_ever_is_replaced(kafka_mock: str) -> None:
+    clock, happened = _Clock(), list[Happening]()
+    leg = kafka_leg(kafka_mock, clock, happened)
+    async with running(leg):
+        await until(lambda: leg.up)
+        assert await leg.put(event())
+        dead = leg._producer
+        assert dead is not None
+        dead._message_accumulator.fail_all(RuntimeError("fatal"))
+
+        for _ in range(3):
+            # Those under way together are one failure, and none of them a success: the leg stays down in between.
+            assert await asyncio.gather(leg.put(event()), leg.put(event())) == [False, False]
+            clock.now += 10.0
+            assert not leg.up
+        await until(lambda: leg._producer not in (None, dead))
+
+        assert not leg.up, "nothing has been acknowledged yet"
+        assert await leg.put(event())
+        assert leg.up
+    assert [one.what for one in happened if isinstance(one, Trouble)] == [
+        "not acknowledged: RuntimeError, the inbox takes over",
+        "the producer is dead, another one takes its place",
+    ]
+
+
+async def test_a_producer_whose_sending_task_ended_is_replaced(kafka_mock: str) -> None:
+    leg = kafka_leg(kafka_mock, _Clock(), [])
+    async with running(leg):
+        await until(lambda: leg.up)
+        dead = leg._producer
+        assert dead is not None
+        dead._sender.sender_task.cancel()
+        await until(lambda: leg._producer not in (None, dead))
+        assert await leg.put(event())
+
+
+async def test_an_event_that_cannot_be_encoded_says_nothing_about_the_brokers(kafka_mock: str) -> None:
+    leg = kafka_leg(kafka_mock, _Clock(), [])
+    async with running(leg):
+        await until(lambda: leg.up)
+        assert not await leg.put(event(traceparent="\udcff"))
+        assert leg.up
+        assert await leg.put(event())
