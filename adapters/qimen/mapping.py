@@ -124,7 +124,7 @@ def parse_xml(body: bytes) -> ElementTree.Element:
 
 
 def render_create(delivery: Delivery, content: Content, settings: Settings) -> bytes:
-    """The body of `deliveryorder.create`; the same bytes on every attempt.
+    """The body of `deliveryorder.create`; the same bytes for the same order, whenever it is sent.
 
     `createTime` and `operateTime` are when the order was paid (else placed): the standard wants them, and the time of
     the attempt would make two attempts two documents to a WMS that compares.
@@ -271,21 +271,22 @@ _NUMBERED: Mapping[str, Verdict] = {
     **dict.fromkeys(("30", "31"), Verdict("failed", "clock")),
     **dict.fromkeys(("40", "41"), Verdict("rejected", "parameter")),
 }
-"""Numbers of the `error_response`; any other is the gateway's own trouble. A number of a WMS means nothing."""
+"""Numbers of the `error_response` that say the gateway stopped the call itself. A number of a WMS means nothing."""
 
 _NAMED_FAULTS: tuple[tuple[re.Pattern[str], Verdict], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), verdict)
     for pattern, verdict in (
         (r"^accesscontrol\.|call-limited|flow-?control|throttl", Verdict("throttled")),
-        # Handed on and not answered: the WMS may have it.
+        # Handed on, and what came of it is not known: the WMS may have it.
         (r"^isp\..*(timeout|remote)", Verdict("unknown", "gateway_timeout")),
-        (r"^isp\.", Verdict("failed", "gateway")),
+        (r"^isp\.", Verdict("unknown", "gateway")),
         (r"sign-check-failure|invalid-signature|^isv\.(appkey|invalid-app|.*session)", Verdict("failed", "auth")),
         (r"^isv\..*timestamp", Verdict("failed", "clock")),
-        (r"^isv\.|^missing-|^invalid-parameter", Verdict("rejected", "parameter")),
+        (r"^isv\.(missing-|invalid-)|^missing-|^invalid-parameter", Verdict("rejected", "parameter")),
     )
 )
-"""Named codes, in either envelope; the first match counts."""
+"""Named codes, in either envelope; the first match counts. Only what certainly went no further than the gateway is
+anything but unknown: a create that is wrongly called unknown costs a question, one wrongly called failed a document."""
 
 
 def gateway_fault(reply: WmsReply) -> Verdict | None:
@@ -293,7 +294,7 @@ def gateway_fault(reply: WmsReply) -> Verdict | None:
     for pattern, verdict in _NAMED_FAULTS:
         if pattern.search(reply.code):
             return verdict
-    return _NUMBERED.get(reply.code, Verdict("failed", "gateway")) if reply.by == "gateway" else None
+    return _NUMBERED.get(reply.code, Verdict("unknown", "gateway")) if reply.by == "gateway" else None
 
 
 def classify(reply: WmsReply, settings: Settings, *, cancel: bool = False) -> Verdict:
@@ -377,6 +378,7 @@ STEPS: Mapping[str, ProgressStep] = {
 
 _CODE = re.compile(rb"<(?:deliveryOrderCode|orderCode)>\s*([^<>&\s]{1,128})\s*</")
 _KEY = re.compile(r"[!-~]{1,128}")
+_PLAIN_ID = re.compile(r"[!-~]{1,64}")
 
 
 def read_head(method: str, body: bytes) -> tuple[str, str]:
@@ -403,13 +405,16 @@ def read_head(method: str, body: bytes) -> tuple[str, str]:
 
 
 def confirmation_id(root: ElementTree.Element) -> str:
-    """``MSG-77``, or ``0:78900000000001+78900000000002`` where the WMS gives no id (long ones as a digest)."""
+    """``MSG-77``, or ``0:78900000000001+78900000000002`` where the WMS gives no id.
+
+    Becomes part of a command's key, and with that of a header: what is not 1 to 64 visible ASCII characters is replaced
+    by its digest.
+    """
     given = _text(root, "deliveryOrder/outBizCode")
-    if given:
-        return given if len(given) <= 64 else _digest(given)
-    numbers = sorted({_text(package, "expressCode") for package in root.iterfind("packages/package")})
-    made = f"{_confirm_type(root)}:{'+'.join(numbers)}"
-    return made if len(made) <= 64 else _digest(made)
+    if not given:
+        numbers = sorted({_text(package, "expressCode") for package in root.iterfind("packages/package")})
+        given = f"{_confirm_type(root)}:{'+'.join(numbers)}"
+    return given if _PLAIN_ID.fullmatch(given) else _digest(given)
 
 
 def decode(method: str, body: bytes, *, settings: Settings, carriers: Mapping[str, str]) -> Facts:

@@ -73,8 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = (Match(message=r"(?i)已出库|已发货|已拣货|不能取消|不允许取消|无法取消|CANCELEDFAIL"),)
     uncommitted_statuses: Annotated[
         tuple[int, ...],
-        msgspec.Meta(description="HTTP statuses after which the WMS certainly has nothing; any other 5xx is unknown"),
-    ] = (500, 503)
+        msgspec.Meta(
+            description="HTTP statuses after which the WMS certainly has nothing; any other 5xx is unknown. 503 is what"
+            " a proxy says with no WMS behind it; empty the list where the WMS may say so after it took the order"
+        ),
+    ] = (503,)
     process_status: Annotated[
         dict[str, ProgressStep], msgspec.Meta(description="statuses of this WMS beside the standard's → 10/20/30/40/90")
     ] = {}

@@ -60,7 +60,7 @@ class QimenTarget:
         if verdict.kind == "failed":
             return Failed(verdict.code, message)
         if verdict.kind == "unknown":
-            return Unknown(verdict.code, message, timeout=True)
+            return Unknown(verdict.code, message, timeout=verdict.code == "gateway_timeout")
         if verdict.kind != "already_done" and not cancel:
             return Rejected(verdict.code, message)
         left_s = until - _clock()
@@ -92,6 +92,8 @@ class QimenTarget:
                 return Throttled(mapping.ban_s(message), message)
             if verdict.kind == "failed":
                 return Failed(verdict.code, message)
+            if verdict.kind == "unknown":
+                return Unknown(verdict.code, message, timeout=verdict.code == "gateway_timeout")
             return Unknown("not_proven", message, answered=True)
         if reply.order_code != number:
             if not reply.order_code and settings.not_found_when_empty:
@@ -135,7 +137,7 @@ class QimenTarget:
         try:
             reply = await self._post(method, body, deadline_s=deadline_s)
         except NotSent as error:
-            return error.as_failed()
+            return error.as_answer()
         except NoAnswer as error:
             return error.as_unknown()
         if reply.status != 200:

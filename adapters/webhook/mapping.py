@@ -514,7 +514,11 @@ _RECEIVER = Receiver.__struct_fields__
 
 
 def render_create(delivery: Delivery, content: Content) -> bytes:
-    """The body of a `create`; the same bytes on every attempt."""
+    """The body of a `create`.
+
+    Pure, but not frozen: a delivery that waited and is claimed again carries the order as it stands then, so the bytes
+    may differ between attempts. What stays is `webhook-id`; the receiver goes by that.
+    """
     order = delivery.order
     payment = None if order.payment is None else order.payment.value
     lines = tuple(

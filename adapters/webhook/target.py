@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import msgspec
 
 from adapters.webhook import mapping
@@ -50,7 +53,7 @@ class WebhookTarget:
         try:
             reply = await self._http.post(self._urls[delivery.operation], body, deadline_s=deadline_s, headers=headers)
         except NotSent as error:
-            return error.as_failed()
+            return error.as_answer()
         except NoAnswer as error:
             return error.as_unknown()
         return self._answer(reply)
@@ -98,7 +101,7 @@ class WebhookTarget:
         kind, code = mapping.classify(reply.status)
         if kind == "done":
             return Done(_reference(reply.body))
-        message = f"HTTP {reply.status} {reply.body[:200].decode('utf-8', 'replace')}".strip()
+        message = f"HTTP {reply.status} {_own_code(reply.body)}".rstrip()
         if kind == "rejected":
             return Rejected(code, message)
         wait_s = retry_after_s(reply.retry_after, now=self._now())
@@ -122,6 +125,35 @@ def _reference(body: bytes) -> str:
         return _read_answer(body).reference[:200]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
+
+
+class _Refused(msgspec.Struct, frozen=True, gc=False):
+    code: Any = None
+    error: Any = None
+
+
+_read_refusal = msgspec.json.Decoder(_Refused).decode
+_MOST_REFUSAL_BYTES = 65_536
+
+# A word, not a sentence; seven digits in a row may be a telephone number.
+_CODE = re.compile(r"(?!.*[0-9]{7})[A-Za-z0-9_.-]{1,40}")
+
+
+def _own_code(body: bytes) -> str:
+    """The receiver's own error code, from ``{"code": "..."}`` or ``{"error": "..."}``; nothing else of its answer.
+
+    An attempt's detail is kept, and a refusal likes to quote what it refuses: names, addresses, telephone numbers.
+    """
+    if len(body) > _MOST_REFUSAL_BYTES:
+        return ""
+    try:
+        refused = _read_refusal(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    for given in (refused.code, refused.error):
+        if isinstance(given, str) and _CODE.fullmatch(given):
+            return given
+    return ""
 
 
 def _join(url: str, path: str) -> str:

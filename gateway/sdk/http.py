@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.core.delivery import Failed, Unknown
+from gateway.core.delivery import Failed, Rejected, Unknown
 from gateway.sdk.wire import Answered, Lost, Origin, Wire
 
 
@@ -30,8 +30,9 @@ class NotSent(Exception):
         self.code = code
         self.message = message
 
-    def as_failed(self) -> Failed:
-        return Failed(self.code, self.message)
+    def as_answer(self) -> Failed | Rejected:
+        """Rejected for `url`: what cannot be put into a request will not fit into the next one either."""
+        return Rejected(self.code, self.message) if self.code == "url" else Failed(self.code, self.message)
 
 
 class NoAnswer(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -145,13 +146,21 @@ class Origin:
     """All connections to one scheme, host and port; at most `limit` of them."""
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None, limit: int, loop: asyncio.AbstractEventLoop
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        limit: int,
+        loop: asyncio.AbstractEventLoop,
+        wire: Callable[[asyncio.AbstractEventLoop], Wire] = Wire,
     ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._limit = limit
         self._loop = loop
+        self._wire = wire
         self._idle: list[Wire] = []
         self._count = 0
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -198,12 +207,16 @@ class Origin:
         try:
             async with asyncio.timeout(within_s):
                 _, wire = await self._loop.create_connection(
-                    lambda: Wire(self._loop),
+                    lambda: self._wire(self._loop),
                     self._host,
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls is not None else None,
                 )
+            if not wire.open:
+                # Nothing has been written, so nothing can have arrived.
+                wire.abort()
+                raise ConnectionResetError("closed as soon as it was open")
         except BaseException:
             self._count -= 1
             self._next()

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 import pytest
 import uvloop
 
+from gateway.core.delivery import Failed, Rejected
 from gateway.sdk.http import Http, NoAnswer, NotSent, retry_after_s
+from gateway.sdk.wire import Origin, Wire
 
 
 class Rude:
@@ -128,6 +130,58 @@ async def test_no_free_connection(rude: Rude) -> None:
             await first
     assert caught.value.code == "pool"
     assert rude.arrived == 1
+
+
+async def test_a_connect_that_failed_leaves_its_slot(rude: Rude) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    async with Http(connections=1) as http:
+        with pytest.raises(NotSent) as caught:
+            await http.post(f"http://127.0.0.1:{port}/", b"x", deadline_s=5)
+        server = await asyncio.start_server(rude.serve, "127.0.0.1", port)
+        reply = await http.post(f"http://127.0.0.1:{port}/", b"x", deadline_s=5)
+    server.close()
+    await server.wait_closed()
+    assert (caught.value.code, reply.status) == ("connect", 200)
+
+
+async def test_a_handshake_that_failed_leaves_its_slot(rude: Rude) -> None:
+    rude.manner = "close"
+    async with Http(connections=1) as http:
+        for _ in range(2):
+            with pytest.raises(NotSent) as caught:
+                await http.post(rude.url.replace("http:", "https:"), b"x", deadline_s=2)
+            assert caught.value.code in ("connect", "tls")
+
+
+async def test_a_connection_that_never_opened_leaves_its_slot() -> None:
+    """What a failed `connection_made` looks like: connected, and nothing to write to."""
+
+    class Fails(Wire):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            if not failed:
+                failed.append(transport)
+                transport.abort()
+                return
+            super().connection_made(transport)
+
+    failed: list[asyncio.BaseTransport] = []
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    origin = Origin("127.0.0.1", port, tls=None, limit=1, loop=asyncio.get_running_loop(), wire=Fails)
+    with pytest.raises(OSError):
+        await origin.take(connect_within_s=5)
+    async with asyncio.timeout(5):
+        origin.give_back(await origin.take(connect_within_s=5))
+    origin.close()
+    server.close()
+    assert failed
+
+
+def test_what_was_not_sent_is_an_answer() -> None:
+    assert NotSent("url", "x").as_answer() == Rejected("url", "x")
+    assert NotSent("connect", "x").as_answer() == Failed("connect", "x")
 
 
 async def test_an_answer_is_whole(rude: Rude) -> None:

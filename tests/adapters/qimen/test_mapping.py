@@ -208,7 +208,7 @@ def top(code: str, sub_code: str = "", text: str = "") -> bytes:
         (failure(message="订单已出库，不能重复创建"), False, "already_done", ""),
         (failure("sign-check-failure"), False, "failed", "auth"),
         (failure("isv.appkey-not-exists", "订单不存在"), False, "failed", "auth"),
-        (failure("isp.internal-error"), False, "failed", "gateway"),
+        (failure("isp.internal-error"), False, "unknown", "gateway"),
         (failure("isp.remote-service-timeout"), False, "unknown", "gateway_timeout"),
         (failure("isp.call-limited"), False, "throttled", ""),
         (failure("isv.missing-parameter:itemCode"), False, "rejected", "parameter"),
@@ -218,10 +218,12 @@ def top(code: str, sub_code: str = "", text: str = "") -> bytes:
         (top("25"), False, "failed", "auth"),
         (top("31"), False, "failed", "clock"),
         (top("40"), False, "rejected", "parameter"),
-        (top("10"), False, "failed", "gateway"),
+        (top("10"), False, "unknown", "gateway"),
+        (top("15", "isp.service-unavailable"), False, "unknown", "gateway"),
+        (top("15", "isv.order-half-created"), False, "unknown", "gateway"),
         (top("15", "isp.remote-connection-timeout"), False, "unknown", "gateway_timeout"),
         (top("15", "isv.invalid-parameter"), False, "rejected", "parameter"),
-        (top("99"), False, "failed", "gateway"),
+        (top("99"), False, "unknown", "gateway"),
     ],
 )
 def test_what_an_answer_means(body: bytes, cancel: bool, kind: str, code: str) -> None:
@@ -232,7 +234,7 @@ def test_what_an_answer_means(body: bytes, cancel: bool, kind: str, code: str) -
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (500, "failed"), (503, "failed"), (502, "unknown"), (504, "unknown"), (599, "unknown"), (408, "unknown"),
+        (500, "unknown"), (503, "failed"), (502, "unknown"), (504, "unknown"), (599, "unknown"), (408, "unknown"),
         (429, "throttled"), (401, "failed"), (404, "failed"), (302, "failed"), (400, "rejected"), (413, "rejected"),
     ],
 )  # fmt: skip
@@ -240,6 +242,8 @@ def test_what_a_status_means(status: int, kind: str) -> None:
     assert mapping.classify_status(status, SETTINGS).kind == kind
     strict = msgspec.structs.replace(SETTINGS, uncommitted_statuses=())
     assert mapping.classify_status(status, strict).kind == ("unknown" if status >= 500 else kind)
+    sure = msgspec.structs.replace(SETTINGS, uncommitted_statuses=(500,))
+    assert mapping.classify_status(500, sure).kind == "failed"
 
 
 def test_without_a_rule_nothing_is_not_found() -> None:
@@ -354,6 +358,15 @@ def test_identity_of_a_confirmation_without_an_id() -> None:
     assert mapping.read_head(mapping.CONFIRM, one("2", "1")) == ("A1", "0:1+2")
     assert mapping.read_head(mapping.CONFIRM, one("1", "2")) == ("A1", "0:1+2")
     assert len(mapping.read_head(mapping.CONFIRM, one(*map(str, range(100))))[1]) == 32
+
+
+@pytest.mark.parametrize("given", ["出库-77", "MSG 77", "MSG\n77", "M" * 65])
+def test_an_id_that_fits_no_header_is_known_by_its_digest(given: str) -> None:
+    name = told(SAMPLE.replace("MSG-77", given)).confirmations[0].confirmation_id
+    assert len(name) == 32 and name.isalnum() and name.isascii()
+    assert mapping.read_head(mapping.CONFIRM, SAMPLE.replace("MSG-77", given).encode())[1] == name
+    other = told(SAMPLE.replace("MSG-77", given + "!")).confirmations[0].confirmation_id
+    assert other != name
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,9 @@ async def test_a_duplicate_is_believed_after_a_query(http: Http) -> None:
 
         assert await out.send(delivery(), deadline_s=5) == Done("W-SA1", already=True)
         wms.set_faults({"hang_share": 1.0, "commands": ["query"]})
-        assert await out.send(delivery(), deadline_s=0.2) == Unknown("duplicate", "S002 出库单 SA1 已存在", answered=True)
+        assert await out.send(delivery(), deadline_s=0.2) == Unknown(
+            "duplicate", "S002 出库单 SA1 已存在", answered=True
+        )
     assert (wms.books.orders["SA1"].documents, wms.books.repeats) == (1, 2)
 
 
@@ -165,10 +167,10 @@ async def test_not_found_counts_by_the_rule_only(wms: FakeWms, http: Http) -> No
     [
         ({"share_5xx": 1.0}, Failed("http_503", "HTTP 503")),
         ({"share_5xx": 1.0, "retry_after": "7"}, Failed("http_503", "HTTP 503", 7.0)),
-        ({"share_5xx": 1.0, "status_5xx": 500}, Failed("http_500", "HTTP 500")),
+        ({"share_5xx": 1.0, "status_5xx": 500}, Unknown("http_500", "HTTP 500")),
         ({"share_5xx": 1.0, "status_5xx": 502}, Unknown("http_502", "HTTP 502")),
         ({"share_5xx": 1.0, "status_5xx": 504}, Unknown("http_504", "HTTP 504", timeout=True)),
-        ({"error_in_200_share": 1.0}, Failed("gateway", "isp.internal-error 系统繁忙")),
+        ({"error_in_200_share": 1.0}, Unknown("gateway", "isp.internal-error 系统繁忙")),
         ({"throttle_per_s": 0.0, "retry_after": "3"}, Throttled(3.0, "HTTP 429")),
         (
             {"throttle_per_s": 0.0, "throttle_in_200": True},
@@ -186,6 +188,19 @@ async def test_faults_become_answers(wms: FakeWms, http: Http, faults: dict[str,
 
     assert await QimenTarget(setup_for(wms.url), http).send(delivery(), deadline_s=0.3) == expected
     assert bool(wms.books.effects) is ("garbage_share" in faults)
+
+
+async def test_a_wms_that_takes_the_order_and_then_answers_500_is_asked_first(http: Http) -> None:
+    async def serve(request: web.BaseRequest) -> web.Response:
+        documents.append(await request.read())
+        return web.Response(status=500)
+
+    documents: list[bytes] = []
+    async with served(serve) as url:
+        assert await QimenTarget(setup_for(url), http).send(delivery(), deadline_s=5) == Unknown("http_500", "HTTP 500")
+        sure = QimenTarget(setup_for(url, uncommitted_statuses=(500,)), http)
+        assert await sure.send(delivery(), deadline_s=5) == Failed("http_500", "HTTP 500")
+    assert len(documents) == 2
 
 
 async def test_what_was_committed_without_an_answer_is_found(wms: FakeWms, http: Http) -> None:

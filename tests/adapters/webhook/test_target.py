@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from adapters.webhook.fake import FakeShop
 from adapters.webhook.settings import Settings
@@ -132,12 +133,12 @@ async def test_what_cannot_be_rendered_is_rejected_without_a_call(
 @pytest.mark.parametrize(
     ("faults", "expected"),
     [
-        ({"share_5xx": 1.0}, Failed("http_503", "HTTP 503 fault")),
-        ({"share_5xx": 1.0, "retry_after": "7"}, Failed("http_503", "HTTP 503 fault", 7.0)),
-        ({"share_5xx": 1.0, "status_5xx": 500}, Failed("http_500", "HTTP 500 fault")),
-        ({"share_5xx": 1.0, "status_5xx": 410}, Rejected("gone", "HTTP 410 fault")),
-        ({"share_5xx": 1.0, "status_5xx": 422}, Rejected("http_4xx", "HTTP 422 fault")),
-        ({"throttle_per_s": 0.0, "retry_after": "3"}, Throttled(3.0, "HTTP 429 fault")),
+        ({"share_5xx": 1.0}, Failed("http_503", "HTTP 503")),
+        ({"share_5xx": 1.0, "retry_after": "7"}, Failed("http_503", "HTTP 503", 7.0)),
+        ({"share_5xx": 1.0, "status_5xx": 500}, Failed("http_500", "HTTP 500")),
+        ({"share_5xx": 1.0, "status_5xx": 410}, Rejected("gone", "HTTP 410")),
+        ({"share_5xx": 1.0, "status_5xx": 422}, Rejected("http_4xx", "HTTP 422")),
+        ({"throttle_per_s": 0.0, "retry_after": "3"}, Throttled(3.0, "HTTP 429")),
     ],
 )
 async def test_faults_become_answers(shop: FakeShop, http: Http, faults: dict[str, Any], expected: Answer) -> None:
@@ -145,6 +146,45 @@ async def test_faults_become_answers(shop: FakeShop, http: Http, faults: dict[st
 
     assert await target(shop.url, http).send(delivery(), deadline_s=5) == expected
     assert "SA1" not in shop.books.orders or not shop.books.orders["SA1"].commands
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"code":"stock.short_1","message":"13800000000"}', "HTTP 422 stock.short_1"),
+        (b'{"error":"E-40001"}', "HTTP 422 E-40001"),
+        (b'{"code":7,"error":"gone"}', "HTTP 422 gone"),
+        (b'{"code":"no such buyer","error":{"code":"x"}}', "HTTP 422"),
+        (b'{"code":"13800000000"}', "HTTP 422"),
+        (b'{"code":"\xe5\xbc\xa0"}', "HTTP 422"),
+        (b'{"code":"' + b"x" * 41 + b'"}', "HTTP 422"),
+        (b'["x"]', "HTTP 422"),
+        (b"13800000000 is not a telephone number", "HTTP 422"),
+        (b"\xff", "HTTP 422"),
+        (b"", "HTTP 422"),
+    ],
+)
+async def test_of_a_refusal_only_status_and_code_are_kept(http: Http, body: bytes, kept: str) -> None:
+    async def serve(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=422, body=body)
+
+    server = web.Server(serve)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    assert await target(url, http).send(delivery(), deadline_s=5) == Rejected("http_4xx", kept)
+    listener.close()
+    await server.shutdown(0.1)
+
+
+async def test_a_key_that_fits_no_header_is_for_a_person(shop: FakeShop, http: Http) -> None:
+    order = msgspec.structs.replace(
+        ORDER, confirmations={"wms/出库": Confirmation("出库", True, (Parcel("ZTO", "7"),))}
+    )
+
+    answer = await target(shop.url, http).send(delivery(Operation.SHIP, "ship:wms/出库", order=order), deadline_s=5)
+
+    assert isinstance(answer, Rejected) and answer.code == "url"
+    assert shop.books.requests == 0
 
 
 async def test_no_answer_is_unknown_and_a_resend_does_no_harm(shop: FakeShop, http: Http) -> None:
