@@ -30,7 +30,7 @@ from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Obse
 from gateway.core.order import Facts, OrderNumber, Party
 from gateway.core.stock import Place
 from gateway.pipeline.clean import clean
-from gateway.pipeline.decide import Decision, Folded, Step, fold, settle
+from gateway.pipeline.decide import Decision, Folded, Step, fold, given_back, settle
 from gateway.pipeline.rules import Rules
 from gateway.store import sql
 from gateway.store.dead import BEHIND, DeadLetter, blocked_numbers, set_aside
@@ -45,6 +45,7 @@ from gateway.store.orders import (
     write_outbox,
 )
 from gateway.store.sql import AWAY, Connection, Names, OrderIds
+from gateway.store.stock import wake_waiting_for
 
 Decode = Callable[[Event], Facts]
 
@@ -209,6 +210,9 @@ class Decider:
         decisions = settle(folded, balances, self._rules)
         writes = await self._writes(connection, decisions, by_order, stored)
         await write_orders(connection, writes, names=self._names)
+        if freed := given_back(decisions, balances):
+            # Orders that are short of what has just come free are decided again.
+            await wake_waiting_for(connection, freed, now=now)
         self._reach("intake.orders_written")
         parked = claims.plan(writes, self._names)
         mine = await write_outbox(

@@ -227,6 +227,31 @@ async def test_a_replaced_worker_writes_nothing(desk: Desk) -> None:
 
 async def test_reconsidering_an_order_nobody_knows_is_nothing(desk: Desk) -> None:
     decider = await desk.worker(Memory())
-    await decide(decider, desk.arrival("A404", b"", kind=RECONSIDER))
+    nobody = desk.arrival("A404", b"", kind=RECONSIDER)
+    await decide(decider, Arrival(nobody.event, Position(Leg.INBOX, -1, 1), NOW))
     assert await desk.rows("SELECT count(*) FROM orders") == [(0,)]
     assert not [one for one in desk.happened if type(one).__name__ == "OrderDecided"]
+
+
+async def test_pieces_that_come_back_go_to_the_order_that_waits_for_them(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await desk.pool.execute("INSERT INTO stock (sku, warehouse, on_hand) VALUES ('S1', 'W', 3)")
+    await decide(decider, desk.arrival("1", paid("1")), desk.arrival("2", paid("2")))
+    assert await desk.rows("SELECT stage FROM orders ORDER BY number") == [("allocated",), ("reviewed",)]
+    await decide(decider, desk.arrival("1", Facts(party=Party.SHOP, order_no="1", version=2, closing=Closing(True))))
+    assert await desk.rows("SELECT order_key, type FROM inbox") == [("A2", RECONSIDER)]
+    again = desk.arrival("A2", b"", kind=RECONSIDER)
+    await decide(decider, Arrival(again.event, Position(Leg.INBOX, -1, 1), NOW))
+    assert await desk.rows("SELECT stage FROM orders ORDER BY number") == [("cancelled",), ("allocated",)]
+    assert await desk.rows("SELECT on_hand, locked, committed FROM stock") == [(3, 0, 2)]
+
+
+async def test_a_connection_without_a_prefix_cannot_speak_for_a_shop(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    decider._decoders = {SHOP: decode, WMS: decode}
+    await decide(decider, desk.arrival("1", paid("1")))
+    stranger = desk.arrival("A1", Facts(party=Party.SHOP, order_no="A1", version=9, closing=Closing(True)))
+    event = msgspec.structs.replace(stranger.event, source=WMS)
+    await decide(decider, Arrival(event, stranger.position, NOW))
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
+    assert await desk.rows("SELECT code FROM dead_letter") == [("not_a_shop",)]
