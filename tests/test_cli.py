@@ -372,8 +372,8 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert "resolved" in gateway("orders", "show", "SB2").out
 
         # dead letters
-        assert gateway.push(ORDER.replace(b"A1001", b"C1").replace(b'"status"', b'"state"')) == 400
-        assert gateway.push(b"not json") == 400
+        assert gateway.push(ORDER.replace(b"A1001", b"C1").replace(b'"status"', b'"state"')) == 422
+        assert gateway.push(b"not json") == 422
         letters = until(
             lambda: (found := gateway("dead", "list", "--json").json["dead_letters"]) and len(found) == 2 and found
         )
