@@ -204,7 +204,7 @@ class Worker:
             now=now,
             reach=reach,
         )
-        inbox_wake, lane_wake = asyncio.Event(), dispatcher.wake
+        inbox_wake = asyncio.Event()
         inbox = InboxReader(
             pool=pool,
             decider=decider,
@@ -256,7 +256,8 @@ class Worker:
         stack.push_async_callback(runner.cleanup)
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                _listen(self._url, {"ordergate_inbox": inbox_wake, "ordergate_lane": lane_wake}), name="listen"
+                _listen(self._url, {"ordergate_inbox": lambda _: inbox_wake.set(), "ordergate_lane": dispatcher.wake}),
+                name="listen",
             )
             background = [group.create_task(inbox_leg.run(), name="inbox leg")]
             if kafka_leg is not None:
@@ -300,7 +301,6 @@ class Worker:
             lease=lease,
             heartbeat_s=settings.dispatch.heartbeat_s,
             observe=observe,
-            wake=asyncio.Event(),
             outcome_wait_s=settings.dispatch.outcome_wait_ms / 1000,
             reach=self._reach,
         )
@@ -429,7 +429,7 @@ class Worker:
         return runner
 
 
-async def _listen(url: str, channels: dict[str, asyncio.Event]) -> None:
+async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
     """Keep a LISTEN connection, and open it again when it is lost; polling covers the gap."""
     while True:
         try:

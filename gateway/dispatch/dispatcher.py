@@ -55,7 +55,6 @@ class Dispatcher:
         lease: Lease,
         heartbeat_s: float,
         observe: Observer,
-        wake: asyncio.Event,
         outcome_wait_s: float,
         reach: Callable[[str], None],
     ) -> None:
@@ -67,7 +66,6 @@ class Dispatcher:
         self.lease = lease
         self._heartbeat_s = heartbeat_s
         self._observe = observe
-        self.wake = wake
         self._gates: dict[tuple[ConnectionName, Operation], Gate] = {}
         self._advanced: asyncio.Queue[dict[Lane, int]] = asyncio.Queue()
         self._advancing: dict[Lane, int] = {}
@@ -104,6 +102,13 @@ class Dispatcher:
     def uncertain(self) -> None:
         self._look_until = time.monotonic() + 2 * _ASTRAY_AFTER_S
 
+    def wake(self, payload: str) -> None:
+        """Lanes of these targets (their numbers with spaces between; none: of any) are free to be claimed."""
+        targets = payload.split()
+        for gate in self._gates.values():
+            if not targets or str(gate.target_id) in targets:
+                gate.freed.set()
+
     def take(self, held: Sequence[Held]) -> None:
         for one in held:
             self._gates[(one.delivery.target, one.delivery.operation)].take(one)
@@ -119,7 +124,6 @@ class Dispatcher:
                 tasks = [
                     group.create_task(self._keep_lease(), name="lease"),
                     group.create_task(self._go_on(), name="advance"),
-                    group.create_task(self._spread_wake(), name="wake"),
                     *(
                         group.create_task(self._claim_parked(gate), name=f"claim {gate.target} {gate.operation}")
                         for gate in self._gates.values()
@@ -247,14 +251,6 @@ class Dispatcher:
         gate.adopt(held)
         gate.parked = len(held) == room
         return gate.parked
-
-    async def _spread_wake(self) -> None:
-        """One NOTIFY wakes the claims of every gate."""
-        while True:
-            await self.wake.wait()
-            self.wake.clear()
-            for gate in self._gates.values():
-                gate.freed.set()
 
     def _advance(self, lanes: dict[Lane, int]) -> None:
         self._advancing.update(lanes)

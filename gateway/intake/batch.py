@@ -223,7 +223,7 @@ class Decider:
             names=self._names,
         )
         if parked:
-            await wake_dispatch(connection)
+            await wake_dispatch(connection, parked)
         kept = await set_aside(connection, letters) if letters else []
         written = {write.order.number for write in writes}
         return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept)
@@ -364,9 +364,9 @@ class _Claims:
     def lanes(self) -> set[tuple[int, int]]:
         return set(self._births)
 
-    def plan(self, writes: Sequence[OrderWrite], names: Names) -> int:
-        """Take a place for each lane's first new command, where there is one; returns how many are parked."""
-        parked = 0
+    def plan(self, writes: Sequence[OrderWrite], names: Names) -> set[int]:
+        """Take a place for each lane's first new command, where there is one; returns the targets with parked lanes."""
+        parked = set()
         for write in writes:
             for command in write.commands:
                 lane = (write.order_id, names.id(command.target))
@@ -375,7 +375,7 @@ class _Claims:
                 if self._outlet.room(command.target, command.operation):
                     self._births[lane] = Delivery(order_id=write.order_id, order=write.order, command=command)
                 else:
-                    parked += 1
+                    parked.add(lane[1])
         return parked
 
     def deliveries(self, mine: set[tuple[int, int]], taken: Mapping[OrderNumber, datetime], names: Names) -> list[Held]:

@@ -209,9 +209,9 @@ async def holds_lease(connection: Connection, worker_id: int) -> bool:
     return await connection.fetchval("SELECT 1 FROM worker WHERE worker_id = $1 FOR KEY SHARE", worker_id) is not None
 
 
-async def wake_dispatch(connection: Connection) -> None:
-    """Tell every worker, on commit, that there are lanes to claim."""
-    await connection.execute("NOTIFY ordergate_lane")
+async def wake_dispatch(connection: Connection, targets: Collection[int]) -> None:
+    """Tell every worker, on commit, that lanes of these targets are free to be claimed."""
+    await connection.execute("SELECT pg_notify('ordergate_lane', $1)", " ".join(map(str, sorted(targets))))
 
 
 async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> int:

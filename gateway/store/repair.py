@@ -97,7 +97,7 @@ async def resend(
         )
         action = "delivery.resend" if edit is None else "delivery.edit_and_resend"
         await _audit(connection, actor, action, f"{number}/{target}/{seq}", reason)
-        await wake_dispatch(connection)
+        await wake_dispatch(connection, {head.target_id})
 
 
 async def resolve(
@@ -124,7 +124,7 @@ async def resolve(
         goes_on = head.last_seq > seq
         if goes_on:
             await connection.execute(_ADVANCE, head.order_id, head.target_id)
-            await wake_dispatch(connection)
+            await wake_dispatch(connection, {head.target_id})
         else:
             await connection.execute(
                 "DELETE FROM lane WHERE order_id = $1 AND target_id = $2", head.order_id, head.target_id

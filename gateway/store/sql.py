@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
 
@@ -178,12 +177,12 @@ class OrderIds:
         return ids
 
 
-async def listen(url: str, channels: dict[str, asyncio.Event]) -> Any:
-    """A connection of its own that sets the event of a channel when it is notified; the caller closes it."""
+async def listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> Any:
+    """A connection of its own that calls a channel's function with each notice's payload; the caller closes it."""
     connection = await asyncpg.connect(url, timeout=5.0)
 
-    def wake(_connection: Any, _pid: int, channel: str, _payload: str) -> None:
-        channels[channel].set()
+    def wake(_connection: Any, _pid: int, channel: str, payload: str) -> None:
+        channels[channel](payload)
 
     for channel in channels:
         await connection.add_listener(channel, wake)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from gateway.core.event import ConnectionName
@@ -27,7 +26,6 @@ async def test_only_what_is_astray_for_long_is_freed(postgres_url: str) -> None:
         lease=Lease(60, clock=time.monotonic, granted_at=time.monotonic()),
         heartbeat_s=0.05,
         observe=happened.extend,
-        wake=asyncio.Event(),
         outcome_wait_s=0.001,
         reach=lambda _: None,
     )
