@@ -1,10 +1,12 @@
 """Money as integer minor units (fen), and the decimal text platforms write.
 
-Floats never touch an amount: ``"90.00"`` ⇄ ``9000``.
+Floats never touch an amount: ``"90.00"`` ⇄ ``9000``. Texts of amounts are remembered: a shop has few prices and writes
+them nine times an order.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 
 from gateway.core.errors import BadInput
@@ -32,6 +34,7 @@ def parse_minor(text: str, *, where: str = "$") -> int:
     return -minor if sign else minor
 
 
+@functools.lru_cache(maxsize=16_384)
 def format_minor(minor: int) -> str:
     """Decimal text with two decimals: ``format_minor(1230) == "12.30"``, ``format_minor(-5) == "-0.05"``."""
     if minor >= 0:
