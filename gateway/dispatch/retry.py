@@ -8,14 +8,9 @@ at all (the outcome, the budget, the breaker) is left to the gate.
 
 import math
 import random
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 import tenacity
-
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,27 +81,6 @@ def durable_wait(policy: RetryPolicy, bursts: int, rng: random.Random, *, retry_
     wait = _Jittered(multiplier=policy.durable_base_s, max=policy.durable_max_s, rng=rng, jitter=policy.durable_jitter)
     waited_s = wait(_call_state(attempt=max(1, bursts), elapsed_s=0.0))
     return max(waited_s, min(retry_after_s or 0.0, policy.retry_after_max_s))
-
-
-def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Seconds from `now` that a Retry-After header asks for, never negative; None when it says nothing usable.
-
-    Both forms of RFC 9110 section 10.2.3, with the three date formats of section 5.6.7, and fractions of a second,
-    which some platforms send: "120" is 120.0, "0.3" is 0.3, at 07:28:00 "Wed, 21 Oct 2015 07:28:30 GMT" is 30.0, a
-    date that has passed 0.0. `now` must be aware.
-    """
-    value = value.strip()
-    if _SECONDS.fullmatch(value):
-        seconds = float(value)
-        return seconds if math.isfinite(seconds) else None
-    try:
-        at = parsedate_to_datetime(value)
-        if at.tzinfo is None:  # asctime form, or zone "-0000": both are UTC here
-            at = at.replace(tzinfo=UTC)
-        at = at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (at - now).total_seconds())
 
 
 class _Jittered(tenacity.wait_exponential):

@@ -51,7 +51,6 @@ class KafkaReader:
         self._done: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
         self._stopping = False
-        self.connected = False
 
     def stop(self) -> None:
         """Finish the batch under way, commit its offsets, leave the group, and return from `run`."""
@@ -63,7 +62,6 @@ class KafkaReader:
             try:
                 await self._consume()
             except (KafkaError, OSError) as error:
-                self.connected = False
                 self._observe([Trouble("kafka", f"consumer stopped: {type(error).__name__}")])
                 await asyncio.sleep(1.0)
 
@@ -80,7 +78,6 @@ class KafkaReader:
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
         try:
             await consumer.start()
-            self.connected = True
             while not self._stopping:
                 await self._batch(consumer)
         finally:

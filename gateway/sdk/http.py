@@ -7,6 +7,7 @@ Why not a ready client: `docs/decisions/0002-http-client.md`.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -177,25 +178,29 @@ class Http:
 
 
 LONGEST_RETRY_AFTER_S = 86_400.0
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 def retry_after_s(text: str | None, *, now: datetime) -> float | None:
-    """Seconds to wait by a `retry-after` header (a count of seconds or an HTTP date); None when absent or unreadable.
+    """Seconds to wait by a `retry-after` header; None when it is absent or says nothing usable.
 
-    Never negative and at most a day. RFC 9110 section 10.2.3.
+    Both forms of RFC 9110 section 10.2.3, with the three date formats of section 5.6.7, and fractions of a second,
+    which some platforms send. Never negative and at most a day: "120" is 120.0, "0.3" is 0.3, a date that has passed
+    0.0. `now` is aware.
     """
     if text is None:
         return None
     text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), LONGEST_RETRY_AFTER_S)
+    if _SECONDS.fullmatch(text):
+        return min(float(text), LONGEST_RETRY_AFTER_S)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+        if until.tzinfo is None:  # asctime form, or zone "-0000": both are UTC here
+            until = until.replace(tzinfo=UTC)
+        wait_s = (until.astimezone(UTC) - now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
+    return min(max(wait_s, 0.0), LONGEST_RETRY_AFTER_S)
 
 
 class _Expired(Exception):

@@ -2,14 +2,13 @@
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait, parse_retry_after
+from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
 
 POLICY = RetryPolicy()
 NOW = datetime(2015, 10, 21, 7, 28, 0, tzinfo=UTC)
@@ -138,54 +137,6 @@ def test_a_burst_ends_within_its_tries_and_its_deadline(
         now_s = started_s + took_s
         tries += 1
     assert tries <= 1 + policy.burst_retries
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120.0),
-        (" 0 ", 0.0),
-        ("0.3", 0.3),
-        ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),  # IMF-fixdate
-        ("Wednesday, 21-Oct-15 07:28:30 GMT", 30.0),  # RFC 850
-        ("Wed Oct 21 07:28:30 2015", 30.0),  # asctime
-        ("Wed, 21 Oct 2015 15:28:30 +0800", 30.0),
-        ("Wed, 21 Oct 2015 07:28:30 -0000", 30.0),
-        ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
-        ("", None),
-        ("soon", None),
-        ("-5", None),
-        ("+5", None),
-        ("1e3", None),
-        ("inf", None),
-        ("nan", None),
-        (".5", None),
-        ("5 s", None),
-        ("１２", None),
-        ("9" * 400, None),
-        ("Wed, 32 Oct 2015 07:28:30 GMT", None),
-        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
-    ],
-)
-def test_parse_retry_after(value: str, seconds: float | None) -> None:
-    assert parse_retry_after(value, NOW) == seconds
-
-
-@given(st.text(max_size=60))
-def test_any_header_is_a_wait_or_nothing(value: str) -> None:
-    got = parse_retry_after(value, NOW)
-    assert got is None or got >= 0
-
-
-@given(st.integers(0, 10**9))
-def test_both_forms_say_the_same(seconds: int) -> None:
-    at = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-    assert parse_retry_after(at, NOW) == parse_retry_after(str(seconds), NOW) == seconds
-
-
-def test_now_must_be_aware() -> None:
-    with pytest.raises(TypeError):
-        parse_retry_after("Wed, 21 Oct 2015 07:28:30 GMT", NOW.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(

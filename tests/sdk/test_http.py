@@ -202,7 +202,16 @@ async def test_an_answer_is_whole(rude: Rude) -> None:
         ("Thu, 30 Apr 2026 00:00:00 GMT", 0.0),
         ("soon", None),
         ("-3", None),
-        ("1.5", None),
+        ("1.5", 1.5),
+        ("1e3", None),
+        ("nan", None),
+        (".5", None),
+        ("１２", None),
+        ("9" * 400, None),
+        ("Friday, 01-May-26 00:00:30 GMT", 30.0),  # RFC 850
+        ("Fri May  1 00:00:30 2026", 30.0),  # asctime
+        ("Fri, 01 May 2026 08:00:30 +0800", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
         ("", None),
     ],
 )
