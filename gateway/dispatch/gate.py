@@ -488,6 +488,7 @@ class Gate:
             case AfterUnknown.FIND:
                 held.in_doubt = True
                 held.tries += 1
+                held.throttles = 0
                 if held.tries <= self._retry.burst_retries:
                     self._note(held, Result.UNKNOWN, answer.code, answer.message, took_s)
                     self._again(held, self.policy.settle_s)
@@ -503,6 +504,7 @@ class Gate:
     ) -> None:
         """Try again within the burst if the curve and the budget allow, otherwise wait in the outbox."""
         held.tries += 1
+        held.throttles = 0
         elapsed_s = self._clock() - held.first_try_at
         wait_s = next_wait(
             self._retry, tries=held.tries, elapsed_s=elapsed_s, rng=self._rng, retry_after_s=retry_after_s
