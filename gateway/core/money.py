@@ -14,6 +14,7 @@ from gateway.core.errors import BadInput
 _DECIMAL = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,2}))?")
 
 
+@functools.lru_cache(maxsize=16_384)
 def parse_minor(text: str, *, where: str = "$") -> int:
     """Minor units of a decimal text with at most two decimals: ``parse_minor("12.3") == 1230``.
 
