@@ -275,7 +275,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reasons: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     sent_content: bytes = b""
-    """Digest of the content when `create` was planned."""
+    """Digest of the content that `create` was planned with; empty as long as that content still stands."""
     unbooked: tuple[Sku, ...] = ()
     """SKUs that left without a booking, because no balance knew them then: they are never booked afterwards."""
 
@@ -345,6 +345,8 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     key = (facts.version, facts.rank)
     if facts.content is not None and _wins(order.content, key, facts.content):
         changes["content"] = Register(*key, facts.content)
+        if order.content is not None and not order.sent_content and order.issued(Operation.CREATE) is not None:
+            changes["sent_content"] = digest(order.content.value)
     if facts.payment is not None and _wins(order.payment, key, facts.payment):
         changes["payment"] = Register(*key, facts.payment)
     if facts.hold is not None and _wins(order.hold, key, facts.hold):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Booking, Command, Facts, Operation, Order, OrderNumber, Stage, digest, merge
+from gateway.core.order import Booking, Command, Facts, Operation, Order, OrderNumber, Stage, merge
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.plan import conflicts_of, plan, stage_of
 from gateway.pipeline.reserve import reserve, wanted
@@ -38,9 +38,10 @@ class Folded(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     wanted: tuple[Booking, ...]
 
-    def places(self) -> set[Place]:
-        """Balances this order's decision may touch."""
-        return {(b.sku, b.warehouse) for b in (*self.order.booked, *self.wanted)}
+    def places(self) -> list[Place]:
+        """Balances this order's decision may touch; some of them twice."""
+        booked = self.order.booked
+        return [(b.sku, b.warehouse) for b in (booked + self.wanted if booked else self.wanted)]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -105,9 +106,6 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     reserved = reserve(order, item.wanted, balances, unknown_sku=rules.unknown_sku)
     allocated = reserved.complete and not item.reasons
     commands = plan(order, rules, allocated=allocated)
-    sent = order.sent_content
-    if commands and commands[0].operation is Operation.CREATE and order.content is not None:
-        sent = digest(order.content.value)
     unbooked = order.unbooked
     if reserved.unknown and _has_left(order, commands):
         unbooked = tuple(sorted({*unbooked, *reserved.unknown}))
@@ -116,7 +114,6 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
         order,
         booked=reserved.booked,
         commands=(*order.commands, *commands) if commands else order.commands,
-        sent_content=sent,
         unbooked=unbooked,
         stage=stage,
         reasons=() if stage in _OVER else item.reasons + reserved.reasons,
