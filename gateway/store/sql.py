@@ -60,9 +60,17 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
             timeout=5.0,
             max_inactive_connection_lifetime=0,
             server_settings=_SERVER_SETTINGS,
+            reset=_keep,
         )
     except AWAY as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+
+
+async def _keep(_connection: Connection) -> None:
+    """Nothing on giving a connection back: no statement of ours leaves anything in its session to be taken back.
+
+    asyncpg's own reset costs a round trip and four statements after every transaction.
+    """
 
 
 async def migrate(pool: asyncpg.Pool) -> list[str]:

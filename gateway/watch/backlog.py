@@ -10,7 +10,7 @@ import asyncpg
 
 from gateway.core.happening import Observer, Trouble
 from gateway.store.queries import Backlog, read_backlog
-from gateway.store.sql import AWAY
+from gateway.store.sql import AWAY, Connection
 
 _LOCK = 7_262_002
 _SHARE = 20
@@ -32,13 +32,21 @@ class BacklogWatch:
         """Until cancelled."""
         while True:
             try:
-                # The lock is the session's; the pool unlocks when the connection goes back.
                 async with self._pool.acquire() as connection:
-                    mine = await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK)
-                    while mine:
-                        started = time.monotonic()
-                        self._show(await read_backlog(connection))
-                        await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
+                    if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                        await self._watch(connection)
             except (*AWAY, asyncpg.PostgresError) as error:
                 self._observe([Trouble("watch", f"the backlog cannot be read: {type(error).__name__}")])
             await asyncio.sleep(self._every_s)
+
+    async def _watch(self, connection: Connection) -> None:
+        """As the one who reads, until cancelled or the database is away."""
+        try:
+            while True:
+                started = time.monotonic()
+                self._show(await read_backlog(connection))
+                await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
+        finally:
+            # The lock is the session's, and the session goes on in the pool.
+            async with asyncio.timeout(1.0):
+                await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
