@@ -69,12 +69,11 @@ def is_to_blame(error: Exception) -> bool:
     return isinstance(error, ValueError) or not isinstance(error, (*AWAY, *COLLIDED, OrdergateError))
 
 
-class Prepared(msgspec.Struct, frozen=True, gc=False):
-    """An event that could be read: which order it is about, and what it says (None: nothing, decide again)."""
+class Prepared(Step, frozen=True, gc=False):
+    """An event that could be read: a step of the order `number`. `row` None: nothing is known beyond what is stored."""
 
     arrival: Arrival
     number: OrderNumber
-    facts: Facts | None
     row: EventRow | None
 
 
@@ -118,8 +117,9 @@ class Decider:
         """Decode and clean; never raises for what an event contains."""
         sound: list[Prepared] = []
         unsound: list[DeadLetter] = []
+        latest = self._now() + AHEAD_AT_MOST
         for arrival in arrivals:
-            prepared = self._prepare(arrival)
+            prepared = self._prepare(arrival, latest)
             if isinstance(prepared, Prepared):
                 sound.append(prepared)
             else:
@@ -228,25 +228,26 @@ class Decider:
         written = {write.order.number for write in writes}
         return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept)
 
-    def _prepare(self, arrival: Arrival) -> Prepared | DeadLetter:
+    def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
-        shop = self._rules.shops.get(event.source)
+        source = event.source
+        shop = self._rules.shops.get(source)
         prefix = shop.prefix if shop is not None else ""
         number = prefix + event.order_key if event.order_key else ""
         if event.type == RECONSIDER and arrival.position.leg is Leg.INBOX:
-            return Prepared(arrival, OrderNumber(event.order_key), None, None)
+            return Prepared(source, None, arrival, OrderNumber(event.order_key), None)
         if len(event.body) > MAX_BODY_BYTES:
             return DeadLetter(
                 arrival, number, "too_large", f"the body has {len(event.body)} bytes, the limit is {MAX_BODY_BYTES}",
                 "split the order",
             )  # fmt: skip
-        decode = self._decoders.get(event.source)
+        decode = self._decoders.get(source)
         if decode is None:
             return DeadLetter(
-                arrival, number, "unknown_source", f"no connection {event.source!r} is configured",
+                arrival, number, "unknown_source", f"no connection {source!r} is configured",
                 "add the connection, or correct ce_source",
             )  # fmt: skip
-        if event.time - self._now() > AHEAD_AT_MOST:
+        if event.time > latest:
             return DeadLetter(
                 arrival, number, "clock", f"the event says {event.time.isoformat()}, more than a day ahead",
                 "set the sender's clock right, then repair the time and release the event",
@@ -263,24 +264,23 @@ class Decider:
         if facts.party is Party.SHOP and shop is None:
             # Without a prefix of its own its numbers would be other shops' orders.
             return DeadLetter(
-                arrival, number, "not_a_shop", f"{event.source} tells of orders, but has no prefix",
+                arrival, number, "not_a_shop", f"{source} tells of orders, but has no prefix",
                 "give the connection a prefix, mode and route, or stop sending orders through it",
             )  # fmt: skip
         number = facts.order_no if facts.party is Party.WAREHOUSE else prefix + facts.order_no
         row = EventRow(
-            hashlib.blake2b(f"{event.source}\x1f{event.id}".encode(), digest_size=12).digest(),
+            hashlib.blake2b(f"{source}\x1f{event.id}".encode(), digest_size=12).digest(),
             event.id,
-            self._names.id(event.source),
+            self._names.id(source),
             event.type,
             event.time,
             arrival.taken_at,
             self._compress(event.body),
         )
-        return Prepared(arrival, OrderNumber(number), facts, row)
+        return Prepared(source, facts, arrival, OrderNumber(number), row)
 
     def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None) -> Folded:
-        steps = [Step(item.arrival.event.source, item.facts) for item in items]
-        return fold(number, stored.order if stored is not None else None, steps, self._rules)
+        return fold(number, stored.order if stored is not None else None, items, self._rules)
 
     async def _writes(
         self,
@@ -289,26 +289,33 @@ class Decider:
         by_order: Mapping[OrderNumber, Sequence[Prepared]],
         stored: Mapping[OrderNumber, Stored],
     ) -> list[OrderWrite]:
+        # An order that only somebody's wish to decide it again tells of is not made.
         known = [
-            d
-            for d in decisions
-            if d.before is not None or any(item.facts is not None for item in by_order[d.order.number])
+            (decision, items)
+            for decision in decisions
+            if (items := by_order[decision.order.number])
+            and (decision.before is not None or items[0].facts is not None or any(i.facts is not None for i in items))
         ]
-        ids = iter(await self._ids.take(connection, sum(d.before is None for d in known)))
+        ids = iter(await self._ids.take(connection, sum(d.before is None for d, _ in known)))
         writes = []
-        for decision in known:
-            number = decision.order.number
-            events: dict[bytes, EventRow] = {}
-            for item in by_order[number]:
-                if item.row is not None:
-                    events.setdefault(item.row.digest, item.row)
+        for decision, items in known:
+            if len(items) == 1:
+                row = items[0].row
+                events: tuple[EventRow, ...] = () if row is None else (row,)
+            else:
+                rows: dict[bytes, EventRow] = {}
+                for item in items:
+                    if item.row is not None:
+                        rows.setdefault(item.row.digest, item.row)
+                events = tuple(rows.values())
+            new = decision.before is None
             writes.append(
                 OrderWrite(
-                    order_id=stored[number].order_id if decision.before is not None else next(ids),
-                    new=decision.before is None,
+                    order_id=next(ids) if new else stored[decision.order.number].order_id,
+                    new=new,
                     changed=decision.changed,
                     order=decision.order,
-                    events=tuple(events.values()),
+                    events=events,
                     movements=decision.movements,
                     commands=decision.commands,
                 )
@@ -322,7 +329,7 @@ class Decider:
             self._outlet.uncertain()
 
     def _committed(self, result: _Applied, claims: _Claims, *, leg: Leg, events: int, took_s: float) -> None:
-        taken = {number: min(item.arrival.taken_at for item in items) for number, items in result.by_order.items()}
+        taken = {number: _first_taken(items) for number, items in result.by_order.items()}
         self._outlet.take(claims.deliveries(result.mine, taken, self._names))
         happened: list[Happening] = [BatchCommitted(leg, events, took_s)]
         for decision in result.decisions:
@@ -393,6 +400,10 @@ class _Claims:
         for delivery in self._births.values():
             self._outlet.give_back(delivery.target, delivery.operation)
         self._births = {}
+
+
+def _first_taken(items: Sequence[Prepared]) -> datetime:
+    return items[0].arrival.taken_at if len(items) == 1 else min(item.arrival.taken_at for item in items)
 
 
 def _refusal(error: BaseException) -> str:

@@ -1,15 +1,19 @@
 """The Kafka leg of intake: one consumer, batches in sequence, offsets committed only behind the database.
 
+While one batch is being decided the next is read and prepared, in slices between which everything else goes on: the
+database works on one core and the gateway on another.
+
 aiokafka rebalances in the background and eagerly, so a partition may be taken away while its batch is being
-decided: `on_partitions_revoked` waits for the batch and commits what is finished. What a zombie (stopped past its
-session time-out) decides late is harmless: facts are idempotent and its offset commit is refused by generation.
+decided: `on_partitions_revoked` waits for the batch, commits what is finished and drops what was read ahead. What a
+zombie (stopped past its session time-out) decides late is harmless: facts are idempotent and its offset commit is
+refused by generation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +23,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Observer, Trouble
-from gateway.intake.batch import Decider
+from gateway.intake.batch import Batch, Decider, Prepared
+from gateway.store.dead import DeadLetter
 from gateway.store.sql import AWAY
 
 _COMMIT_EVERY_S = 0.2
+_SLICE = 32
+"""Events prepared without giving way: about a millisecond."""
 
 
 class KafkaReader:
@@ -49,6 +56,7 @@ class KafkaReader:
         self._observe = observe
         self._reach = reach
         self._done: dict[TopicPartition, int] = {}
+        self._epoch = 0
         self._committed_at = 0.0
         self._stopping = False
 
@@ -61,8 +69,9 @@ class KafkaReader:
         while not self._stopping:
             try:
                 await self._consume()
-            except (KafkaError, OSError) as error:
-                self._observe([Trouble("kafka", f"consumer stopped: {type(error).__name__}")])
+            except* (KafkaError, OSError) as errors:
+                kinds = {type(error).__name__ for error in _leaves(errors)}
+                self._observe([Trouble("kafka", f"consumer stopped: {', '.join(sorted(kinds))}")])
                 await asyncio.sleep(1.0)
 
     async def _consume(self) -> None:
@@ -78,8 +87,12 @@ class KafkaReader:
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
         try:
             await consumer.start()
-            while not self._stopping:
-                await self._batch(consumer)
+            async with asyncio.TaskGroup() as group:
+                deciding: asyncio.Task[None] | None = None
+                while not self._stopping:
+                    ahead = await self._read_ahead(consumer, deciding)
+                    if ahead is not None:
+                        deciding = group.create_task(self._decide(consumer, ahead), name="kafka decide")
         finally:
             # Bounded: a broker that is away must not hold up the stop. What is not committed is read again.
             try:
@@ -89,35 +102,62 @@ class KafkaReader:
             except (TimeoutError, KafkaError, OSError) as error:
                 self._observe([Trouble("kafka", f"consumer did not stop cleanly: {type(error).__name__}")])
 
-    async def _batch(self, consumer: AIOKafkaConsumer) -> None:
-        polled = await consumer.getmany(timeout_ms=self._batch_wait_ms, max_records=self._batch_events)
-        if not polled:
+    async def _read_ahead(self, consumer: AIOKafkaConsumer, deciding: asyncio.Task[None] | None) -> _Ahead | None:
+        """The next batch, prepared while the one before it is being decided; returns when that one is."""
+        ahead = await self._read(consumer, _Ahead(self._epoch), within_ms=self._batch_wait_ms)
+        if deciding is not None:
+            await deciding
+        if not ahead.events:
             await self._commit(consumer)
-            return
-        self._reach("kafka.polled")
+            return None
+        if ahead.events < self._batch_events:
+            # What has come in meanwhile belongs to this batch too: a commit is dear.
+            ahead = await self._read(consumer, ahead, within_ms=0)
+            if not ahead.events:
+                return None  # partitions were given up, and nothing has come from those we have now
+        self._reach("kafka.prepared")
+        return ahead
+
+    async def _read(self, consumer: AIOKafkaConsumer, ahead: _Ahead, *, within_ms: int) -> _Ahead:
+        """`ahead` with what a poll adds, prepared in slices: between them the batch before and the sends go on."""
+        polled = await consumer.getmany(timeout_ms=within_ms, max_records=self._batch_events - ahead.events)
+        if ahead.epoch != self._epoch:
+            # Partitions were given up before this poll ended: its records are of the new assignment, those before not.
+            ahead = _Ahead(self._epoch)
+        if polled:
+            self._reach("kafka.polled")
+        for partition, records in polled.items():
+            for start in range(0, len(records), _SLICE):
+                part, now = records[start : start + _SLICE], datetime.now(UTC)
+                arrivals = [_arrival(record, now) for record in part]
+                ahead.add(self._decider.prepare(arrivals), partition, part[-1].offset + 1)
+                await asyncio.sleep(0)
+        return ahead
+
+    async def _decide(self, consumer: AIOKafkaConsumer, ahead: _Ahead) -> None:
         async with self._lock:
-            arrivals = [_arrival(record) for records in polled.values() for record in records]
-            batch = self._decider.prepare(arrivals)
-            self._reach("kafka.prepared")
+            if ahead.epoch != self._epoch:
+                return  # partitions were given up meanwhile: whoever has them now reads these events again
             while True:
                 try:
-                    await self._decider.decide(batch, leg=Leg.KAFKA)
+                    await self._decider.decide(ahead.batch(), leg=Leg.KAFKA)
                     break
                 except AWAY as error:
                     self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
                     await asyncio.sleep(1.0)
                 except Unavailable as error:
                     await asyncio.sleep(error.retry_after_s)
-            for partition, records in polled.items():
-                self._done[partition] = records[-1].offset + 1
+            self._done.update(ahead.offsets)
             self._reach("kafka.before_offset")
             if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
                 await self._commit(consumer)
                 self._reach("kafka.after_offset")
 
     async def drain(self, consumer: AIOKafkaConsumer) -> None:
-        """Wait for the batch under way and commit what is finished; called before partitions are given up."""
+        """Wait for the batch under way, commit what is finished and drop what was read ahead; called before partitions
+        are given up."""
         async with self._lock:
+            self._epoch += 1
             await self._commit(consumer)
             self._done.clear()
 
@@ -136,6 +176,28 @@ class KafkaReader:
             self._observe([Trouble("kafka", f"offsets not committed: {type(error).__name__}")])
 
 
+class _Ahead:
+    """A batch that is read and prepared, not decided. `epoch` counts how often partitions had been given up before."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.offsets: dict[TopicPartition, int] = {}
+        self._sound: list[Prepared] = []
+        self._unsound: list[DeadLetter] = []
+
+    @property
+    def events(self) -> int:
+        return len(self._sound) + len(self._unsound)
+
+    def add(self, part: Batch, partition: TopicPartition, offset: int) -> None:
+        self._sound += part.sound
+        self._unsound += part.unsound
+        self.offsets[partition] = offset
+
+    def batch(self) -> Batch:
+        return Batch(tuple(self._sound), tuple(self._unsound))
+
+
 class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, reader: KafkaReader, consumer: AIOKafkaConsumer) -> None:
         self._reader = reader
@@ -148,14 +210,21 @@ class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
         return
 
 
-def _arrival(record: Any) -> Arrival:
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _arrival(record: Any, now: datetime) -> Arrival:
     """A record as an event. What its producer left out is filled with what is known; intake judges the rest."""
     headers: dict[str, str] = {
         name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None
     }
     key = record.key.decode("utf-8", "replace") if record.key is not None else ""
     source, _, order_key = key.partition("/")
-    now = datetime.now(UTC)
     taken_at = _sensible(record.timestamp / 1000, default=now)
     return Arrival(
         Event(

@@ -11,6 +11,7 @@ from datetime import datetime
 
 import asyncpg
 import msgspec
+from msgspec.structs import astuple
 
 from gateway.core.errors import DatabaseBusy, Fenced
 from gateway.core.order import Command, Order, OrderNumber, Sku
@@ -215,27 +216,15 @@ async def wake_dispatch(connection: Connection, targets: Collection[int]) -> Non
 
 
 async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> int:
-    records = [(w.order_id, *_event_record(event), str(w.order.stage)) for w in new for event in w.events]
+    records = [(w.order_id, *astuple(event), w.order.stage) for w in new for event in w.events]
     if records:
         await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
-    known = [(w.order_id, *_event_record(event), str(w.order.stage)) for w in old for event in w.events]
+    known = [(w.order_id, *astuple(event), str(w.order.stage)) for w in old for event in w.events]
     if not known:
         return len(records)
     known.sort(key=lambda record: (record[0], record[1]))
     status = await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
     return len(records) + int(status.rsplit(" ", 1)[1])
-
-
-def _event_record(event: EventRow) -> tuple[bytes, str, int, str, datetime, datetime, bytes]:
-    return (
-        event.digest,
-        event.event_id,
-        event.connection_id,
-        event.type,
-        event.happened_at,
-        event.taken_at,
-        event.body,
-    )
 
 
 async def _write_movements(connection: Connection, writes: Sequence[OrderWrite]) -> None:

@@ -1,0 +1,138 @@
+"""Reading ahead, against a scripted consumer: with a real broker the races between a poll and a rebalance cannot be hit
+at will. What a real one does is in tests/real and tests/chaos.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from gateway.core.event import Arrival, Leg
+from gateway.core.order import OrderNumber
+from gateway.intake.batch import Batch, Prepared
+from gateway.intake.kafka import KafkaReader
+
+P0 = TopicPartition("orders", 0)
+
+
+class Desk:
+    """Stands for the Decider: notes what is prepared and decided, and decides when it is let."""
+
+    def __init__(self) -> None:
+        self.prepared: list[int] = []
+        self.decided: list[list[int]] = []
+        self.may_decide = asyncio.Event()
+        self.deciding = asyncio.Event()
+        self.read_ahead = asyncio.Event()
+
+    def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
+        self.prepared += [arrival.position.offset for arrival in arrivals]
+        if self.deciding.is_set():
+            self.read_ahead.set()
+        return Batch(
+            tuple(Prepared(a.event.source, None, a, OrderNumber(a.event.order_key), None) for a in arrivals), ()
+        )
+
+    async def decide(self, batch: Batch, *, leg: Leg) -> None:
+        self.deciding.set()
+        await self.may_decide.wait()
+        self.decided.append([prepared.arrival.position.offset for prepared in batch.sound])
+
+
+class Consumer:
+    """Gives what it is told, poll by poll; `between` runs while a poll waits."""
+
+    def __init__(self, *polls: list[int]) -> None:
+        self.polls = list(polls)
+        self.committed: list[dict[TopicPartition, int]] = []
+        self.between: Any = None
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        if self.between is not None:
+            between, self.between = self.between, None
+            await between()
+        offsets = self.polls.pop(0) if self.polls else []
+        return {P0: [record(offset) for offset in offsets[:max_records]]} if offsets else {}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {P0}
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.committed.append(offsets)
+
+
+def record(offset: int) -> Any:
+    return ConsumerRecord(
+        topic="orders", partition=0, offset=offset, timestamp=1_795_665_661_447, timestamp_type=0,
+        key=f"shop/{offset}".encode(), value=b"{}", checksum=None, serialized_key_size=0, serialized_value_size=0,
+        headers=(),
+    )  # fmt: skip
+
+
+def reader_of(desk: Desk) -> KafkaReader:
+    return KafkaReader(
+        topic="orders", options={}, decider=desk, decide_lock=asyncio.Lock(),  # type: ignore[arg-type]
+        batch_events=4, batch_wait_ms=50, observe=lambda _: None, reach=lambda _: None,
+    )  # fmt: skip
+
+
+async def test_the_next_batch_is_prepared_while_one_is_decided_and_takes_what_comes_meanwhile() -> None:
+    desk, consumer = Desk(), Consumer([0, 1], [], [2, 3], [4])
+    reader = reader_of(desk)
+    first = await reader._read_ahead(consumer, None)
+    assert first is not None
+    async with asyncio.TaskGroup() as group:
+        deciding = group.create_task(reader._decide(consumer, first))
+        await desk.deciding.wait()
+        ahead = group.create_task(reader._read_ahead(consumer, deciding))
+        await desk.read_ahead.wait()
+        assert desk.prepared == [0, 1, 2, 3]
+        assert desk.decided == [] and not ahead.done()
+        desk.may_decide.set()
+        second = await ahead
+        assert second is not None and second.events == 3
+        await reader._decide(consumer, second)
+    assert desk.decided == [[0, 1], [2, 3, 4]]
+    await reader._commit(consumer)
+    assert consumer.committed[-1] == {P0: 5}
+
+
+async def test_what_was_read_before_partitions_were_given_up_is_not_decided() -> None:
+    desk, consumer = Desk(), Consumer([0, 1])
+    desk.may_decide.set()
+    reader = reader_of(desk)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None and ahead.events == 2
+    await reader.drain(consumer)
+    await reader._decide(consumer, ahead)
+    await reader._commit(consumer)
+    assert desk.decided == [] and consumer.committed == []
+
+
+async def test_what_a_poll_brings_after_a_rebalance_is_of_the_new_assignment() -> None:
+    """Dropped with what was read before, it would be skipped: the consumer's position is behind it already."""
+    desk, consumer = Desk(), Consumer([0, 1], [7])
+    desk.may_decide.set()
+    reader = reader_of(desk)
+
+    async def waited() -> None:
+        consumer.between = lambda: reader.drain(consumer)
+
+    ahead = await reader._read_ahead(consumer, asyncio.create_task(waited()))
+    assert ahead is not None and ahead.events == 1
+    await reader._decide(consumer, ahead)
+    assert desk.decided == [[7]]
+
+
+async def test_a_rebalance_that_ends_the_wait_leaves_nothing_to_decide() -> None:
+    desk, consumer = Desk(), Consumer([0, 1])
+    reader = reader_of(desk)
+
+    async def waited() -> None:
+        consumer.between = lambda: reader.drain(consumer)
+
+    assert await reader._read_ahead(consumer, asyncio.create_task(waited())) is None
