@@ -294,12 +294,12 @@ class Gate:
             me.uncancel()
 
     async def _run(self) -> None:
-        me = asyncio.current_task()
+        me, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert me is not None
         while not self._stopping:
             held = self._pick()
             if held is None:
-                future: asyncio.Future[Held] = asyncio.get_running_loop().create_future()
+                future: asyncio.Future[Held] = loop.create_future()
                 self._idle.append(future)
                 try:
                     held = await future
@@ -374,7 +374,8 @@ class Gate:
         if self.breaker.shut_until() is not None:
             self._queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
             return
-        await self.limiter.turn()
+        if self.limiter.limits:
+            await self.limiter.turn()
         permit = self.breaker.admit()
         if isinstance(permit, Refused) or self._stopping or self._paused or not self._covered():
             if isinstance(permit, Permit):
@@ -607,4 +608,6 @@ def _verdict(answer: Failed | Unknown) -> Verdict:
 
 def _storable(text: str) -> str | None:
     """A target's words as PostgreSQL can hold them: no NUL, no half of a surrogate pair."""
+    if not text:
+        return None
     return text.replace("\x00", "").encode("utf-8", "replace").decode() or None

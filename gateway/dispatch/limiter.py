@@ -40,6 +40,11 @@ class RateLimiter:
         self._burst_s = self._every_s * (burst - 1)
 
     @property
+    def limits(self) -> bool:
+        """Whether anyone may have to wait; False without a rate and a pause, then a token need not be asked for."""
+        return self._every_s > 0 or self._paused_until != -math.inf
+
+    @property
     def moved_s(self) -> float:
         """By how much pauses have put off all reservations since the start; see `reserve()`."""
         return self._moved_s
@@ -50,7 +55,7 @@ class RateLimiter:
         A pause that begins while you wait puts your turn off by what `moved_s` grew meanwhile: wait that much longer,
         as `turn()` does. Whoever gives up waiting loses the token, which costs the others one interval.
         """
-        if not self._every_s and self._paused_until == -math.inf:
+        if not self.limits:
             return 0.0
         now = self._clock()
         if self._every_s:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-import msgspec
-
 from gateway.core.delivery import Failed, Rejected, Unknown
-from gateway.sdk.wire import Answered, Lost, Origin, Wire
+from gateway.sdk.wire import HttpReply as HttpReply  # noqa: PLC0414 (for adapters)
+from gateway.sdk.wire import Lost, Origin, Wire
 
 
 class NotSent(Exception):
@@ -49,14 +48,6 @@ class NoAnswer(Exception):
         return Unknown(self.code, self.message, timeout=self.timeout)
 
 
-class HttpReply(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer. Header names are lower case; only the few an adapter may need are kept."""
-
-    status: int
-    body: bytes
-    retry_after: str | None = None
-
-
 _SWEEP_S = 0.05
 
 
@@ -72,10 +63,11 @@ class Http:
         self._connect_timeout_s = connect_timeout_s
         self._ca_pem = ca_pem
         self._origins: dict[str, tuple[Origin, bytes]] = {}
-        self._due: dict[asyncio.Future[Answered], float] = {}
+        self._due: dict[asyncio.Future[HttpReply], float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Http:
+        self._loop = asyncio.get_running_loop()  # asking for it costs a system call each time
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,7 +86,7 @@ class Http:
         """
         origin, host, path = self._origin(url)
         request = _request(method, path, host, headers, body)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         ends_at = loop.time() + deadline_s
         wire = origin.idle() or await self._connected(origin, ends_at, loop)
         answer = wire.send(request)
@@ -102,7 +94,7 @@ class Http:
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         try:
-            answered = await answer
+            return await answer
         except Lost as error:
             raise NoAnswer("connection_lost", str(error), timeout=False) from error
         except _Expired as error:
@@ -114,16 +106,16 @@ class Http:
         finally:
             del self._due[answer]
             origin.give_back(wire)
-        return HttpReply(answered.status, answered.body, answered.retry_after)
 
-    async def post(
+    def post(
         self, url: str, body: bytes, *, deadline_s: float, headers: Mapping[str, str] | None = None
-    ) -> HttpReply:
-        return await self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
+    ) -> Coroutine[None, None, HttpReply]:
+        """`request` with POST."""
+        return self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
 
     def _sweep(self) -> None:
         """End the waits whose deadline has passed. One timer for all: one per request costs more than its parsing."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         for answer, ends_at in self._due.items():
             if ends_at <= now and not answer.done():
@@ -159,7 +151,7 @@ class Http:
             port or (443 if tls is not None else 80),
             tls=tls,
             limit=self._connections,
-            loop=asyncio.get_running_loop(),
+            loop=self._loop,
         )
         return origin, parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 import httptools
+import msgspec
 
 KEEP_IDLE_S = 10.0
 """An idle connection older than this is not used again: many servers close theirs after 15 s or more, and a request
@@ -26,15 +27,12 @@ class Lost(Exception):
     """The connection ended, or spoke something else than HTTP, before a whole answer was there."""
 
 
-class Answered:
-    """A whole answer."""
+class HttpReply(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer; of its headers only what adapters need."""
 
-    __slots__ = ("body", "retry_after", "status")
-
-    def __init__(self, status: int, body: bytes, retry_after: str | None) -> None:
-        self.status = status
-        self.body = body
-        self.retry_after = retry_after
+    status: int
+    body: bytes
+    retry_after: str | None = None
 
 
 class Wire(asyncio.Protocol):
@@ -44,7 +42,7 @@ class Wire(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[Answered] | None = None
+        self._waiter: asyncio.Future[HttpReply] | None = None
         self._body: list[bytes] = []
         self._size = 0
         self._retry_after: str | None = None
@@ -53,7 +51,7 @@ class Wire(asyncio.Protocol):
         self.open = False
         self.free_at = 0.0
 
-    def send(self, request: bytes) -> asyncio.Future[Answered]:
+    def send(self, request: bytes) -> asyncio.Future[HttpReply]:
         """Write `request` and return the future of its answer; it fails with Lost."""
         assert self._transport is not None
         self._waiter = self._loop.create_future()
@@ -132,7 +130,7 @@ class Wire(asyncio.Protocol):
                 self._transport.close()
         self.free_at = self._loop.time()
         if waiter is not None and not waiter.done():
-            waiter.set_result(Answered(status, b"".join(self._body), self._retry_after))
+            waiter.set_result(HttpReply(status, b"".join(self._body), self._retry_after))
 
     def _fail(self, what: str) -> None:
         waiter, self._waiter = self._waiter, None
