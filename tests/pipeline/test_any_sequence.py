@@ -18,20 +18,8 @@ from gateway.core.order import (
 )
 from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
-from tests.pipeline.sample import (
-    Books,
-    closed,
-    elsewhere,
-    facts_of,
-    held,
-    paid,
-    placed,
-    refund,
-    reported,
-    rules,
-    said,
-    shipped,
-)
+from tests.core.sample import closed, held, paid, placed, refund, reported, said, shipped
+from tests.pipeline.sample import Books, elsewhere, facts_of, rules
 
 # Few versions, so that they tie; few SKUs, of which one is known to no shelf.
 _versions = st.integers(1, 4)
