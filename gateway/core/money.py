@@ -11,14 +11,15 @@ import re
 
 from gateway.core.errors import BadInput
 
-_DECIMAL = re.compile(r"(-?)(\d{1,15})(?:\.(\d{1,2}))?")
+_DECIMAL = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,2}))?")
 
 
 @functools.lru_cache(maxsize=16_384)
 def parse_minor(text: str, *, where: str = "$") -> int:
     """Minor units of a decimal text with at most two decimals: ``parse_minor("12.3") == 1230``.
 
-    Raises BadInput (`amount`) for anything else, exponents and thousands separators included.
+    White space around it is passed over. Raises BadInput (`amount`) for anything else: exponents, thousands separators
+    and the digits of other scripts included.
     """
     if text[-3:-2] == "." and len(text) <= 18:
         # The form nearly every platform writes; the general one below takes three times as long.
