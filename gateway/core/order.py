@@ -146,11 +146,12 @@ class ProgressStep(enum.IntEnum):
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One progress report of a warehouse."""
+    """One progress report of a warehouse. `source` is its connection; `merge` writes it down."""
 
     step: ProgressStep
     text: str = ""
     at: datetime | None = None
+    source: ConnectionName = ConnectionName("")
 
 
 class Party(enum.StrEnum):
@@ -328,6 +329,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return {name: told for name, told in self.confirmations.items() if name.startswith(ours)}
 
     @property
+    def reported(self) -> tuple[Progress, ...]:
+        """The progress reports that count, by the same rule; those that were stored without a source all do."""
+        if not self.progress or self.origin is not Origin.LIVE:
+            return self.progress
+        if self.route is None:
+            return ()
+        ours = ("", self.route.target)
+        return tuple([report for report in self.progress if report.source in ours])
+
+    @property
     def shipped_final(self) -> bool:
         return bool(self.confirmations) and any(confirmation.final for confirmation in self.confirmed.values())
 
@@ -373,9 +384,9 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
         if confirmations != order.confirmations:
             changes["confirmations"] = confirmations
     if facts.progress:
-        fresh = [step for step in facts.progress if step not in order.progress]
-        if fresh:
-            changes["progress"] = tuple(sorted({*order.progress, *fresh}, key=_encode))
+        told = {msgspec.structs.replace(step, source=source) for step in facts.progress}
+        if not told.issubset(order.progress):
+            changes["progress"] = tuple(sorted(told.union(order.progress), key=_encode))
     return msgspec.structs.replace(order, **changes) if changes else order
 
 

@@ -49,7 +49,7 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
         return Stage.CANCELLED
     if order.shipped_final:
         return Stage.SHIPPED
-    if confirmed or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.progress):
+    if confirmed or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.reported):
         return Stage.PACKED
     if waiting:
         return Stage.RECEIVED
@@ -63,7 +63,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
-    `warehouse_exception`: the warehouse reported one.
+    `warehouse_exception`: the warehouse it is routed to reported one.
     """
     if not order.commands and not order.confirmations and not order.progress:
         return ()
@@ -81,6 +81,6 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")
-    if any(progress.step is ProgressStep.EXCEPTION for progress in order.progress):
+    if any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
         found.append("warehouse_exception")
     return tuple(found)

@@ -53,6 +53,7 @@ from tests.core.sample import (
     paid,
     placed,
     refund,
+    reported,
     said,
     shipped,
 )
@@ -164,7 +165,8 @@ def test_the_greatest_wins_by_the_key_that_is_promised(told: list[Told]) -> None
             name = f"{source}/{one.confirmation_id}"
             confirmations[name] = max(confirmations.get(name, one), one, key=encode)
     assert order.confirmations == confirmations
-    assert order.progress == tuple(sorted({one for _, facts in told for one in facts.progress}, key=encode))
+    reports = {msgspec.structs.replace(one, source=source) for source, facts in told for one in facts.progress}
+    assert order.progress == tuple(sorted(reports, key=encode))
     assert (order.connection, order.channel_no) == ((SHOP, "1") if any(s == SHOP for s, _ in told) else ("", ""))
 
 
@@ -322,6 +324,30 @@ def test_confirmations_count_where_the_order_is_routed(
     facts = (shipped("M2", X=1), elsewhere(shipped("M3")), shipped("M1", final=False, X=1))
     assert list(known(*facts, route=route, origin=origin).confirmed) == confirmed
     assert known(route=route, origin=origin).confirmed == {}
+
+
+@pytest.mark.parametrize(
+    ("route", "origin", "steps"),
+    [
+        (Route(WMS, "WH1"), Origin.LIVE, [ProgressStep.PACKING]),
+        (Route(OTHER_WMS, "WH1"), Origin.LIVE, [ProgressStep.EXCEPTION]),
+        (None, Origin.LIVE, []),
+        (None, Origin.OBSERVED, [ProgressStep.PACKING, ProgressStep.EXCEPTION]),
+    ],
+    ids=["ours", "the other's", "no route yet", "observed"],
+)
+def test_reports_count_where_the_order_is_routed(
+    route: Route | None, origin: Origin, steps: list[ProgressStep]
+) -> None:
+    order = known(
+        elsewhere(reported(ProgressStep.EXCEPTION)), reported(ProgressStep.PACKING), route=route, origin=origin
+    )
+    assert [report.step for report in order.reported] == steps
+
+
+def test_a_report_that_was_stored_without_its_source_counts() -> None:
+    report = Progress(ProgressStep.PACKING)
+    assert Order(number=NUMBER, progress=(report,), route=Route(WMS, "WH1")).reported == (report,)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ _confirmations = st.builds(
     st.booleans(),
     st.dictionaries(_skus, st.integers(0, 2)),
 )
+_reports = st.builds(reported, st.sampled_from(ProgressStep))
 _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     st.builds(lambda version, lines: placed(version, **lines), _versions, _lines),
     st.builds(paid, _versions, st.sampled_from([0, 1000, 2000])),
@@ -43,7 +44,8 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     ),
     _confirmations,
     st.builds(elsewhere, _confirmations),
-    st.builds(reported, st.sampled_from(ProgressStep)),
+    _reports,
+    st.builds(elsewhere, _reports),
 )
 _events = st.lists(st.tuples(st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber), _facts), min_size=1, max_size=14)
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans())

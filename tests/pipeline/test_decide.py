@@ -79,6 +79,9 @@ _STAGES = {
     "cancelled before its create": ([closed(), PLACED, PAID], Stage.CANCELLED, ()),
     "accepted by the WMS": ([PLACED, PAID, reported(ProgressStep.ACCEPTED)], Stage.ALLOCATED, ()),
     "packing": ([PLACED, PAID, reported(ProgressStep.PACKING)], Stage.PACKED, ()),
+    "packing before it was placed": ([reported(ProgressStep.PACKING), PLACED], Stage.PACKED, ("unpaid",)),
+    "packing at another": ([PLACED, PAID, elsewhere(reported(ProgressStep.PACKING))], Stage.ALLOCATED, ()),
+    "packing at another, not paid": ([PLACED, elsewhere(reported(ProgressStep.PACKING))], Stage.RECEIVED, ("unpaid",)),
     "shipped in part": ([PLACED, PAID, shipped(final=False, X=1)], Stage.PACKED, ()),
     "shipped": ([PLACED, PAID, shipped(X=2)], Stage.SHIPPED, ()),
     "shipped in two": ([PLACED, PAID, shipped(final=False, X=1), shipped("M2", X=1)], Stage.SHIPPED, ()),
@@ -226,6 +229,7 @@ def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
         ([PLACED, PAID, held()], ("held_after_sent",)),
         ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], ("reopened_after_cancel",)),
         ([PLACED, PAID, reported(ProgressStep.EXCEPTION)], ("warehouse_exception",)),
+        ([PLACED, PAID, elsewhere(reported(ProgressStep.EXCEPTION))], ()),
         ([PLACED, PAID, shipped(X=200)], ("shipped_beyond_stock",)),
         ([PLACED, PAID, elsewhere(shipped(X=2))], ("confirmed_by_other_warehouse",)),
         ([elsewhere(shipped(X=2)), PLACED, PAID], ("confirmed_by_other_warehouse",)),
@@ -239,6 +243,8 @@ def test_contradictions_have_names(facts: list[Facts | Step], conflicts: tuple[s
 def test_who_ships_an_observed_order_is_not_ours_to_judge() -> None:
     order = decide(PLACED, PAID, elsewhere(shipped(X=2)), by=rules(mode=Mode.OBSERVE))
     assert (order.stage, order.conflicts) == (Stage.SHIPPED, ())
+    order = decide(PLACED, PAID, elsewhere(reported(ProgressStep.PACKING)), by=rules(mode=Mode.OBSERVE))
+    assert order.stage is Stage.PACKED
 
 
 # --- reserve ----------------------------------------------------------------------------------------------------
