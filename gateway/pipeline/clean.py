@@ -6,7 +6,8 @@ import msgspec
 
 from gateway.core.order import Facts, Receiver
 
-_STRAY = " \t\r\n\u3000\u00a0\ufeff\u200b"
+_ZERO_WIDTH = "\ufeff\u200b"
+_STRAY = " \t\r\n\u3000\u00a0" + _ZERO_WIDTH
 """White space that copying from a page leaves behind, full-width and zero-width included."""
 
 
@@ -25,9 +26,13 @@ def clean(facts: Facts) -> Facts:
 
 
 def _tidy(receiver: Receiver) -> Receiver:
+    phone = "".join(receiver.phone.split())
+    if not phone.isascii():
+        # `split` does not take them for white space.
+        phone = phone.translate(dict.fromkeys(map(ord, _ZERO_WIDTH)))
     return Receiver(
         receiver.name.strip(_STRAY),
-        "".join(receiver.phone.split()).removeprefix("+86").removeprefix("0086"),
+        phone.removeprefix("+86").removeprefix("0086"),
         receiver.province.strip(_STRAY),
         receiver.city.strip(_STRAY),
         receiver.district.strip(_STRAY),
