@@ -15,9 +15,10 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -60,6 +61,11 @@ from gateway.watch.backlog import BacklogWatch
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
 GAUGES_EVERY_S = 5.0
+
+Reader = InboxReader | KafkaReader
+
+Loop = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
+"""A task's name, and what it does until it is cancelled."""
 
 
 class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +145,42 @@ def kafka_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
+def breaker_policy_of(settings: Settings, *, slow_s: float) -> BreakerPolicy:
+    return BreakerPolicy(
+        window_s=settings.breaker.window_s,
+        min_calls=settings.breaker.min_calls,
+        failure_share=settings.breaker.failure_share,
+        slow_s=slow_s,
+        consecutive_timeouts=settings.breaker.consecutive_timeouts,
+        open_s=settings.breaker.open_s,
+        open_max_s=settings.breaker.open_max_s,
+        ramp_s=settings.breaker.ramp_s,
+    )
+
+
+def gate_policy_of(settings: Settings, connection: Connection, operation: Operation) -> GatePolicy:
+    policy = connection.gate(operation)
+    return GatePolicy(
+        in_flight=policy.in_flight,
+        deadline_s=policy.deadline_s,
+        after_unknown=policy.after_unknown,
+        settle_s=connection.settle_s,
+        places=settings.dispatch.held_per_gate,
+        rate_per_s=policy.rate_per_s,
+        burst=policy.burst,
+    )
+
+
+def retry_policy_of(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        burst_retries=settings.retry.burst_retries,
+        base_s=settings.retry.base_s,
+        max_s=settings.retry.max_s,
+        durable_base_s=settings.retry.durable_base_s,
+        durable_max_s=settings.retry.durable_max_s,
+    )
+
+
 def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
     """``ORDERGATE_CRASH_AT=gate.after_send:3`` ends this process, as `kill -9` would, at the third time there.
 
@@ -189,103 +231,51 @@ class Worker:
             await self._run(pool, names, stack)
 
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
-        settings, reach, observe = self._settings, self._reach, self._observe
+        """The parts, from the way out to the way in, each built of those before it; then their life."""
         dispatcher = await self._dispatcher(pool, names, stack)
-        decide_lock = asyncio.Lock()
-        sources = sources_of(settings)
-        decider = Decider(
-            pool=pool,
-            names=names,
-            rules=rules_of(settings),
-            decoders={name: source.decode for name, source in sources.items()},
-            outlet=dispatcher,
-            worker_id=dispatcher.worker_id,
-            observe=observe,
-            now=now,
-            reach=reach,
-        )
+        sources = sources_of(self._settings)
+        decider = self._decider(pool, names, sources=sources, dispatcher=dispatcher)
         inbox_wake = asyncio.Event()
-        inbox = InboxReader(
-            pool=pool,
-            decider=decider,
-            decide_lock=decide_lock,
-            batch_events=settings.intake.batch_events,
-            wake=inbox_wake,
-            observe=observe,
-            reach=reach,
-        )
-        readers: list[InboxReader | KafkaReader] = [inbox]
-        kafka_leg = None
-        if settings.kafka is not None:
-            options = kafka_options(settings.kafka)
-            readers.append(
-                KafkaReader(
-                    topic=settings.kafka.topic,
-                    options={
-                        **options,
-                        "group_id": settings.kafka.group,
-                        # Static membership: a restart within the session time-out moves no partition of a peer.
-                        "group_instance_id": self._place.name.replace("/", "-"),
-                        "session_timeout_ms": KAFKA_SESSION_TIMEOUT_MS,
-                    },
-                    decider=decider,
-                    decide_lock=decide_lock,
-                    batch_events=settings.intake.batch_events,
-                    batch_wait_ms=settings.intake.batch_wait_ms,
-                    observe=observe,
-                    reach=reach,
-                )
-            )
-            kafka_leg = KafkaLeg(
-                topic=settings.kafka.topic,
-                options=options,
-                acknowledge_within_s=settings.kafka.acknowledge_within_s,
-                clock=time.monotonic,
-                observe=observe,
-            )
-        inbox_leg = InboxLeg(pool)
-        inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=observe)
-        hooks = Hooks(
-            sources=sources,
-            inbound=inbound,
-            body_limit_bytes=settings.http.body_limit_bytes,
-            now=now,
-            observe=observe,
-        )
-        runner = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
-        stack.push_async_callback(runner.cleanup)
+        readers = self._readers(pool, decider, inbox_wake)
+        inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
+        hooks = self._hooks(sources, Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe))
+        server = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
+        stack.push_async_callback(server.cleanup)
+        woken = {"ordergate_inbox": lambda _: inbox_wake.set(), "ordergate_lane": dispatcher.wake}
+        background: list[Loop] = [("listen", partial(_listen, self._url, woken)), ("inbox leg", inbox_leg.run)]
+        if kafka_leg is not None:
+            background.append(("kafka leg", kafka_leg.run))
+        background += self._watching(pool, names, dispatcher)
+        await self._live(server=server, readers=readers, dispatcher=dispatcher, background=background)
+
+    async def _live(
+        self,
+        *,
+        server: web.AppRunner,
+        readers: Sequence[Reader],
+        dispatcher: Dispatcher,
+        background: Sequence[Loop],
+    ) -> None:
+        """Run everything until `stop`; then stop it in the order this module opens with."""
+        within_s = self._place.stop_within_s
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                _listen(self._url, {"ordergate_inbox": lambda _: inbox_wake.set(), "ordergate_lane": dispatcher.wake}),
-                name="listen",
-            )
-            background = [group.create_task(inbox_leg.run(), name="inbox leg")]
-            if kafka_leg is not None:
-                background.append(group.create_task(kafka_leg.run(), name="kafka leg"))
-            if self._gauges is not None:
-                targets = [str(connection.name) for connection in settings.connections.values() if connection.gates]
-                watch = BacklogWatch(
-                    pool, show=_backlog_shown(self._gauges, names, targets), observe=observe, every_s=GAUGES_EVERY_S
-                )
-                background.append(group.create_task(watch.run(), name="backlog"))
-                background.append(group.create_task(_show_gates(self._gauges, dispatcher), name="gate gauges"))
-            sending = group.create_task(dispatcher.run(stop_within_s=self._place.stop_within_s / 2), name="dispatcher")
+            looping = [group.create_task(loop(), name=name) for name, loop in background]
+            sending = group.create_task(dispatcher.run(stop_within_s=within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
             await self._stop.wait()
-            await runner.cleanup()
+            await server.cleanup()
             for reader in readers:
                 reader.stop()
-            await asyncio.wait(reading, timeout=self._place.stop_within_s / 3)
+            await asyncio.wait(reading, timeout=within_s / 3)
             dispatcher.stop()
             await asyncio.wait([sending])
-            for task in asyncio.all_tasks():
-                if task.get_name() == "listen":
-                    task.cancel()
-            for task in (*background, *reading):
+            for task in (*looping, *reading):
                 task.cancel()
 
+    # --- the way out
+
     async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> Dispatcher:
-        settings, observe = self._settings, self._observe
+        settings = self._settings
         lease_s = settings.dispatch.lease_s
         await self._bury_predecessor(pool, names)
         asked_at = time.monotonic()
@@ -300,7 +290,7 @@ class Worker:
             worker_id=worker_id,
             lease=lease,
             heartbeat_s=settings.dispatch.heartbeat_s,
-            observe=observe,
+            observe=self._observe,
             outcome_wait_s=settings.dispatch.outcome_wait_ms / 1000,
             reach=self._reach,
         )
@@ -311,79 +301,8 @@ class Worker:
             http = await stack.enter_async_context(Http(connections=in_flight))
             target = connection.adapter.target_type(setup_of(connection, settings), http)
             for operation in connection.gates:
-                dispatcher.add(self._gate(connection, operation, target, names, lease, worker_id, dispatcher))
+                dispatcher.add(self._gate(connection, operation, names=names, target=target, dispatcher=dispatcher))
         return dispatcher
-
-    def _gate(
-        self,
-        connection: Connection,
-        operation: Operation,
-        target: Target,
-        names: Names,
-        lease: Lease,
-        worker_id: int,
-        dispatcher: Dispatcher,
-    ) -> Gate:
-        settings, policy = self._settings, connection.gate(operation)
-        rng = random.Random()
-        changed: list[Callable[[], None]] = []
-
-        def on_change(change: BreakerChanged) -> None:
-            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value)])
-            for tell in changed:
-                tell()
-
-        breaker = Breaker(
-            f"{connection.name}.{operation}",
-            BreakerPolicy(
-                window_s=settings.breaker.window_s,
-                min_calls=settings.breaker.min_calls,
-                failure_share=settings.breaker.failure_share,
-                slow_s=policy.slow_s,
-                consecutive_timeouts=settings.breaker.consecutive_timeouts,
-                open_s=settings.breaker.open_s,
-                open_max_s=settings.breaker.open_max_s,
-                ramp_s=settings.breaker.ramp_s,
-            ),
-            clock=time.monotonic,
-            rng=rng,
-            on_change=on_change,
-            dry_run=settings.breaker.dry_run,
-        )
-        gate = Gate(
-            target=connection.name,
-            target_id=names.id(connection.name),
-            operation=operation,
-            sender=target,
-            policy=GatePolicy(
-                in_flight=policy.in_flight,
-                deadline_s=policy.deadline_s,
-                after_unknown=policy.after_unknown,
-                settle_s=connection.settle_s,
-                places=settings.dispatch.held_per_gate,
-                rate_per_s=policy.rate_per_s,
-                burst=policy.burst,
-            ),
-            retry=RetryPolicy(
-                burst_retries=settings.retry.burst_retries,
-                base_s=settings.retry.base_s,
-                max_s=settings.retry.max_s,
-                durable_base_s=settings.retry.durable_base_s,
-                durable_max_s=settings.retry.durable_max_s,
-            ),
-            breaker=breaker,
-            limiter=RateLimiter(policy.rate_per_s, policy.burst, clock=time.monotonic),
-            budget=RetryBudget(settings.retry.budget_share, clock=time.monotonic),
-            lease=lease,
-            worker_id=worker_id,
-            record=dispatcher.outcomes.add,
-            observe=self._observe,
-            clock=time.monotonic,
-            rng=rng,
-            reach=self._reach,
-        )
-        changed.append(gate.breaker_changed)
-        return gate
 
     async def _bury_predecessor(self, pool: asyncpg.Pool, names: Names) -> None:
         """A process of this very name ran before and is dead: adopt its lanes now instead of waiting for its lease."""
@@ -396,6 +315,123 @@ class Worker:
                 if policy.findable and not policy.idempotent
             }
             await adopt(pool, settle_s=settle_s, dead=[row[0] for row in dead])
+
+    def _gate(
+        self, connection: Connection, operation: Operation, *, names: Names, target: Target, dispatcher: Dispatcher
+    ) -> Gate:
+        settings, policy, rng = self._settings, connection.gate(operation), random.Random()
+        breaker = Breaker(
+            f"{connection.name}.{operation}",
+            breaker_policy_of(settings, slow_s=policy.slow_s),
+            clock=time.monotonic,
+            rng=rng,
+            on_change=partial(self._breaker_changed, dispatcher, connection.name, operation),
+            dry_run=settings.breaker.dry_run,
+        )
+        return Gate(
+            target=connection.name,
+            target_id=names.id(connection.name),
+            operation=operation,
+            sender=target,
+            policy=gate_policy_of(settings, connection, operation),
+            retry=retry_policy_of(settings),
+            breaker=breaker,
+            limiter=RateLimiter(policy.rate_per_s, policy.burst, clock=time.monotonic),
+            budget=RetryBudget(settings.retry.budget_share, clock=time.monotonic),
+            lease=dispatcher.lease,
+            worker_id=dispatcher.worker_id,
+            record=dispatcher.outcomes.add,
+            observe=self._observe,
+            clock=time.monotonic,
+            rng=rng,
+            reach=self._reach,
+        )
+
+    def _breaker_changed(
+        self, dispatcher: Dispatcher, target: ConnectionName, operation: Operation, change: BreakerChanged
+    ) -> None:
+        self._observe([GateChanged(target, operation, change.label, change.cause.value)])
+        dispatcher.gates[target, operation].breaker_changed()
+
+    # --- intake
+
+    def _decider(
+        self,
+        pool: asyncpg.Pool,
+        names: Names,
+        *,
+        sources: Mapping[ConnectionName, Source],
+        dispatcher: Dispatcher,
+    ) -> Decider:
+        return Decider(
+            pool=pool,
+            names=names,
+            rules=rules_of(self._settings),
+            decoders={name: source.decode for name, source in sources.items()},
+            outlet=dispatcher,
+            worker_id=dispatcher.worker_id,
+            observe=self._observe,
+            now=now,
+            reach=self._reach,
+        )
+
+    def _readers(self, pool: asyncpg.Pool, decider: Decider, inbox_wake: asyncio.Event) -> list[Reader]:
+        """One for each leg; they take turns at the decider."""
+        settings, decide_lock = self._settings, asyncio.Lock()
+        readers: list[Reader] = [
+            InboxReader(
+                pool=pool,
+                decider=decider,
+                decide_lock=decide_lock,
+                batch_events=settings.intake.batch_events,
+                wake=inbox_wake,
+                observe=self._observe,
+                reach=self._reach,
+            )
+        ]
+        if settings.kafka is not None:
+            readers.append(
+                KafkaReader(
+                    topic=settings.kafka.topic,
+                    options={
+                        **kafka_options(settings.kafka),
+                        "group_id": settings.kafka.group,
+                        # Static membership: a restart within the session time-out moves no partition of a peer.
+                        "group_instance_id": self._place.name.replace("/", "-"),
+                        "session_timeout_ms": KAFKA_SESSION_TIMEOUT_MS,
+                    },
+                    decider=decider,
+                    decide_lock=decide_lock,
+                    batch_events=settings.intake.batch_events,
+                    batch_wait_ms=settings.intake.batch_wait_ms,
+                    observe=self._observe,
+                    reach=self._reach,
+                )
+            )
+        return readers
+
+    # --- the way in
+
+    def _kafka_leg(self) -> KafkaLeg | None:
+        kafka = self._settings.kafka
+        if kafka is None:
+            return None
+        return KafkaLeg(
+            topic=kafka.topic,
+            options=kafka_options(kafka),
+            acknowledge_within_s=kafka.acknowledge_within_s,
+            clock=time.monotonic,
+            observe=self._observe,
+        )
+
+    def _hooks(self, sources: Mapping[ConnectionName, Source], inbound: Inbound) -> Hooks:
+        return Hooks(
+            sources=sources,
+            inbound=inbound,
+            body_limit_bytes=self._settings.http.body_limit_bytes,
+            now=now,
+            observe=self._observe,
+        )
 
     def _api(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> Api:
         return Api(
@@ -427,6 +463,17 @@ class Worker:
         await runner.setup()
         await web.SockSite(runner, self._place.sock).start()
         return runner
+
+    # --- what is watched
+
+    def _watching(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> list[Loop]:
+        """Nothing where nobody draws gauges."""
+        if self._gauges is None:
+            return []
+        targets = [str(connection.name) for connection in self._settings.connections.values() if connection.gates]
+        show = _backlog_shown(self._gauges, names, targets)
+        backlog = BacklogWatch(pool, show=show, observe=self._observe, every_s=GAUGES_EVERY_S)
+        return [("backlog", backlog.run), ("gate gauges", partial(_show_gates, self._gauges, dispatcher))]
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
