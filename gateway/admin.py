@@ -22,7 +22,7 @@ import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.plugins import discover
-from gateway.remote import ZH, AsJson, Lang
+from gateway.remote.options import ZH, AsJson, Lang
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
 from gateway.terminal import Terminal

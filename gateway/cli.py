@@ -12,9 +12,14 @@ from typing import Annotated
 
 import typer
 
-from gateway import admin, remote
+from gateway import admin
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.core.errors import OrdergateError, SettingsError
+from gateway.remote.dead_letters import dead
+from gateway.remote.deliveries import deliveries
+from gateway.remote.gates import gates, pause, resume
+from gateway.remote.orders import orders
+from gateway.remote.stock import stock
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -96,14 +101,14 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-for command in (admin.check, admin.migrate, admin.adapters, admin.restored, remote.pause, remote.resume):
+for command in (admin.check, admin.migrate, admin.adapters, admin.restored, pause, resume):
     app.command()(command)
 for name, group in (
-    ("orders", remote.orders),
-    ("deliveries", remote.deliveries),
-    ("dead", remote.dead),
-    ("gates", remote.gates),
-    ("stock", remote.stock),
+    ("orders", orders),
+    ("deliveries", deliveries),
+    ("dead", dead),
+    ("gates", gates),
+    ("stock", stock),
     ("token", admin.token),
     ("webhook", admin.webhook),
 ):

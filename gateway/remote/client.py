@@ -1,0 +1,91 @@
+"""One gateway's HTTP API, as the commands call it: who asks, within what time, and what a refusal says."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from gateway.core.errors import OrdergateError
+
+_WITHIN_S = 30.0
+
+
+class RemoteError(OrdergateError):
+    """The gateway said no, or did not answer; the text says what to do."""
+
+
+class Remote:
+    """The API of one gateway."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        # A proxy of the environment would be asked for 127.0.0.1 too.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(self, *path: str | int, **query: Any) -> Any:
+        return self.call("GET", path, query=query)
+
+    def post(self, *path: str | int, body: Mapping[str, Any]) -> Any:
+        return self.call("POST", path, body=body)
+
+    def call(
+        self,
+        method: str,
+        path: tuple[str | int, ...],
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The decoded answer. Raises RemoteError."""
+        if not self._token:
+            raise RemoteError(
+                "没有令牌，请设置 ORDERGATE_TOKEN 或 --token / no token: set ORDERGATE_TOKEN or pass --token"
+                " (`ordergate token replace` makes one)"
+            )
+        url = f"{self._url}/api/v1/" + "/".join(quote(str(part), safe="") for part in path)
+        given = {name: value for name, value in (query or {}).items() if value not in (None, False)}
+        if given:
+            url += "?" + urlencode({name: int(v) if v is True else v for name, v in given.items()})
+        try:
+            request = urllib.request.Request(
+                url,
+                method=method,
+                data=None if body is None else json.dumps(body).encode(),
+                headers={
+                    "Authorization": f"Bearer {self._token}",
+                    "Content-Type": "application/json",
+                    "X-Ordergate-Actor": _user(),
+                },
+            )
+            with self._opener.open(request, timeout=_WITHIN_S) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RemoteError(_refusal(error)) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise RemoteError(f"{self._url} 没有应答 / does not answer: {reason}") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id (a container)
+        return "cli"
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    try:
+        problem = json.loads(error.read(100_000))
+        text = str(problem["message"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?"
+    if problem.get("where"):
+        text = f"{problem['where']}: {text}"
+    return f"{text} — {problem['advice']}" if problem.get("advice") else text

@@ -1,0 +1,115 @@
+"""Dead letters: which there are, what one says, sending it through again, repaired or not, and closing it unused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.client import Remote
+from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
+from gateway.terminal import Language, Terminal, when
+
+dead = typer.Typer(no_args_is_help=True, help="死信：无法处理的消息。Events that could not be used.")
+
+
+@dead.command("list")
+def dead_list(
+    state: Annotated[str, typer.Option(help="open 或 all。Or all")] = "open",
+    source: Annotated[str | None, typer.Option(help="来源连接。Connection it came from")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="原因代码；behind 为排队等待的。Code; behind: those that wait")
+    ] = None,
+    limit: Limit = 50,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """死信列表，最新在前。Events set aside, newest first."""
+    answer = Remote(url, token).get("dead-letters", state=state, source=source, code=code, limit=limit)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(answer)
+        return
+    terminal.table(
+        [
+            ("编号", "Id"), ("来源", "Source"), ("单号", "Order"), ("代码", "Code"), ("原因", "Why"),
+            ("建议", "Advice"),
+            ("排队", "Behind"), ("时间", "Time"), ("处理", "Closed"),
+        ],
+        [
+            (
+                row["dead_letter_id"], row["source"], row["number"] or row["order_key"], row["code"], row["message"],
+                row["advice"], row["behind"], when(row["created_at"]), row["resolution"],
+            )
+            for row in answer["dead_letters"]
+        ],
+    )  # fmt: skip
+
+
+@dead.command("show")
+def dead_show(
+    dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
+    unmask: Annotated[bool, typer.Option("--unmask", help="显示报文（会被记录）。With the payload; recorded")] = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """死信详情。One dead letter."""
+    page = Remote(url, token).get("dead-letters", dead_letter_id, unmask=unmask)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(page)
+        return
+    terminal.table([("项", "Field"), ("值", "Value")], page["dead_letter"].items())
+    if unmask:
+        terminal.plain("")
+        terminal.plain(page["text"] if page["text"] is not None else page["base64"])
+
+
+@dead.command("release")
+def dead_release(
+    dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
+    body: Annotated[
+        Path | None,
+        typer.Option(help="修复后的报文（文件，- 为标准输入）。Repaired payload: a file, - for standard input"),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="原因。Why")] = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """（修复后）重新处理。Send it through again, repaired or not, and what waits behind it."""
+    import base64
+
+    given: dict[str, Any] = {"reason": reason}
+    if body is not None:
+        given["body_base64"] = base64.b64encode(content_of(body)).decode()
+    _released(Remote(url, token).post("dead-letters", dead_letter_id, "release", body=given), lang, as_json)
+
+
+@dead.command("discard")
+def dead_discard(
+    dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """放弃死信，排在后面的继续。Close it unused; what waits behind it goes on."""
+    _released(
+        Remote(url, token).post("dead-letters", dead_letter_id, "discard", body={"reason": reason}), lang, as_json
+    )
+
+
+def _released(answer: Any, language: Language, as_json: bool) -> None:
+    terminal = Terminal(language=language, as_json=as_json)
+    if as_json:
+        terminal.json(answer)
+    else:
+        terminal.line(f"{answer['events']} 条消息重新处理", f"{answer['events']} event(s) go through again")

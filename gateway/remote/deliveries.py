@@ -1,0 +1,100 @@
+"""Deliveries that are not done: which there are, sending one again, and taking one for done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.answer import done
+from gateway.remote.client import Remote, RemoteError
+from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Number, Reason, Seq, Target, Token, Url, content_of
+from gateway.terminal import Terminal, when
+
+deliveries = typer.Typer(no_args_is_help=True, help="未完成的下发。Deliveries that are not done.")
+
+
+@deliveries.command("list")
+def deliveries_list(
+    state: Annotated[str, typer.Option(help="open、waiting 或 blocked（等人处理）。Or blocked: for a person")] = "open",
+    target: Annotated[str | None, typer.Option(help="目标连接。Connection it goes to")] = None,
+    limit: Limit = 50,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """未完成的下发，最早在前。Deliveries that are not done, oldest first."""
+    answer = Remote(url, token).get("deliveries", state=state, target=target, limit=limit)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(answer)
+        return
+    print_lanes(terminal, answer["deliveries"])
+    if answer["next"]:
+        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+
+
+@deliveries.command("resend")
+def deliveries_resend(
+    number: Number,
+    target: Target,
+    seq: Seq,
+    reason: Reason,
+    edit: Annotated[
+        Path | None,
+        typer.Option(help="要修改的内容（JSON 文件，- 为标准输入）。What to change: a JSON file, - for standard input"),
+    ] = None,
+    confirmed_absent: Annotated[
+        bool,
+        typer.Option("--confirmed-absent", help="已确认对方没有该单。You have looked: the target does not have it"),
+    ] = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """（修改后）重新下发。Send a blocked delivery again, changed or not."""
+    body: dict[str, Any] = {"reason": reason, "confirmed_absent": confirmed_absent}
+    if edit is not None:
+        try:
+            body["edit"] = json.loads(content_of(edit))
+        except ValueError as error:
+            raise RemoteError(f"{edit} 不是 JSON / is not JSON: {error}") from error
+    done(Remote(url, token).post("deliveries", number, target, seq, "resend", body=body), lang, as_json)
+
+
+@deliveries.command("resolve")
+def deliveries_resolve(
+    number: Number,
+    target: Target,
+    seq: Seq,
+    reason: Reason,
+    reference: Annotated[str, typer.Option(help="对方系统的单号。The target's own id")] = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """标记为已处理。Take a delivery for done: it has been handled elsewhere."""
+    body = {"reason": reason, "reference": reference}
+    done(Remote(url, token).post("deliveries", number, target, seq, "resolve", body=body), lang, as_json)
+
+
+def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]]) -> None:
+    terminal.table(
+        [
+            ("单号", "Order"), ("目标", "Target"), ("序号", "Seq"), ("操作", "Operation"), ("状态", "State"),
+            ("原因", "Why"), ("次数", "Tries"), ("最近结果", "Last"), ("说明", "Words"), ("不早于", "Not before"),
+        ],
+        [
+            (
+                lane["number"], lane["target"], lane["seq"], lane["operation"], lane["state"], lane["blocked"],
+                lane["attempts"], f"{lane['last_result'] or ''} {lane['last_code'] or ''}".strip(), lane["last_detail"],
+                when(lane["not_before"]) if lane["state"] == "waiting" else "",
+            )
+            for lane in lanes
+        ],
+    )  # fmt: skip

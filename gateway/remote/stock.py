@@ -1,0 +1,131 @@
+"""Stock: the balances, and setting pieces on hand, one by one or from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.client import Remote, RemoteError
+from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
+from gateway.terminal import Language, Terminal
+
+_STOCK_AT_ONCE = 5000
+
+stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
+
+
+@stock.command("list")
+def stock_list(
+    sku: Annotated[str | None, typer.Option(help="SKU 前缀。SKU begins with")] = None,
+    warehouse: Annotated[str | None, typer.Option(help="仓库。Warehouse")] = None,
+    limit: Limit = 100,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """库存。Balances, in pieces."""
+    answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, limit=limit)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(answer)
+        return
+    terminal.table(
+        [
+            ("SKU", "SKU"),
+            ("仓库", "Warehouse"),
+            ("在库", "On hand"),
+            ("锁定", "Locked"),
+            ("已占", "Committed"),
+            ("可用", "Available"),
+        ],
+        [
+            (row["sku"], row["warehouse"], row["on_hand"], row["locked"], row["committed"], row["available"])
+            for row in answer["stock"]
+        ],
+    )
+    if answer["next"]:
+        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+
+
+@stock.command("set")
+def stock_set(
+    sku: Annotated[str, typer.Argument(help="SKU")],
+    warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
+    on_hand: Annotated[int, typer.Argument(min=0, help="在库数量。Pieces on hand")],
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """设置在库数量。Set pieces on hand."""
+    items = [{"sku": sku, "warehouse": warehouse, "on_hand": on_hand}]
+    _stock_done(_set_stock(Remote(url, token), items, reason), lang, as_json)
+
+
+@stock.command("import")
+def stock_import(
+    file: Annotated[Path, typer.Argument(help="CSV：sku,warehouse,on_hand；- 为标准输入。CSV; - for standard input")],
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """从 CSV 导入在库数量。Set pieces on hand from a CSV file."""
+    items = list(_stock_rows(file))
+    _stock_done(_set_stock(Remote(url, token), items, reason), lang, as_json)
+
+
+def _stock_rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = content_of(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RemoteError(f"{file} 不是 UTF-8 / is not UTF-8: save it as “CSV UTF-8”") from error
+    reader = csv.DictReader(text.splitlines())
+    missing = {"sku", "warehouse", "on_hand"} - set(reader.fieldnames or ())
+    if missing:
+        raise RemoteError(f"{file}: 缺少列 / columns missing: {', '.join(sorted(missing))}")
+    seen = set()
+    for row in reader:
+        place = ((row["sku"] or "").strip(), (row["warehouse"] or "").strip())
+        pieces = (row["on_hand"] or "").strip()
+        if not all(place) or not (pieces.isascii() and pieces.isdigit()):
+            raise RemoteError(
+                f"{file}:{reader.line_num}: 需要 SKU、仓库和非负整数 / needs SKU, warehouse and a whole number"
+            )
+        if place in seen:
+            raise RemoteError(f"{file}:{reader.line_num}: {place[0]} {place[1]} 重复 / stands there twice")
+        seen.add(place)
+        yield {"sku": place[0], "warehouse": place[1], "on_hand": int(pieces)}
+
+
+def _set_stock(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:
+    total = {"changed": 0, "created": 0, "woken": 0}
+    for start in range(0, len(items), _STOCK_AT_ONCE):
+        part = items[start : start + _STOCK_AT_ONCE]
+        try:
+            answer = remote.call("PUT", ("stock",), body={"items": part, "reason": reason})
+        except RemoteError as error:
+            if not start:
+                raise
+            raise RemoteError(f"前 {start} 行已写入 / the first {start} rows are set; then: {error}") from error
+        for key in total:
+            total[key] += answer[key]
+    return total
+
+
+def _stock_done(total: dict[str, int], language: Language, as_json: bool) -> None:
+    terminal = Terminal(language=language, as_json=as_json)
+    if as_json:
+        terminal.json(total)
+        return
+    terminal.line(
+        f"已更改 {total['changed']} 项，新建 {total['created']} 项，{total['woken']} 个订单继续",
+        f"{total['changed']} changed, {total['created']} new, {total['woken']} orders go on",
+    )
