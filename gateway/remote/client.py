@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -68,8 +69,8 @@ class Remote:
         except urllib.error.HTTPError as error:
             with error:
                 raise RemoteError(_refusal(error)) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", None) or error
+        except (OSError, ValueError, HTTPException) as error:
+            reason = str(getattr(error, "reason", None) or error).strip()
             raise RemoteError(f"{self._url} 没有应答 / does not answer: {reason}") from error
 
 
@@ -84,7 +85,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
     try:
         problem = json.loads(error.read(100_000))
         text = str(problem["message"])
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?"
     if problem.get("where"):
         text = f"{problem['where']}: {text}"

@@ -1,0 +1,92 @@
+"""The client of the commands, against servers that are no gateway: every failure is a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway.remote.client import Remote, RemoteError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
+
+
+@contextmanager
+def answering(reply: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """A server that reads one request and answers it with these bytes: its URL, and the request it got."""
+    got: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                got.append(connection.recv(65_536))
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=answer, name="answering")
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", lambda: got[0]
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        OK + b"10\r\n\r\n{}",
+        OK + b"2\r\n\r\nok",
+        OK + b"2\r\n\r\n\xff\xfe",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope",
+        b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\nnope",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\n[]",
+    ],
+    ids=[
+        "nothing",
+        "not HTTP",
+        "cut off",
+        "not JSON",
+        "not text",
+        "another's 404",
+        "another's 404, cut off",
+        "a proxy",
+    ],
+)
+def test_what_is_no_gateway_is_told_in_one_line(reply: bytes) -> None:
+    with answering(reply) as (url, _):
+        with pytest.raises(RemoteError) as told:
+            Remote(url, "og_token").get("orders")
+    assert len(str(told.value).split("\n")) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:abc", "http://127.0.0.1:80 80", "http://x..y"]
+)
+def test_an_address_that_is_none_is_told_with_it(url: str) -> None:
+    with pytest.raises(RemoteError, match="does not answer") as told:
+        Remote(url, "og_token").get("orders")
+    assert url in str(told.value)
+
+
+def test_a_refusal_says_where_what_and_what_to_do() -> None:
+    body = b'{"message": "is not known", "where": "path.number", "advice": "look at the list"}'
+    with answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
+        with pytest.raises(RemoteError) as told:
+            Remote(url, "og_token").get("orders", "A1")
+    assert str(told.value) == "path.number: is not known — look at the list"
+
+
+def test_what_is_asked_is_in_the_request() -> None:
+    with answering(OK + b"2\r\n\r\n{}") as (url, request):
+        assert Remote(url + "/", "og_token").get("orders", "A/1 茶", stage=None, unmask=True, limit=5) == {}
+    lines = request().decode().splitlines()
+    assert lines[0] == "GET /api/v1/orders/A%2F1%20%E8%8C%B6?unmask=1&limit=5 HTTP/1.1"
+    assert "Authorization: Bearer og_token" in lines
+
+
+def test_without_a_token_nobody_is_asked() -> None:
+    with pytest.raises(RemoteError, match="ORDERGATE_TOKEN"):
+        Remote("http://127.0.0.1:9", "").get("orders")
