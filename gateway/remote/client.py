@@ -25,7 +25,7 @@ class Remote:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
-        self._token = token
+        self._token = token.strip()
         # A proxy of the environment would be asked for 127.0.0.1 too.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -49,6 +49,9 @@ class Remote:
                 "没有令牌，请设置 ORDERGATE_TOKEN 或 --token / no token: set ORDERGATE_TOKEN or pass --token"
                 " (`ordergate token replace` makes one)"
             )
+        if not (self._token.isascii() and self._token.isprintable()):
+            # Refused here: the header's own error would quote it.
+            raise RemoteError("令牌里有多余的字符，请重新复制 / the token has characters no token has: copy it again")
         url = f"{self._url}/api/v1/" + "/".join(quote(str(part), safe="") for part in path)
         given = {name: value for name, value in (query or {}).items() if value not in (None, False)}
         if given:
@@ -61,7 +64,8 @@ class Remote:
                 headers={
                     "Authorization": f"Bearer {self._token}",
                     "Content-Type": "application/json",
-                    "X-Ordergate-Actor": _user(),
+                    # In UTF-8, which the API reads; left to itself, http.client takes no name beyond Latin-1.
+                    "X-Ordergate-Actor": _user().encode().decode("latin-1"),
                 },
             )
             with self._opener.open(request, timeout=_WITHIN_S) as response:

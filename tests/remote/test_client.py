@@ -90,3 +90,24 @@ def test_what_is_asked_is_in_the_request() -> None:
 def test_without_a_token_nobody_is_asked() -> None:
     with pytest.raises(RemoteError, match="ORDERGATE_TOKEN"):
         Remote("http://127.0.0.1:9", "").get("orders")
+
+
+@pytest.mark.parametrize("token", ["og_tok\ren", "og_tok\nen", "og_令牌", "og_tok\u200ben"])
+def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(RemoteError) as told:
+        Remote("http://127.0.0.1:9", token).get("orders")
+    assert "copy it again" in str(told.value) and "og_" not in str(told.value)
+
+
+def test_the_line_end_behind_a_token_is_no_part_of_it() -> None:
+    with answering(OK + b"2\r\n\r\n{}") as (url, request):
+        Remote(url, "og_token\r\n").get("orders")
+    assert b"Authorization: Bearer og_token\r\n" in request()
+
+
+@pytest.mark.parametrize("name", ["wang", "张三", "josé"])
+def test_who_asks_is_told_in_any_script(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", name)
+    with answering(OK + b"2\r\n\r\n{}") as (url, request):
+        Remote(url, "og_token").get("orders")
+    assert f"x-ordergate-actor: {name}\r\n" in request().decode().lower()
