@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.remote.answer import show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
-from gateway.terminal import Language, Terminal, when
+from gateway.terminal import Terminal, when
 
 dead = typer.Typer(no_args_is_help=True, help="死信：无法处理的消息。Events that could not be used.")
 
 
 @dead.command("list")
-def dead_list(
+def list_dead_letters(
     state: Annotated[str, typer.Option(help="open 或 all。Or all")] = "open",
     source: Annotated[str | None, typer.Option(help="来源连接。Connection it came from")] = None,
     code: Annotated[
@@ -29,28 +30,11 @@ def dead_list(
 ) -> None:
     """死信列表，最新在前。Events set aside, newest first."""
     answer = Remote(url, token).get("dead-letters", state=state, source=source, code=code, limit=limit)
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-        return
-    terminal.table(
-        [
-            ("编号", "Id"), ("来源", "Source"), ("单号", "Order"), ("代码", "Code"), ("原因", "Why"),
-            ("建议", "Advice"),
-            ("排队", "Behind"), ("时间", "Time"), ("处理", "Closed"),
-        ],
-        [
-            (
-                row["dead_letter_id"], row["source"], row["number"] or row["order_key"], row["code"], row["message"],
-                row["advice"], row["behind"], when(row["created_at"]), row["resolution"],
-            )
-            for row in answer["dead_letters"]
-        ],
-    )  # fmt: skip
+    show(answer, _print_dead_letters, lang=lang, as_json=as_json)
 
 
 @dead.command("show")
-def dead_show(
+def show_dead_letter(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     unmask: Annotated[bool, typer.Option("--unmask", help="显示报文（会被记录）。With the payload; recorded")] = False,
     url: Url = LOCAL,
@@ -60,18 +44,11 @@ def dead_show(
 ) -> None:
     """死信详情。One dead letter."""
     page = Remote(url, token).get("dead-letters", dead_letter_id, unmask=unmask)
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(page)
-        return
-    terminal.table([("项", "Field"), ("值", "Value")], page["dead_letter"].items())
-    if unmask:
-        terminal.plain("")
-        terminal.plain(page["text"] if page["text"] is not None else page["base64"])
+    show(page, _print_dead_letter, lang=lang, as_json=as_json)
 
 
 @dead.command("release")
-def dead_release(
+def release(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     body: Annotated[
         Path | None,
@@ -89,11 +66,12 @@ def dead_release(
     given: dict[str, Any] = {"reason": reason}
     if body is not None:
         given["body_base64"] = base64.b64encode(content_of(body)).decode()
-    _released(Remote(url, token).post("dead-letters", dead_letter_id, "release", body=given), lang, as_json)
+    answer = Remote(url, token).post("dead-letters", dead_letter_id, "release", body=given)
+    show(answer, _print_released, lang=lang, as_json=as_json)
 
 
 @dead.command("discard")
-def dead_discard(
+def discard(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     reason: Reason,
     url: Url = LOCAL,
@@ -102,14 +80,34 @@ def dead_discard(
     lang: Lang = ZH,
 ) -> None:
     """放弃死信，排在后面的继续。Close it unused; what waits behind it goes on."""
-    _released(
-        Remote(url, token).post("dead-letters", dead_letter_id, "discard", body={"reason": reason}), lang, as_json
-    )
+    answer = Remote(url, token).post("dead-letters", dead_letter_id, "discard", body={"reason": reason})
+    show(answer, _print_released, lang=lang, as_json=as_json)
 
 
-def _released(answer: Any, language: Language, as_json: bool) -> None:
-    terminal = Terminal(language=language, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-    else:
-        terminal.line(f"{answer['events']} 条消息重新处理", f"{answer['events']} event(s) go through again")
+def _print_dead_letters(terminal: Terminal, answer: Any) -> None:
+    terminal.table(
+        [
+            ("编号", "Id"), ("来源", "Source"), ("单号", "Order"), ("代码", "Code"), ("原因", "Why"),
+            ("建议", "Advice"),
+            ("排队", "Behind"), ("时间", "Time"), ("处理", "Closed"),
+        ],
+        [
+            (
+                row["dead_letter_id"], row["source"], row["number"] or row["order_key"], row["code"], row["message"],
+                row["advice"], row["behind"], when(row["created_at"]), row["resolution"],
+            )
+            for row in answer["dead_letters"]
+        ],
+    )  # fmt: skip
+
+
+def _print_dead_letter(terminal: Terminal, page: Any) -> None:
+    terminal.table([("项", "Field"), ("值", "Value")], page["dead_letter"].items())
+    payload = page["text"] if page["text"] is not None else page["base64"]
+    if payload is not None:  # only where it was asked for
+        terminal.plain("")
+        terminal.plain(payload)
+
+
+def _print_released(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"{answer['events']} 条消息重新处理", f"{answer['events']} event(s) go through again")

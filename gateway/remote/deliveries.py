@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import done
+from gateway.remote.answer import print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Number, Reason, Seq, Target, Token, Url, content_of
 from gateway.terminal import Terminal, when
@@ -17,7 +17,7 @@ deliveries = typer.Typer(no_args_is_help=True, help="未完成的下发。Delive
 
 
 @deliveries.command("list")
-def deliveries_list(
+def list_deliveries(
     state: Annotated[str, typer.Option(help="open、waiting 或 blocked（等人处理）。Or blocked: for a person")] = "open",
     target: Annotated[str | None, typer.Option(help="目标连接。Connection it goes to")] = None,
     limit: Limit = 50,
@@ -28,17 +28,11 @@ def deliveries_list(
 ) -> None:
     """未完成的下发，最早在前。Deliveries that are not done, oldest first."""
     answer = Remote(url, token).get("deliveries", state=state, target=target, limit=limit)
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-        return
-    print_lanes(terminal, answer["deliveries"])
-    if answer["next"]:
-        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+    show(answer, _print_deliveries, lang=lang, as_json=as_json)
 
 
 @deliveries.command("resend")
-def deliveries_resend(
+def resend(
     number: Number,
     target: Target,
     seq: Seq,
@@ -63,11 +57,12 @@ def deliveries_resend(
             body["edit"] = json.loads(content_of(edit))
         except ValueError as error:
             raise RemoteError(f"{edit} 不是 JSON / is not JSON: {error}") from error
-    done(Remote(url, token).post("deliveries", number, target, seq, "resend", body=body), lang, as_json)
+    answer = Remote(url, token).post("deliveries", number, target, seq, "resend", body=body)
+    show(answer, print_done, lang=lang, as_json=as_json)
 
 
 @deliveries.command("resolve")
-def deliveries_resolve(
+def resolve(
     number: Number,
     target: Target,
     seq: Seq,
@@ -80,10 +75,12 @@ def deliveries_resolve(
 ) -> None:
     """标记为已处理。Take a delivery for done: it has been handled elsewhere."""
     body = {"reason": reason, "reference": reference}
-    done(Remote(url, token).post("deliveries", number, target, seq, "resolve", body=body), lang, as_json)
+    answer = Remote(url, token).post("deliveries", number, target, seq, "resolve", body=body)
+    show(answer, print_done, lang=lang, as_json=as_json)
 
 
 def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]]) -> None:
+    """What is open of some orders, a line each."""
     terminal.table(
         [
             ("单号", "Order"), ("目标", "Target"), ("序号", "Seq"), ("操作", "Operation"), ("状态", "State"),
@@ -98,3 +95,8 @@ def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]]) -> None:
             for lane in lanes
         ],
     )  # fmt: skip
+
+
+def _print_deliveries(terminal: Terminal, answer: Any) -> None:
+    print_lanes(terminal, answer["deliveries"])
+    print_more(terminal, answer)

@@ -2,26 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import done
+from gateway.remote.answer import print_done, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Reason, Target, Token, Url
 from gateway.terminal import Terminal, when
+
+Operation = Annotated[str, typer.Argument(help="create、cancel 或 ship")]
+For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒数。For so many seconds")]
+ConnectionName = Annotated[str, typer.Argument(help="连接名。Connection")]
 
 gates = typer.Typer(no_args_is_help=True, help="闸门和熔断。Gates and breakers.")
 
 
 @gates.command("list")
-def gates_list(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
+def list_gates(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
     """闸门状态。How the gates stand."""
     answer = Remote(url, token).get("gates")
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-        return
+    show(answer, _print_gates, lang=lang, as_json=as_json)
+
+
+@gates.command("open")
+def hold_open(
+    target: Target,
+    operation: Operation,
+    reason: Reason,
+    for_s: For = 3600,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """手动断开：不再下发。Hold a breaker open: nothing is sent."""
+    answer = _force(Remote(url, token), target, operation, force="open", reason=reason, for_s=for_s)
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+@gates.command("close")
+def hold_closed(
+    target: Target,
+    operation: Operation,
+    reason: Reason,
+    for_s: For = 3600,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """手动闭合：不论失败都下发。Hold a breaker closed: everything is sent."""
+    answer = _force(Remote(url, token), target, operation, force="closed", reason=reason, for_s=for_s)
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+@gates.command("auto")
+def let_go(
+    target: Target,
+    operation: Operation,
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """恢复自动。Let the breaker judge by itself again."""
+    answer = _force(Remote(url, token), target, operation, force="auto", reason=reason)
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+def pause(
+    name: ConnectionName,
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """暂停连接。Send nothing to a connection until it is resumed."""
+    answer = Remote(url, token).post("connections", name, "pause", body={"reason": reason})
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+def resume(
+    name: ConnectionName,
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """恢复连接。Send to a connection again."""
+    answer = Remote(url, token).post("connections", name, "resume", body={"reason": reason})
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+def _force(remote: Remote, target: str, operation: str, **how: Any) -> Any:
+    """Hold a gate's breaker `open` or `closed`, or have it judge by itself again: `auto`."""
+    return remote.post("gates", target, operation, "breaker", body=how)
+
+
+def _print_gates(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
             ("目标", "Target"), ("操作", "Operation"), ("状态", "State"), ("暂停", "Paused"), ("未完成", "Open"),
@@ -44,81 +126,3 @@ def gates_list(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lan
         f"熔断状态来自应答的进程；共 {answer['workers']} 个进程",
         f"breakers are those of the worker that answered, one of {answer['workers']}",
     )
-
-
-Operation = Annotated[str, typer.Argument(help="create、cancel 或 ship")]
-For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒数。For so many seconds")]
-
-
-@gates.command("open")
-def gates_open(
-    target: Target,
-    operation: Operation,
-    reason: Reason,
-    for_s: For = 3600,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """手动断开：不再下发。Hold a breaker open: nothing is sent."""
-    body = {"force": "open", "reason": reason, "for_s": for_s}
-    done(Remote(url, token).post("gates", target, operation, "breaker", body=body), lang, as_json)
-
-
-@gates.command("close")
-def gates_close(
-    target: Target,
-    operation: Operation,
-    reason: Reason,
-    for_s: For = 3600,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """手动闭合：不论失败都下发。Hold a breaker closed: everything is sent."""
-    body = {"force": "closed", "reason": reason, "for_s": for_s}
-    done(Remote(url, token).post("gates", target, operation, "breaker", body=body), lang, as_json)
-
-
-@gates.command("auto")
-def gates_auto(
-    target: Target,
-    operation: Operation,
-    reason: Reason,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """恢复自动。Let the breaker judge by itself again."""
-    body = {"force": "auto", "reason": reason}
-    done(Remote(url, token).post("gates", target, operation, "breaker", body=body), lang, as_json)
-
-
-ConnectionName = Annotated[str, typer.Argument(help="连接名。Connection")]
-
-
-def pause(
-    name: ConnectionName,
-    reason: Reason,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """暂停连接。Send nothing to a connection until it is resumed."""
-    done(Remote(url, token).post("connections", name, "pause", body={"reason": reason}), lang, as_json)
-
-
-def resume(
-    name: ConnectionName,
-    reason: Reason,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """恢复连接。Send to a connection again."""
-    done(Remote(url, token).post("connections", name, "resume", body={"reason": reason}), lang, as_json)

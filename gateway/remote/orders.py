@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import done
+from gateway.core.money import format_minor
+from gateway.remote.answer import print_done, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Number, Reason, Token, Url
@@ -17,7 +18,7 @@ orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders."
 
 
 @orders.command("list")
-def orders_list(
+def list_orders(
     stage: Annotated[str | None, typer.Option(help="阶段，如 received。Stage")] = None,
     reason: Annotated[str | None, typer.Option(help="等待原因，如 unpaid。What it waits for")] = None,
     conflict: Annotated[str | None, typer.Option(help="冲突。Conflict")] = None,
@@ -33,10 +34,48 @@ def orders_list(
     answer = Remote(url, token).get(
         "orders", stage=stage, reason=reason, conflict=conflict, connection=connection, number=number, limit=limit
     )
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-        return
+    show(answer, _print_orders, lang=lang, as_json=as_json)
+
+
+@orders.command("show")
+def show_order(
+    number: Number,
+    unmask: Annotated[
+        bool, typer.Option("--unmask", help="显示收件人信息（会被记录）。With personal data; recorded")
+    ] = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """一个订单及其全部经过。One order with everything that happened to it."""
+    page = Remote(url, token).get("orders", number, unmask=unmask)
+    show(page, _print_order, lang=lang, as_json=as_json)
+
+
+@orders.command("raw")
+def show_raw(
+    number: Number,
+    n: Annotated[int, typer.Argument(help="第几条消息。Which event, from 1")] = 1,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """原始报文（会被记录）。An original payload; recorded."""
+    answer = Remote(url, token).get("orders", number, "raw", n)
+    show(answer, _print_payload, lang=ZH, as_json=as_json)
+
+
+@orders.command("reconsider")
+def reconsider(
+    number: Number, reason: Reason, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
+) -> None:
+    """重新判断订单。Decide an order again."""
+    answer = Remote(url, token).post("orders", number, "reconsider", body={"reason": reason})
+    show(answer, print_done, lang=lang, as_json=as_json)
+
+
+def _print_orders(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
             ("单号", "Number"),
@@ -51,31 +90,14 @@ def orders_list(
             for row in answer["orders"]
         ],
     )
-    if answer["next"]:
-        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+    print_more(terminal, answer)
 
 
-@orders.command("show")
-def orders_show(
-    number: Number,
-    unmask: Annotated[
-        bool, typer.Option("--unmask", help="显示收件人信息（会被记录）。With personal data; recorded")
-    ] = False,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """一个订单及其全部经过。One order with everything that happened to it."""
-    page = Remote(url, token).get("orders", number, unmask=unmask)
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(page)
-        return
+def _print_order(terminal: Terminal, page: Any) -> None:
     order = page["order"]
     content = (order["content"] or {}).get("value")
     terminal.plain(
-        f"{number}  {order['connection']}  {order['stage']}  {' '.join(order['reasons'] + order['conflicts'])}"
+        f"{order['number']}  {order['connection']}  {order['stage']}  {' '.join(order['reasons'] + order['conflicts'])}"
     )
     if content is not None:
         receiver = content["receiver"]
@@ -83,7 +105,7 @@ def orders_show(
         terminal.table(
             [("行", "Line"), ("SKU", "SKU"), ("名称", "Name"), ("数量", "Pieces"), ("单价", "Price")],
             [
-                (line["line_no"], line["sku"], line["name"], line["quantity"], f"{line['price_minor'] / 100:.2f}")
+                (line["line_no"], line["sku"], line["name"], line["quantity"], format_minor(line["price_minor"]))
                 for line in content["lines"]
             ],
         )
@@ -97,29 +119,8 @@ def orders_show(
         print_lanes(terminal, page["lanes"])
 
 
-@orders.command("raw")
-def orders_raw(
-    number: Number,
-    n: Annotated[int, typer.Argument(help="第几条消息。Which event, from 1")] = 1,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-) -> None:
-    """原始报文（会被记录）。An original payload; recorded."""
-    answer = Remote(url, token).get("orders", number, "raw", n)
-    terminal = Terminal(language=ZH, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-    else:
-        terminal.plain(answer["text"] if answer["text"] is not None else answer["base64"])
-
-
-@orders.command("reconsider")
-def orders_reconsider(
-    number: Number, reason: Reason, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
-) -> None:
-    """重新判断订单。Decide an order again."""
-    done(Remote(url, token).post("orders", number, "reconsider", body={"reason": reason}), lang, as_json)
+def _print_payload(terminal: Terminal, answer: Any) -> None:
+    terminal.plain(answer["text"] if answer["text"] is not None else answer["base64"])
 
 
 def _told(one: Mapping[str, Any]) -> str:

@@ -9,17 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
-from gateway.terminal import Language, Terminal
+from gateway.terminal import Terminal
 
-_STOCK_AT_ONCE = 5000
+_AT_ONCE = 5000
 
 stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
 
 
 @stock.command("list")
-def stock_list(
+def list_stock(
     sku: Annotated[str | None, typer.Option(help="SKU 前缀。SKU begins with")] = None,
     warehouse: Annotated[str | None, typer.Option(help="仓库。Warehouse")] = None,
     limit: Limit = 100,
@@ -30,30 +31,11 @@ def stock_list(
 ) -> None:
     """库存。Balances, in pieces."""
     answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, limit=limit)
-    terminal = Terminal(language=lang, as_json=as_json)
-    if as_json:
-        terminal.json(answer)
-        return
-    terminal.table(
-        [
-            ("SKU", "SKU"),
-            ("仓库", "Warehouse"),
-            ("在库", "On hand"),
-            ("锁定", "Locked"),
-            ("已占", "Committed"),
-            ("可用", "Available"),
-        ],
-        [
-            (row["sku"], row["warehouse"], row["on_hand"], row["locked"], row["committed"], row["available"])
-            for row in answer["stock"]
-        ],
-    )
-    if answer["next"]:
-        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+    show(answer, _print_stock, lang=lang, as_json=as_json)
 
 
 @stock.command("set")
-def stock_set(
+def set_stock(
     sku: Annotated[str, typer.Argument(help="SKU")],
     warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
     on_hand: Annotated[int, typer.Argument(min=0, help="在库数量。Pieces on hand")],
@@ -65,11 +47,11 @@ def stock_set(
 ) -> None:
     """设置在库数量。Set pieces on hand."""
     items = [{"sku": sku, "warehouse": warehouse, "on_hand": on_hand}]
-    _stock_done(_set_stock(Remote(url, token), items, reason), lang, as_json)
+    show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
 
 @stock.command("import")
-def stock_import(
+def import_stock(
     file: Annotated[Path, typer.Argument(help="CSV：sku,warehouse,on_hand；- 为标准输入。CSV; - for standard input")],
     reason: Reason,
     url: Url = LOCAL,
@@ -78,11 +60,11 @@ def stock_import(
     lang: Lang = ZH,
 ) -> None:
     """从 CSV 导入在库数量。Set pieces on hand from a CSV file."""
-    items = list(_stock_rows(file))
-    _stock_done(_set_stock(Remote(url, token), items, reason), lang, as_json)
+    items = list(_rows(file))
+    show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
 
-def _stock_rows(file: Path) -> Iterator[dict[str, Any]]:
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
     try:
         text = content_of(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -105,10 +87,10 @@ def _stock_rows(file: Path) -> Iterator[dict[str, Any]]:
         yield {"sku": place[0], "warehouse": place[1], "on_hand": int(pieces)}
 
 
-def _set_stock(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:
+def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:
     total = {"changed": 0, "created": 0, "woken": 0}
-    for start in range(0, len(items), _STOCK_AT_ONCE):
-        part = items[start : start + _STOCK_AT_ONCE]
+    for start in range(0, len(items), _AT_ONCE):
+        part = items[start : start + _AT_ONCE]
         try:
             answer = remote.call("PUT", ("stock",), body={"items": part, "reason": reason})
         except RemoteError as error:
@@ -120,11 +102,25 @@ def _set_stock(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict
     return total
 
 
-def _stock_done(total: dict[str, int], language: Language, as_json: bool) -> None:
-    terminal = Terminal(language=language, as_json=as_json)
-    if as_json:
-        terminal.json(total)
-        return
+def _print_stock(terminal: Terminal, answer: Any) -> None:
+    terminal.table(
+        [
+            ("SKU", "SKU"),
+            ("仓库", "Warehouse"),
+            ("在库", "On hand"),
+            ("锁定", "Locked"),
+            ("已占", "Committed"),
+            ("可用", "Available"),
+        ],
+        [
+            (row["sku"], row["warehouse"], row["on_hand"], row["locked"], row["committed"], row["available"])
+            for row in answer["stock"]
+        ],
+    )
+    print_more(terminal, answer)
+
+
+def _print_set(terminal: Terminal, total: Any) -> None:
     terminal.line(
         f"已更改 {total['changed']} 项，新建 {total['created']} 项，{total['woken']} 个订单继续",
         f"{total['changed']} changed, {total['created']} new, {total['woken']} orders go on",
