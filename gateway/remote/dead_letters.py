@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import show
+from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
 from gateway.terminal import Terminal, when
@@ -99,6 +99,7 @@ def _print_dead_letters(terminal: Terminal, answer: Any) -> None:
             for row in answer["dead_letters"]
         ],
     )  # fmt: skip
+    print_more(terminal, answer)
 
 
 def _print_dead_letter(terminal: Terminal, page: Any) -> None:
