@@ -10,7 +10,6 @@ import base64
 import os
 import secrets as randomness
 import shlex
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,10 +21,9 @@ import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.plugins import discover
-from gateway.remote.options import ZH, AsJson, Lang
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
-from gateway.terminal import Terminal
+from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
 
 T = TypeVar("T")
 
@@ -174,7 +172,7 @@ def webhook_sign(
     key = _key(secret)
     message_id = message_id or f"msg_{randomness.token_hex(12)}"
     timestamp = timestamp or int(time.time())
-    content = _content(body)
+    content = content_of(body)
     headers = {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
@@ -209,7 +207,7 @@ def webhook_verify(
 ) -> None:
     """验签；不通过时说明原因，退出码 1。Verify a signature; exit code 1 with the reason when it is not good."""
     key = _key(secret)
-    content = _content(body)
+    content = content_of(body)
     headers = {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
     at = datetime.fromtimestamp(now, UTC) if now else datetime.now(UTC)
     terminal = Terminal(language=lang, as_json=as_json)
@@ -240,10 +238,6 @@ def _key(secret: str) -> bytes:
         return decode_secret(secret)
     except ValueError as error:
         raise OrdergateError(str(error)) from error
-
-
-def _content(file: Path) -> bytes:
-    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
 
 
 # --- the database

@@ -1,4 +1,4 @@
-"""What the commands print: tables and lines in Chinese or English, or JSON."""
+"""What the commands print: tables and lines in Chinese or English, or JSON. And the input that all of them share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import enum
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +22,11 @@ _PIPED_WIDTH = 200
 class Language(enum.StrEnum):
     ZH = "zh"
     EN = "en"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="输出 JSON。Print JSON")]
+Lang = Annotated[Language, typer.Option("--lang", envvar="ORDERGATE_LANG", help="语言。Language")]
+ZH = Language.ZH
 
 
 class Terminal:
@@ -72,3 +79,8 @@ def when(text: str | None) -> str:
     if not text:
         return ""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def content_of(file: Path) -> bytes:
+    """What a file given to a command holds; `-` is standard input."""
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()

@@ -9,8 +9,8 @@ import typer
 
 from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote
-from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
-from gateway.terminal import Terminal, when
+from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 dead = typer.Typer(no_args_is_help=True, help="死信：无法处理的消息。Events that could not be used.")
 

@@ -10,8 +10,8 @@ import typer
 
 from gateway.remote.answer import print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Number, Reason, Seq, Target, Token, Url, content_of
-from gateway.terminal import Terminal, when
+from gateway.remote.options import LOCAL, Limit, Number, Reason, Seq, Target, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 deliveries = typer.Typer(no_args_is_help=True, help="未完成的下发。Deliveries that are not done.")
 

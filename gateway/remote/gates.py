@@ -8,8 +8,8 @@ import typer
 
 from gateway.remote.answer import print_done, show
 from gateway.remote.client import Remote
-from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Reason, Target, Token, Url
-from gateway.terminal import Terminal, when
+from gateway.remote.options import LOCAL, Reason, Target, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 Operation = Annotated[str, typer.Argument(help="create、cancel 或 ship")]
 For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒数。For so many seconds")]

@@ -11,8 +11,8 @@ from gateway.core.money import format_minor
 from gateway.remote.answer import print_done, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.deliveries import print_lanes
-from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Number, Reason, Token, Url
-from gateway.terminal import Terminal, when
+from gateway.remote.options import LOCAL, Limit, Number, Reason, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders.")
 

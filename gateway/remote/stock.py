@@ -11,8 +11,8 @@ import typer
 
 from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, ZH, AsJson, Lang, Limit, Reason, Token, Url, content_of
-from gateway.terminal import Terminal
+from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
 
 _AT_ONCE = 5000
 
