@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import random
 import signal
@@ -33,6 +32,7 @@ from gateway.testing.fakes import Books, Faults
 from tests.chaos.checker import Evidence, Record, Violation, check, gather
 from tests.chaos.journal import Journal, read
 from tests.chaos.load import SCARCE, SKUS, Producer
+from tests.lifelines import end_with_us
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1jaGFvcy10ZXN0cyE="
@@ -43,14 +43,6 @@ WAREHOUSE = "WH1"
 ALLOWED_BLOCKS = ("rejected:cancel_refused",)
 
 Wms = Literal["webhook", "qimen"]
-
-
-def end_with_us() -> None:
-    """In a child before its program starts: a test run that is killed leaves nothing behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-_PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
