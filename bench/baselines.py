@@ -12,6 +12,7 @@ import msgspec
 from bench import orders
 from bench.machine import Machine
 from bench.scenario import Plan
+from tests.lifelines import end_with_us
 
 NAIVE_S = 10.0
 
@@ -68,6 +69,7 @@ class Baselines:
             text=True,
             check=True,
             timeout=600,
+            preexec_fn=end_with_us,
         )
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return said

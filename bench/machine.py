@@ -21,8 +21,8 @@ from confluent_kafka import Producer
 
 from bench import orders
 from bench.sink import Sink
-from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.sql import migrate, open_pool
+from tests.lifelines import postgres_with_us
 from tests.real.broker import KafkaBroker
 
 PARTITIONS = 8
@@ -30,13 +30,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Machine:
-    """A real Kafka, a real PostgreSQL with fsync on, and the sink. Everything is gone after it."""
+    """A real Kafka, a real PostgreSQL with fsync on, and the sink. Everything is gone after it, killed or not."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.folder = stack.enter_context(_folder())
+            # First, because its keeper also clears the folder up.
+            self.postgres = stack.enter_context(postgres_with_us(self.folder))
             self.kafka = stack.enter_context(KafkaBroker(self.folder / "kafka", partitions=PARTITIONS))
-            self.postgres = stack.enter_context(EmbeddedPostgres(self.folder / "postgres"))
             self.sink = stack.enter_context(Sink())
             self._numbers = iter(range(1, 10_000))
             self._stack = stack.pop_all()

@@ -12,6 +12,7 @@ from bench import orders
 from bench.baselines import Bound
 from bench.machine import Machine, tree_cpu_s, tree_peak_mb, wait_until
 from bench.scenario import START_WITHIN_S, Plan
+from tests.lifelines import end_with_us
 
 BUILD_WITHIN_S = 300.0
 RUN_WITHIN_S = 300.0
@@ -44,6 +45,7 @@ class ParallelConsumer:
                 env={**os.environ, "SP": str(machine.sink.port)},
                 stdout=log,
                 stderr=log,
+                preexec_fn=end_with_us,  # noqa: PLW1509
             )
             try:
                 sink = machine.sink

@@ -12,6 +12,7 @@ import yaml
 
 from bench import orders
 from bench.machine import tree
+from tests.lifelines import end_with_us
 
 SECRET = "whsec_b3JkZXJnYXRlLWJlbmNobWFyay1zZWNyZXQ="
 
@@ -67,6 +68,7 @@ class Product:
                 stdout=log,
                 stderr=log,
                 env=self._environment,
+                preexec_fn=end_with_us,  # noqa: PLW1509
             )
 
     @property

@@ -25,6 +25,7 @@ from tests.chaos.checker import Violation
 from tests.chaos.gateway import SHOPS, Fake, Gateway, Wms
 from tests.chaos.journal import Journal
 from tests.chaos.load import Mix, Producer, stories
+from tests.lifelines import postgres_with_us
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +223,7 @@ def main() -> int:
         if args.database:
             report = asyncio.run(run(plan, folder, database_url=args.database, kafka=args.kafka, disturb=disturb))
         else:
-            with EmbeddedPostgres(folder / "postgres") as server:
+            with postgres_with_us(folder) as server:
                 url = asyncio.run(make_database(server, "chaos"))
                 report = asyncio.run(run(plan, folder, database_url=url, kafka=args.kafka, disturb=disturb))
     print(report)
