@@ -16,7 +16,7 @@ import re
 import select
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -124,6 +124,7 @@ class Logs:
         self._writer = writer
         self._level = _LEVELS[level]
         self._now = now
+        self._said: dict[tuple[str, str], _Said] = {}
         self._encoder = msgspec.json.Encoder(enc_hook=str)
         self._text = structlog.dev.ConsoleRenderer(colors=False, sort_keys=False) if form == "text" else None
 
@@ -181,15 +182,26 @@ class Logs:
         root.setLevel(max(self._level, logging.WARNING))
 
     def record(self, record: logging.LogRecord) -> None:
-        """Write what a library logged."""
+        """Write what a library logged; the same again only 10 s later, with how often it came in between."""
+        now, message = self._now(), record.getMessage()
         event: Event = {
-            "at": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": message,
             "logger": record.name,
         }
         if record.exc_info and record.exc_info[1] is not None:
             event["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
+        elif (said := self._said.get((record.name, message))) is None:
+            if len(self._said) >= _SAID_MOST:
+                self._said.clear()
+            self._said[record.name, message] = _Said(now)
+        elif now - said.at < _SAME_AGAIN:
+            said.since += 1
+            return
+        else:
+            event["repeated"] = said.since
+            said.at, said.since = now, 0
         self._writer.write(self.render(mask(None, "", event)))
 
     def _stamp(self, logger: Any, method: str, event: Event) -> Event:
@@ -202,6 +214,9 @@ class Logs:
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _ATOMIC_BYTES = select.PIPE_BUF
+# aiokafka tells 80 times a second of a broker that it is sent to and cannot reach: 2 GB of log a day.
+_SAME_AGAIN = timedelta(seconds=10)
+_SAID_MOST = 200
 _RESULT_NAMES = {result.value: name for result, name in RESULTS.items()}
 _WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -215,6 +230,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # PostgreSQL quotes the row or the key that violated a constraint.
     (re.compile(r"(?m)^(DETAIL: ).*$"), r"\1***"),
 )
+
+
+class _Said(msgspec.Struct):
+    """When a message was written last, and how often it has come since."""
+
+    at: datetime
+    since: int = 0
 
 
 class _Lines:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,9 +48,11 @@ def log(tmp_path: Path) -> Iterator[Callable[..., tuple[Logs, Callable[[], list[
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def make(
-        level: Literal["debug", "info", "warning", "error"] = "info", form: Literal["json", "text"] = "json"
+        level: Literal["debug", "info", "warning", "error"] = "info",
+        form: Literal["json", "text"] = "json",
+        now: Callable[[], datetime] = lambda: NOW,
     ) -> tuple[Logs, Callable[[], list[str]]]:
-        logs = Logs(Writer(descriptor), level=level, form=form, now=lambda: NOW)
+        logs = Logs(Writer(descriptor), level=level, form=form, now=now)
         return logs, lambda: path.read_text(encoding="utf-8").splitlines()
 
     yield make
@@ -187,6 +189,32 @@ def test_libraries_log_through_the_same_mask(log: Any, process_logging: None) ->
         "event": "call [phone]",
         "logger": "aiokafka",
     }
+
+
+def test_what_a_library_says_again_and_again_is_written_every_ten_seconds(log: Any) -> None:
+    moment = [NOW]
+    logs, lines = log(now=lambda: moment[0])
+
+    def say(text: str, error: Exception | None = None) -> None:
+        caught = (type(error), error, None) if error is not None else None
+        logs.record(logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, None, caught))
+
+    for tenth in range(250):
+        moment[0] = NOW + timedelta(seconds=tenth / 10)
+        say("no broker")
+    say("another")
+    say("failed", ValueError("one"))
+    say("failed", ValueError("two"))
+
+    written = [json.loads(line) for line in lines()]
+    assert [(one["event"], one.get("repeated")) for one in written] == [
+        ("no broker", None),
+        ("no broker", 99),
+        ("no broker", 99),
+        ("another", None),
+        ("failed", None),
+        ("failed", None),
+    ]
 
 
 @settings(deadline=None, max_examples=60)
