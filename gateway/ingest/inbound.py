@@ -49,10 +49,12 @@ class KafkaLeg:
         acknowledge_within_s: float,
         clock: Callable[[], float],
         observe: Observer,
+        start_within_s: float = 15.0,
     ) -> None:
         self._topic = topic
         self._options = dict(options)
         self._within_s = acknowledge_within_s
+        self._start_within_s = start_within_s
         self._clock = clock
         self._observe = observe
         self._producer: AIOKafkaProducer | None = None
@@ -76,25 +78,22 @@ class KafkaLeg:
                 max_request_size=2 * 1024 * 1024,
                 **self._options,
             )
+            pause_s = _REPLACE_AFTER_S
             try:
-                await producer.start()
-            except (KafkaError, OSError) as error:
-                self._observe([Trouble("kafka", f"producer not started: {type(error).__name__}")])
-                await producer.stop()
-                await asyncio.sleep(_ASK_AGAIN_S)
-                continue
-            broken = self._broken = asyncio.get_running_loop().create_future()
-            _sending(producer).add_done_callback(partial(_settle, broken))
-            self._refusals = 0
-            self._producer = producer
-            try:
-                await broken
-                self._failing = True
-                self._observe([Trouble("kafka", "the producer is dead, another one takes its place")])
+                if await self._started(producer):
+                    broken = self._broken = asyncio.get_running_loop().create_future()
+                    _sending(producer).add_done_callback(partial(_settle, broken))
+                    self._refusals = 0
+                    self._producer = producer
+                    await broken
+                    self._failing = True
+                    self._observe([Trouble("kafka", "the producer is dead, another one takes its place")])
+                else:
+                    pause_s = _ASK_AGAIN_S
             finally:
                 self._producer = None
                 await self._discard(producer)
-            await asyncio.sleep(_REPLACE_AFTER_S)
+            await asyncio.sleep(pause_s)
 
     @property
     def up(self) -> bool:
@@ -166,6 +165,17 @@ class KafkaLeg:
         if not was_failing:
             self._observe([Trouble("kafka", f"not acknowledged: {type(error).__name__}, the inbox takes over")])
 
+    async def _started(self, producer: AIOKafkaProducer) -> bool:
+        try:
+            # Left alone it never ends where brokers answer, but name addresses for themselves that cannot be reached.
+            async with asyncio.timeout(self._start_within_s):
+                await producer.start()
+        except Exception as error:  # of whatever type: what a parser makes of an answer, or a codec of a host name
+            what = f"producer not started: {type(error).__name__}, the inbox takes over (`ordergate check` says why)"
+            self._observe([Trouble("kafka", what)])
+            return False
+        return True
+
     async def _discard(self, producer: AIOKafkaProducer) -> None:
         """Stop `producer` and let go of its connections, within bounds."""
         try:
@@ -174,7 +184,8 @@ class KafkaLeg:
         except Exception as error:  # a dead producer fails in ways of its own
             self._observe([Trouble("kafka", f"producer not stopped: {type(error).__name__}")])
             # It still waits for batches that nobody takes. What they hold is in the inbox.
-            _sending(producer).cancel()
+            if producer._sender.sender_task is not None:
+                _sending(producer).cancel()
             try:
                 async with asyncio.timeout(_STOP_WITHIN_S):
                     await producer.client.close()

@@ -70,8 +70,9 @@ class KafkaReader:
             try:
                 await self._consume()
             except* (KafkaError, OSError) as errors:
-                kinds = {type(error).__name__ for error in _leaves(errors)}
-                self._observe([Trouble("kafka", f"consumer stopped: {', '.join(sorted(kinds))}")])
+                kinds = {type(error.__cause__ or error).__name__ for error in _leaves(errors)}
+                what = f"consumer stopped: {', '.join(sorted(kinds))} (`ordergate check` says why)"
+                self._observe([Trouble("kafka", what)])
                 await asyncio.sleep(1.0)
 
     async def _consume(self) -> None:
@@ -86,7 +87,7 @@ class KafkaReader:
         self._done.clear()
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
         try:
-            await consumer.start()
+            await _start(consumer)
             async with asyncio.TaskGroup() as group:
                 deciding: asyncio.Task[None] | None = None
                 while not self._stopping:
@@ -196,6 +197,16 @@ class _Ahead:
 
     def batch(self) -> Batch:
         return Batch(tuple(self._sound), tuple(self._unsound))
+
+
+async def _start(consumer: AIOKafkaConsumer) -> None:
+    """Raises KafkaError or OSError, also where an answer or a host name makes the library raise something else."""
+    try:
+        await consumer.start()
+    except (KafkaError, OSError):
+        raise
+    except Exception as error:
+        raise KafkaError("the consumer cannot be started") from error
 
 
 class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -193,3 +193,15 @@ async def test_an_event_that_cannot_be_encoded_says_nothing_about_the_brokers(ka
         assert not await leg.put(event(traceparent="\udcff"))
         assert leg.up
         assert await leg.put(event())
+
+
+async def test_a_broker_name_that_no_codec_takes_does_not_end_the_leg() -> None:
+    """Brokers name their own addresses: what the settings would refuse can still come from there."""
+    happened = list[Happening]()
+    leg = kafka_leg("kafka..example:9092", _Clock(), happened)
+    async with running(leg) as task:
+        await until(lambda: bool(happened))
+        assert not task.done() and not leg.up
+        assert not await leg.put(event())
+    (told,) = happened
+    assert isinstance(told, Trouble) and "UnicodeError" in told.what and "the inbox takes over" in told.what

@@ -1,5 +1,5 @@
-"""Reading ahead, against a scripted consumer: with a real broker the races between a poll and a rebalance cannot be hit
-at will. What a real one does is in tests/real and tests/chaos.
+"""What ends a consumer and what must not; and reading ahead, against a scripted consumer: with a real
+broker the races between a poll and a rebalance cannot be hit at will. What a real one does is in tests/real and tests/chaos.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from gateway.core.event import Arrival, Leg
+from gateway.core.happening import Happening, Trouble
 from gateway.core.order import OrderNumber
 from gateway.intake.batch import Batch, Prepared
 from gateway.intake.kafka import KafkaReader
@@ -136,3 +137,26 @@ async def test_a_rebalance_that_ends_the_wait_leaves_nothing_to_decide() -> None
         consumer.between = lambda: reader.drain(consumer)
 
     assert await reader._read_ahead(consumer, asyncio.create_task(waited())) is None
+
+
+async def test_a_broker_name_that_no_codec_takes_does_not_end_the_reader() -> None:
+    happened = list[Happening]()
+    nobody: Any = None
+    reader = KafkaReader(
+        topic="orders",
+        options={"bootstrap_servers": "kafka..example:9092", "group_id": "g"},
+        decider=nobody,
+        decide_lock=asyncio.Lock(),
+        batch_events=10,
+        batch_wait_ms=10,
+        observe=happened.extend,
+        reach=lambda _: None,
+    )
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        task = group.create_task(reader.run(), name="reader")
+        while not happened:  # noqa: ASYNC110 (the reader has no signal of its own for it)
+            await asyncio.sleep(0.02)
+        assert not task.done()
+        reader.stop()
+    (told,) = happened
+    assert isinstance(told, Trouble) and "UnicodeError" in told.what
