@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import socket
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -29,6 +28,7 @@ from aiohttp import web
 from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
+from gateway.brokers import kafka_options
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer
@@ -48,7 +48,7 @@ from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
 from gateway.sdk.adapter import Setup, Source, Target
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
-from gateway.settings import Connection, Kafka, Settings
+from gateway.settings import Connection, Settings
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
@@ -123,26 +123,6 @@ def sources_of(settings: Settings) -> dict[ConnectionName, Source]:
         for connection in settings.connections.values()
         if connection.adapter.source_type is not None
     }
-
-
-def kafka_options(kafka: Kafka) -> dict[str, Any]:
-    """Connection and security options for aiokafka, producer and consumer alike."""
-    security = kafka.security
-    options: dict[str, Any] = {
-        "bootstrap_servers": kafka.bootstrap,
-        "security_protocol": security.protocol,
-        "client_id": "ordergate",
-    }
-    if security.protocol in ("SSL", "SASL_SSL"):
-        context = ssl.create_default_context(cafile=security.ca_file)
-        if security.cert_file is not None:
-            context.load_cert_chain(security.cert_file, security.key_file)
-        options["ssl_context"] = context
-    if security.protocol.startswith("SASL"):
-        options["sasl_mechanism"] = security.mechanism
-        options["sasl_plain_username"] = security.username
-        options["sasl_plain_password"] = security.password
-    return options
 
 
 def breaker_policy_of(settings: Settings, *, slow_s: float) -> BreakerPolicy:

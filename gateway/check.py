@@ -22,7 +22,8 @@ import asyncpg
 import msgspec
 from aiokafka.errors import KafkaError
 
-from gateway.app import kafka_options, setup_of
+from gateway.app import setup_of
+from gateway.brokers import kafka_options
 from gateway.core.errors import OrdergateError, Problem
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.settings import Connection, Kafka, Settings

@@ -47,6 +47,7 @@ LAYERS = (
     Layer("gateway.schema", "gateway.core"),
     Layer("gateway.plugins", "gateway.core gateway.sdk gateway.schema"),
     Layer("gateway.settings", "gateway.core gateway.sdk gateway.schema gateway.plugins"),
+    Layer("gateway.brokers", "gateway.core gateway.settings"),
     Layer("gateway.intake", "gateway.core gateway.sdk gateway.store gateway.pipeline"),
     Layer("gateway.dispatch", "gateway.core gateway.sdk gateway.store"),
     Layer("gateway.watch", "gateway.core gateway.sdk gateway.store"),

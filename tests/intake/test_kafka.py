@@ -1,5 +1,7 @@
-"""What ends a consumer and what must not; and reading ahead, against a scripted consumer: with a real
-broker the races between a poll and a rebalance cannot be hit at will. What a real one does is in tests/real and tests/chaos.
+"""What ends a consumer and what must not; and reading ahead, against a scripted consumer.
+
+With a real broker the races between a poll and a rebalance cannot be hit at will. What a real one does is in tests/real
+and tests/chaos.
 """
 
 from __future__ import annotations
