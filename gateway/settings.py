@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ ENVIRONMENT_PREFIX = "ORDERGATE_"
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$", description="host:port")]
+# Of names that can be looked up: an empty or overlong part of one is refused only when the worker already runs.
+_BROKER = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?):\d{1,5}"
 CONNECTION_NAME = r"^[a-z0-9-]{1,40}$"
 # A worker's lease outlives two sends one after the other, and misses this many beats before it is lost.
 LEASE_DEADLINES = 2
@@ -77,8 +80,12 @@ class KafkaSecurity(_Section, frozen=True, kw_only=True):
     username: str | None = None
     password: Annotated[str | None, Meta(description="Write it as ${NAME} or file:/path")] = None
     ca_file: Annotated[str | None, Meta(description="PEM file of the brokers' CA; without it the system's")] = None
+    check_hostname: Annotated[
+        bool, Meta(description="False only with `ca_file`, for brokers whose certificates carry other names")
+    ] = True
     cert_file: Annotated[str | None, Meta(description="PEM file of a client certificate")] = None
     key_file: Annotated[str | None, Meta(description="PEM file of its key")] = None
+    key_password: Annotated[str | None, Meta(description="Of an encrypted `key_file`")] = None
 
     def __repr__(self) -> str:
         return f"KafkaSecurity(protocol={self.protocol!r})"
@@ -87,7 +94,7 @@ class KafkaSecurity(_Section, frozen=True, kw_only=True):
 class Kafka(_Section, frozen=True, kw_only=True):
     bootstrap: Annotated[
         str,
-        Meta(pattern=r"^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$", description="host:port, several with commas between"),
+        Meta(pattern=rf"^{_BROKER}(,{_BROKER})*$", description="host:port, several with commas between"),
     ]
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of inbound events")] = (
         "ordergate.inbound"
@@ -580,11 +587,15 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
         if total_minor <= 0:
             report.add(("review", "max_total"), "is not above zero", "every order would be held")
     if document.kafka is not None:
+        for address in document.kafka.bootstrap.split(","):
+            if host_port(address)[1] > 65535:
+                report.add(("kafka", "bootstrap"), f"has no port {host_port(address)[1]}", "ports end at 65535")
         _check_kafka(document.kafka.security, report, folder)
 
 
 def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
     place: KeyPath = ("kafka", "security")
+    tls = security.protocol.endswith("SSL")
     login = ("mechanism", "username", "password")
     sasl = security.protocol.startswith("SASL")
     for key in login:
@@ -596,13 +607,49 @@ def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
         file = getattr(security, key)
         if file is None:
             continue
-        if not security.protocol.endswith("SSL"):
+        if not tls:
             report.add((*place, key), f"has no use with {security.protocol}", f"use SSL or SASL_SSL, or remove {key}")
         elif not folder.joinpath(file).is_file():
             report.add((*place, key), f"there is no file {file}", "relative paths start at the folder of this file")
     if (security.cert_file is None) != (security.key_file is None):
         missing = "cert_file" if security.cert_file is None else "key_file"
         report.add((*place, missing), "is missing", "a client certificate needs both cert_file and key_file")
+    if security.key_password is not None and security.key_file is None:
+        report.add((*place, "key_password"), "has no use without a key_file", "remove it")
+    if not security.check_hostname and not tls:
+        report.add((*place, "check_hostname"), f"has no use with {security.protocol}", "remove it")
+    elif not security.check_hostname and security.ca_file is None:
+        what = "cannot be false without ca_file: a certificate that anybody can buy would do"
+        report.add((*place, "check_hostname"), what, "add `ca_file: …`, the CA that signed the brokers' certificates")
+    if tls:
+        _check_certificates(security, report, folder)
+
+
+def _check_certificates(security: KafkaSecurity, report: Report, folder: Path) -> None:
+    """Load every file that is there as the clients will: what they cannot read ends a worker at its start."""
+    place: KeyPath = ("kafka", "security")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ca, cert, key = (folder.joinpath(getattr(security, name) or "") for name in _KAFKA_FILES)
+    if ca.is_file():
+        try:
+            context.load_verify_locations(ca)
+        except (OSError, ValueError) as error:
+            proposal = "a Java trust store becomes PEM with: keytool -list -rfc -keystore FILE"
+            report.add((*place, "ca_file"), f"{security.ca_file} {_unread(error, 'holds no certificate')}", proposal)
+    if cert.is_file() and key.is_file():
+        try:
+            # A password, even the empty one, keeps OpenSSL from asking for it at the terminal.
+            context.load_cert_chain(cert, key, password=security.key_password or "")
+        except (OSError, ValueError) as error:
+            what = _unread(error, f"and {security.key_file} are not a certificate and its key")
+            proposal = "PEM files that belong together; an encrypted key needs key_password"
+            report.add((*place, "cert_file"), f"{security.cert_file} {what}", proposal)
+
+
+def _unread(error: Exception, otherwise: str) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return f"cannot be read: {error.strerror}"
+    return otherwise
 
 
 def _check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> None:

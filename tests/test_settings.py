@@ -20,6 +20,7 @@ from gateway.core.delivery import AfterUnknown
 from gateway.core.errors import Problem, SettingsError
 from gateway.core.order import Operation
 from gateway.settings import Mode, Settings
+from tests.certificates import Authority
 
 MANIFESTS = {
     "shop": """
@@ -295,10 +296,62 @@ def test_kafka_security_is_checked_as_a_whole(adapters: plugins.Registry, tmp_pa
     assert found("{username: u}") == ["username"]
     assert found("{protocol: PLAINTEXT, ca_file: a}") == ["ca_file"]
     assert found("{protocol: SSL, cert_file: /no/such}") == ["cert_file", "key_file"]
-    (tmp_path / "ca.pem").write_text("x")
-    text = "kafka: {bootstrap: 'a:1', security: {protocol: SSL, ca_file: ca.pem}}"
+    assert found("{protocol: SSL, check_hostname: false}") == ["check_hostname"]
+    assert found("{check_hostname: false}") == ["check_hostname"]
+    assert found("{protocol: SSL, key_password: p}") == ["key_password"]
+    Authority(tmp_path)
+    text = "kafka: {bootstrap: 'a:1', security: {protocol: SSL, ca_file: ca.pem, check_hostname: false}}"
     made = settings.parse(text, {}, adapters, name="og.yaml", folder=tmp_path)
     assert made.kafka is not None and made.kafka.security.ca_file == str(tmp_path / "ca.pem")
+
+
+def test_certificate_files_are_read_before_anything_starts(adapters: plugins.Registry, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("a", "a.example")
+    authority.issue("b", "b.example")
+    authority.issue("locked", "a.example", password="canary-9f31")
+    (tmp_path / "trust.jks").write_bytes(b"\xfe\xed\xfe\xed")
+
+    def found(security: str) -> list[Problem]:
+        text = f"kafka: {{bootstrap: 'a:1', security: {{protocol: SSL, {security}}}}}"
+        try:
+            settings.parse(text, {}, adapters, name="og.yaml", folder=tmp_path)
+        except SettingsError as error:
+            return list(error.problems)
+        return []
+
+    assert found("ca_file: ca.pem, cert_file: a.pem, key_file: a.pem") == []
+    assert found("cert_file: locked.pem, key_file: locked.pem, key_password: canary-9f31") == []
+    (jks,) = found("ca_file: trust.jks")
+    assert (jks.where, jks.what) == ("og.yaml:1 kafka.security.ca_file", "trust.jks holds no certificate")
+    assert "keytool" in jks.proposal
+    for pair in (
+        "cert_file: a.pem, key_file: b.pem",
+        "cert_file: ca.pem, key_file: ca.pem",
+        "cert_file: locked.pem, key_file: locked.pem",
+        "cert_file: locked.pem, key_file: locked.pem, key_password: canary-other",
+    ):
+        (problem,) = found(pair)
+        assert problem.where.endswith("kafka.security.cert_file"), pair
+        assert "are not a certificate and its key" in problem.what
+        assert "canary" not in str(problem)
+
+
+@pytest.mark.parametrize("bootstrap", ["k-1.example.com:9092,kafka_2:9093,10.0.0.1:9092", "[2001:db8::1]:9092"])
+def test_bootstrap_names_and_addresses(adapters: plugins.Registry, bootstrap: str) -> None:
+    made = parsed(f"kafka: {{bootstrap: '{bootstrap}'}}", adapters)
+    assert made.kafka is not None and made.kafka.bootstrap == bootstrap
+
+
+@pytest.mark.parametrize("host", ["kafka..example.com", ".example.com", f"{'x' * 64}.example.com"])
+def test_a_bootstrap_name_that_cannot_be_looked_up(adapters: plugins.Registry, host: str) -> None:
+    (problem,) = problems(f"kafka: {{bootstrap: '{host}:9092'}}", adapters)
+    assert problem.where == "og.yaml:1 kafka.bootstrap" and "wrong form" in problem.what
+
+
+def test_a_bootstrap_port_that_is_none(adapters: plugins.Registry) -> None:
+    (problem,) = problems("kafka: {bootstrap: 'a:9092,b:99999'}", adapters)
+    assert problem.where == "og.yaml:1 kafka.bootstrap" and "99999" in problem.what
 
 
 def test_secrets_come_from_environment_and_files(adapters: plugins.Registry, tmp_path: Path) -> None:
