@@ -58,6 +58,9 @@ def check(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: La
     else:
         if checked.notes:
             terminal.table([("正常", "Good"), ("", "")], [(note.where, note.what) for note in checked.notes])
+        if checked.warnings:
+            terminal.plain("")
+            terminal.table([("位置", "Where"), ("注意", "Mind"), ("建议", "What to do")], rows(checked.warnings))
         if checked.problems:
             columns = [("位置", "Where"), ("问题", "Problem"), ("建议", "What to do")]
             terminal.plain("")

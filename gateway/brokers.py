@@ -1,11 +1,62 @@
-"""How Kafka's brokers are reached: the options of every client of ours."""
+"""How Kafka's brokers are reached: the options of every client of ours, and words for why a broker cannot be reached.
+
+aiokafka tries one broker after the other and keeps each reason to its log. Whoever sets up TLS and logins needs the
+reasons themselves, with the key of the configuration that each is about: `meet` is for `ordergate check`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import enum
+import re
 import ssl
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from gateway.settings import Kafka, KafkaSecurity
+import msgspec
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
+from gateway.core.errors import Problem
+from gateway.settings import Kafka, KafkaSecurity, host_port
+
+Say = Callable[[str, str], str]
+"""Chooses between a Chinese and an English text."""
+
+Place = tuple[str, int]
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """What the brokers said. `topic`: Kafka's error code for the topic, 0 when it is there, None when nobody spoke."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    brokers: int = 0
+    topic: int | None = None
+
+
+class Cause(enum.Enum):
+    """Why a broker cannot be talked to."""
+
+    OTHER_NAMES = enum.auto()
+    OUT_OF_DATE = enum.auto()
+    OTHER_CA = enum.auto()
+    NO_CA = enum.auto()
+    """Not signed by a CA of the system, and none is configured."""
+    CERTIFICATE_WANTED = enum.auto()
+    CERTIFICATE_REFUSED = enum.auto()
+    LOGIN_REFUSED = enum.auto()
+    OTHER_MECHANISM = enum.auto()
+    NO_LOGIN = enum.auto()
+    OTHER_PROTOCOL = enum.auto()
+    AWAY = enum.auto()
 
 
 def kafka_options(kafka: Kafka) -> dict[str, Any]:
@@ -23,6 +74,260 @@ def kafka_options(kafka: Kafka) -> dict[str, Any]:
         options["sasl_plain_username"] = security.username
         options["sasl_plain_password"] = security.password
     return options
+
+
+async def meet(kafka: Kafka, say: Say, *, within_s: float) -> Met:
+    """Ask every address of `kafka.bootstrap` for the topic, then every broker that they name; at most `within_s`.
+
+    One address of several that does not answer is a warning, since the clients take the next. A broker that is named
+    and cannot be reached is a problem: the clients are sent there and nowhere else. Creates no topic.
+    """
+    first = {host_port(address): address for address in kafka.bootstrap.split(",")}
+    told = await _ask(first, kafka, within_s=within_s / 2)
+    answers = [answer for answer in told.values() if not isinstance(answer, Exception)]
+    if not answers:
+        return Met(problems=await _explained(told, first, kafka, say))
+    named = {
+        (host, port): say(f"{host}:{port}（advertised.listeners 所指）", f"{host}:{port} (as in advertised.listeners)")
+        for answer in answers
+        for _, host, port, *_ in answer.brokers
+    }
+    told |= await _ask(named.keys() - told.keys(), kafka, within_s=within_s / 2)
+    codes = [code for answer in answers for code, *_ in answer.topics]
+    return Met(
+        problems=await _explained({place: told[place] for place in named}, named, kafka, say),
+        warnings=await _explained({place: told[place] for place in first if place not in named}, first, kafka, say),
+        brokers=len(named),
+        topic=min(codes, default=None),
+    )
+
+
+def risks(security: KafkaSecurity, say: Say) -> tuple[Problem, ...]:
+    """What these settings leave open on purpose, and how to close it."""
+    found = []
+    if not security.check_hostname:
+        what = say(
+            "不核对证书里的主机名：持有该 CA 任何一张证书的人都能冒充 Kafka，看到订单",
+            "host names are not checked: whoever holds any certificate of this CA can pose as Kafka and read orders",
+        )
+        advice = say("只在内网使用；主机名对得上时删掉这一行", "inside your own network only; remove it once names fit")
+        found.append(Problem("kafka.security.check_hostname", what, advice))
+    if security.protocol == "SASL_PLAINTEXT":
+        zh, en = (
+            ("密码和订单", "the password and the orders") if security.mechanism == "PLAIN" else ("订单", "the orders")
+        )
+        what = say(f"不加密：沿途的人都能看到{zh}", f"nothing is encrypted: whoever is on the way reads {en}")
+        advice = say("只在内网使用，否则改用 SASL_SSL", "inside your own network only, or SASL_SSL")
+        found.append(Problem("kafka.security.protocol", what, advice))
+    return tuple(found)
+
+
+def cause_of(error: Exception, security: KafkaSecurity) -> Cause:
+    """What `error`, raised while a connection was opened or first used, says about the configuration."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_NAMES:
+            return Cause.OTHER_NAMES
+        if error.verify_code in _OUT_OF_DATE:
+            return Cause.OUT_OF_DATE
+        return Cause.NO_CA if security.ca_file is None else Cause.OTHER_CA
+    if _refused_certificate(error):
+        return Cause.CERTIFICATE_WANTED if security.cert_file is None else Cause.CERTIFICATE_REFUSED
+    for kind, cause in _KINDS:
+        if isinstance(error, kind):
+            return cause
+    return Cause.AWAY
+
+
+def explain(error: Exception, *, place: str, security: KafkaSecurity, names: str, say: Say) -> Problem:
+    """Why the broker at `place` could not be talked to: the key it is about, what is wrong, what to do.
+
+    `names`: those in its certificate, where they are the reason.
+    """
+    text = _TEXTS[cause_of(error, security)]
+    values = {
+        "place": place,
+        "protocol": security.protocol,
+        "without_login": security.protocol.removeprefix("SASL_"),
+        "mechanism": security.mechanism,
+        "ca_file": security.ca_file,
+        "names": names,
+        "why": _words(error) or (say("没有应答", "no answer") if isinstance(error, TimeoutError) else repr(error)),
+    }
+    what, advice = say(text.zh, text.en), say(text.advice_zh, text.advice_en)
+    return Problem(text.key, what.format_map(values), advice.format_map(values))
+
+
+class _Text(msgspec.Struct, frozen=True):
+    key: str
+    zh: str
+    en: str
+    advice_zh: str
+    advice_en: str
+
+
+_TEXTS: Mapping[Cause, _Text] = {
+    Cause.OTHER_NAMES: _Text(
+        "kafka.security.check_hostname",
+        "{place} 的证书写的是别的名字：{names}",
+        "{place} shows a certificate for other names: {names}",
+        "bootstrap 和 advertised.listeners 用证书里的名字；云厂商的证书对不上时设 check_hostname: false，须有 ca_file",
+        "use its names in bootstrap and advertised.listeners; where a provider's never fit, `check_hostname: false`"
+        " with its ca_file",
+    ),
+    Cause.OUT_OF_DATE: _Text(
+        "kafka.bootstrap",
+        "{place} 的证书不在有效期内：{why}",
+        "the certificate of {place} is out of date: {why}",
+        "更换 Kafka 的证书；或校准本机时钟",
+        "renew the broker's certificate; or set this machine's clock right",
+    ),
+    Cause.OTHER_CA: _Text(
+        "kafka.security.ca_file",
+        "{place} 的证书不是 {ca_file} 里的 CA 签发的：{why}",
+        "the certificate of {place} is not signed by the CA in {ca_file}: {why}",
+        "ca_file 填签发 Kafka 证书的 CA（PEM），向云厂商或 Kafka 管理员索取",
+        "ca_file: the PEM file of the CA that signed it, from your provider or whoever runs the brokers",
+    ),
+    Cause.NO_CA: _Text(
+        "kafka.security.ca_file",
+        "{place} 的证书不是系统信任的 CA 签发的：{why}",
+        "the certificate of {place} is not signed by a CA that this system trusts: {why}",
+        "ca_file 填签发 Kafka 证书的 CA（PEM），向云厂商或 Kafka 管理员索取",
+        "ca_file: the PEM file of the CA that signed it, from your provider or whoever runs the brokers",
+    ),
+    Cause.CERTIFICATE_WANTED: _Text(
+        "kafka.security.cert_file",
+        "{place} 要求客户端证书",
+        "{place} asks for a client certificate",
+        "cert_file 和 key_file 填 Kafka 信任的 CA 签发的证书和私钥",
+        "cert_file and key_file: a certificate of a CA that the brokers trust, and its key",
+    ),
+    Cause.CERTIFICATE_REFUSED: _Text(
+        "kafka.security.cert_file",
+        "{place} 不接受我们的证书：{why}",
+        "{place} refuses our certificate: {why}",
+        "证书要在有效期内，并由 Kafka 信任的 CA 签发",
+        "it has to be valid now, and of a CA that the brokers trust",
+    ),
+    Cause.LOGIN_REFUSED: _Text(
+        "kafka.security.password",
+        "{place} 拒绝登录：{why}",
+        "{place} refuses the login: {why}",
+        "检查用户名和密码；SCRAM 用户按机制分别创建；腾讯云的用户名是“实例 ID#用户名”",
+        "check username and password; a SCRAM user exists per mechanism; on Tencent Cloud it is instance-id#username",
+    ),
+    Cause.OTHER_MECHANISM: _Text(
+        "kafka.security.mechanism",
+        "{place} 不支持 {mechanism}",
+        "{place} does not offer {mechanism}",
+        "换成该端口启用的机制：PLAIN、SCRAM-SHA-256 或 SCRAM-SHA-512",
+        "the one that this port is set up for: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    ),
+    Cause.NO_LOGIN: _Text(
+        "kafka.security.protocol",
+        "{place} 不需要登录，协议不是 {protocol}",
+        "{place} asks for no login, so it does not speak {protocol}",
+        "改用 {without_login}，或换成需要登录的端口",
+        "{without_login}, or the port that asks for one",
+    ),
+    Cause.OTHER_PROTOCOL: _Text(
+        "kafka.security.protocol",
+        "{place} 一连上就断开：该端口的协议多半不是 {protocol}",
+        "{place} hangs up at the first word: most likely it does not speak {protocol}",
+        "确认该端口的协议：PLAINTEXT、SSL、SASL_PLAINTEXT 或 SASL_SSL",
+        "find out what this port speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    ),
+    Cause.AWAY: _Text(
+        "kafka.bootstrap",
+        "{place} 无法连接：{why}",
+        "{place} cannot be reached: {why}",
+        "检查地址、监听协议和防火墙；没有 Kafka 就删掉 kafka 一节",
+        "check address, protocol and firewall; or remove `kafka`",
+    ),
+}
+
+_KINDS = (
+    (SaslAuthenticationFailed, Cause.LOGIN_REFUSED),
+    (UnsupportedSaslMechanismError, Cause.OTHER_MECHANISM),
+    (IllegalSaslStateError, Cause.NO_LOGIN),
+    (KafkaConnectionError, Cause.OTHER_PROTOCOL),
+    (ConnectionResetError, Cause.OTHER_PROTOCOL),
+    (ssl.SSLError, Cause.OTHER_PROTOCOL),
+)
+
+_CLOSE_WITHIN_S = 1.0
+
+# X509_V_ERR_* in OpenSSL's x509_vfy.h: host name or address mismatch; not yet valid, expired.
+_OTHER_NAMES = frozenset({62, 64})
+_OUT_OF_DATE = frozenset({9, 10})
+
+
+def _refused_certificate(error: Exception) -> bool:
+    # With TLS 1.3 a server looks at our certificate after the handshake, and the connection ends with its alert.
+    alert = error if isinstance(error, ssl.SSLError) else error.__cause__
+    reason = (alert.reason or "") if isinstance(alert, ssl.SSLError) else ""
+    return "ALERT" in reason and ("CERT" in reason or "UNKNOWN_CA" in reason)
+
+
+def _words(error: Exception) -> str:
+    """What the error says, in one line and without the names that libraries put before it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    told = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+    text = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", " ".join(str(told).split()))
+    return text.removeprefix(f"{type(told).__name__}: ")[:300]
+
+
+async def _ask(places: Iterable[Place], kafka: Kafka, *, within_s: float) -> dict[Place, Any]:
+    """What each place says of the brokers and the topic (a metadata response), or the exception in the way of it."""
+    options = kafka_options(kafka)
+    del options["bootstrap_servers"]
+
+    async def ask(host: str, port: int) -> Any:
+        connection = AIOKafkaConnection(host, port, **options)
+        try:
+            async with asyncio.timeout(within_s):
+                await connection.connect()
+                return await connection.send(MetadataRequest([kafka.topic], allow_auto_topic_creation=False))
+        except Exception as error:  # whatever it is, it is the reason
+            return error
+        finally:
+            closed = connection.close()
+            if connection._protocol is not None:  # else nothing was opened, and nothing will be closed
+                await asyncio.wait([closed], timeout=_CLOSE_WITHIN_S)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = {place: group.create_task(ask(*place), name="broker") for place in places}
+    return {place: task.result() for place, task in tasks.items()}
+
+
+async def _explained(
+    told: Mapping[Place, Any], shown: Mapping[Place, str], kafka: Kafka, say: Say
+) -> tuple[Problem, ...]:
+    problems = []
+    for (host, port), error in told.items():
+        if isinstance(error, Exception):
+            names = ""
+            if cause_of(error, kafka.security) is Cause.OTHER_NAMES:
+                names = await _names(host, port, kafka.security)
+            problems.append(explain(error, place=shown[host, port], security=kafka.security, names=names, say=say))
+    return tuple(problems)
+
+
+async def _names(host: str, port: int, security: KafkaSecurity) -> str:
+    """The names in the certificate at `host`, which is checked but for them; "?" where it is not shown again."""
+    try:
+        async with asyncio.timeout(2.0):
+            _, writer = await asyncio.open_connection(host, port, ssl=_tls(security, check_hostname=False))
+            certificate = writer.get_extra_info("peercert") or {}
+            writer.close()
+            with suppress(OSError):  # a server that does not care for a client who only looks
+                await writer.wait_closed()
+    except OSError:
+        return "?"
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    names = [name for _, name in certificate.get("subjectAltName", ())]
+    return ", ".join(names[:8] or [name for key, name in subject if key == "commonName"]) or "?"
 
 
 def _tls(security: KafkaSecurity, *, check_hostname: bool) -> ssl.SSLContext:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import tempfile
 import time
 import urllib.error
@@ -17,13 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiokafka.admin
 import asyncpg
 import msgspec
-from aiokafka.errors import KafkaError
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from gateway.app import setup_of
-from gateway.brokers import kafka_options
+from gateway.brokers import meet, risks
 from gateway.core.errors import OrdergateError, Problem
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.settings import Connection, Kafka, Settings
@@ -44,8 +42,11 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
+    """`warnings` keep nothing from running: what is open on purpose, or works for now."""
+
     problems: tuple[Problem, ...] = ()
     notes: tuple[Note, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 async def reach(settings: Settings, terminal: Terminal) -> Checked:
@@ -57,6 +58,7 @@ async def reach(settings: Settings, terminal: Terminal) -> Checked:
     return Checked(
         tuple(problem for result in results for problem in result.problems),
         tuple(note for result in results for note in result.notes),
+        tuple(warning for result in results for warning in result.warnings),
     )
 
 
@@ -192,38 +194,25 @@ class _Probe:
     async def _kafka(self, kafka: Kafka) -> Checked:
         # What the library logs about a broker that is away is said here, once and readably.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        try:
-            client = aiokafka.admin.AIOKafkaAdminClient(**kafka_options(kafka), request_timeout_ms=5000)
-        except (OSError, ssl.SSLError, ValueError, KafkaError) as error:
-            return _problem("kafka.security", _brief(error), self._say("检查证书文件", "check the certificate files"))
-        try:
-            async with asyncio.timeout(_WITHIN_S):
-                await client.start()
-                topics = await client.list_topics()
-        except (KafkaError, OSError, TimeoutError) as error:
-            return _problem(
-                "kafka.bootstrap",
-                self._say(
-                    f"{kafka.bootstrap} 无法连接：{_brief(error)}",
-                    f"{kafka.bootstrap} cannot be reached: {_brief(error)}",
-                ),
-                self._say(
-                    "检查地址、监听协议和账号；没有 Kafka 就删掉 kafka 一节",
-                    "check address, protocol and login; or remove `kafka`",
-                ),
-            )
-        finally:
-            await client.close()
-        if kafka.topic not in topics:
+        met = await meet(kafka, self._say, within_s=_WITHIN_S)
+        problems, notes = list(met.problems), list[Note]()
+        if met.topic == UnknownTopicOrPartitionError.errno:
             create = (
                 f"kafka-topics.sh --bootstrap-server {kafka.bootstrap.split(',')[0]} --create --topic {kafka.topic}"
                 " --partitions 12 --replication-factor 3 --config min.insync.replicas=2"
                 " --config max.message.bytes=2097152"
             )
-            return _problem(
-                "kafka.topic", self._say(f"没有主题 {kafka.topic}", f"there is no topic {kafka.topic}"), create
+            what = self._say(f"没有主题 {kafka.topic}", f"there is no topic {kafka.topic}")
+            problems.append(Problem("kafka.topic", what, create))
+        elif met.topic == TopicAuthorizationFailedError.errno:
+            what = self._say(f"无权使用主题 {kafka.topic}", f"we may not use the topic {kafka.topic}")
+            allow = self._say(
+                "授予读写该主题、使用该消费组的权限", "allow us to read and write it, and to use the group"
             )
-        return _note("kafka", self._say(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there"))
+            problems.append(Problem("kafka.topic", what, allow))
+        elif met.topic is not None and not problems:
+            notes.append(Note("kafka", self._say(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there")))
+        return Checked(tuple(problems), tuple(notes), (*risks(kafka.security, self._say), *met.warnings))
 
     async def _port(self, place: str, bind: tuple[str, int]) -> Checked:
         host, port = bind
@@ -288,7 +277,12 @@ def _is_ordergate(host: str, port: int) -> bool:
 
 
 def as_json(checked: Checked) -> dict[str, Any]:
-    return {"ok": not checked.problems, "problems": checked.problems, "notes": checked.notes}
+    return {
+        "ok": not checked.problems,
+        "problems": checked.problems,
+        "warnings": checked.warnings,
+        "notes": checked.notes,
+    }
 
 
 def rows(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
