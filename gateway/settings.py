@@ -139,7 +139,7 @@ class Dispatch(_Section, frozen=True, kw_only=True):
     heartbeat_s: Annotated[Seconds, Meta(description="How often a worker renews its lease")] = 3.0
     outcome_wait_ms: Annotated[
         int, Meta(ge=0, le=1000, description="Longest wait for outcomes to be written together")
-    ] = 5
+    ] = 20
 
 
 class Retry(_Section, frozen=True, kw_only=True):
