@@ -181,7 +181,9 @@ class KafkaBroker:
         )
         base = [java, f"-Dlog4j2.configurationFile={logging}", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
         if not (self.folder / "data" / "meta.properties").exists():
-            format_ = [*base, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties)]
+            # It lives for a second or two: what the second compiler makes of it is thrown away.
+            format_ = [base[0], "-XX:TieredStopAtLevel=1", *base[1:], "kafka.tools.StorageTool", "format"]
+            format_ += ["-t", _CLUSTER_ID, "-c", str(properties)]
             for name, password in self._users.items():
                 for mechanism in MECHANISMS[1:]:
                     format_ += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
