@@ -52,6 +52,7 @@ class Cluster:
         theirs.issue("stranger", "ordergate")
         self.broker = KafkaBroker(
             folder / "kafka",
+            quick=True,
             users={"ordergate": PASSWORD},
             listeners=[
                 Listener(name="LOGIN", protocol="SASL_SSL", certificate=here),
