@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from gateway.core.delivery import Failed, Rejected, Unknown
+from gateway.sdk.wire import Departures, Lost, Origin, Wire
 from gateway.sdk.wire import HttpReply as HttpReply  # noqa: PLC0414 (for adapters)
-from gateway.sdk.wire import Lost, Origin, Wire
 
 
 class NotSent(Exception):
@@ -68,6 +68,7 @@ class Http:
 
     async def __aenter__(self) -> Http:
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call each time
+        self._departures = Departures(self._loop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -96,6 +97,8 @@ class Http:
         try:
             return await answer
         except Lost as error:
+            if not error.sent:
+                raise NotSent("connect", str(error)) from error
             raise NoAnswer("connection_lost", str(error), timeout=False) from error
         except _Expired as error:
             wire.abort()
@@ -152,6 +155,7 @@ class Http:
             tls=tls,
             limit=self._connections,
             loop=self._loop,
+            departures=self._departures,
         )
         return origin, parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
 

@@ -2,7 +2,8 @@
 
 Parsing is llhttp's, through httptools. What is ours is the part a general client does not tell: whether any byte of a
 request may have left. A request is written in one piece to a connection that is open; before that it is certainly
-*not sent*, after that its fate is unknown until a whole answer is there. Nothing is ever sent twice.
+*not sent*, also where the connection is lost while it waits for its turn; after that its fate is unknown until a whole
+answer is there. Nothing is ever sent twice.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class Lost(Exception):
-    """The connection ended, or spoke something else than HTTP, before a whole answer was there."""
+    """The connection ended, or spoke something else than HTTP, before a whole answer was there.
+
+    `sent` False: before a byte of the request was written.
+    """
+
+    def __init__(self, what: str, *, sent: bool) -> None:
+        super().__init__(what)
+        self.sent = sent
 
 
 class HttpReply(msgspec.Struct, frozen=True, gc=False):
@@ -35,11 +43,35 @@ class HttpReply(msgspec.Struct, frozen=True, gc=False):
     retry_after: str | None = None
 
 
-class Wire(asyncio.Protocol):
-    """One connection. `free_at` is loop time of its last answer."""
+class Departures:
+    """Requests that leave together, once everything else that is ready has run.
+
+    Written one by one between other work, each would wake a receiver that has gone to sleep since the last one, which
+    costs the sender more than all the rest of a write.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._wires: list[Wire] = []
+
+    def add(self, wire: Wire) -> None:
+        if not self._wires:
+            self._loop.call_soon(self._leave)
+        self._wires.append(wire)
+
+    def _leave(self) -> None:
+        wires, self._wires = self._wires, []
+        for wire in wires:
+            wire.leave()
+
+
+class Wire(asyncio.Protocol):
+    """One connection. `free_at` is loop time of its last answer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, departures: Departures) -> None:
+        self._loop = loop
+        self._departures = departures
+        self._request = b""
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[HttpReply] | None = None
@@ -52,16 +84,23 @@ class Wire(asyncio.Protocol):
         self.free_at = 0.0
 
     def send(self, request: bytes) -> asyncio.Future[HttpReply]:
-        """Write `request` and return the future of its answer; it fails with Lost."""
-        assert self._transport is not None
+        """Have `request` written and return the future of its answer; it fails with Lost."""
+        self._request = request
         self._waiter = self._loop.create_future()
-        self._transport.write(request)
+        self._departures.add(self)
         return self._waiter
+
+    def leave(self) -> None:
+        """Write the request, unless the connection has ended meanwhile."""
+        request, self._request = self._request, b""
+        if request and self.open and self._transport is not None:
+            self._transport.write(request)
 
     def abort(self) -> None:
         """End the connection at once; a request under way stays of unknown fate."""
         self.open = False
         self._waiter = None
+        self._request = b""
         if self._transport is not None:
             self._transport.abort()
 
@@ -135,7 +174,7 @@ class Wire(asyncio.Protocol):
     def _fail(self, what: str) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_exception(Lost(what))
+            waiter.set_exception(Lost(what, sent=not self._request))
         if self.open:
             self.abort()
 
@@ -151,13 +190,15 @@ class Origin:
         tls: ssl.SSLContext | None,
         limit: int,
         loop: asyncio.AbstractEventLoop,
-        wire: Callable[[asyncio.AbstractEventLoop], Wire] = Wire,
+        departures: Departures,
+        wire: Callable[[asyncio.AbstractEventLoop, Departures], Wire] = Wire,
     ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._limit = limit
         self._loop = loop
+        self._departures = departures
         self._wire = wire
         self._idle: list[Wire] = []
         self._count = 0
@@ -205,7 +246,7 @@ class Origin:
         try:
             async with asyncio.timeout(within_s):
                 _, wire = await self._loop.create_connection(
-                    lambda: self._wire(self._loop),
+                    lambda: self._wire(self._loop, self._departures),
                     self._host,
                     self._port,
                     ssl=self._tls,

@@ -8,13 +8,14 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
 import uvloop
 
 from gateway.core.delivery import Failed, Rejected
 from gateway.sdk.http import Http, NoAnswer, NotSent, retry_after_s
-from gateway.sdk.wire import Origin, Wire
+from gateway.sdk.wire import Departures, Lost, Origin, Wire
 
 
 class Rude:
@@ -169,7 +170,8 @@ async def test_a_connection_that_never_opened_leaves_its_slot() -> None:
     failed: list[asyncio.BaseTransport] = []
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    origin = Origin("127.0.0.1", port, tls=None, limit=1, loop=asyncio.get_running_loop(), wire=Fails)
+    loop = asyncio.get_running_loop()
+    origin = Origin("127.0.0.1", port, tls=None, limit=1, loop=loop, departures=Departures(loop), wire=Fails)
     with pytest.raises(OSError):
         await origin.take(connect_within_s=5)
     async with asyncio.timeout(5):
@@ -177,6 +179,27 @@ async def test_a_connection_that_never_opened_leaves_its_slot() -> None:
     origin.close()
     server.close()
     assert failed
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_connection_lost_before_its_request_was_written_is_told_apart(rude: Rude, written: bool) -> None:
+    """Requests leave at the end of the loop's turn: one whose connection ends before that has certainly not been sent."""
+    rude.manner = "hang"
+    loop = asyncio.get_running_loop()
+    port = urlsplit(rude.url).port
+    assert port is not None
+    origin = Origin("127.0.0.1", port, tls=None, limit=1, loop=loop, departures=Departures(loop))
+    wire = await origin.take(connect_within_s=5)
+    answer = wire.send(b"POST / HTTP/1.1\r\n\r\n")
+    if written:
+        await rude.busy.wait()
+    wire.connection_lost(None)
+    with pytest.raises(Lost) as caught:
+        await answer
+    assert caught.value.sent is written
+    origin.give_back(wire)
+    await asyncio.sleep(0)  # its turn to be written has come, and nothing is
+    assert rude.arrived == written
 
 
 def test_what_was_not_sent_is_an_answer() -> None:
