@@ -231,10 +231,8 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
 
 def _arrival(record: Any, now: datetime) -> Arrival:
     """A record as an event. What its producer left out is filled with what is known; intake judges the rest."""
-    headers: dict[str, str] = {
-        name: value.decode("utf-8", "replace") for name, value in record.headers if value is not None
-    }
-    key = record.key.decode("utf-8", "replace") if record.key is not None else ""
+    headers: dict[str, str] = {name: str(value, "utf-8", "replace") for name, value in record.headers if value}
+    key = str(record.key, "utf-8", "replace") if record.key else ""
     source, _, order_key = key.partition("/")
     taken_at = _sensible(record.timestamp / 1000, default=now)
     return Arrival(

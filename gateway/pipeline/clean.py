@@ -19,10 +19,19 @@ def clean(facts: Facts) -> Facts:
     if facts.content is None:
         return facts
     receiver = facts.content.receiver
+    if _is_plain(receiver):
+        return facts
     tidy = _tidy(receiver)
     if tidy == receiver:
         return facts
     return msgspec.structs.replace(facts, content=msgspec.structs.replace(facts.content, receiver=tidy))
+
+
+def _is_plain(r: Receiver) -> bool:
+    """Whether nothing in it can need tidying, told by one look at all of it: most receivers are like that."""
+    together = f"{r.name}{r.phone}{r.province}{r.city}{r.district}{r.town}{r.detail}{r.postcode}"
+    # White space other than " ", and what has no width, is not printable.
+    return together.isprintable() and " " not in together and not r.phone.startswith(("+86", "0086"))
 
 
 def _tidy(receiver: Receiver) -> Receiver:

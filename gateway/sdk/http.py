@@ -63,6 +63,7 @@ class Http:
         self._connect_timeout_s = connect_timeout_s
         self._ca_pem = ca_pem
         self._origins: dict[str, tuple[Origin, bytes]] = {}
+        self._last: tuple[str, tuple[Origin, bytes, str]] | None = None
         self._due: dict[asyncio.Future[HttpReply], float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -127,6 +128,9 @@ class Http:
 
     def _origin(self, url: str) -> tuple[Origin, bytes, str]:
         """Connections for `url`, its Host header, and what stands in the request line. Raises NotSent."""
+        same = self._last
+        if same is not None and same[0] == url:
+            return same[1]
         start = url.find("/", 8)
         query = url.find("?", 8, start if start > 0 else len(url))
         if query > 0:  # http://host?query: the path is empty
@@ -136,7 +140,8 @@ class Http:
         known = self._origins.get(base)
         if known is None:
             known = self._origins[base] = self._new_origin(base)
-        return (*known, path)
+        self._last = (url, (*known, path))
+        return self._last[1]
 
     def _new_origin(self, base: str) -> tuple[Origin, bytes]:
         try:

@@ -263,47 +263,81 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-def _order_decided(one: OrderDecided, at: str) -> dict[str, Any]:
-    return {
-        "at": at,
-        "level": "info",
-        "event": "order_decided",
-        "order": one.number,
-        "connection": one.connection,
-        "stage_before": one.stage_before,
-        "stage": one.stage,
-        "reasons": one.reasons,
-        "conflicts": one.conflicts,
-        "events": one.events,
-        "duplicates": one.duplicates,
-        "commands": one.commands,
-        "lag_s": round(one.lag_s, 4),
-    }
+class OrderLine(msgspec.Struct, gc=False):
+    """The line of a decision."""
+
+    at: str
+    level: str
+    event: str
+    order: str
+    connection: str
+    stage_before: str | None
+    stage: str
+    reasons: tuple[str, ...]
+    conflicts: tuple[str, ...]
+    events: int
+    duplicates: int
+    commands: int
+    lag_s: float
 
 
-def _attempt_ended(one: AttemptEnded, at: str) -> dict[str, Any]:
-    return {
-        "at": at,
-        "level": "info",
-        "event": "attempt_ended",
-        "order": one.number,
-        "target": one.target,
-        "operation": one.operation,
-        "seq": one.seq,
-        "result": _RESULT_NAMES[one.result._value_],
-        "code": one.code,
-        "took_s": round(one.took_s, 4),
-        "since_taken_s": None if one.since_taken_s is None else round(one.since_taken_s, 4),
-    }
+class AttemptLine(msgspec.Struct, gc=False):
+    """The line of an attempt."""
+
+    at: str
+    level: str
+    event: str
+    order: str
+    target: str
+    operation: str
+    seq: int
+    result: str
+    code: str
+    took_s: float
+    since_taken_s: float | None
+
+
+def _order_decided(one: OrderDecided, at: str) -> OrderLine:
+    return OrderLine(
+        at,
+        "info",
+        "order_decided",
+        one.number,
+        one.connection,
+        one.stage_before,
+        one.stage,
+        one.reasons,
+        one.conflicts,
+        one.events,
+        one.duplicates,
+        one.commands,
+        round(one.lag_s, 4),
+    )
+
+
+def _attempt_ended(one: AttemptEnded, at: str) -> AttemptLine:
+    return AttemptLine(
+        at,
+        "info",
+        "attempt_ended",
+        one.number,
+        one.target,
+        one.operation,
+        one.seq,
+        _RESULT_NAMES[one.result._value_],
+        one.code,
+        round(one.took_s, 4),
+        None if one.since_taken_s is None else round(one.since_taken_s, 4),
+    )
 
 
 def _describe(happening: Happening, at: str) -> tuple[int, Event]:
     """Level and line of a happening; an empty line for what only metrics count."""
     match happening:
         case OrderDecided():
-            return logging.INFO, _order_decided(happening, at)
+            return logging.INFO, msgspec.structs.asdict(_order_decided(happening, at))
         case AttemptEnded():
-            return logging.INFO, _attempt_ended(happening, at)
+            return logging.INFO, msgspec.structs.asdict(_attempt_ended(happening, at))
         case DeadLettered(dead_letter_id, source, code):
             return logging.WARNING, _event(
                 "dead_lettered", at, "warning", dead_letter_id=dead_letter_id, source=source, code=code
