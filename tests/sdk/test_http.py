@@ -183,7 +183,7 @@ async def test_a_connection_that_never_opened_leaves_its_slot() -> None:
 
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_connection_lost_before_its_request_was_written_is_told_apart(rude: Rude, written: bool) -> None:
-    """Requests leave at the end of the loop's turn: one whose connection ends before that has certainly not been sent."""
+    """Requests leave at the end of the loop's turn: where a connection ends before that, nothing has been sent."""
     rude.manner = "hang"
     loop = asyncio.get_running_loop()
     port = urlsplit(rude.url).port
