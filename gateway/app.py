@@ -34,6 +34,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer
 from gateway.core.order import Operation, Route
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
+from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
@@ -325,6 +326,7 @@ class Worker:
             clock=time.monotonic,
             rng=rng,
             reach=self._reach,
+            adaptive=AdaptiveLimit(policy.in_flight) if policy.adaptive else None,
         )
 
     def _breaker_changed(

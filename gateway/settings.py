@@ -221,6 +221,9 @@ class GateOverride(_Section, frozen=True, kw_only=True):
     ] = None
     deadline_s: Annotated[Seconds | None, Meta(description="After this time the outcome is unknown")] = None
     slow_s: Annotated[Seconds | None, Meta(description="Slower calls count against the breaker")] = None
+    adaptive: Annotated[
+        bool | None, Meta(description="Sends fewer at once than `in_flight` when more makes the target slower")
+    ] = None
 
 
 class ConnectionEntry(_Section, frozen=True, kw_only=True):
@@ -294,6 +297,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     deadline_s: float
     slow_s: float
+    adaptive: bool
 
     @property
     def after_unknown(self) -> AfterUnknown:
@@ -707,6 +711,8 @@ def _check_gates(
         if override.slow_s is not None and gate.slow_s >= gate.deadline_s:
             what = f"is {gate.slow_s:g}, not below deadline_s ({gate.deadline_s:g}): no call would ever be slow"
             report.add((*path, "slow_s"), what, f"something like {gate.deadline_s * 0.6:g}")
+        if override.adaptive and gate.in_flight == 1:
+            report.add((*path, "adaptive"), "has no use with in_flight 1", "raise in_flight, or remove it")
 
 
 def _check_route(

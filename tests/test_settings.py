@@ -150,6 +150,9 @@ def test_gate_is_manifest_with_file_laid_over(adapters: plugins.Registry) -> Non
     create = wms.gate(Operation.CREATE)
     assert (create.rate_per_s, create.in_flight, create.deadline_s, create.burst) == (20.0, 16, 4.0, 10)
     assert create.after_unknown is AfterUnknown.FIND
+    assert not create.adaptive
+    adaptive = parsed(GOOD.replace("in_flight: 16", "adaptive: true"), adapters).connections["wms-1"]  # type: ignore[index]
+    assert adaptive.gate(Operation.CREATE).adaptive and not adaptive.gate(Operation.CANCEL).adaptive
     assert wms.gate(Operation.CANCEL).after_unknown is AfterUnknown.PERSON
     with pytest.raises(KeyError):
         wms.gate(Operation.SHIP)
@@ -231,6 +234,14 @@ WRONG = [
     ),
     ("in_flight: 16", "slow_s: 4", "og.yaml:16 connections.wms-1.gates.create.slow_s", "not below", "2.4"),
     ("in_flight: 16", "in_flight: 0", "og.yaml:16 connections.wms-1.gates.create.in_flight", ">= 1", ""),
+    ("in_flight: 16", "adaptive: 16", "og.yaml:16 connections.wms-1.gates.create.adaptive", "expected bool", ""),
+    (
+        "in_flight: 16",
+        "in_flight: 1, adaptive: true",
+        "og.yaml:16 connections.wms-1.gates.create.adaptive",
+        "no use with in_flight 1",
+        "raise in_flight",
+    ),
     ("in_flight: 16", "deadline_s: 8", "og.yaml dispatch.lease_s", "connections.wms-1.gates.create", "at least 21"),
     (
         '    settings: {url: "https://wms',

@@ -37,6 +37,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import AttemptEnded, Observer, Trouble
 from gateway.core.order import Operation
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
+from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
@@ -114,6 +115,7 @@ class Gate:
         clock: Callable[[], float],
         rng: random.Random,
         reach: Callable[[str], None],
+        adaptive: AdaptiveLimit | None = None,
     ) -> None:
         self.target = target
         self.target_id = target_id
@@ -131,6 +133,9 @@ class Gate:
         self._clock = clock
         self._rng = rng
         self._reach = reach
+        self._adaptive = adaptive
+        self.limit = policy.in_flight if adaptive is None else adaptive.limit
+        """How many may be in flight now, but for the breaker."""
         self._queue: deque[Held] = deque()
         self._idle: deque[asyncio.Future[Held]] = deque()
         self._timers: dict[asyncio.TimerHandle, Held] = {}
@@ -319,7 +324,7 @@ class Gate:
         """The next delivery that may start now; takes an in-flight slot for it."""
         if not self._queue or self._paused or self._stopping:
             return None
-        if self._busy >= self.breaker.ramp_limit(self.policy.in_flight) or self.breaker.shut_until() is not None:
+        if self._busy >= self.breaker.ramp_limit(self.limit) or self.breaker.shut_until() is not None:
             self._wake_at(self.breaker.next_change_at())
             return None
         if not self._covered():
@@ -409,6 +414,8 @@ class Gate:
         self._end_cut_off(held, me)
         self._reach("gate.after_send")
         took_s = self._clock() - started
+        if self._adaptive is not None:  # finds are another request: they take a slot and count nowhere
+            self.limit = self._adaptive.record(answer, started_at=started, took_s=took_s, in_flight=len(self._flying))
         match answer:
             case Done():
                 self.breaker.record(permit, Verdict.OK, took_s)

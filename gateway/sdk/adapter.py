@@ -121,6 +121,7 @@ class OperationManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     burst: int = 10
     in_flight: int = 32
     slow_s: float = 3.0
+    adaptive: bool = False
 
     @property
     def after_unknown(self) -> AfterUnknown:

@@ -29,6 +29,7 @@ from gateway.core.delivery import (
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order, OrderNumber
 from gateway.dispatch.breaker import Breaker, BreakerPolicy, State
+from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
@@ -69,7 +70,7 @@ class Script:
 class Bench:
     """A gate, what it recorded, and a way to wait for it."""
 
-    def __init__(self, script: Script, **policy: Any) -> None:
+    def __init__(self, script: Script, *, adaptive: AdaptiveLimit | None = None, **policy: Any) -> None:
         self.ended: list[Ended] = []
         self.changed = asyncio.Event()
         self.script = script
@@ -98,6 +99,7 @@ class Bench:
             clock=time.monotonic,
             rng=random.Random(1),
             reach=lambda _: None,
+            adaptive=adaptive,
         )
 
     def _record(self, ended: Ended) -> None:
@@ -346,3 +348,80 @@ async def test_paused_starts_nothing_new() -> None:
         assert bench.script.asked == []
         bench.gate.resume()
         await bench.outcomes()
+
+
+class Contended(Script):
+    """A sender that takes 5 ms for up to 4 at once, and longer for more: 16 at once take 80 ms."""
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.005 * max(1.0, self.at_once / 4) ** 2)
+        self.at_once -= 1
+        return Done()
+
+
+@pytest.mark.feature("F72")
+async def test_an_adaptive_gate_stays_near_the_knee_of_its_target() -> None:
+    bench = Bench(Contended(), adaptive=AdaptiveLimit(64), in_flight=64, places=1000)
+    async with running(bench):
+        bench.give(1000)
+        await bench.outcomes(1000)
+    assert 1 <= bench.gate.limit <= 10
+    assert bench.script.most_at_once <= 16, "no more than two doublings beyond it, once"
+
+
+async def test_a_gate_sends_as_many_at_once_as_its_limit_says() -> None:
+    for adaptive, most in ((AdaptiveLimit(8), 4), (None, 8)):
+        bench = Bench(Script(), adaptive=adaptive, in_flight=8, places=20)
+        bench.script.hold = asyncio.Event()
+        async with running(bench):
+            bench.give(20)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert bench.script.at_once == bench.gate.state.in_flight == bench.gate.limit == most
+            bench.script.hold.set()
+            await bench.outcomes(20)
+
+
+class Told(AdaptiveLimit):
+    """Notes what it is told."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.told: list[tuple[Answer, float, int]] = []
+
+    def record(self, answer: Answer, *, started_at: float, took_s: float, in_flight: int) -> int:
+        self.told.append((answer, took_s, in_flight))
+        return super().record(answer, started_at=started_at, took_s=took_s, in_flight=in_flight)
+
+
+async def test_the_limit_hears_of_every_send_but_of_no_cancel_and_no_find() -> None:
+    throttled, late = Throttled(0.0), Unknown("timeout", timeout=True)
+    adaptive = Told(2)
+    bench = Bench(Script([throttled, late], [Found()]), adaptive=adaptive)
+    async with running(bench):
+        bench.give()
+        await bench.outcomes()
+    assert [(answer, in_flight) for answer, _, in_flight in adaptive.told] == [(throttled, 1), (late, 1)]
+
+    adaptive = Told(2)
+    bench = Bench(Script(), adaptive=adaptive)
+    bench.script.hold = asyncio.Event()
+    task = asyncio.create_task(bench.gate.run())
+    bench.give(2)
+    async with asyncio.timeout(5):
+        while bench.script.at_once < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert adaptive.told == []
+
+    adaptive = Told(2)
+    bench = Bench(Script(findings=[Found()]), adaptive=adaptive, deadline_s=0.05)
+    bench.script.hold = asyncio.Event()
+    async with running(bench):
+        bench.give()
+        await bench.outcomes()
+    ((answer, took_s, _),) = adaptive.told
+    assert isinstance(answer, Unknown) and answer.timeout and took_s >= 0.05, "the guard's cut is a time-out"
