@@ -483,6 +483,7 @@ def _gate_view(gate: Gate) -> WorkerGate:
         held=state.places,
         queued=state.queued,
         in_flight=state.in_flight,
+        limit=gate.limit,
         waiting=state.waiting,
         breaker=BreakerView(
             state=breaker.label,
@@ -501,6 +502,7 @@ async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
     while True:
         for gate in dispatcher.gates.values():
             gauges.held(gate.target, gate.operation, gate.state.places)
+            gauges.limit(gate.target, gate.operation, gate.limit)
             gauges.gate_state(gate.target, gate.operation, gate.breaker.snapshot().label)
         await asyncio.sleep(GAUGES_EVERY_S)
 

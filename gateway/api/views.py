@@ -222,13 +222,14 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate as the answering worker has it: deliveries in memory, and its breaker."""
+    """One gate as the answering worker has it: deliveries in memory, most of them in flight (`limit`), its breaker."""
 
     target: str
     operation: str
     held: int
     queued: int
     in_flight: int
+    limit: int
     waiting: int
     breaker: BreakerView
 

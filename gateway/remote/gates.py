@@ -107,14 +107,14 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
             ("目标", "Target"), ("操作", "Operation"), ("状态", "State"), ("暂停", "Paused"), ("未完成", "Open"),
-            ("等待", "Parked"), ("待人工", "Blocked"), ("内存", "Held"), ("在途", "In flight"), ("失败率", "Failed"),
+            ("等待", "Parked"), ("待人工", "Blocked"), ("内存", "Held"), ("在途/上限", "In flight/limit"), ("失败率", "Failed"),
             ("手动", "By hand"),
         ],
         [
             (
                 gate["target"], gate["operation"], worker["breaker"]["state"] if worker else "",
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
-                worker["held"] if worker else "", worker["in_flight"] if worker else "",
+                worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
                 f"{forced['reason']} ({when(forced['until_at'])})" if (forced := gate["forced"]) else "",
             )

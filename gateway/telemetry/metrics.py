@@ -220,6 +220,12 @@ METRICS: tuple[Metric, ...] = (
         labels=_GATE,
     ),
     Metric(
+        name="ordergate_gate_limit_requests",
+        kind="gauge",
+        help="Most requests in flight at once, as the limit of this gate stands now",
+        labels=_GATE,
+    ),
+    Metric(
         name="ordergate_lanes",
         kind="gauge",
         help="Lanes in the database: open (all), parked (waiting for their time), blocked (waiting for a person)",
@@ -347,6 +353,10 @@ class Gauges:
     def held(self, target: str, operation: str, deliveries: int) -> None:
         """This worker holds so many deliveries of a gate in memory."""
         self._metrics.gauge("ordergate_gate_held_deliveries", target, operation).set(deliveries)
+
+    def limit(self, target: str, operation: str, requests: int) -> None:
+        """This worker may have so many requests of a gate in flight now."""
+        self._metrics.gauge("ordergate_gate_limit_requests", target, operation).set(requests)
 
     def lanes(self, counts: Mapping[tuple[str, LaneState], int]) -> None:
         """The whole picture of the database; a (target, state) left out has none."""

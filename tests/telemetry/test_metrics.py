@@ -236,6 +236,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.dead_letters_open({"shop-a": 4})
     gauges.dead_letters_open({})
     gauges.held("wms-1", "create", 7)
+    gauges.limit("wms-1", "create", 12)
     gauges.inbox_rows(9)
     gauges.intake_lag(Leg.KAFKA, 11)
     gauges.gate_state("wms-1", "create", "closed")
@@ -246,6 +247,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_oldest_waiting_seconds", target=OTHER) == 3
     assert value(found, "ordergate_dead_letters_open", source="shop-a") == 0
     assert value(found, "ordergate_gate_held_deliveries", target="wms-1", operation="create") == 7
+    assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9
     assert value(found, "ordergate_intake_lag_events", leg="kafka") == 11
     assert value(found, "ordergate_gate_state", target="wms-1", operation="create", state="closed") == 1
