@@ -19,7 +19,7 @@ from bench.baselines import Baselines
 from bench.machine import Machine
 from bench.peers import ParallelConsumer, PeerMissing
 from bench.scenario import Plan, run
-from bench.trials import Trial, backlog, dead_target, killed, stored
+from bench.trials import Trial, adaptive, backlog, dead_target, killed, stored
 
 
 def plans(*, quick: bool, count: int, in_flight: int) -> list[Plan]:
@@ -40,7 +40,7 @@ def main() -> int:
     count = given.count or (20_000 if given.quick else 60_000)
     trials: list[Trial] = []
     results: list[report.Result] = []
-    only_trials = any((given.backlog, given.dead_target, given.stored, given.kill))
+    only_trials = any((given.backlog, given.dead_target, given.stored, given.kill, given.adaptive))
     with Machine() as machine:
         if not only_trials:
             baselines, peer = Baselines(machine), _peer(machine, given.peers)
@@ -65,6 +65,9 @@ def main() -> int:
         if given.kill:
             say("kill -9 of the worker")
             trials.append(killed(machine, count=20_000, in_flight=in_flight))
+        if given.adaptive:
+            say(f"{given.adaptive:,} orders for each kind of target, with a fixed and with an adaptive limit")
+            trials.extend(adaptive(machine, count=given.adaptive))
     if results:
         print(report.table(results))
     for trial in trials:
@@ -91,6 +94,8 @@ def _arguments() -> argparse.Namespace:
         help="memory when N events (100,000) find the target dead")  # fmt: skip
     add("--stored", type=int, metavar="N", help="cost per order with N orders stored, beside that with 10,000")
     add("--kill", action="store_true", help="seconds from kill -9 of the worker until orders flow again")
+    add("--adaptive", type=int, metavar="N", nargs="?", const=8_000,
+        help="N orders (8,000) for targets with and without a knee, fixed limit and adaptive")  # fmt: skip
     return parser.parse_args()
 
 

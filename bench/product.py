@@ -30,6 +30,7 @@ class Product:
         group: str,
         target_url: str,
         in_flight: int,
+        adaptive: bool = False,
         workers: int = 1,
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -45,6 +46,7 @@ class Product:
                     group=group,
                     target_url=target_url,
                     in_flight=in_flight,
+                    adaptive=adaptive,
                 ),
                 allow_unicode=True,
             )
@@ -114,7 +116,15 @@ class Product:
 
 
 def configuration(
-    folder: Path, *, database_url: str, bootstrap: str, topic: str, group: str, target_url: str, in_flight: int
+    folder: Path,
+    *,
+    database_url: str,
+    bootstrap: str,
+    topic: str,
+    group: str,
+    target_url: str,
+    in_flight: int,
+    adaptive: bool,
 ) -> dict[str, Any]:
     """One shop, one target, and the defaults of everything else but the in-flight limit."""
     return {
@@ -132,7 +142,7 @@ def configuration(
             },
             "sink": {
                 "adapter": "webhook",
-                "gates": {"create": {"in_flight": in_flight}},
+                "gates": {"create": {"in_flight": in_flight, "adaptive": adaptive}},
                 "settings": {"secrets": [SECRET], "url": target_url},
             },
         },

@@ -1,4 +1,7 @@
-"""The target of the benchmark: answers a POST with 200 after a fixed latency and writes down which order it was.
+"""The target of the benchmark: answers a POST with 200 after a latency and writes down which order it was.
+
+The latency is fixed, or grows beyond a *knee*: with `n` in flight it is `(n / knee) ** growth` times as long. Growth 1
+is a target that works on `knee` requests at a time and queues the others; above 1 they get in each other's way.
 
 A process of its own, and as cheap as can be: it must not be what is measured. It reads `content-length` and
 `"order_no"` and nothing else. Controlled by JSON lines on standard input (`Sink`).
@@ -53,9 +56,12 @@ class Sink:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/orders"
 
-    def reset(self, *, start: int, count: int, latency_ms: float) -> None:
-        """Forget everything; expect the orders `start` to `start + count`, and answer after `latency_ms`."""
-        self._ask(do="reset", start=start, count=count, latency_s=latency_ms / 1000)
+    def reset(self, *, start: int, count: int, latency_ms: float, knee: int = 0, growth: float = 1.0) -> None:
+        """Forget everything; expect the orders `start` to `start + count`, and answer after `latency_ms`.
+
+        Later with more than `knee` in flight; 0 is no knee.
+        """
+        self._ask(do="reset", start=start, count=count, latency_s=latency_ms / 1000, knee=knee, growth=growth)
 
     def books(self) -> Books:
         return msgspec.convert(self._ask(do="books"), Books)
@@ -97,16 +103,20 @@ class _Server:
         self._loop = loop
         self._start = 0
         self._latency_s = 0.0
+        self._knee = 0
+        self._growth = 1.0
         self._times = array("q")
         self._books = Books()
         # One latency for all, so answers fall due in the order of their requests and one timer serves them.
         self._due: deque[tuple[float, asyncio.Transport, int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._in_flight = 0
 
     def obey(self, command: dict[str, Any]) -> Any:
         match command["do"]:
             case "reset":
                 self._start, self._latency_s = command["start"], command["latency_s"]
+                self._knee, self._growth = command["knee"], command["growth"]
                 self._times = array("q", bytes(8 * command["count"]))
                 self._books = Books()
             case "books":
@@ -117,7 +127,12 @@ class _Server:
         return {}
 
     def took(self, transport: asyncio.Transport, order: int) -> None:
-        if self._latency_s:
+        if self._knee:
+            self._in_flight += 1
+            self._books.in_flight_peak = max(self._books.in_flight_peak, self._in_flight)
+            times = max(1.0, self._in_flight / self._knee) ** self._growth
+            self._loop.call_later(self._latency_s * times, self._answer_late, transport, order)
+        elif self._latency_s:
             self._due.append((self._loop.time() + self._latency_s, transport, order))
             self._books.in_flight_peak = max(self._books.in_flight_peak, len(self._due))
             if self._timer is None:
@@ -131,6 +146,10 @@ class _Server:
             _, transport, order = due.popleft()
             self._answer(transport, order)
         self._timer = self._loop.call_later(due[0][0] - now, self._answer_due) if due else None
+
+    def _answer_late(self, transport: asyncio.Transport, order: int) -> None:
+        self._in_flight -= 1
+        self._answer(transport, order)
 
     def _answer(self, transport: asyncio.Transport, order: int) -> None:
         books, place = self._books, order - self._start

@@ -1,4 +1,5 @@
-"""Trials that are not about speed alone: a long backlog, a dead target, a full database, a killed worker.
+"""Trials that are not about speed alone: a long backlog, a dead target, a full database, a killed worker,
+a target with a knee.
 
 Each returns lines for people and a dict for programs.
 """
@@ -28,6 +29,26 @@ SMALL = 10_000
 BACKLOG_S = 60.0
 DEAD_S = 20.0
 _IDS_APART = 1_000_000_000
+
+ADAPTIVE_IN_FLIGHT = 128
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """How the target bears load; see the sink."""
+
+    latency_ms: float = 0
+    knee: int = 0
+    growth: float = 1.0
+
+
+AT_ONCE = Load()
+TARGETS = {
+    "queues above 16": Load(latency_ms=20, knee=16),
+    "contends above 16": Load(latency_ms=20, knee=16, growth=1.5),
+    "no knee, 100 ms": Load(latency_ms=100),
+    "no knee, 0 ms": AT_ONCE,
+}
+"""What adaptive concurrency is tried on: where it should gain, and where it can only cost."""
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -108,16 +129,44 @@ def stored(machine: Machine, *, orders_stored: int, count: int, in_flight: int) 
     return Trial("cost with many orders stored", figures)
 
 
+def adaptive(machine: Machine, *, count: int) -> Iterator[Trial]:
+    """Orders/s, and how long the target took for an order, with a fixed limit of 128 and with one that adapts."""
+    for name, load in TARGETS.items():
+        per_s: list[float] = []
+        took_ms: list[int] = []
+        for adapts in (False, True):
+            with _prepared(machine, count=count, in_flight=ADAPTIVE_IN_FLIGHT, adaptive=adapts, load=load) as prepared:
+                product, database_url, topic, pieces = prepared
+                per_s.append(measure(machine, product, database_url, topic=topic, count=count).orders_per_s)
+                asyncio.run(verify(machine, database_url, topic=topic, count=count, pieces=pieces))
+                took_ms.append(asyncio.run(_value(database_url, _P99_MS)))
+        figures = {
+            "orders_per_s": [round(one) for one in per_s],
+            "ratio": round(per_s[1] / per_s[0], 2),
+            "attempt_p99_ms": took_ms,
+        }
+        yield Trial(f"adaptive, {name}", figures)
+
+
+_P99_MS = "SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY took_ms) FROM attempt"
+
+
 @contextmanager
 def _prepared(
-    machine: Machine, *, count: int, in_flight: int, target_url: str | None = None
+    machine: Machine,
+    *,
+    count: int,
+    in_flight: int,
+    target_url: str | None = None,
+    adaptive: bool = False,
+    load: Load = AT_ONCE,
 ) -> Iterator[tuple[Product, str, str, int]]:
     """A running gateway on a topic that holds `count` orders: (product, database URL, topic and group, pieces)."""
     name = machine.fresh_name()
     database_url = asyncio.run(machine.make_database(name))
     machine.make_topic(name)
     pieces = machine.fill(name, orders.messages(0, count))
-    machine.sink.reset(start=0, count=count, latency_ms=0)
+    machine.sink.reset(start=0, count=count, latency_ms=load.latency_ms, knee=load.knee, growth=load.growth)
     product = Product(
         machine.folder / name,
         database_url=database_url,
@@ -126,6 +175,7 @@ def _prepared(
         group=name,
         target_url=target_url or machine.sink.url,
         in_flight=in_flight,
+        adaptive=adaptive,
     )
     with product:
         yield product, database_url, name, pieces

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,15 @@ def test_an_answer_waits_for_the_latency(sink: Sink) -> None:
     _post(sink, "B0000000000")
     assert time.monotonic() - started >= 0.049
     assert sink.books().distinct == 1
+
+
+def test_beyond_its_knee_it_answers_later(sink: Sink) -> None:
+    sink.reset(start=0, count=8, latency_ms=20, knee=2, growth=2.0)
+    started = time.monotonic()
+    _post(sink, "B0000000000")
+    alone_s = time.monotonic() - started
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: _post(sink, f"B000000000{number}"), range(8)))
+    together_s = time.monotonic() - started - alone_s
+    assert 0.019 <= alone_s < 0.3 < together_s, "20 ms alone; the eighth of eight 16 times that"
+    assert sink.books().in_flight_peak == 8
