@@ -125,7 +125,7 @@ class Http(_Section, frozen=True, kw_only=True):
 
 
 class Intake(_Section, frozen=True, kw_only=True):
-    batch_events: Annotated[int, Meta(ge=1, le=5000, description="Most events in one transaction")] = 500
+    batch_events: Annotated[int, Meta(ge=1, le=5000, description="Most events in one transaction")] = 1000
     batch_wait_ms: Annotated[int, Meta(ge=0, le=5000, description="Longest wait for a batch to fill")] = 50
 
 

@@ -107,8 +107,8 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
             ("目标", "Target"), ("操作", "Operation"), ("状态", "State"), ("暂停", "Paused"), ("未完成", "Open"),
-            ("等待", "Parked"), ("待人工", "Blocked"), ("内存", "Held"), ("在途/上限", "In flight/limit"), ("失败率", "Failed"),
-            ("手动", "By hand"),
+            ("等待", "Parked"), ("待人工", "Blocked"), ("内存", "Held"), ("在途/上限", "In flight/limit"),
+            ("失败率", "Failed"), ("手动", "By hand"),
         ],
         [
             (
