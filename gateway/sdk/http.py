@@ -91,7 +91,7 @@ class Http:
         loop = self._loop
         ends_at = loop.time() + deadline_s
         wire = origin.idle() or await self._connected(origin, ends_at, loop)
-        answer = wire.send(request)
+        answer = wire.send(request, ends_at=ends_at)
         self._due[answer] = ends_at
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
@@ -102,7 +102,10 @@ class Http:
                 raise NotSent("connect", str(error)) from error
             raise NoAnswer("connection_lost", str(error), timeout=False) from error
         except _Expired as error:
+            unsent = wire.unsent
             wire.abort()
+            if unsent:
+                raise NotSent("pool", "its turn came after the deadline") from error
             raise NoAnswer("timeout", f"no answer within {deadline_s:g} s", timeout=True) from error
         except asyncio.CancelledError:
             wire.abort()

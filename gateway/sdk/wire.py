@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -22,6 +23,8 @@ KEEP_IDLE_S = 10.0
 that crosses such a close on the wire has an unknown fate."""
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+_CUT_OFF = "the connection was lost before a whole answer came"
 
 
 class Lost(Exception):
@@ -44,7 +47,7 @@ class HttpReply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Departures:
-    """Requests that leave together, once everything else that is ready has run.
+    """Requests that leave together, once everything has run that was ready when the first of them was handed over.
 
     Written one by one between other work, each would wake a receiver that has gone to sleep since the last one, which
     costs the sender more than all the rest of a write.
@@ -61,8 +64,10 @@ class Departures:
 
     def _leave(self) -> None:
         wires, self._wires = self._wires, []
+        # Not the loop's own time, which uvloop reads once a turn: this process may have been stopped since.
+        now = time.monotonic()
         for wire in wires:
-            wire.leave()
+            wire.leave(now)
 
 
 class Wire(asyncio.Protocol):
@@ -72,6 +77,7 @@ class Wire(asyncio.Protocol):
         self._loop = loop
         self._departures = departures
         self._request = b""
+        self._ends_at = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[HttpReply] | None = None
@@ -83,18 +89,28 @@ class Wire(asyncio.Protocol):
         self.open = False
         self.free_at = 0.0
 
-    def send(self, request: bytes) -> asyncio.Future[HttpReply]:
-        """Have `request` written and return the future of its answer; it fails with Lost."""
+    def send(self, request: bytes, *, ends_at: float) -> asyncio.Future[HttpReply]:
+        """Have `request` written before `ends_at` (monotonic) or not at all; you get its answer's future (or Lost)."""
         self._request = request
+        self._ends_at = ends_at
+        # What the last answer left must not pass for the beginning of this one.
+        self._headed = self._framed = False
         self._waiter = self._loop.create_future()
         self._departures.add(self)
         return self._waiter
 
-    def leave(self) -> None:
-        """Write the request, unless the connection has ended meanwhile."""
-        request, self._request = self._request, b""
-        if request and self.open and self._transport is not None:
-            self._transport.write(request)
+    @property
+    def unsent(self) -> bool:
+        """Whether a request still waits to be written."""
+        return bool(self._request)
+
+    def leave(self, now: float) -> None:
+        """Write the request, unless its time is over or the connection has ended meanwhile."""
+        request = self._request
+        if not request or now >= self._ends_at or not self.open or self._transport is None:
+            return
+        self._request = b""
+        self._transport.write(request)
 
     def abort(self) -> None:
         """End the connection at once; a request under way stays of unknown fate."""
@@ -114,6 +130,9 @@ class Wire(asyncio.Protocol):
         if self._waiter is None:
             self.abort()  # an answer nobody asked for: this connection is out of step
             return
+        if self._request:
+            self._fail("the server spoke before it was asked")
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -122,14 +141,15 @@ class Wire(asyncio.Protocol):
             self._fail(f"the answer is not HTTP: {type(error).__name__}")
 
     def eof_received(self) -> bool:
-        # An answer without a length ends with the connection.
         if self._waiter is not None and self._headed and not self._framed:
-            self.on_message_complete()
+            self.on_message_complete()  # an answer without a length ends with the connection
+        else:
+            self._fail(_CUT_OFF)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
-        self._fail("the connection was lost before a whole answer came" if error is None else type(error).__name__)
+        self._fail(_CUT_OFF if error is None else type(error).__name__)
 
     # --- the parser's side
 

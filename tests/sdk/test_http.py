@@ -190,7 +190,7 @@ async def test_a_connection_lost_before_its_request_was_written_is_told_apart(ru
     assert port is not None
     origin = Origin("127.0.0.1", port, tls=None, limit=1, loop=loop, departures=Departures(loop))
     wire = await origin.take(connect_within_s=5)
-    answer = wire.send(b"POST / HTTP/1.1\r\n\r\n")
+    answer = wire.send(b"POST / HTTP/1.1\r\n\r\n", ends_at=loop.time() + 5)
     if written:
         await rude.busy.wait()
     wire.connection_lost(None)
