@@ -13,6 +13,7 @@ A batch the database refuses is halved until the event that is to blame stands a
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -324,7 +325,7 @@ class Decider:
 
     def _failed(self, claims: _Claims, error: BaseException) -> None:
         claims.give_back()
-        if isinstance(error, AWAY):
+        if isinstance(error, (*AWAY, asyncio.CancelledError)):
             # The commit itself may have gone through; reading the facts again will show the commands as planned.
             self._outlet.uncertain()
 

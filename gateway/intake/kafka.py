@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,8 @@ from gateway.store.dead import DeadLetter
 from gateway.store.sql import AWAY
 
 _COMMIT_EVERY_S = 0.2
+_COMMIT_WITHIN_S = 3.0
+_END_WITHIN_S = 5.0
 _SLICE = 32
 """Events prepared without giving way: about a millisecond."""
 
@@ -57,22 +59,26 @@ class KafkaReader:
         self._reach = reach
         self._done: dict[TopicPartition, int] = {}
         self._epoch = 0
+        self._consumer: AIOKafkaConsumer | None = None
         self._committed_at = 0.0
         self._stopping = False
 
     def stop(self) -> None:
-        """Finish the batch under way, commit its offsets, leave the group, and return from `run`."""
+        """Finish the batch that is being decided, commit its offsets, leave the group, and return from `run`."""
         self._stopping = True
 
     async def run(self) -> None:
         """Until stopped; starts again, with a new consumer, whenever the broker cannot be talked to."""
         while not self._stopping:
+            failed = False
             try:
                 await self._consume()
             except* (KafkaError, OSError) as errors:
+                failed = True
                 kinds = {type(error.__cause__ or error).__name__ for error in _leaves(errors)}
                 what = f"consumer stopped: {', '.join(sorted(kinds))} (`ordergate check` says why)"
                 self._observe([Trouble("kafka", what)])
+            if failed:
                 await asyncio.sleep(1.0)
 
     async def _consume(self) -> None:
@@ -84,24 +90,39 @@ class KafkaReader:
             isolation_level="read_committed",
             **self._options,
         )
+        self._consumer = consumer
         self._done.clear()
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
         try:
             await _start(consumer)
             async with asyncio.TaskGroup() as group:
                 deciding: asyncio.Task[None] | None = None
-                while not self._stopping:
-                    ahead = await self._read_ahead(consumer, deciding)
-                    if ahead is not None:
-                        deciding = group.create_task(self._decide(consumer, ahead), name="kafka decide")
+                try:
+                    while not self._stopping:
+                        ahead = await self._read_ahead(consumer, deciding)
+                        if ahead is not None and not self._stopping:
+                            deciding = group.create_task(self._decide(consumer, ahead), name="kafka decide")
+                except (KafkaError, OSError):
+                    # A consumer that cannot go on is no reason to tear up what is being committed.
+                    if deciding is not None:
+                        await asyncio.wait([deciding])
+                    raise
         finally:
-            # Bounded: a broker that is away must not hold up the stop. What is not committed is read again.
+            # Stopped whatever the commit does: a consumer left behind would go on as this member of the group.
             try:
-                async with asyncio.timeout(5.0):
-                    await self._commit(consumer)
-                    await consumer.stop()
-            except (TimeoutError, KafkaError, OSError) as error:
-                self._observe([Trouble("kafka", f"consumer did not stop cleanly: {type(error).__name__}")])
+                await self._end(consumer, "offsets not committed", self._commit)
+            finally:
+                await self._end(consumer, "consumer did not stop cleanly", AIOKafkaConsumer.stop)
+
+    async def _end(
+        self, consumer: AIOKafkaConsumer, failed: str, step: Callable[[AIOKafkaConsumer], Awaitable[None]]
+    ) -> None:
+        """A step of the end, bounded: a broker that is away must not hold it up. What is not committed comes again."""
+        try:
+            async with asyncio.timeout(_END_WITHIN_S):
+                await step(consumer)
+        except (TimeoutError, KafkaError, OSError) as error:
+            self._observe([Trouble("kafka", f"{failed}: {type(error).__name__}")])
 
     async def _read_ahead(self, consumer: AIOKafkaConsumer, deciding: asyncio.Task[None] | None) -> _Ahead | None:
         """The next batch, prepared while the one before it is being decided; returns when that one is."""
@@ -149,32 +170,42 @@ class KafkaReader:
                 except Unavailable as error:
                     await asyncio.sleep(error.retry_after_s)
             self._done.update(ahead.offsets)
-            self._reach("kafka.before_offset")
-            if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
-                await self._commit(consumer)
-                self._reach("kafka.after_offset")
+        # Without the lock, which the inbox shares: the broker may be away, and then the inbox carries the orders.
+        self._reach("kafka.before_offset")
+        if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
+            await self._commit(consumer)
+            self._reach("kafka.after_offset")
 
     async def drain(self, consumer: AIOKafkaConsumer) -> None:
         """Wait for the batch under way, commit what is finished and drop what was read ahead; called before partitions
         are given up."""
+        if consumer is not self._consumer:
+            return  # one that has been replaced: what is read ahead now is not its own
         async with self._lock:
             self._epoch += 1
-            await self._commit(consumer)
-            self._done.clear()
+        await self._commit(consumer)
+        self._done.clear()
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit what is finished. Offsets that the broker does not confirm in time go with the next ones."""
         if not self._done:
             return
-        assigned = consumer.assignment()
+        assigned, epoch = consumer.assignment(), self._epoch
         offsets = {partition: offset for partition, offset in self._done.items() if partition in assigned}
         self._done.clear()
         self._committed_at = time.monotonic()
+        if not offsets:
+            return
         try:
-            if offsets:
+            async with asyncio.timeout(_COMMIT_WITHIN_S):
                 await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             # The group moved on without us: the new owner reads these events again, which changes nothing.
             self._observe([Trouble("kafka", f"offsets not committed: {type(error).__name__}")])
+        except TimeoutError:
+            self._observe([Trouble("kafka", f"offsets not committed within {_COMMIT_WITHIN_S:g} s")])
+            if epoch == self._epoch:
+                self._done = offsets | self._done
 
 
 class _Ahead:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
@@ -53,6 +54,8 @@ class Consumer:
         self.polls = list(polls)
         self.committed: list[dict[TopicPartition, int]] = []
         self.between: Any = None
+        self.away = False
+        self.asked = asyncio.Event()
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         if self.between is not None:
@@ -65,6 +68,9 @@ class Consumer:
         return {P0}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.asked.set()
+        if self.away:
+            await asyncio.Event().wait()
         self.committed.append(offsets)
 
 
@@ -76,16 +82,18 @@ def record(offset: int) -> Any:
     )  # fmt: skip
 
 
-def reader_of(desk: Desk) -> KafkaReader:
-    return KafkaReader(
+def reader_of(desk: Desk, consumer: Consumer) -> KafkaReader:
+    reader = KafkaReader(
         topic="orders", options={}, decider=desk, decide_lock=asyncio.Lock(),  # type: ignore[arg-type]
         batch_events=4, batch_wait_ms=50, observe=lambda _: None, reach=lambda _: None,
     )  # fmt: skip
+    reader._consumer = consumer
+    return reader
 
 
 async def test_the_next_batch_is_prepared_while_one_is_decided_and_takes_what_comes_meanwhile() -> None:
     desk, consumer = Desk(), Consumer([0, 1], [], [2, 3], [4])
-    reader = reader_of(desk)
+    reader = reader_of(desk, consumer)
     first = await reader._read_ahead(consumer, None)
     assert first is not None
     async with asyncio.TaskGroup() as group:
@@ -107,7 +115,7 @@ async def test_the_next_batch_is_prepared_while_one_is_decided_and_takes_what_co
 async def test_what_was_read_before_partitions_were_given_up_is_not_decided() -> None:
     desk, consumer = Desk(), Consumer([0, 1])
     desk.may_decide.set()
-    reader = reader_of(desk)
+    reader = reader_of(desk, consumer)
     ahead = await reader._read_ahead(consumer, None)
     assert ahead is not None and ahead.events == 2
     await reader.drain(consumer)
@@ -120,7 +128,7 @@ async def test_what_a_poll_brings_after_a_rebalance_is_of_the_new_assignment() -
     """Dropped with what was read before, it would be skipped: the consumer's position is behind it already."""
     desk, consumer = Desk(), Consumer([0, 1], [7])
     desk.may_decide.set()
-    reader = reader_of(desk)
+    reader = reader_of(desk, consumer)
 
     async def waited() -> None:
         consumer.between = lambda: reader.drain(consumer)
@@ -133,12 +141,44 @@ async def test_what_a_poll_brings_after_a_rebalance_is_of_the_new_assignment() -
 
 async def test_a_rebalance_that_ends_the_wait_leaves_nothing_to_decide() -> None:
     desk, consumer = Desk(), Consumer([0, 1])
-    reader = reader_of(desk)
+    reader = reader_of(desk, consumer)
 
     async def waited() -> None:
         consumer.between = lambda: reader.drain(consumer)
 
     assert await reader._read_ahead(consumer, asyncio.create_task(waited())) is None
+
+
+async def test_a_consumer_that_has_been_replaced_drops_nothing() -> None:
+    """One that could not be stopped still hears of rebalances; what its successor has read ahead is not its own."""
+    desk, consumer = Desk(), Consumer([0, 1])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    await reader.drain(Consumer())
+    await reader._decide(consumer, ahead)
+    assert desk.decided == [[0, 1]]
+
+
+async def test_a_broker_that_does_not_confirm_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inbox shares the lock, and is what carries the orders while Kafka is away."""
+    monkeypatch.setattr("gateway.intake.kafka._COMMIT_WITHIN_S", 0.05)
+    desk, consumer = Desk(), Consumer([0, 1])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    consumer.away = True
+    async with asyncio.TaskGroup() as group:
+        deciding = group.create_task(reader._decide(consumer, ahead))
+        await consumer.asked.wait()
+        assert not reader._lock.locked()
+        await deciding
+    assert consumer.committed == []
+    consumer.away = False
+    await reader._commit(consumer)
+    assert consumer.committed == [{P0: 2}]
 
 
 async def test_a_broker_name_that_no_codec_takes_does_not_end_the_reader() -> None:
