@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
@@ -67,7 +68,7 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
 
 
 async def _keep(_connection: Connection) -> None:
-    """Nothing on giving a connection back: no statement of ours leaves anything in its session to be taken back.
+    """Nothing on giving a connection back: ours leave only advisory locks in a session, and `unlock` ends those.
 
     asyncpg's own reset costs a round trip and four statements after every transaction.
     """
@@ -102,8 +103,17 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
                     " run that release, or restore a backup"
                 )
         finally:
-            await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
+            await unlock(connection, _MIGRATION_LOCK)
     return applied
+
+
+async def unlock(connection: Connection, key: int) -> None:
+    """Give an advisory lock of this session back; a session that cannot be asked to is ended, and its lock with it."""
+    try:
+        async with asyncio.timeout(1.0):
+            await connection.execute("SELECT pg_advisory_unlock($1)", key)
+    except (*AWAY, asyncpg.PostgresError):
+        connection.terminate()
 
 
 async def pending_migrations(connection: Connection) -> list[str]:

@@ -10,7 +10,7 @@ import asyncpg
 
 from gateway.core.happening import Observer, Trouble
 from gateway.store.queries import Backlog, read_backlog
-from gateway.store.sql import AWAY, Connection
+from gateway.store.sql import AWAY, Connection, unlock
 
 _LOCK = 7_262_002
 _SHARE = 20
@@ -48,5 +48,4 @@ class BacklogWatch:
                 await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
         finally:
             # The lock is the session's, and the session goes on in the pool.
-            async with asyncio.timeout(1.0):
-                await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+            await unlock(connection, _LOCK)
