@@ -481,7 +481,7 @@ class LineOut(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReceiverOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Fields of `Receiver`, in its sequence; those that are not known are left out."""
+    """Fields of `Receiver`, in its sequence (a test compares them); those that are not known are left out."""
 
     name: str = ""
     phone: str = ""

@@ -276,7 +276,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reasons: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     sent_content: bytes = b""
-    """Digest of the content that `create` was planned with; empty as long as that content still stands."""
+    """Digest of the content that `create` was planned with, from when it was first replaced on; empty before."""
     unbooked: tuple[Sku, ...] = ()
     """SKUs that left without a booking, because no balance knew them then: they are never booked afterwards."""
 

@@ -263,9 +263,8 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-class OrderLine(msgspec.Struct, gc=False):
-    """The line of a decision."""
-
+# Structs are encoded by place, without a dict for each of the two lines that come per order.
+class OrderLine(msgspec.Struct, frozen=True, gc=False):
     at: str
     level: str
     event: str
@@ -281,9 +280,7 @@ class OrderLine(msgspec.Struct, gc=False):
     lag_s: float
 
 
-class AttemptLine(msgspec.Struct, gc=False):
-    """The line of an attempt."""
-
+class AttemptLine(msgspec.Struct, frozen=True, gc=False):
     at: str
     level: str
     event: str

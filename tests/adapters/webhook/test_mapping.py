@@ -409,3 +409,7 @@ def test_ship_names_carriers_as_the_partner_does() -> None:
 )  # fmt: skip
 def test_what_a_status_means(status: int, kind: str, code: str) -> None:
     assert mapping.classify(status) == (kind, code)
+
+
+def test_a_receiver_goes_out_with_the_fields_it_has() -> None:
+    assert mapping.ReceiverOut.__struct_fields__ == Receiver.__struct_fields__
