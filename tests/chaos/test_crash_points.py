@@ -45,7 +45,7 @@ async def crash(point: str, folder: Path, *, url: str, kafka: str | None) -> lis
     folder.mkdir()
     fake = Fake("qimen", folder)
     topic = point.replace(":", "-")
-    gateway = Gateway(folder, database_url=url, fakes=[fake], kafka=kafka, topic=topic, settle_s=1.0, sections=SECTIONS)
+    gateway = Gateway(folder, database_url=url, fakes=[fake], kafka=kafka, topic=topic, settle_s=2.0, sections=SECTIONS)
     documents = stories(60, shops=SHOPS, seed=5)
     wrong: list[str] = []
     with Journal(gateway.journal_path) as journal:

@@ -20,7 +20,9 @@ import yaml
 from gateway.brokers import kafka_options
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg
 from gateway.core.happening import Happening, Trouble
+from gateway.core.order import OrderNumber
 from gateway.ingest.inbound import KafkaLeg
+from gateway.intake.batch import Batch, Prepared
 from gateway.intake.kafka import KafkaReader
 from gateway.plugins import discover
 from gateway.settings import Kafka, load
@@ -197,12 +199,14 @@ class Arrived:
     def __init__(self) -> None:
         self.first: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
 
-    def prepare(self, arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
-        return arrivals
+    def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
+        return Batch(
+            tuple(Prepared(one.event.source, None, one, OrderNumber(one.event.order_key), None) for one in arrivals), ()
+        )
 
-    async def decide(self, batch: Sequence[Arrival], *, leg: Leg) -> None:
+    async def decide(self, batch: Batch, *, leg: Leg) -> None:
         if not self.first.done():
-            self.first.set_result(batch[0])
+            self.first.set_result(batch.sound[0].arrival)
 
 
 EVENT = Event(
