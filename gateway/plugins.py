@@ -20,7 +20,9 @@ import msgspec
 
 from gateway import schema
 from gateway.core.errors import Problem, SettingsError
+from gateway.core.order import Operation
 from gateway.sdk.adapter import API_VERSION, Manifest, Source, Target
+from gateway.sdk.pull import Authoriser, PullSource
 
 GROUP = "ordergate.adapters"
 SHIPPED = "adapters"
@@ -34,6 +36,9 @@ class Adapter(msgspec.Struct, frozen=True):
     settings_type: type[msgspec.Struct]
     source_type: type[Source] | None
     target_type: type[Target] | None
+    pull_type: type[PullSource] | None = None
+    """In place of `source_type` where the manifest has [pull]."""
+    authoriser_type: type[Authoriser] | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -148,11 +153,15 @@ def _read(name: str, package: str, folder: Path) -> Found:
             report.add(("name",), f"is {manifest.name!r}, but it is installed as {name!r}", "use one name")
         if manifest.source is None and manifest.target is None:
             report.add((), "declares neither a source nor a target", "add `source` or `target`")
+        if manifest.pull is not None and manifest.source is None:
+            report.add(("pull",), "is there without a source", "add `source`, or remove [pull]")
+        if manifest.authoriser is not None and manifest.pull is None:
+            report.add(("authoriser",), "has no use without [pull]", "add [pull], or remove it")
         if manifest.target is None and manifest.operations:
             report.add(("operations",), "are declared without a target", "add `target`")
         if manifest.target is not None and not manifest.operations:
             report.add(("operations",), "are missing: the target could not be told anything", "add [operations.create]")
-        for field in ("settings", "source", "target"):
+        for field in ("settings", "source", "target", "authoriser"):
             reference = getattr(manifest, field)
             if reference is not None and not _is_reference(reference):
                 report.add((field,), f"is {reference!r}", "write it as module:attribute, like target:Target")
@@ -171,6 +180,7 @@ def _import(found: Found) -> Adapter:
     settings_type = _resolve(found, "settings", manifest.settings, problems)
     source_type = _resolve(found, "source", manifest.source, problems)
     target_type = _resolve(found, "target", manifest.target, problems)
+    authoriser_type = _resolve(found, "authoriser", manifest.authoriser, problems)
     if settings_type is not None and not (
         isinstance(settings_type, type) and issubclass(settings_type, msgspec.Struct)
     ):
@@ -179,8 +189,9 @@ def _import(found: Found) -> Adapter:
             Problem(where, f"{manifest.settings} is not a msgspec.Struct", "make its settings a frozen struct")
         )
     for field, kind, methods in (
-        ("source", source_type, ("admit", "reply", "decode")),
-        ("target", target_type, ("send", "check", *(["find"] if _findable(manifest) else []))),
+        ("source", source_type, ("pull", "decode") if manifest.pull is not None else ("admit", "reply", "decode")),
+        ("target", target_type, _told(manifest)),
+        ("authoriser", authoriser_type, ("refresh",)),
     ):
         missing = [method for method in methods if kind is not None and not callable(getattr(kind, method, None))]
         if missing:
@@ -188,11 +199,23 @@ def _import(found: Found) -> Adapter:
             problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.adapter"))
     if problems:
         raise SettingsError(problems)
-    return Adapter(manifest, settings_type, source_type, target_type)
+    pulled = manifest.pull is not None
+    return Adapter(
+        manifest,
+        settings_type,
+        None if pulled else source_type,
+        target_type,
+        source_type if pulled else None,
+        authoriser_type,
+    )
 
 
-def _findable(manifest: Manifest) -> bool:
-    return any(operation.findable for operation in manifest.operations.values())
+def _told(manifest: Manifest) -> tuple[str, ...]:
+    """The methods that a target with these operations has."""
+    findable = any(operation.findable for operation in manifest.operations.values())
+    levels = Operation.STOCK in manifest.operations
+    orders = bool(manifest.operations.keys() - {Operation.STOCK})
+    return ("check", *(["send"] if orders else []), *(["find"] if findable else []), *(["set_level"] if levels else []))
 
 
 def _resolve(found: Found, field: str, reference: str | None, problems: list[Problem]) -> Any:

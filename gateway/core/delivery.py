@@ -4,6 +4,7 @@
     Wait       not now: a transient failure, throttled, or the breaker is open
     Rejected   the content is wrong for this target: a person edits and resends
     Unknown    the request left and no answer came back: nobody knows whether the target has it
+    Unauthorised  the platform does not take our authorisation any more: everything for it waits for a person
 
 What an adapter may answer is `Answer` (one attempt); what stands in the outbox afterwards is `Outcome`.
 """
@@ -66,7 +67,18 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
     answered: bool = False
 
 
-Answer = Done | Failed | Throttled | Rejected | Unknown
+class Unauthorised(msgspec.Struct, frozen=True, gc=False):
+    """The platform refuses our authorisation (F6): the token has expired or was withdrawn. Not counted as an attempt.
+
+    Says nothing about what was sent: the connection's queue is kept until it is authorised again. `code` is the
+    platform's own, `message` is for a person.
+    """
+
+    code: str
+    message: str = ""
+
+
+Answer = Done | Failed | Throttled | Rejected | Unknown | Unauthorised
 """What one attempt can end in."""
 
 
@@ -83,7 +95,7 @@ class NotFound(msgspec.Struct, frozen=True, gc=False):
     """
 
 
-Finding = Found | NotFound | Failed | Throttled | Unknown
+Finding = Found | NotFound | Failed | Throttled | Unknown | Unauthorised
 """What asking a target for a document can end in."""
 
 

@@ -205,6 +205,8 @@ class Operation(enum.StrEnum):
     CREATE = "create"
     CANCEL = "cancel"
     SHIP = "ship"
+    STOCK = "stock"
+    """How many pieces of one item a shop may sell. A level, not a command of an order: only the newest counts."""
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):

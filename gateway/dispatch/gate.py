@@ -433,7 +433,7 @@ class Gate:
                 self.breaker.record(permit, _verdict(answer), took_s)
                 self._unknown(held, answer, took_s)
             case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
+                self.breaker.record(permit, Verdict.FAILED, took_s)
                 self._unknown(held, self._broken(f"an answer of {type(answer).__name__}"), took_s)
 
     async def _find(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
@@ -466,7 +466,7 @@ class Gate:
                 # Still in doubt; asked again later, by whoever claims it then.
                 self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
             case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
+                self.breaker.record(permit, Verdict.FAILED, took_s)
                 broken = self._broken(f"a finding of {type(finding).__name__}")
                 self._wait(held, Result.FAILED, f"find:{broken.code}", broken.message, took_s, None)
 

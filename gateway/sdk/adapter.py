@@ -128,8 +128,31 @@ class OperationManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         return after_unknown(idempotent=self.idempotent, findable=self.findable)
 
 
+class RateManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The platform's limit on one connection, over everything that is asked of it; the file may lower or raise it."""
+
+    per_s: float
+    burst: int = 1
+
+
+class PullManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a platform wants to be polled.
+
+    `window_s`: the longest span of one question. `delay_s`: so far behind now the newest question may reach.
+    `overlap_s`: how much of what was read is read again each time, for rows that appear late. `lookback_s`: how far
+    back the platform knows changes.
+    """
+
+    window_s: float
+    overlap_s: float
+    lookback_s: float
+    delay_s: float = 0.0
+    every_s: float = 30.0
+    deadline_s: float = 10.0
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``manifest.toml``. `settings`, `source` and `target` are ``module:attribute`` inside the adapter's folder."""
+    """``manifest.toml``. Classes are ``module:attribute`` inside the adapter's folder."""
 
     name: str
     title: dict[str, str]
@@ -137,4 +160,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_version: int = API_VERSION
     source: str | None = None
     target: str | None = None
+    authoriser: str | None = None
     operations: dict[Operation, OperationManifest] = {}
+    pull: PullManifest | None = None
+    """There: `source` is a `gateway.sdk.pull.PullSource`, and source and target are built with an `Access`."""
+    rate: RateManifest | None = None

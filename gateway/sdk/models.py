@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.core.access import Level, Token
 from gateway.core.delivery import (
     Answer,
     Delivery,
@@ -12,6 +13,7 @@ from gateway.core.delivery import (
     NotFound,
     Rejected,
     Throttled,
+    Unauthorised,
     Unknown,
 )
 from gateway.core.errors import BadInput, BadSignature, OrdergateError, Problem, SettingsError, TooLarge, Unavailable
@@ -57,6 +59,7 @@ __all__ = [
     "Finding",
     "Found",
     "Hold",
+    "Level",
     "Line",
     "NotFound",
     "Operation",
@@ -76,7 +79,9 @@ __all__ = [
     "SettingsError",
     "Sku",
     "Throttled",
+    "Token",
     "TooLarge",
+    "Unauthorised",
     "Unavailable",
     "Unknown",
     "content_to_send",
