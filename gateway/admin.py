@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
+from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
@@ -33,6 +34,7 @@ ConfigFile = Annotated[
 ]
 
 token = typer.Typer(no_args_is_help=True, help="管理令牌。The administrator's token.")
+keys = typer.Typer(no_args_is_help=True, help="静态数据加密的密钥。Keys that buyer data is sealed with.")
 webhook = typer.Typer(no_args_is_help=True, help="给对接方：签名与验签。For integrators: sign and verify.")
 
 
@@ -141,6 +143,74 @@ def token_replace(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, 
         terminal.json({"token": fresh})
     else:
         terminal.plain(fresh)
+
+
+# --- keys
+
+Again = Annotated[bool, typer.Option("--count", help="统计未用当前密钥的行（慢）。Count rows of other keys (slow)")]
+
+
+@keys.command("new")
+def keys_new(as_json: AsJson = False) -> None:
+    """生成一个密钥（请存放在配置之外）。Make a key; keep it outside of the configuration file."""
+    made = base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
+    terminal = Terminal(language=ZH, as_json=as_json)
+    if as_json:
+        terminal.json({"key": made})
+    else:
+        terminal.plain(made)
+
+
+@keys.command("status")
+def keys_status(
+    config: ConfigFile = DEFAULT_CONFIG, count: Again = False, as_json: AsJson = False, lang: Lang = ZH
+) -> None:
+    """数据库里用到的密钥。The keys that rows of the database are sealed with."""
+    from gateway.store.reseal import left
+    from gateway.store.vault import keys_in_use, vault_of
+
+    vault = vault_of(read_settings(config).encryption.decoded)
+    used = _in_database(config, lambda pool: keys_in_use(pool, vault))
+    terminal = Terminal(language=lang, as_json=as_json)
+    others = None
+    if count:
+        others = _in_database(config, lambda pool: left(pool, _needed(vault)))
+    if as_json:
+        terminal.json({"keys": used, "rows_of_other_keys": others})
+        return
+    terminal.table(
+        [("密钥", "Key"), ("首次使用", "First used"), ("当前", "Seals"), ("已配置", "Configured")],
+        [(key.key_id, key.first_used_at, key.active, key.configured) for key in used],
+    )
+    if others is not None:
+        terminal.table([("列", "Column"), ("其他密钥或明文行数", "Rows of other keys, or plain")], list(others.items()))
+
+
+@keys.command("reseal")
+def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
+    """用当前密钥重新加密所有数据，网关可同时运行。Seal everything with the first key, while the gateway runs."""
+    from gateway.store.reseal import reseal
+    from gateway.store.vault import vault_of
+
+    vault = _needed(vault_of(read_settings(config).encryption.decoded))
+    terminal = Terminal(language=lang, as_json=as_json)
+
+    def told(column: str, rows: int) -> None:
+        if not as_json:
+            terminal.plain(f"{column}: {rows}")
+
+    changed = _in_database(config, lambda pool: reseal(pool, vault, told=told))
+    if as_json:
+        terminal.json({"changed": changed})
+    else:
+        total = sum(changed.values())
+        terminal.line(f"完成，{total} 行已用当前密钥加密", f"done, {total} rows sealed with the first key")
+
+
+def _needed(vault: Any) -> Any:
+    if vault is None:
+        raise OrdergateError("配置中没有密钥 / there is no key in encryption.keys (`ordergate keys new` makes one)")
+    return vault
 
 
 # --- webhooks

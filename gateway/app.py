@@ -53,6 +53,7 @@ from gateway.settings import Connection, Settings
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
+from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
@@ -206,7 +207,8 @@ class Worker:
         if self._place.lifeline_fd is not None:
             loop.add_reader(self._place.lifeline_fd, self.stop)
         async with AsyncExitStack() as stack:
-            pool = await open_pool(self._url, size=self._settings.database.pool_size)
+            vault = vault_of(self._settings.encryption.decoded)
+            pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
             names = await register_connections(pool, self._settings.connections)
             await self._run(pool, names, stack)

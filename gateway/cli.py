@@ -110,6 +110,7 @@ for name, group in (
     ("gates", gates),
     ("stock", stock),
     ("token", admin.token),
+    ("keys", admin.keys),
     ("webhook", admin.webhook),
 ):
     app.add_typer(group, name=name)

@@ -23,6 +23,7 @@ from gateway import schema as schemas
 from gateway.core.delivery import AfterUnknown, after_unknown
 from gateway.core.errors import BadInput, Problem, SettingsError
 from gateway.core.event import ConnectionName
+from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
 from gateway.core.order import Operation
 from gateway.plugins import Adapter, Registry
@@ -200,6 +201,25 @@ class Log(_Section, frozen=True, kw_only=True):
     format: Annotated[Literal["json", "text"], Meta(description="`json` for collectors, `text` for eyes")] = "json"
 
 
+class Encryption(_Section, frozen=True, kw_only=True):
+    keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=20,
+            description="Seal buyer data in the database: 32 bytes in base64 each, as ${NAME} or file:/path; the first "
+            "seals, all open. `ordergate keys new` makes one",
+        ),
+    ] = ()
+
+    def __repr__(self) -> str:
+        return f"Encryption(keys={len(self.keys)})"
+
+    @property
+    def decoded(self) -> tuple[bytes, ...]:
+        """The keys themselves. Raises ValueError."""
+        return tuple(decode_key(key) for key in self.keys)
+
+
 class RouteTo(_Section, frozen=True, kw_only=True):
     """One place a connection's orders may go to, in order of preference."""
 
@@ -268,6 +288,7 @@ class _Sections(_Section, frozen=True, kw_only=True):
     breaker: Annotated[Breaker, Meta(description="When a target is left alone for a while")] = Breaker()
     review: Annotated[Review, Meta(description="Which orders a person sees first")] = Review()
     stock: Annotated[StockRules, Meta(description="How stock is reserved")] = StockRules()
+    encryption: Annotated[Encryption, Meta(description="Buyer data at rest")] = Encryption()
     carriers: Annotated[
         dict[str, dict[str, str]],
         Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
@@ -590,6 +611,14 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
     else:
         if total_minor <= 0:
             report.add(("review", "max_total"), "is not above zero", "every order would be held")
+    for index, key in enumerate(document.encryption.keys):
+        place: KeyPath = ("encryption", "keys", index)
+        try:
+            decode_key(key)
+        except ValueError as error:
+            report.add(place, str(error), "`ordergate keys new` makes one")
+        if key in document.encryption.keys[:index]:
+            report.add(place, "is there twice", "remove one of them")
     if document.kafka is not None:
         for address in document.kafka.bootstrap.split(","):
             if host_port(address)[1] > 65535:

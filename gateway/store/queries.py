@@ -475,7 +475,8 @@ WITH page AS (
 
 _DEAD_LETTER_COLUMNS = """
 SELECT dead_letter_id, source, type, event_id, order_key, number, code, message, advice, leg, partition, position,
-       octet_length(body) AS body_bytes, happened_at, taken_at, created_at, closed_at, closed_by, resolution,
+       octet_length(body) - CASE WHEN substring(body for 4) = '\\xc14f4731' THEN 36 ELSE 0 END AS body_bytes,
+       happened_at, taken_at, created_at, closed_at, closed_by, resolution,
        CASE WHEN number = '' OR code = 'behind' OR closed_at IS NOT NULL THEN 0 ELSE
          (SELECT count(*) FROM dead_letter b
            WHERE b.number = d.number AND b.code = 'behind' AND b.closed_at IS NULL) END AS behind
