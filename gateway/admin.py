@@ -127,6 +127,48 @@ def restored(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang:
         )
 
 
+def compare(
+    shop: Annotated[str, typer.Argument(help="店铺连接名。Name of the shop's connection")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="最近多少单。How many of the newest")] = 200,
+    channel_numbers: Annotated[
+        bool,
+        typer.Option(
+            "--channel-numbers",
+            help="用平台单号查（旧系统没有前缀）。Ask by the shop's own numbers, without our prefix",
+        ),
+    ] = False,
+    per_s: Annotated[float, typer.Option("--rate", min=0.1, max=100, help="每秒查询数。Questions a second")] = 5.0,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """切换前对比：观察到的订单，仓库都有吗？Before going live: does the warehouse have what the gateway has watched?"""
+    from gateway.compare import compare as ask
+
+    settings = read_settings(config)
+    found = _in_database(
+        config, lambda pool: ask(pool, settings, shop, last=last, channel_numbers=channel_numbers, per_s=per_s)
+    )
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(found)
+        return
+    terminal.table(
+        [("观察到", "Watched"), ("仓库有", "There"), ("仓库没有", "Not there"), ("未答", "Not told")],
+        [(found.orders, found.there, found.not_there, found.not_told)],
+    )
+    for zh, en, counts in (
+        ("对方未明确回答：", "not told: ", found.refusals),
+        ("网关会因此拦下：", "the gateway would have held: ", found.held),
+    ):
+        if counts:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            terminal.line(zh + listed, en + listed)
+    if found.missing:
+        listed = " ".join(found.missing)
+        terminal.line(f"仓库没有的（部分）：{listed}", f"not there, some of them: {listed}")
+
+
 @token.command("replace")
 def token_replace(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
     """作废旧令牌，生成新令牌（只显示一次）。Revoke every token and show a new one, this once."""

@@ -58,6 +58,7 @@ LAYERS = (
     Layer("gateway.cli", EVERYTHING),
     Layer("gateway.admin", EVERYTHING),
     Layer("gateway.check", EVERYTHING),
+    Layer("gateway.compare", EVERYTHING),
     Layer("gateway.remote", "gateway.core gateway.terminal"),
     Layer("gateway.terminal", "gateway.core"),
     Layer("gateway.__main__", "gateway.cli"),
