@@ -10,6 +10,7 @@ import base64
 import os
 import secrets as randomness
 import shlex
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
@@ -104,6 +106,35 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
     )
     for problem in registry.problems:
         terminal.plain(str(problem))
+
+
+def reference(
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="输出 JSON Schema，供编辑器使用。JSON Schema, for editors")
+    ] = False,
+) -> None:
+    """配置项全表（含各适配器）。Every setting, those of the adapters too, as Markdown."""
+    from gateway import settings
+
+    made = msgspec.json.format(msgspec.json.encode(settings.schema())).decode() if as_schema else all_settings()
+    sys.stdout.write(made.rstrip() + "\n")
+
+
+def all_settings() -> str:
+    """Markdown of everything that can be set, as `docs/configuration.md` has it."""
+    from gateway import settings
+
+    registry = discover()
+    text = (
+        "# Configuration\n\nOne YAML file; made by `ordergate reference`. An example with comments is\n"
+        "[configuration.example.yaml](configuration.example.yaml), `ordergate check` tells what is wrong with yours.\n"
+        "`${NAME}` comes from the environment, `file:/path` is read from a file, any key of a section can be set as\n"
+        f"`ORDERGATE_<SECTION>_<KEY>`.\n\n{settings.reference()}"
+    )
+    for name, manifest in registry.manifests.items():
+        title = f"{manifest.title.get('en', name)} · {manifest.title.get('zh', name)}: `settings` of its connections"
+        text += settings.section(registry.load(name).settings_type, f"adapter {name}", title, "##")
+    return text
 
 
 def restored(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:

@@ -101,7 +101,16 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-for command in (admin.check, admin.migrate, admin.adapters, admin.restored, admin.compare, pause, resume):
+for command in (
+    admin.check,
+    admin.migrate,
+    admin.adapters,
+    admin.reference,
+    admin.restored,
+    admin.compare,
+    pause,
+    resume,
+):
     app.command()(command)
 for name, group in (
     ("orders", orders),

@@ -447,18 +447,20 @@ def reference() -> str:
     for field in msgspec.structs.fields(Document):
         kind = schemas.struct_of(field.type)
         if kind is not None:
-            text += _reference_of(kind, field.encode_name, schemas.description(field.type), "##")
+            text += section(kind, field.encode_name, schemas.description(field.type), "##")
     return text
 
 
-def _reference_of(kind: type[msgspec.Struct], name: str, description: str, level: str) -> str:
+def section(kind: type[msgspec.Struct], name: str, description: str, level: str) -> str:
+    """The keys of one section as Markdown, and below them those of the sections inside it."""
     heading = f"{name}.<name>" if kind is ConnectionEntry else name
-    text = f"\n{level} `{heading}`\n\n{description}.\n\n{schemas.table(kind)}"
+    told = f"{description}.\n\n" if description else ""
+    text = f"\n{level} `{heading}`\n\n{told}{schemas.table(kind)}"
     for field in msgspec.structs.fields(kind):
         inner = schemas.struct_of(field.type)
         if inner is not None:
             place = f"{heading}.{field.encode_name}"
-            text += _reference_of(inner, place, schemas.description(field.type), "###")
+            text += section(inner, place, schemas.description(field.type), "###")
     return text
 
 
