@@ -63,6 +63,8 @@ class FakeOrder(msgspec.Struct, kw_only=True):
     extra: list[tuple[int, str]] = []
     remark: str = ""
     buyer: str = "李"
+    broken: bool = False
+    """The platform fails whenever it is asked for its detail."""
     change: int = 0
     """Counts the order's changes, over all orders; the newest place in the list of changes."""
     requests: dict[str, int] = {}
@@ -356,6 +358,8 @@ class FakePinduoduo(FakeServer):
         order = self.orders.get(asked.get("order_sn", ""))
         if order is None:
             return _error(40001, "订单不存在")
+        if order.broken:
+            return _error(50001, "业务服务错误")
         return _answer(wire.ORDER, {"order_info": _order_info(order)})
 
     def _send(self, asked: Mapping[str, str]) -> web.Response:

@@ -47,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     details_at_once: Annotated[
         int, msgspec.Meta(ge=1, le=32, description="order details that are asked for at the same time")
     ] = 4
+    detail_tries: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="so often the platform may fail at one order's detail before it is set aside"),
+    ] = 20
     lottery_orders: Annotated[bool, msgspec.Meta(description="take lottery orders (抽奖订单) too")] = True
     extra_parcels: Annotated[
         Literal["missing", "all", "off"],

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
 
 from adapters.pinduoduo import mapping, wire
 from adapters.pinduoduo.settings import Settings
 from gateway.sdk.adapter import Setup
-from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected
+from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Unknown
 from gateway.sdk.pull import Access, Page, Pulled, Window
+
+FRESH = timedelta(seconds=15)
+"""More than a second and the difference of two clocks."""
 
 
 class PinduoduoSource:
@@ -32,6 +36,7 @@ class PinduoduoSource:
         self._now = setup.now
         self._access = access
         self._router = wire.Router(setup, access)
+        self._failures: dict[str, int] = {}
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
         """One page, or what of it could be read before the platform refused to go on."""
@@ -48,10 +53,10 @@ class PinduoduoSource:
                 return Page((), str(listed.total_count))
             unread = len(rows)
         rows = rows[: unread - start]
-        events, trouble = await self._details(rows, deadline_s=deadline_s)
-        left = start + len(rows) - len(events)
-        if trouble is not None:
-            return Page(tuple(events), str(left)) if events else trouble
+        events, unread, trouble = await self._details(rows, window, deadline_s=deadline_s)
+        if trouble is not None and unread == len(rows):
+            return trouble
+        left = start + unread
         return Page(tuple(events), str(left) if left else "")
 
     def decode(self, event: Event) -> Facts:
@@ -84,37 +89,58 @@ class PinduoduoSource:
         except msgspec.DecodeError as error:
             return Failed("shape", f"the list of changed orders cannot be read: {error}")
 
-    async def _details(self, rows: Sequence[_Row], *, deadline_s: float) -> tuple[list[Event], wire.Later | None]:
-        """Events of `rows` from the last to the first, and what stopped it short; those before it are unread."""
+    async def _details(
+        self, rows: Sequence[_Row], window: Window, *, deadline_s: float
+    ) -> tuple[list[Event], int, wire.Later | None]:
+        """Events of `rows` from the last to the first, how many at the front are unread, and what stopped it there."""
         events: list[Event] = []
-        waiting = list(reversed(rows))
-        for begin in range(0, len(waiting), self._settings.details_at_once):
+        unread = len(rows)
+        while unread:
+            several = rows[max(0, unread - self._settings.details_at_once) : unread]
             async with asyncio.TaskGroup() as group:
                 asked = [
-                    group.create_task(self._detail(row, deadline_s=deadline_s), name=f"pinduoduo-{self._connection}")
-                    for row in waiting[begin : begin + self._settings.details_at_once]
+                    group.create_task(
+                        self._detail(row, window, deadline_s=deadline_s), name=f"pinduoduo-{self._connection}"
+                    )
+                    for row in reversed(several)
                 ]
             for task in asked:
                 result = task.result()
                 if not isinstance(result, Event):
-                    return events, result
-                events.append(result)
-        return events, None
+                    return events, unread, result
+                unread -= 1
+                if not self._is_fresh(result, window):
+                    events.append(result)
+        return events, 0, None
 
-    async def _detail(self, row: _Row, *, deadline_s: float) -> Event | wire.Later:
+    def _is_fresh(self, event: Event, window: Window) -> bool:
+        """Whether the order changed just now: its second may not be over, and of two states of one second nobody could
+        tell which is the later. It changed after the window, so a later one has it."""
+        return event.time > window.end_at and abs(event.time - self._now()) < FRESH
+
+    async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
         await self._access.budget.turn()
         answer = await self._router.call(wire.ORDER, {"order_sn": row.order_sn}, deadline_s=deadline_s)
-        if isinstance(answer, Rejected):
+        if isinstance(answer, Rejected) or (isinstance(answer, Unknown) and self._given_up(row)):
             # This one order: it must not keep those behind it waiting.
-            return self._event(row, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
+            return self._event(row, window, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
         if not isinstance(answer, bytes):
             return wire.as_later(answer)
+        self._failures.pop(row.order_sn, None)
         try:
-            return self._event(row, bytes(_read_detail(answer).order_info))
+            return self._event(row, window, bytes(_read_detail(answer).order_info))
         except msgspec.DecodeError:
-            return self._event(row, answer)
+            return self._event(row, window, answer)
 
-    def _event(self, row: _Row, body: bytes) -> Event:
+    def _given_up(self, row: _Row) -> bool:
+        """Whether the platform has failed at this order too often, one more time included."""
+        failures = self._failures.pop(row.order_sn, 0) + 1
+        if failures >= self._settings.detail_tries:
+            return True
+        self._failures[row.order_sn] = failures
+        return False
+
+    def _event(self, row: _Row, window: Window, body: bytes) -> Event:
         try:
             text = _read_head(body).updated_at or row.updated_at
             updated_at = mapping.parse_beijing(text, "$.updated_at")
@@ -125,7 +151,8 @@ class PinduoduoSource:
             source=self._connection,
             type=mapping.EVENT_TYPE,
             order_key=row.order_sn,
-            time=updated_at or self._now(),
+            # By then it had changed, whatever its body says.
+            time=updated_at or window.end_at,
             body=body,
         )
 

@@ -16,6 +16,7 @@ from adapters.pinduoduo import mapping
 from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
 from adapters.pinduoduo.source import PinduoduoSource
 from adapters.pinduoduo.target import MOST_SKEW
+from gateway.core.order import Order, OrderNumber, merge
 from gateway.plugins import discover
 from gateway.sdk.http import Http
 from gateway.sdk.models import BadInput, Event, Failed, RefundStatus, Throttled, Unauthorised
@@ -92,6 +93,24 @@ async def test_the_same_state_has_the_same_id_and_a_new_one_another(http: Http) 
     assert again == first
     assert changed.id != first.id
     assert source.decode(changed).refunds[0].status is RefundStatus.OPEN
+
+
+async def test_a_second_that_is_not_over_is_left_to_a_later_window(http: Http) -> None:
+    """Read within the second of a change, a state may be followed by another one of the same version."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        fake.on_page = lambda: fake.touch(order_sn)
+        assert await read(source, window(clock)) == []
+
+        fake.on_page = None
+        fake.review(order_sn)
+        clock.forward(minutes=4)
+        [event] = await read(source, window(clock))
+    facts = source.decode(event)
+    assert facts.hold is not None and facts.hold.held
 
 
 async def test_an_empty_window(http: Http) -> None:
@@ -277,6 +296,94 @@ async def test_an_order_whose_detail_is_refused_is_kept_and_refused(http: Http) 
     with pytest.raises(BadInput, match="40001 订单不存在") as refused:
         source.decode(bad)
     assert refused.value.code == "field" and refused.value.advice
+
+
+async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        [*good, bad] = [fake.place([CUP]) for _ in range(5)]
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, detail_tries=3, details_at_once=2)
+        fake.orders[bad].broken = True
+
+        for _ in range(2):
+            assert isinstance(await source.pull(window(clock), "", deadline_s=5), Failed)
+        events = await read(source, window(clock))
+
+    assert [event.order_key for event in events] == [bad, *good[::-1]]
+    with pytest.raises(BadInput, match="50001"):
+        source.decode(events[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_day_of_a_shop_ends_with_what_the_shop_says(http: Http, seed: int) -> None:
+    """Six hours in windows that overlap, while orders are placed and live their lives and pages shift. Merged in any
+    order, the events amount to what the platform says at the end, with the receivers it showed on the way."""
+    clock, lots = Clock(), random.Random(seed)
+    manifest = discover().manifests["pinduoduo"].pull
+    assert manifest is not None
+    events: dict[str, Event] = {}
+    async with FakePinduoduo(now=clock, churn=1, newest_first=bool(seed % 2)) as fake:
+        source = source_of(fake, http, clock, page_size=4)
+        fake.set_faults({"error_in_200_share": 0.1, "commands": ["detail"], "seed": seed})
+        read_to = clock()
+
+        async def poll() -> None:
+            nonlocal read_to
+            end = clock().replace(microsecond=0) - timedelta(seconds=manifest.delay_s)
+            start = read_to - timedelta(seconds=manifest.overlap_s)
+            asked = Window(start, min(end, start + timedelta(seconds=manifest.window_s)))
+            if asked.end_at > read_to:
+                events.update({event.id: event for event in await read(source, asked)})
+                read_to = asked.end_at
+
+        for _ in range(120):
+            for _ in range(lots.randrange(3)):
+                fake.place([CUP], pay=lots.random() < 0.8)
+            for order_sn in lots.sample(sorted(fake.orders), min(4, len(fake.orders))):
+                live(fake, order_sn, lots)
+            clock.forward(seconds=lots.randrange(1, 360))
+            await poll()
+        fake.churn = 0
+        for _ in range(4):
+            clock.forward(minutes=20)
+            await poll()
+        ends = {sn: mapping.decode(fake.render(sn)) for sn, one in fake.orders.items() if one.concluded_at}
+
+    orders: dict[str, Order] = {}
+    for event in lots.sample(list(events.values()), len(events)):
+        order = orders.get(event.order_key, Order(number=OrderNumber(event.order_key)))
+        orders[event.order_key] = merge(order, source.decode(event), event.source)
+    assert orders.keys() == ends.keys() and len(ends) > 60
+    for order_sn, end in ends.items():
+        order = orders[order_sn]
+        assert order.payment is not None and order.payment.value == end.payment
+        assert order.hold is not None and order.hold.value == end.hold
+        assert order.closing is not None and order.closing.value == end.closing
+        assert {one.value for one in order.refunds.values()} >= set(end.refunds)
+        if order.content is not None:
+            assert order.content.value.receiver.token
+    assert sum(order.content is not None for order in orders.values()) > len(orders) / 2
+
+
+def live(fake: FakePinduoduo, order_sn: str, lots: random.Random) -> None:
+    """One more step in the life of an order."""
+    order = fake.orders[order_sn]
+    if order.concluded_at is None:
+        fake.pay(order_sn)
+        fake.conclude(order_sn)
+    elif order.under_review:
+        fake.release(order_sn)
+    elif order.confirm_status == mapping.CANCELLED or order.refund_status == 4:
+        fake.touch(order_sn)
+    elif order.refund_status == 2:
+        lots.choice((fake.withdraw_refund, fake.finish_refund))(order_sn)
+    elif order.order_status == mapping.SHIPPED:
+        fake.sign(order_sn)
+    elif lots.random() < 0.4:
+        fake.ship_by_hand(order_sn, logistics_id=44, tracking_number=f"SF{order_sn}")
+    else:
+        lots.choice((fake.review, fake.open_refund, fake.cancel, fake.touch))(order_sn)
 
 
 async def test_another_order_than_was_asked_for_is_refused(http: Http) -> None:
