@@ -29,7 +29,6 @@ from gateway.sdk.models import format_minor
 from gateway.testing.fakes import Effect, FakeServer, Faults, run_fake
 
 DEFAULT_TYPES = ("guarantee_trade", "auto_delivery", "ec", "cod", "step")
-TOLERANCE_S = 600
 BUSY = {"code": 15, "msg": "Remote service error", "sub_code": "isp.remote-service-error", "sub_msg": "系统繁忙"}
 FREQUENT = {
     "code": 7,
@@ -112,6 +111,7 @@ class FakeShop(FakeServer):
         now: Callable[[], datetime] | None = None,
         first_tid: int = 2_600_000_000_000_000_000,
         quota_per_day: int | None = None,
+        tolerance_s: float = 600.0,
         newest_first: bool = True,
         wrapped: bool = True,
         doubles_shipments: bool = False,
@@ -136,6 +136,7 @@ class FakeShop(FakeServer):
         self._lifetime_s = lifetime_s
         self._next_number = first_tid
         self._quota_per_day = quota_per_day
+        self._tolerance_s = tolerance_s
         self._calls_of_day = ("", 0)
         self._newest_first = newest_first
         self._wrapped = wrapped
@@ -291,7 +292,7 @@ class FakeShop(FakeServer):
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
         self._requests += 1
         if request.path == "/token":
-            return await self.perform(f"token-{self._requests}", "token", lambda: self._renew(form))
+            return await self.perform("token", "token", lambda: self._renew(form))
         error = self._reason_to_refuse(form)
         if error is not None:
             return _refused(error)
@@ -307,8 +308,12 @@ class FakeShop(FakeServer):
         if method not in answers:
             return _refused({"code": 22, "msg": "Invalid Method"})
         command = {"logistics": "ship", "skus": "stock", "item": "stock"}.get(method.split(".")[1], "query")
-        # A question is drawn anew each time, or the faults of the first would be those of all.
-        order = form.get("tid", "") if command == "ship" else f"{command}-{self._requests}"
+        order = {
+            "ship": form.get("tid", ""),
+            "stock": f"stock/{form.get('num_iid')}/{form.get('skuid_quantities', '').partition(':')[0]}",
+            # Of questions no book is kept: drawn anew each time, or the faults of the first would be those of all.
+            "query": f"query-{self._requests}",
+        }[command]
 
         def answer() -> web.Response:
             if self.between is not None:
@@ -372,7 +377,7 @@ class FakeShop(FakeServer):
             self.books.refused += 1
             return {"code": 25, "msg": "Invalid Signature"}
         at = mapping.parse_beijing(form.get("timestamp", ""))
-        if at is None or abs((at - self.now()).total_seconds()) > TOLERANCE_S:
+        if at is None or abs((at - self.now()).total_seconds()) > self._tolerance_s:
             return {"code": 31, "msg": "Invalid Timestamp"}
         if not form.get("session"):
             return {"code": 26, "msg": "Missing Session"}

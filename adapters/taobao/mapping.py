@@ -19,7 +19,6 @@ from adapters.taobao.settings import Settings, Stand
 from gateway.sdk.models import (
     BadInput,
     Closing,
-    Confirmation,
     Content,
     Delivery,
     Facts,
@@ -122,7 +121,7 @@ class TradeIn(msgspec.Struct, frozen=True, gc=False):
     oaid: Text = None
     orders: Orders[OrderIn] | tuple[OrderIn, ...] | None = None
     service_orders: ServiceOrders[ServiceOrderIn] | tuple[ServiceOrderIn, ...] | None = None
-    error_response: msgspec.Raw | None = None
+    error_response: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     """Not the platform's place for it: what stands where a detail was refused, see `render_refused`."""
 
     @property
@@ -206,7 +205,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
         raise _explain(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput("json", "is not a JSON document", advice="read the order again") from error
-    if trade.error_response is not None:
+    if trade.error_response:
         advice = "look at the trade in the seller's desk; reading it again replaces this"
         raise BadInput("field", "the platform refuses the trade's detail", where="$.error_response", advice=advice)
     number = trade.number
@@ -569,7 +568,7 @@ def consignments(delivery: Delivery) -> tuple[Consignment, ...] | Rejected:
     """The lines that the confirmation of a `ship` command covers, by the parcel they are told with.
 
     The platform splits a trade by line, never by piece: a line is told with the first parcel that has a piece of it,
-    and what is told twice is found to be told. Our lines' `line_no` begins with the platform's `oid`.
+    and what is told twice is found to be told. A line's `line_no` is the platform's `oid`.
     """
     order = delivery.order
     confirmation = order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
@@ -577,28 +576,21 @@ def consignments(delivery: Delivery) -> tuple[Consignment, ...] | Rejected:
         return Rejected("content", f"the order has no confirmation for {delivery.command.key}")
     if not confirmation.parcels:
         return Rejected("no_parcel", "the warehouse names no parcel: tell the shop by hand, then resolve this")
-    wanted = _covered(confirmation)
+    packed = [_skus(parcel.items) for parcel in confirmation.parcels]
+    said = _skus(confirmation.shipped).union(*packed)
     by_parcel: dict[int, list[str]] = {}
     for line in order.content.value.lines:
-        match = _OID.match(line.line_no)
-        if match is None or (wanted is not None and line.sku not in wanted):
-            continue  # a gift of ours has no line at the platform
-        holding = (
-            n for n, parcel in enumerate(confirmation.parcels) if any(sku == line.sku for sku, _ in parcel.items)
-        )
-        told = by_parcel.setdefault(next(holding, 0), [])
-        if match[0] not in told:
-            told.append(match[0])
+        if line.sku in said or not said:
+            # What stands in no parcel goes with the first one.
+            first = next((number for number, inside in enumerate(packed) if line.sku in inside), 0)
+            by_parcel.setdefault(first, []).append(line.line_no)
     if not by_parcel:
         return Rejected("no_line", "nothing that was shipped stands in the shop's order")
     return tuple(Consignment(tuple(oids), confirmation.parcels[number]) for number, oids in sorted(by_parcel.items()))
 
 
-def _covered(confirmation: Confirmation) -> frozenset[Sku] | None:
-    """The SKUs that were shipped; None: all of the order."""
-    shipped = {sku for sku, pieces in confirmation.shipped if pieces > 0}
-    shipped |= {sku for parcel in confirmation.parcels for sku, pieces in parcel.items if pieces > 0}
-    return frozenset(shipped) or None
+def _skus(items: Iterable[tuple[Sku, int]]) -> frozenset[Sku]:
+    return frozenset([sku for sku, pieces in items if pieces > 0])
 
 
 def read_standing(body: bytes, settings: Settings) -> Standing:
@@ -618,6 +610,3 @@ def read_standing(body: bytes, settings: Settings) -> Standing:
         else:
             lines[_oid(line)] = "shipped" if stand in _SHIPPED else "open"
     return Standing(stand, lines)
-
-
-_OID = re.compile(r"\d+", re.ASCII)

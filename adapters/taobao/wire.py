@@ -56,8 +56,6 @@ class Top:
             if not isinstance(answer, ErrorResponse | Verdict):
                 return answer
             verdict = judge(answer, now=now) if isinstance(answer, ErrorResponse) else answer
-        if verdict.kind == "throttled" and verdict.wait_s:
-            self._access.budget.pause(verdict.wait_s)
         if verdict.kind == "unauthorised" and self._access.token().access != token:
             # Renewed while this was under way: the new one has not been refused.
             return Verdict("failed", "token_replaced", "the token was renewed meanwhile", 0.0)
