@@ -194,7 +194,6 @@ async def test_a_position_of_another_release_begins_the_window_anew(shop: Shop, 
         (BUSY, Failed("platform", f"15 {BUSY['sub_code']} 系统繁忙")),
         ({"code": 27}, Unauthorised("session", "27")),
         ({"code": 25, "msg": "Invalid Signature"}, Failed("signature", "25 Invalid Signature")),
-        ({"code": 41, "msg": "Invalid Arguments"}, Failed("argument", "41 Invalid Arguments")),
         ({"code": 31, "msg": "Invalid Timestamp"}, Failed("clock", "31 Invalid Timestamp")),
     ],
 )
@@ -244,6 +243,53 @@ async def test_a_page_that_fails_in_the_middle_goes_on_where_it_was(shop: Shop, 
     assert shop.fake.calls[DETAIL] == 6 + 2
 
 
+@pytest.mark.parametrize("page_size", [50, 2])
+async def test_a_page_of_which_a_part_fails_is_handed_over_as_far_as_it_goes(
+    shop: Shop, http: Http, page_size: int
+) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1, page_size=page_size), shop.access(http))
+    shop.fake.refuse(tids[3], BUSY)
+    shop.fake.refuse(tids[1], BUSY)
+    events = await read(source, until_now(shop))
+    assert sorted(event.order_key for event in events) == tids, "each of them once"
+    assert shop.fake.calls[DETAIL] == 5 + 2
+
+
+async def test_what_was_handed_over_is_read_again_in_another_window(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(2)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1), shop.access(http))
+    shop.fake.refuse(tids[0], BUSY)
+    part = await source.pull(until_now(shop), "", deadline_s=5)
+    assert isinstance(part, Page) and part.next and keys(list(part.events)) == tids[1:]
+    shop.clock.advance(1)
+    whole = await source.pull(until_now(shop), part.next, deadline_s=5)
+    assert isinstance(whole, Page) and keys(list(whole.events)) == tids
+
+
+async def test_a_shop_that_fails_one_request_in_five_is_read_without_a_pause(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(60)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(page_size=20), shop.access(http))
+    shop.fake.set_faults({"error_in_200_share": 0.1, "share_5xx": 0.1})
+    seen: list[str] = []
+    position, failures = "", 0
+    while True:
+        answer = await source.pull(until_now(shop), position, deadline_s=5)
+        if isinstance(answer, Page):
+            seen += [event.order_key for event in answer.events]
+            position = answer.next
+            if not position:
+                break
+        else:
+            assert isinstance(answer, Failed)
+            failures += 1
+    assert sorted(seen) == tids
+    assert failures < 10, "only those of the list itself, and of pages that did not get on at all"
+
+
 async def test_a_trade_that_the_platform_refuses_is_kept_and_holds_nobody_up(shop: Shop, http: Http) -> None:
     tids = [shop.fake.place([CUP]) for _ in range(3)]
     shop.clock.advance(10)
@@ -261,6 +307,20 @@ async def test_a_trade_that_the_platform_refuses_is_kept_and_holds_nobody_up(sho
         "row": {"tid": int(tids[1]), "modified": "2026-05-01 09:30:00"},
         "error_response": {"code": "business", "message": "15 isv.trade-not-exist 订单不存在"},
     }
+
+
+@pytest.mark.feature("F14")
+async def test_an_odd_refusal_is_that_of_a_trade_and_many_are_that_of_the_question(shop: Shop, http: Http) -> None:
+    odd = {"code": 41, "msg": "Invalid Arguments"}
+    source = TaobaoSource(shop.setup(details_at_once=1), shop.access(http))
+    window = Window(START - timedelta(seconds=60), START + timedelta(seconds=60))
+    shop.fake.refuse(LIST, odd)
+    assert await source.pull(window, "", deadline_s=5) == Failed("argument", "41 Invalid Arguments")
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.fake.refuse(tids[2], odd)
+    assert len(await read(source, window)) == 5
+    shop.fake.refuse(DETAIL, *[odd] * 9)
+    assert await source.pull(window, "", deadline_s=5) == Failed("argument", "41 Invalid Arguments")
 
 
 @pytest.mark.feature("F6")
