@@ -130,7 +130,7 @@ class TaobaoSource:
         late = await self._list(Window(newest + _SECOND, window.end_at), 1, deadline_s)
         if isinstance(late, Verdict):
             return late
-        return not any(newest < (_modified(row) or window.end_at) <= window.end_at for row in late.rows)
+        return not any(newest < (_modified(row) or newest) <= window.end_at for row in late.rows)
 
     async def _list(self, window: Window, page: int, deadline_s: float, *, total: bool = False) -> _Listed | Verdict:
         params = {

@@ -176,6 +176,18 @@ async def test_a_window_that_reaches_into_now_is_walked_again(http: Http, newest
     assert times == {tid: shop.fake.trades[tid].modified for tid in tids}
 
 
+async def test_rows_that_cannot_be_read_are_kept_and_end_no_walk(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.clock.advance(10)
+    shop.fake.trades[tids[2]].detail["tid"] = "new kind"
+    source = TaobaoSource(shop.setup(page_size=2), shop.access(http))
+    events = await read(source, until_now(shop))
+    assert keys(events) == ["", tids[0], tids[1], tids[3], tids[4]]
+    with pytest.raises(BadInput) as caught:
+        source.decode(next(event for event in events if not event.order_key))
+    assert caught.value.where == "$.tid"
+
+
 async def test_a_position_of_another_release_begins_the_window_anew(shop: Shop, http: Http) -> None:
     tid = shop.fake.place([CUP])
     shop.clock.advance(10)
