@@ -108,7 +108,7 @@ class Shops:
             None if rate is None else rate.per_s,
             1 if rate is None else rate.burst,
             clock=time.monotonic,
-            settle_s=self._settings.dispatch.heartbeat_s,
+            settle_s=2 * self._settings.dispatch.heartbeat_s,
         )
 
     def _authorisation(self, connection: Connection) -> Authorisation:
@@ -225,15 +225,6 @@ class Shops:
     def _reading(self, connection: Connection, inbound: Inbound) -> list[NamedLoop]:
         policy = connection.pull
         assert policy is not None
-        shop = PolledShop(connection.name, connection.prefix or "", connection.start_at, policy)
-        poller = Poller(
-            shop=shop,
-            reader=self._reader(connection, inbound, Urgency.PULL),
-            pool=self._pool,
-            now=self._now,
-            observe=self._observe,
-            reach=self._reach,
-        )
         kind: Any = connection.adapter.authoriser_type
         renewal = Renewal(
             pool=self._pool,
@@ -249,7 +240,19 @@ class Shops:
             observe=self._observe,
             reach=self._reach,
         )
-        loops: list[NamedLoop] = [("renewal", renewal), ("poller", poller)]
+        loops: list[NamedLoop] = [("renewal", renewal)]
+        if not connection.is_shop:
+            return loops
+        shop = PolledShop(connection.name, connection.prefix or "", connection.start_at, policy)
+        poller = Poller(
+            shop=shop,
+            reader=self._reader(connection, inbound, Urgency.PULL),
+            pool=self._pool,
+            now=self._now,
+            observe=self._observe,
+            reach=self._reach,
+        )
+        loops.append(("poller", poller))
         if policy.reread_days:
             reader = self._reader(connection, inbound, Urgency.LATER)
             reread = DailyReread(shop=shop, reader=reader, pool=self._pool, now=self._now, observe=self._observe)
