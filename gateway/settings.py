@@ -847,15 +847,24 @@ def _check_route(
 
 
 def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
-    gates = [(gate.deadline_s, name, f"gates.{op}") for name, c in connections.items() for op, gate in c.gates.items()]
-    gates += [(c.pull.deadline_s, name, "pull") for name, c in connections.items() if c.pull is not None]
+    for name, connection in connections.items():
+        pull = connection.pull
+        if pull is not None and dispatch.lease_s <= pull.deadline_s + dispatch.heartbeat_s:
+            # One request leaves per turn, and only where the lease, renewed a heartbeat ago, outlives it.
+            needed_s = pull.deadline_s + dispatch.heartbeat_s
+            what = (
+                f"is {pull.deadline_s:g}: with a heartbeat that is not within dispatch.lease_s ({dispatch.lease_s:g})"
+            )
+            proposal = f"below {dispatch.lease_s - dispatch.heartbeat_s:g}, or a lease_s of {needed_s + 2:g}"
+            report.add(("connections", name, "pull", "deadline_s"), what, proposal)
+    gates = [(gate.deadline_s, name, op) for name, c in connections.items() for op, gate in c.gates.items()]
     if not gates:
         return
-    deadline_s, name, what_of = max(gates)
+    deadline_s, name, operation = max(gates)
     if dispatch.lease_s <= deadline_s * LEASE_DEADLINES:
         what = (
             f"is {dispatch.lease_s:g}, not above {LEASE_DEADLINES} × {deadline_s:g} "
-            f"(deadline_s of connections.{name}.{what_of})"
+            f"(deadline_s of connections.{name}.gates.{operation})"
         )
         report.add(
             ("dispatch", "lease_s"), what, f"at least {deadline_s * LEASE_DEADLINES + 5:g}, or shorter deadlines"

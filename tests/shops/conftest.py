@@ -25,7 +25,7 @@ from tests.shops.platform import Platform
 CONFIG = """
 data_dir: {folder}
 database: {{url: "{url}"}}
-dispatch: {{heartbeat_s: 0.2, lease_s: 5.1}}
+dispatch: {{heartbeat_s: 0.2, lease_s: 5.1, held_per_gate: 30}}
 retry: {{burst_retries: 0, durable_base_s: 0.2, durable_max_s: 1}}
 http: {{listen: "127.0.0.1:0", metrics_listen: "127.0.0.1:0"}}
 connections:
@@ -81,7 +81,7 @@ class Shop:
             observe=self.happened.extend,
         )
         self._tasks[worker] = asyncio.create_task(worker.run(), name=f"worker {number}")
-        self._bases[worker] = f"http://127.0.0.1:{sock.getsockname()[1]}/api/v1"
+        self._bases[worker] = f"http://127.0.0.1:{sock.getsockname()[1]}"
         self._stack.push_async_callback(self.stop, worker)
         return worker
 
@@ -96,13 +96,19 @@ class Shop:
         await asyncio.wait([task])
         self._tasks[worker] = asyncio.create_task(asyncio.sleep(0))
 
+    async def api(self, worker: Worker) -> tuple[str, str]:
+        """Address of a worker, and the administrator's token."""
+        self._token = self._token or await first_token(self.pool)
+        assert self._token is not None
+        return self._bases[worker], self._token
+
     async def call(self, worker: Worker, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """One request to a worker's API."""
-        self._token = self._token or await first_token(self.pool)
-        headers = {"Authorization": f"Bearer {self._token}"}
+        url, token = await self.api(worker)
+        headers = {"Authorization": f"Bearer {token}"}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, self._bases[worker] + path, json=body, headers=headers) as response,
+            session.request(method, f"{url}/api/v1{path}", json=body, headers=headers) as response,
         ):
             return response.status, await response.json()
 

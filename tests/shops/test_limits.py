@@ -23,6 +23,7 @@ async def test_the_limit_holds_over_polling_and_gates_of_two_workers(shop: Shop)
     await shop.until(lambda: shop.saw(WindowRead))
     await shop.start(settings)
     await shop.until(lambda: _workers(shop, 2))
+    shop.platform.page_size = 100  # one page: then all of them want to leave at once
     shop.platform.place(*(f"n{number}" for number in range(60)))
     await shop.until(lambda: len(shop.platform.created) == 60, within_s=30)
     asked = shop.platform.asked
