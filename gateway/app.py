@@ -257,7 +257,7 @@ class Worker:
             looping = [group.create_task(loop(), name=name) for name, loop in background]
             sending = group.create_task(dispatcher.run(stop_within_s=within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
-            owning = [group.create_task(duty.run(), name=f"duty {number}") for number, duty in enumerate(duties)]
+            owning = [group.create_task(duty.run(), name=f"duty {duty.connection}") for duty in duties]
             await self._stop.wait()
             for duty in duties:
                 duty.stop()
@@ -267,9 +267,14 @@ class Worker:
             for reader in readers:
                 reader.stop()
             await asyncio.wait(reading, timeout=within_s / 3)
+            # The dispatcher retires this worker and frees its shops with it: nothing may be asked of them after.
+            for task in owning:
+                task.cancel()
+            if owning:
+                await asyncio.wait(owning)
             dispatcher.stop()
             await asyncio.wait([sending])
-            for task in (*looping, *reading, *owning):
+            for task in (*looping, *reading):
                 task.cancel()
 
     # --- the way out

@@ -115,13 +115,22 @@ class Connections:
 
     async def _set_paused(self, call: Call, *, paused: bool) -> Done:
         name, reason = call.path["name"], call.body.reason
+        before = await self._state_of(name)
         if not await set_paused(self._pool, name, paused=paused, reason=reason, actor=call.actor):
             raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
-        row = next(row for row in (await list_connections(self._pool)).values() if row.name == name)
-        credentials = await read_credentials(self._pool, [row.connection_id])
-        refused = credentials[row.connection_id].refused if credentials else None
-        self._observe([ConnectionChanged(ConnectionName(name), _state(row, refused)[0], "by_hand")])
+        state = await self._state_of(name)
+        if state is not None and state is not before:
+            self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
         return Done(note=f"{'paused' if paused else 'resumed'}; every worker follows within its heartbeat")
+
+    async def _state_of(self, name: str) -> ConnectionState | None:
+        """How a connection stands; None when there is none of that name."""
+        connection_id = self._names.get(ConnectionName(name))
+        if connection_id is None:
+            return None
+        row = (await list_connections(self._pool))[connection_id]
+        credential = (await read_credentials(self._pool, [connection_id])).get(connection_id)
+        return _state(row, None if credential is None else credential.refused)[0]
 
 
 def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import asyncpg
@@ -99,11 +100,11 @@ class Duty:
         loops: Sequence[tuple[str, OwnerLoop]],
         observe: Observer,
     ) -> None:
+        self.connection = connection
         self._owner = Ownership(connection, connection_id, worker_id)
         self._pool = pool
         self._loops = loops
         self._observe = observe
-        self._told = ""
 
     def stop(self) -> None:
         """Have `run` return as soon as what is under way is through."""
@@ -112,53 +113,41 @@ class Duty:
     async def run(self) -> None:
         """Until `stop` or cancelled. Raises Fenced when this worker has been replaced."""
         owner = self._owner
-        while not owner.stopping:
-            if await self._contained(self._claim):
-                await self._contained(self._serve)
-                await owner.rest(_AGAIN_S)
-            else:
-                await owner.rest(_CLAIM_EVERY_S)
+        await self._kept("claim", self._claim)
+        if owner.stopping:
+            return
+        async with asyncio.TaskGroup() as group:
+            for name, loop in self._loops:
+                # Each by itself: a poller without a database must not cut off a renewal that is under way.
+                run = partial(loop.run, owner)
+                group.create_task(self._kept(name, run), name=f"{name} {self.connection}")
         try:
             await release_duty(self._pool, owner.connection_id, worker_id=owner.worker_id)
         except AWAY as error:
             # Whoever notices that this worker is gone frees it.
-            self._observe([Trouble("duty", f"{owner.connection}: not given back: {type(error).__name__}")])
+            self._observe([Trouble("duty", f"{self.connection}: not given back: {type(error).__name__}")])
 
-    async def _claim(self) -> bool:
-        return await claim_duty(self._pool, self._owner.connection_id, worker_id=self._owner.worker_id)
+    async def _claim(self) -> None:
+        """Returns as the owner, or when it is time to stop."""
+        owner = self._owner
+        while not owner.stopping and not await claim_duty(self._pool, owner.connection_id, worker_id=owner.worker_id):
+            await owner.rest(_CLAIM_EVERY_S)
 
-    async def _serve(self) -> bool:
-        async with asyncio.TaskGroup() as group:
-            for name, loop in self._loops:
-                group.create_task(loop.run(self._owner), name=f"{name} {self._owner.connection}")
-        return True
-
-    async def _contained(self, work: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """False for whatever failed, told once until something else does; the next try is the caller's."""
-        fenced: Fenced | None = None
-        try:
-            done = await work()
-        except* Fenced as group:
-            fenced = next(error for error in _leaves(group) if isinstance(error, Fenced))
-        except* (*AWAY, Unavailable) as group:
-            self._tell(f"PostgreSQL is away: {type(_leaves(group)[0]).__name__}")
-        except* Exception as group:  # a supervisor's: a defect in one shop's loop must not end the worker
-            self._tell(f"failed with {type(_leaves(group)[0]).__name__}")
-        else:
-            self._told = ""
-            return done
-        if fenced is not None:
-            raise fenced
-        return False
-
-    def _tell(self, what: str) -> None:
-        if what != self._told:
-            self._told = what
-            self._observe([Trouble("duty", f"{self._owner.connection}: {what}")])
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+    async def _kept(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`run`, begun again after whatever failed until it returns; told once until something else fails."""
+        told = ""
+        while True:
+            try:
+                return await run()
+            except Fenced:
+                raise
+            except (*AWAY, Unavailable) as error:
+                what = f"PostgreSQL is away: {type(error).__name__}"
+            except Exception as error:  # a supervisor's: a defect in one shop's loop must not end the worker
+                what = f"failed with {type(error).__name__}"
+            if self._owner.stopping:
+                return
+            if what != told:
+                told = what
+                self._observe([Trouble("duty", f"{self.connection} {name}: {what}")])
+            await self._owner.rest(_AGAIN_S)
