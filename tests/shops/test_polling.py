@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.core.happening import OrderDecided, PullChanged, PullFailed, Trouble, WindowRead
 from tests.shops.conftest import Shop
+from tests.shops.platform import Platform
 
 
 async def test_a_first_start_takes_what_changes_from_now_on_and_sends_it_once(shop: Shop) -> None:
@@ -117,3 +118,25 @@ async def test_a_paused_shop_is_not_polled(shop: Shop) -> None:
     assert len(shop.platform.of("/pull")) == asked
     await shop.pool.execute("UPDATE connection SET paused = false")
     await shop.until_known("Bn1")
+
+
+async def test_a_shop_whose_platform_hangs_holds_up_no_other(shop: Shop) -> None:
+    async with Platform() as other:
+        other.hold = asyncio.Event()
+        text = f"""
+  hung:
+    adapter: bazaar
+    prefix: H
+    mode: observe
+    settings: {{url: "{other.url}", access_token: t1}}"""
+        worker = await shop.start(shop.settings(extra=text))
+        await shop.until(lambda: other.of("/pull"))
+        await shop.until(lambda: shop.saw(WindowRead))
+        shop.platform.place("n1")
+        await shop.until_known("Bn1", within_s=5)
+        await shop.until(lambda: shop.saw(PullFailed))
+        assert {(one.source, one.code) for one in shop.saw(PullFailed)} == {("hung", "timeout")}
+        began = time.monotonic()
+        await shop.stop(worker)
+        assert time.monotonic() - began < 4, "and no stop"
+        other.hold.set()
