@@ -39,6 +39,8 @@ BEIJING = timezone(timedelta(hours=8))
 _HELD_LOOK_S = 1.0
 _MIN_PAUSE_S = 1.0
 _DAY = timedelta(days=1)
+_CLOCK_BACK = timedelta(minutes=1)
+"""A cursor so far ahead of what can be read was set by a clock that was wrong."""
 
 Report = Callable[[str], Awaitable[None]]
 """Told why the last question failed, or "" when it was answered."""
@@ -212,6 +214,9 @@ class Poller:
         read_to = cursor.read_to
         while not owner.stopping:
             upto = newest(self._now(), policy)
+            if read_to - upto > _CLOCK_BACK:
+                self._tell_clock(read_to, upto)
+                read_to = max(upto, cursor.begun_at)
             if self._reader.waits() or upto <= read_to:
                 await owner.rest(_HELD_LOOK_S if self._reader.waits() else policy.every_s)
                 continue
@@ -221,11 +226,13 @@ class Poller:
             if not await self._reader.read(window, owner, report=report, seen=count):
                 return
             self._reach("poller.before_cursor")
-            read_to = window.end_at
-            await move_cursor(self._pool, owner.connection_id, worker_id=owner.worker_id, read_to=read_to)
+            read_to = await move_cursor(
+                self._pool, owner.connection_id, worker_id=owner.worker_id, read_to=window.end_at
+            )
             self._observe([WindowRead(self._shop.name, events, read_to)])
-            # After an outage window follows window; in step with the shop there is nothing to hurry for.
-            if read_to >= newest(self._now(), policy) - timedelta(seconds=policy.every_s):
+            # After an outage window follows window; in step with the shop there is nothing to hurry for. Cut short by
+            # the database's clock, it is in step too.
+            if read_to < window.end_at or read_to >= newest(self._now(), policy) - timedelta(seconds=policy.every_s):
                 await owner.rest(policy.every_s)
 
     async def _begin(self, owner: Ownership) -> Cursor:
@@ -234,7 +241,7 @@ class Poller:
         at = max(wanted, oldest(now, self._shop.policy))
         if at > wanted:
             self._lost("it starts later than start_at", wanted, at)
-        return await begin(self._pool, owner.connection_id, worker_id=owner.worker_id, at=whole_second(at), now=now)
+        return await begin(self._pool, owner.connection_id, worker_id=owner.worker_id, at=whole_second(at))
 
     def _over_the_gap(self, read_to: datetime) -> datetime:
         """Where to go on; later than `read_to` only where the platform does not know that far back any more."""
@@ -243,6 +250,12 @@ class Poller:
             return read_to
         self._lost("it was not read for longer than the platform remembers", read_to, edge)
         return edge
+
+    def _tell_clock(self, read_to: datetime, upto: datetime) -> None:
+        what = (
+            f"{self._shop.name}: it counts as read up to {read_to.isoformat()}, and the clock says {upto.isoformat()}"
+        )
+        self._observe([Trouble("clock", f"{what}: run NTP; the daily re-read finds what was leapt over")])
 
     def _lost(self, why: str, since: datetime, until: datetime) -> None:
         what = f"{self._shop.name}: {why}: what changed from {since.isoformat()} to {until.isoformat()} cannot be asked"

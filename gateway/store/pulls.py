@@ -55,25 +55,28 @@ async def read_cursor(pool: asyncpg.Pool, connection_id: int) -> Cursor | None:
     return None if row is None else Cursor(*row)
 
 
-async def begin(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, at: datetime, now: datetime) -> Cursor:
-    """The first start: everything that changes from `at` on is read. Raises Fenced."""
+async def begin(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, at: datetime) -> Cursor:
+    """The first start: everything that changes from `at` on, at most now, is read. Raises Fenced."""
     row = await pool.fetchrow(
-        "WITH mine AS (SELECT connection_id FROM duty WHERE connection_id = $1 AND worker_id = $2 FOR KEY SHARE)"
-        " INSERT INTO pull (connection_id, begun_at, read_to, reread_at) SELECT connection_id, $3, $3, $4 FROM mine"
+        _MINE + " INSERT INTO pull (connection_id, begun_at, read_to, reread_at)"
+        f" SELECT connection_id, least($3, {_NOW}), least($3, {_NOW}), now() FROM mine"
         " RETURNING begun_at, read_to, reread_at",
         connection_id,
         worker_id,
         at,
-        now,
     )
     if row is None:
         raise _not_owner(connection_id, worker_id)
     return Cursor(*row)
 
 
-async def move_cursor(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, read_to: datetime) -> None:
-    """Everything up to `read_to` is durable. Raises Fenced when this worker is not the owner any more."""
-    await _update(pool, "read_to = $3", connection_id, worker_id, read_to)
+async def move_cursor(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, read_to: datetime) -> datetime:
+    """Everything up to `read_to` is durable; returns how far the shop counts as read.
+
+    That is never past the database's own clock: a worker whose clock runs ahead must not leap over what is still to
+    change. Raises Fenced when this worker is not the owner any more.
+    """
+    return await _update(pool, f"read_to = least($3, {_NOW})", connection_id, worker_id, read_to)
 
 
 async def mark_reread(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, at: datetime) -> None:
@@ -108,17 +111,21 @@ async def unknown_orders(
     return frozenset(row[0] for row in rows)
 
 
-async def _update(pool: asyncpg.Pool, change: str, connection_id: int, worker_id: int, at: datetime) -> None:
-    done = await pool.fetchval(
-        "WITH mine AS (SELECT connection_id FROM duty WHERE connection_id = $1 AND worker_id = $2 FOR KEY SHARE)"
-        f" UPDATE pull p SET {change} FROM mine WHERE p.connection_id = mine.connection_id RETURNING 1",
+async def _update(pool: asyncpg.Pool, change: str, connection_id: int, worker_id: int, at: datetime) -> datetime:
+    read_to: datetime | None = await pool.fetchval(
+        f"{_MINE} UPDATE pull p SET {change} FROM mine WHERE p.connection_id = mine.connection_id RETURNING p.read_to",
         connection_id,
         worker_id,
         at,
     )
-    if done is None:
+    if read_to is None:
         raise _not_owner(connection_id, worker_id)
+    return read_to
 
 
 def _not_owner(connection_id: int, worker_id: int) -> Fenced:
     return Fenced(f"worker {worker_id} is not the owner of connection {connection_id} any more")
+
+
+_NOW = "date_trunc('second', now())"
+_MINE = "WITH mine AS (SELECT connection_id FROM duty WHERE connection_id = $1 AND worker_id = $2 FOR KEY SHARE)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -98,7 +99,9 @@ async def test_whoever_is_replaced_learns_it_at_its_next_write(postgres_url: str
     now = await pool.fetchval("SELECT date_trunc('second', now())")
     assert await claim_duty(pool, number, worker_id=worker_id)
     assert not await claim_duty(pool, number, worker_id=other)
-    await begin(pool, number, worker_id=worker_id, at=now, now=now)
+    await begin(pool, number, worker_id=worker_id, at=now)
+    moved = await move_cursor(pool, number, worker_id=worker_id, read_to=now + timedelta(hours=1))
+    assert moved - now < timedelta(minutes=1), "never past the database's clock"
     await adopt(pool, settle_s={}, dead=[worker_id])
     assert await claim_duty(pool, number, worker_id=other)
     with pytest.raises(Fenced):

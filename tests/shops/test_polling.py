@@ -57,6 +57,18 @@ async def test_a_gap_longer_than_the_platform_remembers_is_named(shop: Shop) -> 
     assert "cannot be asked for" in trouble.what and "shop" in trouble.what
 
 
+async def test_a_clock_that_was_wrong_does_not_stop_the_reading(shop: Shop) -> None:
+    worker = await shop.start()
+    await shop.until(lambda: shop.saw(WindowRead))
+    await shop.stop(worker)
+    await shop.pool.execute("UPDATE pull SET read_to = now() + interval '1 hour'")
+    await shop.start()
+    shop.platform.place("n1", modified=time.time() + 1)
+    await shop.until_known("Bn1")
+    (trouble,) = shop.saw(Trouble)
+    assert trouble.where == "clock" and "run NTP" in trouble.what
+
+
 async def test_two_workers_never_poll_one_shop_at_once_and_the_second_takes_over(shop: Shop) -> None:
     first = await shop.start()
     await shop.until(lambda: shop.saw(WindowRead))
