@@ -1,7 +1,7 @@
 """The composition root: builds one worker from the settings, runs it in one TaskGroup, and stops it in order.
 
-Stop order: no new requests → batches under way finish and their offsets are committed → sends in flight end or are
-left in doubt → outcomes are written → the worker retires. Each step has its part of `stop_within_s`.
+Stop order: no new requests, no more polling → batches under way finish and their offsets are committed → sends in
+flight end or are left in doubt → outcomes are written → the worker retires. Each step has its part of `stop_within_s`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,18 @@ from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.retry import RetryPolicy
+from gateway.ingest.duty import Duty
 from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
 from gateway.ingest.webhook import Hooks
-from gateway.intake.batch import Decider
+from gateway.intake.batch import Decider, Decode
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
-from gateway.sdk.adapter import Setup, Source, Target
+from gateway.sdk.adapter import Setup, Source
 from gateway.sdk.carriers import load_carriers
-from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings
+from gateway.shops import Shops
+from gateway.store.credentials import CHANNEL
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
@@ -215,21 +217,32 @@ class Worker:
 
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
-        dispatcher = await self._dispatcher(pool, names, stack)
+        dispatcher, shops = await self._dispatcher(pool, names, stack)
         sources = sources_of(self._settings)
-        decider = self._decider(pool, names, sources=sources, dispatcher=dispatcher)
+        decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
+        decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
-        hooks = self._hooks(sources, Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe))
+        inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
+        hooks = self._hooks(sources, inbound)
         server = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
         stack.push_async_callback(server.cleanup)
-        woken = {"ordergate_inbox": lambda _: inbox_wake.set(), "ordergate_lane": dispatcher.wake}
-        background: list[Loop] = [("listen", partial(_listen, self._url, woken)), ("inbox leg", inbox_leg.run)]
+        woken = {
+            "ordergate_inbox": lambda _: inbox_wake.set(),
+            "ordergate_lane": dispatcher.wake,
+            CHANNEL: shops.authorisations.wake,
+        }
+        background: list[Loop] = [
+            ("listen", partial(_listen, self._url, woken)),
+            ("inbox leg", inbox_leg.run),
+            ("authorisations", shops.authorisations.run),
+        ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
-        background += self._watching(pool, names, dispatcher)
-        await self._live(server=server, readers=readers, dispatcher=dispatcher, background=background)
+        background += self._watching(pool, names, dispatcher, shops)
+        duties = shops.duties(inbound)
+        await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
     async def _live(
         self,
@@ -237,6 +250,7 @@ class Worker:
         server: web.AppRunner,
         readers: Sequence[Reader],
         dispatcher: Dispatcher,
+        duties: Sequence[Duty],
         background: Sequence[Loop],
     ) -> None:
         """Run everything until `stop`; then stop it in the order this module opens with."""
@@ -245,11 +259,21 @@ class Worker:
             looping = [group.create_task(loop(), name=name) for name, loop in background]
             sending = group.create_task(dispatcher.run(stop_within_s=within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
+            owning = [group.create_task(duty.run(), name=f"duty {duty.connection}") for duty in duties]
             await self._stop.wait()
+            for duty in duties:
+                duty.stop()
             await server.cleanup()
+            if owning:
+                await asyncio.wait(owning, timeout=within_s / 4)
             for reader in readers:
                 reader.stop()
             await asyncio.wait(reading, timeout=within_s / 3)
+            # The dispatcher retires this worker and frees its shops with it: nothing may be asked of them after.
+            for task in owning:
+                task.cancel()
+            if owning:
+                await asyncio.wait(owning)
             dispatcher.stop()
             await asyncio.wait([sending])
             for task in (*looping, *reading):
@@ -257,7 +281,8 @@ class Worker:
 
     # --- the way out
 
-    async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> Dispatcher:
+    async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> tuple[Dispatcher, Shops]:
+        """The way out, and the shops whose targets, budgets and tokens its gates use."""
         settings = self._settings
         lease_s = settings.dispatch.lease_s
         await self._bury_predecessor(pool, names)
@@ -277,15 +302,26 @@ class Worker:
             outcome_wait_s=settings.dispatch.outcome_wait_ms / 1000,
             reach=self._reach,
         )
-        for connection in settings.connections.values():
-            if connection.adapter.target_type is None or not connection.gates:
-                continue
-            in_flight = sum(policy.in_flight for policy in connection.gates.values())
-            http = await stack.enter_async_context(Http(connections=in_flight))
-            target = connection.adapter.target_type(setup_of(connection, settings), http)
-            for operation in connection.gates:
-                dispatcher.add(self._gate(connection, operation, names=names, target=target, dispatcher=dispatcher))
-        return dispatcher
+        shops = Shops(
+            settings,
+            pool=pool,
+            names=names,
+            worker_id=worker_id,
+            lease=lease,
+            setup=lambda connection: setup_of(connection, settings),
+            hold=lambda name, held: dispatcher.hold(name, held=held),
+            now=now,
+            observe=self._observe,
+            reach=self._reach,
+        )
+        await shops.open(stack)
+        dispatcher.on_controls.append(shops.follow)
+        for name in shops.targets:
+            connection = settings.connections[name]
+            for operation in connection.order_operations:
+                dispatcher.add(self._gate(connection, operation, names=names, shops=shops, dispatcher=dispatcher))
+        await shops.start()
+        return dispatcher, shops
 
     async def _bury_predecessor(self, pool: asyncpg.Pool, names: Names) -> None:
         """A process of this very name ran before and is dead: adopt its lanes now instead of waiting for its lease."""
@@ -300,22 +336,15 @@ class Worker:
             await adopt(pool, settle_s=settle_s, dead=[row[0] for row in dead])
 
     def _gate(
-        self, connection: Connection, operation: Operation, *, names: Names, target: Target, dispatcher: Dispatcher
+        self, connection: Connection, operation: Operation, *, names: Names, shops: Shops, dispatcher: Dispatcher
     ) -> Gate:
         settings, policy, rng = self._settings, connection.gate(operation), random.Random()
-        breaker = Breaker(
-            f"{connection.name}.{operation}",
-            breaker_policy_of(settings, slow_s=policy.slow_s),
-            clock=time.monotonic,
-            rng=rng,
-            on_change=partial(self._breaker_changed, dispatcher, connection.name, operation),
-            dry_run=settings.breaker.dry_run,
-        )
+        breaker = self._breaker(connection, operation, changed=partial(self._gate_opens, dispatcher))
         return Gate(
             target=connection.name,
             target_id=names.id(connection.name),
             operation=operation,
-            sender=target,
+            sender=shops.targets[connection.name],
             policy=gate_policy_of(settings, connection, operation),
             retry=retry_policy_of(settings),
             breaker=breaker,
@@ -329,12 +358,34 @@ class Worker:
             rng=rng,
             reach=self._reach,
             adaptive=AdaptiveLimit(policy.in_flight) if policy.adaptive else None,
+            turns=shops.turns(connection.name),
+            authority=shops.authority(connection.name),
         )
 
-    def _breaker_changed(
-        self, dispatcher: Dispatcher, target: ConnectionName, operation: Operation, change: BreakerChanged
-    ) -> None:
-        self._observe([GateChanged(target, operation, change.label, change.cause.value)])
+    def _breaker(
+        self,
+        connection: Connection,
+        operation: Operation,
+        *,
+        changed: Callable[[ConnectionName, Operation], None] | None = None,
+    ) -> Breaker:
+        """A breaker before one operation; its changes are told, and `changed` is called after."""
+
+        def on_change(change: BreakerChanged) -> None:
+            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value)])
+            if changed is not None:
+                changed(connection.name, operation)
+
+        return Breaker(
+            f"{connection.name}.{operation}",
+            breaker_policy_of(self._settings, slow_s=connection.gate(operation).slow_s),
+            clock=time.monotonic,
+            rng=random.Random(),
+            on_change=on_change,
+            dry_run=self._settings.breaker.dry_run,
+        )
+
+    def _gate_opens(self, dispatcher: Dispatcher, target: ConnectionName, operation: Operation) -> None:
         dispatcher.gates[target, operation].breaker_changed()
 
     # --- intake
@@ -344,14 +395,14 @@ class Worker:
         pool: asyncpg.Pool,
         names: Names,
         *,
-        sources: Mapping[ConnectionName, Source],
+        decoders: Mapping[ConnectionName, Decode],
         dispatcher: Dispatcher,
     ) -> Decider:
         return Decider(
             pool=pool,
             names=names,
             rules=rules_of(self._settings),
-            decoders={name: source.decode for name, source in sources.items()},
+            decoders=decoders,
             outlet=dispatcher,
             worker_id=dispatcher.worker_id,
             observe=self._observe,
@@ -421,7 +472,8 @@ class Worker:
         return Api(
             pool,
             names=names,
-            targets={connection.name: connection.gates for connection in self._settings.connections.values()},
+            targets={c.name: c.order_operations for c in self._settings.connections.values()},
+            connections=self._settings.connections,
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=now,
@@ -450,14 +502,18 @@ class Worker:
 
     # --- what is watched
 
-    def _watching(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> list[Loop]:
+    def _watching(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher, shops: Shops) -> list[Loop]:
         """Nothing where nobody draws gauges."""
         if self._gauges is None:
             return []
         targets = [str(connection.name) for connection in self._settings.connections.values() if connection.gates]
         show = _backlog_shown(self._gauges, names, targets)
         backlog = BacklogWatch(pool, show=show, observe=self._observe, every_s=GAUGES_EVERY_S)
-        return [("backlog", backlog.run), ("gate gauges", partial(_show_gates, self._gauges, dispatcher))]
+        return [
+            ("backlog", backlog.run),
+            ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
+            ("connection gauges", partial(_show_connections, self._gauges, shops)),
+        ]
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
@@ -506,6 +562,14 @@ async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
             gauges.held(gate.target, gate.operation, gate.state.places)
             gauges.limit(gate.target, gate.operation, gate.limit)
             gauges.gate_state(gate.target, gate.operation, gate.breaker.snapshot().label)
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
+async def _show_connections(gauges: Gauges, shops: Shops) -> None:
+    """How the connections stand, as this worker sees them."""
+    while True:
+        for name, state in shops.states().items():
+            gauges.connection_state(name, state)
         await asyncio.sleep(GAUGES_EVERY_S)
 
 

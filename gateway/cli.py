@@ -15,9 +15,10 @@ import typer
 from gateway import admin
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.core.errors import OrdergateError, SettingsError
+from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
-from gateway.remote.gates import gates, pause, resume
+from gateway.remote.gates import gates
 from gateway.remote.orders import orders
 from gateway.remote.stock import stock
 
@@ -117,6 +118,7 @@ for name, group in (
     ("deliveries", deliveries),
     ("dead", dead),
     ("gates", gates),
+    ("connections", connections),
     ("stock", stock),
     ("token", admin.token),
     ("keys", admin.keys),

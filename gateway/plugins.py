@@ -188,6 +188,9 @@ def _import(found: Found) -> Adapter:
         problems.append(
             Problem(where, f"{manifest.settings} is not a msgspec.Struct", "make its settings a frozen struct")
         )
+    elif settings_type is not None and manifest.pull is not None and not hasattr(settings_type, "token"):
+        what = f"{manifest.settings} has no `token`: the first authorisation of a polled shop"
+        problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.pull"))
     for field, kind, methods in (
         ("source", source_type, ("pull", "decode") if manifest.pull is not None else ("admit", "reply", "decode")),
         ("target", target_type, _told(manifest)),

@@ -246,6 +246,40 @@ class GateOverride(_Section, frozen=True, kw_only=True):
     ] = None
 
 
+class PullOverride(_Section, frozen=True, kw_only=True):
+    """How the file has a shop polled; anything left out is the adapter's own value."""
+
+    every_s: Annotated[Seconds | None, Meta(description="How often the shop is asked what has changed")] = None
+    window_s: Annotated[
+        Seconds | None, Meta(description="Longest span of one question; at most what the platform takes")
+    ] = None
+    overlap_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86400)] | None,
+        Meta(description="So much is read again each time, for orders that appear late; below window_s"),
+    ] = None
+    delay_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86400)] | None,
+        Meta(description="Reading stays so far behind now; at least what the platform asks for"),
+    ] = None
+    deadline_s: Annotated[Seconds | None, Meta(description="Longest wait for one answer of the platform")] = None
+    reread_hour: Annotated[
+        int, Meta(ge=0, le=23, description="Daily, at this hour in Beijing, the last days are read again")
+    ] = 4
+    reread_days: Annotated[int, Meta(ge=0, le=90, description="How many days; 0: no daily re-read")] = 3
+
+
+class RateOverride(_Section, frozen=True, kw_only=True):
+    """The limit on everything that is asked of one connection; anything left out is the adapter's own value."""
+
+    per_s: Annotated[
+        Annotated[float, Meta(gt=0, le=100000)] | None,
+        Meta(description="Most requests a second: polling and all gates, over all workers"),
+    ] = None
+    burst: Annotated[
+        Annotated[int, Meta(ge=1, le=100000)] | None, Meta(description="Requests that may go at once within the rate")
+    ] = None
+
+
 class ConnectionEntry(_Section, frozen=True, kw_only=True):
     """A connection as the file says it."""
 
@@ -269,6 +303,10 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     gates: Annotated[
         dict[Operation, GateOverride], Meta(description="Per operation (create, cancel, ship): limits and deadlines")
     ] = {}
+    pull: Annotated[PullOverride | None, Meta(description="For shops that are polled: how")] = None
+    rate: Annotated[
+        RateOverride | None, Meta(description="The platform's limit on everything that is asked of this connection")
+    ] = None
     settings: Annotated[dict[str, Any], Meta(description="The adapter's own settings; see its page")] = {}
 
 
@@ -325,6 +363,26 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return after_unknown(idempotent=self.idempotent, findable=self.findable)
 
 
+class PullPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How one shop is polled: the adapter's manifest with the file laid over it. See `PullManifest`."""
+
+    window_s: float
+    overlap_s: float
+    lookback_s: float
+    delay_s: float
+    every_s: float
+    deadline_s: float
+    reread_hour: int = 4
+    reread_days: int = 3
+
+
+class RatePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The limit on everything that is asked of one connection, over all workers."""
+
+    per_s: float
+    burst: int
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection, ready for use. `settings` is an instance of the adapter's Settings; `start_at` is UTC."""
 
@@ -337,6 +395,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     settle_s: float
     gates: Mapping[Operation, GatePolicy]
     settings: Any
+    pull: PullPolicy | None = None
+    rate: RatePolicy | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, adapter={self.manifest.name!r}, mode={self.mode.value!r})"
@@ -353,6 +413,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def takes_orders(self) -> bool:
         return Operation.CREATE in self.gates
+
+    @property
+    def order_operations(self) -> tuple[Operation, ...]:
+        """What the outbox delivers; levels of stock are published beside it."""
+        return tuple(operation for operation in self.gates if operation is not Operation.STOCK)
 
     def gate(self, operation: Operation) -> GatePolicy:
         """The policy of `operation`. KeyError when the adapter does not declare it."""
@@ -418,6 +483,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
         if adapter is not None:
             _check_connection(entry, entries[entry], adapter, report)
             _check_gates(entry, entries[entry], adapter, connections.get(ConnectionName(entry)), report)
+            _check_pull(entry, entries[entry], adapter.manifest, report)
         _check_route(entry, entries, loaded, connections, report)
     _check_lease(document.dispatch, connections, report)
     _check_carriers(document.carriers, adapters, report)
@@ -565,6 +631,8 @@ def _connection(
         settle_s=_DEFAULT_SETTLE_S if entry.settle_s is None else entry.settle_s,
         gates={op: _merged(manifest, entry.gates.get(op, GateOverride())) for op, manifest in declared.items()},
         settings=settings,
+        pull=_pull_of(adapter.manifest, entry.pull),
+        rate=_rate_of(adapter.manifest, entry.rate),
     )
 
 
@@ -579,8 +647,25 @@ def _with_absolute_files(kafka: Kafka | None, folder: Path) -> Kafka | None:
 
 def _merged(declared: OperationManifest, override: GateOverride) -> GatePolicy:
     values = {key: getattr(declared, key) for key in GatePolicy.__struct_fields__}
-    given = {key: getattr(override, key) for key in override.__struct_fields__ if getattr(override, key) is not None}
-    return GatePolicy(**{**values, **given})
+    return GatePolicy(**{**values, **_given(override)})
+
+
+def _pull_of(manifest: Manifest, override: PullOverride | None) -> PullPolicy | None:
+    if manifest.pull is None:
+        return None
+    return PullPolicy(**{**msgspec.structs.asdict(manifest.pull), **_given(override or PullOverride())})
+
+
+def _rate_of(manifest: Manifest, override: RateOverride | None) -> RatePolicy | None:
+    """None: no limit. A file that gives only a burst has no rate to go with it (`_check_pull`)."""
+    values = msgspec.structs.asdict(manifest.rate) if manifest.rate is not None else {"burst": 1}
+    values |= _given(override or RateOverride())
+    return RatePolicy(**values) if "per_s" in values else None
+
+
+def _given(override: msgspec.Struct) -> dict[str, Any]:
+    """What the file has set."""
+    return {key: value for key, value in msgspec.structs.asdict(override).items() if value is not None}
 
 
 # --- how the settings must fit each other -----------------------------------------------------------------------
@@ -746,6 +831,30 @@ def _check_gates(
             report.add((*path, "adaptive"), "has no use with in_flight 1", "raise in_flight, or remove it")
 
 
+def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: Report) -> None:
+    place: KeyPath = ("connections", name)
+    polled, pull = manifest.pull, _pull_of(manifest, entry.pull)
+    if polled is None or pull is None:
+        if entry.pull is not None:
+            what = f"has no use: the adapter {manifest.name} is not polled"
+            report.add((*place, "pull"), what, "remove it")
+    else:
+        if pull.window_s > polled.window_s:
+            what = f"is {pull.window_s:g}: the platform takes questions over {polled.window_s:g} s at most"
+            report.add((*place, "pull", "window_s"), what, f"at most {polled.window_s:g}")
+        elif pull.overlap_s >= pull.window_s:
+            what = f"is {pull.overlap_s:g}, not below window_s ({pull.window_s:g}): reading would never get ahead"
+            report.add((*place, "pull", "overlap_s"), what, f"something like {pull.window_s / 10:g}")
+        if pull.delay_s < polled.delay_s:
+            what = f"is {pull.delay_s:g}: the platform's newest {polled.delay_s:g} s cannot be asked for"
+            report.add((*place, "pull", "delay_s"), what, f"at least {polled.delay_s:g}")
+    if entry.rate is not None and manifest.pull is None and manifest.target is None:
+        what = f"has no use: nothing is asked of the adapter {manifest.name}"
+        report.add((*place, "rate"), what, "remove it")
+    elif entry.rate is not None and _rate_of(manifest, entry.rate) is None:
+        report.add((*place, "rate", "per_s"), "is missing: the adapter declares no rate", "add `per_s: …`")
+
+
 def _check_route(
     name: str,
     entries: Mapping[str, ConnectionEntry],
@@ -769,6 +878,16 @@ def _check_route(
 
 
 def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
+    for name, connection in connections.items():
+        pull = connection.pull
+        if pull is not None and dispatch.lease_s <= pull.deadline_s + dispatch.heartbeat_s:
+            # One request leaves per turn, and only where the lease, renewed a heartbeat ago, outlives it.
+            needed_s = pull.deadline_s + dispatch.heartbeat_s
+            what = (
+                f"is {pull.deadline_s:g}: with a heartbeat that is not within dispatch.lease_s ({dispatch.lease_s:g})"
+            )
+            proposal = f"below {dispatch.lease_s - dispatch.heartbeat_s:g}, or a lease_s of {needed_s + 2:g}"
+            report.add(("connections", name, "pull", "deadline_s"), what, proposal)
     gates = [(gate.deadline_s, name, op) for name, c in connections.items() for op, gate in c.gates.items()]
     if not gates:
         return

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.auth import Auth
+from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.errors import ApiError, not_found, wrong
@@ -24,6 +25,7 @@ from gateway.api.views import WorkerGate
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
+from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
 
 PREFIX = "/api/v1"
@@ -41,6 +43,7 @@ class Api:
         *,
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
+        connections: Mapping[ConnectionName, Connection],
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
         now: Callable[[], datetime],
@@ -54,6 +57,7 @@ class Api:
             *Deliveries(pool, now=now).routes(),
             *DeadLetters(pool).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
+            *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))

@@ -77,6 +77,47 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+# --- connections
+
+
+class PulledView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a polled shop has been read, and by whom. `failing`: why it cannot be read now."""
+
+    owner: str | None
+    read_to: datetime | None
+    reread_at: datetime | None
+    failing: str | None
+    token_ends_at: datetime | None
+    token_changed_at: datetime | None
+
+
+class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """`reason`: why it is paused, or what the platform said of our authorisation."""
+
+    name: str
+    adapter: str
+    state: Literal["ready", "paused", "re_authorise"]
+    reason: str
+    pull: PulledView | None
+
+
+class ConnectionList(msgspec.Struct, frozen=True, kw_only=True):
+    connections: list[ConnectionView]
+
+
+class AuthoriseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new authorisation of a shop, as its platform gave it. Instants with their time zone."""
+
+    access_token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    reason: Reason
+    refresh_token: Annotated[str, Meta(max_length=4096)] = ""
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    refresh_expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def __repr__(self) -> str:
+        return "AuthoriseBody(…)"
+
+
 # --- orders
 
 

@@ -494,3 +494,26 @@ _DEAD_LETTERS = (
 """
 )
 _DEAD_LETTER = _DEAD_LETTER_COLUMNS + ", body FROM dead_letter d WHERE dead_letter_id = $1"
+
+
+class ConnectionRow(msgspec.Struct, frozen=True):
+    """A connection as the database knows it; what lies behind `paused` is None where it is not polled."""
+
+    connection_id: int
+    name: str
+    paused: bool
+    pause_reason: str
+    owner: str | None
+    read_to: datetime | None
+    reread_at: datetime | None
+    failing: str | None
+
+
+async def list_connections(pool: asyncpg.Pool) -> dict[int, ConnectionRow]:
+    """By connection id; those of earlier configurations too."""
+    rows = await pool.fetch(
+        "SELECT c.connection_id, c.name, c.paused, c.pause_reason, w.name, p.read_to, p.reread_at, p.failing"
+        " FROM connection c LEFT JOIN duty d USING (connection_id) LEFT JOIN worker w ON w.worker_id = d.worker_id"
+        " LEFT JOIN pull p USING (connection_id)"
+    )
+    return {row[0]: ConnectionRow(*row) for row in rows}

@@ -25,12 +25,17 @@ import structlog
 from gateway.core.happening import (
     AttemptEnded,
     BatchCommitted,
+    ConnectionChanged,
     DeadLettered,
     GateChanged,
     Happening,
     OrderDecided,
+    PullChanged,
+    PullFailed,
     Refused,
+    ShopReread,
     Trouble,
+    WindowRead,
 )
 from gateway.telemetry.metrics import RESULTS
 
@@ -343,6 +348,22 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
             return logging.WARNING, _event(
                 "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason
             )
+        case ConnectionChanged(connection, state, reason):
+            return logging.WARNING, _event(
+                "connection_changed", at, "warning", connection=connection, state=state, why=reason
+            )
+        case PullChanged(source, code):
+            level, word = (logging.WARNING, "warning") if code else (logging.INFO, "info")
+            return level, _event("pull_changed", at, word, source=source, code=code)
+        case PullFailed(source, code):
+            return logging.DEBUG, _event("pull_failed", at, "debug", source=source, code=code)
+        case WindowRead(source, events, read_to):
+            return logging.DEBUG, _event(
+                "window_read", at, "debug", source=source, events=events, read_to=read_to.isoformat()
+            )
+        case ShopReread(source, orders, missed):
+            level, word = (logging.WARNING, "warning") if missed else (logging.INFO, "info")
+            return level, _event("shop_reread", at, word, source=source, orders=orders, missed=missed)
         case Trouble(where, what):
             return logging.ERROR, _event("trouble", at, "error", where=where, what=what)
         case Refused(source, code):

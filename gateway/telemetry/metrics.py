@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.delivery import Result
 from gateway.core.event import Leg
+from gateway.core.happening import ConnectionState
 from gateway.core.order import Operation, Stage
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -180,6 +181,30 @@ METRICS: tuple[Metric, ...] = (
         labels=(Label("where", Domain.CODES),),
     ),
     Metric(
+        name="ordergate_connection_changes_total",
+        kind="counter",
+        help="Changes of a connection, by the state it went to",
+        labels=(_CONNECTION, Label("state", _values(ConnectionState))),
+    ),
+    Metric(
+        name="ordergate_pull_windows_total",
+        kind="counter",
+        help="Windows of polled shops that were read through",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="ordergate_pull_failures_total",
+        kind="counter",
+        help="Questions to polled shops that were not answered with a page, by reason",
+        labels=(_SOURCE, _CODE),
+    ),
+    Metric(
+        name="ordergate_missed_orders_total",
+        kind="counter",
+        help="Orders that only the daily re-read of their shop has found",
+        labels=(_SOURCE,),
+    ),
+    Metric(
         name="ordergate_attempt_seconds",
         kind="histogram",
         help="Time of one attempt, from the request to its outcome",
@@ -224,6 +249,20 @@ METRICS: tuple[Metric, ...] = (
         kind="gauge",
         help="Most requests in flight at once, as the limit of this gate stands now",
         labels=_GATE,
+    ),
+    Metric(
+        name="ordergate_connection_state",
+        kind="gauge",
+        help="1 for the state a connection is in, 0 for the others",
+        labels=(_CONNECTION, Label("state", _values(ConnectionState))),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_pull_read_to_timestamp_seconds",
+        kind="gauge",
+        help="Everything that changed at a polled shop up to this instant is durable here",
+        labels=(_SOURCE,),
+        across="livemostrecent",
     ),
     Metric(
         name="ordergate_lanes",
@@ -349,6 +388,15 @@ class Gauges:
         """This worker's breaker of a gate is in `state` now (and in no other)."""
         for each in GateState:
             self._metrics.gauge("ordergate_gate_state", target, operation, each.value).set(each.value == state)
+
+    def connection_state(self, connection: str, state: str) -> None:
+        """A connection is in `state` now (and in no other)."""
+        for each in ConnectionState:
+            self._metrics.gauge("ordergate_connection_state", connection, each.value).set(each.value == state)
+
+    def pull_read_to(self, source: str, timestamp_s: float) -> None:
+        """A polled shop has been read up to this instant (seconds since 1970)."""
+        self._metrics.gauge("ordergate_pull_read_to_timestamp_seconds", source).set(timestamp_s)
 
     def held(self, target: str, operation: str, deliveries: int) -> None:
         """This worker holds so many deliveries of a gate in memory."""

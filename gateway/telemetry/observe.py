@@ -17,12 +17,16 @@ from gateway.core.happening import (
     Accepted,
     AttemptEnded,
     BatchCommitted,
+    ConnectionChanged,
     DeadLettered,
     GateChanged,
     Happening,
     OrderDecided,
+    PullFailed,
     Refused,
+    ShopReread,
     Trouble,
+    WindowRead,
 )
 from gateway.telemetry.metrics import RESULTS, Buckets, Gauges, Metrics
 
@@ -100,6 +104,15 @@ class MetricsObserver:
             case GateChanged(target, operation, state, _):
                 counts["ordergate_breaker_changes_total", target, operation, state] += 1
                 self._gauges.gate_state(target, operation, state)
+            case ConnectionChanged(connection, change, _):
+                counts["ordergate_connection_changes_total", connection, change.value] += 1
+            case WindowRead(source, _, read_to):
+                counts["ordergate_pull_windows_total", source] += 1
+                self._gauges.pull_read_to(source, read_to.timestamp())
+            case PullFailed(source, code):
+                counts["ordergate_pull_failures_total", source, code] += 1
+            case ShopReread(source, _, missed):
+                counts["ordergate_missed_orders_total", source] += missed
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
 

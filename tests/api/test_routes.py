@@ -37,6 +37,8 @@ ROUTES = [
     ("POST", "/dead-letters/1/discard"),
     ("GET", "/gates"),
     ("POST", "/gates/erp/create/breaker"),
+    ("GET", "/connections"),
+    ("POST", "/connections/erp/authorise"),
     ("POST", "/connections/erp/pause"),
     ("POST", "/connections/erp/resume"),
     ("GET", "/stock"),

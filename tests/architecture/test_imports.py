@@ -54,6 +54,7 @@ LAYERS = (
     Layer("gateway.ingest", "gateway.core gateway.sdk gateway.store gateway.settings"),
     Layer("gateway.api", "gateway.core gateway.sdk gateway.store gateway.settings gateway.telemetry"),
     Layer("gateway.app", EVERYTHING),
+    Layer("gateway.shops", EVERYTHING),
     Layer("gateway.supervise", "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry"),
     Layer("gateway.cli", EVERYTHING),
     Layer("gateway.admin", EVERYTHING),
