@@ -28,6 +28,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     Refused,
     Trouble,
@@ -342,6 +343,17 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case GateChanged(target, operation, state, reason):
             return logging.WARNING, _event(
                 "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason
+            )
+        case MessageEnded(channel, result, code, notices):
+            level = logging.INFO if result == "sent" else logging.WARNING
+            return level, _event(
+                "message_ended",
+                at,
+                "info" if result == "sent" else "warning",
+                connection=channel,
+                result=result,
+                code=code,
+                notices=notices,
             )
         case Trouble(where, what):
             return logging.ERROR, _event("trouble", at, "error", where=where, what=what)

@@ -20,9 +20,11 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     Refused,
     Trouble,
+    Watched,
 )
 from gateway.telemetry.metrics import RESULTS, Buckets, Gauges, Metrics
 
@@ -100,6 +102,11 @@ class MetricsObserver:
             case GateChanged(target, operation, state, _):
                 counts["ordergate_breaker_changes_total", target, operation, state] += 1
                 self._gauges.gate_state(target, operation, state)
+            case MessageEnded(channel, result, _, _):
+                counts["ordergate_notice_messages_total", channel, result] += 1
+            case Watched(untold_s):
+                counts[("ordergate_notice_looks_total",)] += 1
+                self._gauges.notices_untold(untold_s)
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
 

@@ -23,9 +23,11 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     Refused,
     Trouble,
+    Watched,
 )
 from gateway.core.order import Operation, OrderNumber, Stage
 from gateway.telemetry.metrics import (
@@ -92,6 +94,8 @@ def test_each_happening_moves_its_metrics() -> None:
             BatchCommitted("inbox", 40, 0.03),
             GateChanged(WMS, "create", "open", "5 time-outs in a row"),
             Trouble("intake", "PostgreSQL is away"),
+            MessageEnded(SHOP, "throttled", "", 12),
+            Watched(42.0),
         ]
     )
     gate = {"target": "wms-1", "operation": "create"}
@@ -116,6 +120,9 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_gate_state", **gate, state="open") == 1
     assert value(found, "ordergate_gate_state", **gate, state="closed") == 0
     assert value(found, "ordergate_troubles_total", where="intake") == 1
+    assert value(found, "ordergate_notice_messages_total", connection="shop-a", result="throttled") == 1
+    assert value(found, "ordergate_notice_looks_total") == 1
+    assert value(found, "ordergate_notice_untold_seconds") == 42
 
 
 def test_every_declared_metric_is_on_the_page_with_help() -> None:
