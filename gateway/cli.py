@@ -18,6 +18,7 @@ from gateway.core.errors import OrdergateError, SettingsError
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
 from gateway.remote.gates import gates, pause, resume
+from gateway.remote.notices import notices
 from gateway.remote.orders import orders
 from gateway.remote.stock import stock
 
@@ -101,6 +102,7 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+notices.command("test")(admin.notices_test)
 for command in (admin.check, admin.migrate, admin.adapters, admin.restored, pause, resume):
     app.command()(command)
 for name, group in (
@@ -109,6 +111,7 @@ for name, group in (
     ("dead", dead),
     ("gates", gates),
     ("stock", stock),
+    ("notices", notices),
     ("token", admin.token),
     ("webhook", admin.webhook),
 ):
