@@ -153,3 +153,37 @@ async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
     assert not any(canary in said for canary in (KEY, "张三丰", "13800001234", "张江路"))
     assert not any(isinstance(one, Trouble) and one.where == "notices" for one in happened)
     print(f"first failed answer to the first message: {notice_s:.1f} s")
+
+
+async def test_a_kafka_that_is_away_is_told_and_orders_go_through_the_inbox(postgres_url: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        nobody = probe.getsockname()[1]
+    pool = await open_pool(postgres_url, size=2)
+    await migrate(pool)
+    async with (
+        FakeWecom(keys={KEY}) as wecom,
+        FakeShop(secrets=(ERP_SECRET,)) as erp,
+        aiohttp.ClientSession() as session,
+    ):
+        port = int(erp.url.rpartition(":")[2])
+        text = CONFIG.format(
+            folder=tmp_path, url=postgres_url, shop=SHOP_SECRET, erp=ERP_SECRET, port=port, key=KEY, wecom=wecom.url
+        )
+        sock = listening(("127.0.0.1", 0))
+        worker = Worker(
+            parse(f"kafka: {{bootstrap: 127.0.0.1:{nobody}}}\n{text}", {}, discover(), name="k", folder=tmp_path),
+            WorkerPlace(name="test/0", sock=sock, stop_within_s=5.0),
+            url=postgres_url,
+            observe=lambda _: None,
+        )
+        running = asyncio.create_task(worker.run(), name="worker")
+        told = await heard(wecom, lambda told: told.text.startswith("Kafka 不可用，改走收件箱"), within_s=30)
+        body = order(1)
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}/hooks/shop"
+        async with session.post(url, data=io.BytesIO(body), headers=headers(body, 1)) as answer:
+            assert answer.status == 202
+        worker.stop()
+        await running
+    await pool.close()
+    assert "1 个进程中 1 个写不进 Kafka" in told.text and told.text.endswith("docs/runbooks/inbox.md")
+    assert len(wecom.told) == 1
