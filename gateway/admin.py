@@ -22,8 +22,10 @@ import msgspec
 import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
+from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
+from gateway.schema import suggest
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
@@ -100,7 +102,12 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
     terminal.table(
         [("名称", "Name"), ("标题", "Title"), ("收", "In"), ("发", "Out")],
         [
-            (name, manifest.title.get(str(lang), name), manifest.source is not None, list(manifest.operations))
+            (
+                name,
+                manifest.title.get(str(lang), name),
+                manifest.source is not None,
+                ["notice"] if manifest.notifier is not None else list(manifest.operations),
+            )
             for name, manifest in registry.manifests.items()
         ],
     )
@@ -284,6 +291,63 @@ def _needed(vault: Any) -> Any:
     if vault is None:
         raise OrdergateError("配置中没有密钥 / there is no key in encryption.keys (`ordergate keys new` makes one)")
     return vault
+
+
+# --- notices
+
+
+def notices_test(
+    channel: Annotated[str, typer.Argument(help="通知渠道（连接名）。A connection that tells people")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """向渠道发一条测试消息，并提醒 notices.people 中的所有人。Send a test message that mentions everybody."""
+    from gateway.app import notifier_of, telling_of
+    from gateway.core.delivery import Done, Throttled
+    from gateway.sdk.http import Http
+    from gateway.sdk.notify import Message
+    from gateway.watch.notices import attempt
+
+    settings, terminal = read_settings(config), Terminal(language=lang, as_json=as_json)
+    connection = settings.connections.get(ConnectionName(channel))
+    if connection is None or connection.adapter.notifier_type is None:
+        able = [str(c.name) for c in settings.connections.values() if c.adapter.notifier_type is not None]
+        raise OrdergateError(
+            f"{channel} 不是通知渠道 / tells nobody: "
+            + (suggest(channel, able) or "可用 / these do: " + (", ".join(able) or "-"))
+        )
+    told: list[dict[str, Any]] = []
+
+    async def send() -> None:
+        async with Http(connections=1) as http:
+            notifier = notifier_of(settings, channel, http)
+            for outlet in notifier.outlets:
+                at = datetime.now(UTC)
+                title = "Ordergate 测试通知" if settings.language == "zh" else "Ordergate test notice"
+                message = Message(
+                    key=f"ordergate-test-{at:%Y%m%dT%H%M%S}-{randomness.token_hex(4)}",
+                    title=title,
+                    text=f"{title} {at.astimezone():%Y-%m-%d %H:%M:%S} · {outlet}",
+                    people=tuple(telling_of(settings).people.values()),
+                    outlet=outlet,
+                )
+                answer = await attempt(notifier, message, deadline_s=10.0)
+                if isinstance(answer, Done):
+                    told.append({"outlet": outlet, "sent": True, "what": answer.reference})
+                else:
+                    code = "throttled" if isinstance(answer, Throttled) else answer.code
+                    told.append({"outlet": outlet, "sent": False, "what": f"{code} {answer.message}".strip()})
+
+    asyncio.run(send())
+    if as_json:
+        terminal.json({"channel": channel, "outlets": told})
+    else:
+        terminal.table(
+            [("出口", "Outlet"), ("已发", "Sent"), ("说明", "What it said")],
+            [(one["outlet"], one["sent"], one["what"]) for one in told],
+        )
+    raise typer.Exit(0 if all(one["sent"] for one in told) else 1)
 
 
 # --- webhooks

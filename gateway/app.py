@@ -32,6 +32,7 @@ from gateway.brokers import kafka_options
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer
+from gateway.core.notice import Sighting
 from gateway.core.order import Operation, Route
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
 from gateway.dispatch.concurrency import AdaptiveLimit
@@ -49,6 +50,8 @@ from gateway.intake.kafka import KafkaReader
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
 from gateway.sdk.adapter import Setup, Source
 from gateway.sdk.carriers import load_carriers
+from gateway.sdk.http import Http
+from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
 from gateway.shops import Shops
 from gateway.store.credentials import CHANNEL
@@ -61,6 +64,9 @@ from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.watch.backlog import BacklogWatch
+from gateway.watch.conditions import Policy
+from gateway.watch.digest import Rule
+from gateway.watch.notices import NoticeWatch, Sightings, Telling
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
@@ -165,6 +171,29 @@ def retry_policy_of(settings: Settings) -> RetryPolicy:
     )
 
 
+def notifier_of(settings: Settings, name: str, http: Http) -> Notifier:
+    """The notifier of the connection `name`, which has one."""
+    connection = settings.connections[ConnectionName(name)]
+    assert connection.adapter.notifier_type is not None
+    return connection.adapter.notifier_type(setup_of(connection, settings), http)
+
+
+def telling_of(settings: Settings) -> Telling:
+    """Who is told what, and when."""
+    notices = settings.notices
+    return Telling(
+        policy=Policy(backlog_age_s=notices.backlog_age_s, settle_s=notices.settle_s, mute=frozenset(notices.mute)),
+        language=settings.language,
+        people={
+            name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
+            for name, entry in notices.people.items()
+        },
+        rules=tuple(Rule(rule.connection or "", rule.kind, rule.people) for rule in notices.owners),
+        runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
+        hand_over_s=notices.hand_over_s,
+    )
+
+
 def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
     """``ORDERGATE_CRASH_AT=gate.after_send:3`` ends this process, as `kill -9` would, at the third time there.
 
@@ -241,6 +270,7 @@ class Worker:
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
         background += self._watching(pool, names, dispatcher, shops)
+        background += await self._telling(dispatcher, kafka_leg, stack)
         duties = shops.duties(inbound)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
@@ -514,6 +544,50 @@ class Worker:
             ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
             ("connection gauges", partial(_show_connections, self._gauges, shops)),
         ]
+
+    async def _telling(self, dispatcher: Dispatcher, kafka: KafkaLeg | None, stack: AsyncExitStack) -> list[Loop]:
+        """Nothing where nobody is to be told."""
+        if not self._settings.notices.channels:
+            return []
+        # Of its own: the one who watches keeps a connection for good, and `pool` may have two.
+        watch_pool = await open_pool(self._url, size=2)
+        stack.push_async_callback(_close, watch_pool)
+        channels = {}
+        for name in self._settings.notices.channels:
+            http = await stack.enter_async_context(Http(connections=2))
+            channels[name] = notifier_of(self._settings, name, http)
+        sightings = Sightings(
+            watch_pool,
+            worker_id=dispatcher.worker_id,
+            look=partial(_sighted, dispatcher, kafka),
+            observe=self._observe,
+        )
+        watch = NoticeWatch(
+            watch_pool,
+            channels=channels,
+            telling=telling_of(self._settings),
+            now=now,
+            observe=self._observe,
+            reach=self._reach,
+        )
+        return [("sightings", sightings.run), ("notices", watch.run)]
+
+
+def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None) -> frozenset[Sighting]:
+    """What only this worker knows.
+
+    A breaker that a person holds open is not seen: he knows. Neither is one that is half open: whether it stays so or
+    opens again shows before the condition has settled, and a quiet shop may not send enough to close it for hours.
+    """
+    seen = set()
+    for gate in dispatcher.gates.values():
+        breaker = gate.breaker.snapshot()
+        if breaker.label == "open":
+            code = "" if breaker.cause is None else breaker.cause.value
+            seen.add(Sighting("breaker", f"{gate.target}/{gate.operation}", code))
+    if kafka is not None and not kafka.up:
+        seen.add(Sighting("kafka", "", ""))
+    return frozenset(seen)
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:

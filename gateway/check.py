@@ -20,7 +20,7 @@ import asyncpg
 import msgspec
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from gateway.app import setup_of
+from gateway.app import notifier_of, setup_of
 from gateway.brokers import meet, risks
 from gateway.core.access import Token
 from gateway.core.errors import OrdergateError, Problem
@@ -87,6 +87,11 @@ class _Probe:
                 probes.append(self._shop(connection))
             elif connection.adapter.target_type is not None and connection.gates:
                 probes.append(self._target(connection))
+        probes += [
+            self._notifier(connection)
+            for connection in settings.connections.values()
+            if connection.adapter.notifier_type is not None
+        ]
         return probes
 
     async def _data_dir(self) -> Checked:
@@ -285,6 +290,31 @@ class _Probe:
                 self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
             )
         return _note(place, self._say("目标系统可用", "the target answers"))
+
+    async def _notifier(self, connection: Connection) -> Checked:
+        """Reach a medium without telling anybody anything."""
+        place = f"connections.{connection.name}"
+        try:
+            async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
+                await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
+        except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
+            known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
+            text = _brief(error) if known else type(error).__name__
+            return _problem(
+                place,
+                self._say(f"通知渠道不可用：{text}", f"nobody can be told through it: {text}"),
+                self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
+            )
+        if connection.name not in self._settings.notices.channels:
+            what = self._say("通知渠道可用，但不在 notices.channels 里", "it answers, but is not in notices.channels")
+            return _note(place, what)
+        return _note(
+            place,
+            self._say(
+                f"通知渠道可用（发测试消息：ordergate notices test {connection.name}）",
+                f"it answers (a message to try it: ordergate notices test {connection.name})",
+            ),
+        )
 
 
 async def _stored_credentials(connection: Any) -> dict[str, Credential]:

@@ -19,6 +19,7 @@ from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
 from gateway.remote.gates import gates
+from gateway.remote.notices import notices
 from gateway.remote.orders import orders
 from gateway.remote.stock import stock
 
@@ -102,6 +103,7 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+notices.command("test")(admin.notices_test)
 for command in (
     admin.check,
     admin.migrate,
@@ -120,6 +122,7 @@ for name, group in (
     ("gates", gates),
     ("connections", connections),
     ("stock", stock),
+    ("notices", notices),
     ("token", admin.token),
     ("keys", admin.keys),
     ("webhook", admin.webhook),

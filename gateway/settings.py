@@ -25,6 +25,7 @@ from gateway.core.errors import BadInput, Problem, SettingsError
 from gateway.core.event import ConnectionName
 from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
+from gateway.core.notice import Kind
 from gateway.core.order import Operation
 from gateway.plugins import Adapter, Registry
 from gateway.schema import KeyPath, Node, Report
@@ -220,6 +221,52 @@ class Encryption(_Section, frozen=True, kw_only=True):
         return tuple(decode_key(key) for key in self.keys)
 
 
+class PersonEntry(_Section, frozen=True, kw_only=True):
+    """Somebody who is told; by each medium that knows one of these."""
+
+    userid: Annotated[
+        Annotated[str, Meta(pattern=r"^[^\s|@]{1,64}$")] | None, Meta(description="In WeCom; mentioned by it")
+    ] = None
+    mobile: Annotated[
+        Annotated[str, Meta(pattern=r"^\+?\d{5,15}$")] | None, Meta(description="In WeCom, where there is no userid")
+    ] = None
+    email: Annotated[Annotated[str, Meta(pattern=r"^[^@\s<>,;]+@[A-Za-z0-9.-]+$")] | None, Meta(description="Mail")] = (
+        None
+    )
+
+    def __repr__(self) -> str:
+        return "PersonEntry()"
+
+
+class OwnerRule(_Section, frozen=True, kw_only=True):
+    """Who is mentioned in a notice; the first rule that fits counts, and one without conditions fits all."""
+
+    people: Annotated[tuple[str, ...], Meta(min_length=1, description="Names under `notices.people`")]
+    connection: Annotated[str | None, Meta(description="Only of this connection")] = None
+    kind: Annotated[Kind | None, Meta(description="Only of this kind")] = None
+
+
+class Notices(_Section, frozen=True, kw_only=True):
+    channels: Annotated[
+        tuple[str, ...],
+        Meta(max_length=10, description="Connections that tell people; each takes over from the one before"),
+    ] = ()
+    people: Annotated[dict[str, PersonEntry], Meta(description="Who can be mentioned, under names of your own")] = {}
+    owners: Annotated[tuple[OwnerRule, ...], Meta(description="Who is mentioned in what")] = ()
+    mute: Annotated[tuple[Kind, ...], Meta(description="Kinds that nobody is told of")] = ()
+    backlog_age_s: Annotated[Seconds, Meta(description="A delivery that waits longer is a backlog")] = 900.0
+    settle_s: Annotated[
+        Seconds,
+        Meta(description="Over only after so long without a sign (above the deadlines); doubles for what comes back"),
+    ] = 20.0
+    hand_over_s: Annotated[
+        Seconds, Meta(description="After this time the next channel is asked; above 65, a robot's pause at its limit")
+    ] = 90.0
+    runbook_url: Annotated[
+        str, Meta(max_length=200, description="Where the pages of docs/runbooks lie; each notice ends with its page")
+    ] = "docs/runbooks/"
+
+
 class RouteTo(_Section, frozen=True, kw_only=True):
     """One place a connection's orders may go to, in order of preference."""
 
@@ -332,6 +379,7 @@ class _Sections(_Section, frozen=True, kw_only=True):
         Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
     ] = {}
     log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
+    notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
 
 
 class Document(_Sections, frozen=True, kw_only=True):
@@ -487,6 +535,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
         _check_route(entry, entries, loaded, connections, report)
     _check_lease(document.dispatch, connections, report)
     _check_carriers(document.carriers, adapters, report)
+    _check_notices(document.notices, entries, loaded, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -900,6 +949,42 @@ def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connec
         report.add(
             ("dispatch", "lease_s"), what, f"at least {deadline_s * LEASE_DEADLINES + 5:g}, or shorter deadlines"
         )
+
+
+def _check_notices(
+    notices: Notices,
+    entries: Mapping[str, ConnectionEntry],
+    loaded: Mapping[str, Adapter | None],
+    report: Report,
+) -> None:
+    place: KeyPath = ("notices",)
+    tellers = [name for name, adapter in loaded.items() if adapter is not None and adapter.notifier_type is not None]
+    listed = "these tell people: " + (", ".join(tellers) or "none")
+    for index, channel in enumerate(notices.channels):
+        if channel not in entries:
+            proposal = schemas.suggest(channel, tellers) or listed
+            report.add((*place, "channels", index), f"there is no connection {channel!r}", proposal)
+        elif loaded.get(channel) is not None and channel not in tellers:
+            what = f"{channel!r} tells nobody: its adapter declares no notifier"
+            report.add((*place, "channels", index), what, listed)
+        elif channel in notices.channels[:index]:
+            report.add((*place, "channels", index), f"{channel!r} stands here twice", "remove one")
+    for index, rule in enumerate(notices.owners):
+        if rule.connection is not None and rule.connection not in entries:
+            proposal = schemas.suggest(rule.connection, entries) or "configured: " + (", ".join(entries) or "none")
+            what = f"there is no connection {rule.connection!r}"
+            report.add((*place, "owners", index, "connection"), what, proposal)
+        for number, person in enumerate(rule.people):
+            if person not in notices.people:
+                known = "known: " + (", ".join(notices.people) or "none, add `notices.people`")
+                proposal = schemas.suggest(person, notices.people) or known
+                report.add((*place, "owners", index, "people", number), f"nobody is called {person!r}", proposal)
+    for name, person_entry in notices.people.items():
+        if person_entry == PersonEntry():
+            proposal = "add `userid`, `mobile` or `email`"
+            report.add((*place, "people", name), "cannot be reached", proposal)
+    if not notices.channels and (notices.people or notices.owners):
+        report.add((*place, "channels"), "is missing: nobody would be told anything", listed)
 
 
 def _check_carriers(carriers: Mapping[str, Mapping[str, str]], adapters: Registry, report: Report) -> None:

@@ -17,6 +17,7 @@ from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.errors import ApiError, not_found, wrong
 from gateway.api.gates import Gates
+from gateway.api.notices import Notices
 from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.routing import Call, Route
@@ -59,6 +60,7 @@ class Api:
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
+            *Notices(pool).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))
 

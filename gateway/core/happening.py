@@ -133,6 +133,21 @@ class ShopReread(msgspec.Struct, frozen=True, gc=False):
     missed: int
 
 
+class MessageEnded(msgspec.Struct, frozen=True, gc=False):
+    """A message to people about `notices` changes ended as `result` (`sent`, `failed`, `throttled`, `unknown`...)."""
+
+    channel: ConnectionName
+    result: str
+    code: str
+    notices: int
+
+
+class Watched(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has looked whether people have to be told; the oldest notice not told is `untold_s` old (0.0: none)."""
+
+    untold_s: float
+
+
 class Trouble(msgspec.Struct, frozen=True, gc=False):
     """Something in the gateway itself failed and was contained: `where` from a closed set, `what` for a person."""
 
@@ -153,6 +168,8 @@ Happening = (
     | PullFailed
     | WindowRead
     | ShopReread
+    | MessageEnded
+    | Watched
     | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

@@ -29,6 +29,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     PullChanged,
     PullFailed,
@@ -364,6 +365,17 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case ShopReread(source, orders, missed):
             level, word = (logging.WARNING, "warning") if missed else (logging.INFO, "info")
             return level, _event("shop_reread", at, word, source=source, orders=orders, missed=missed)
+        case MessageEnded(channel, result, code, notices):
+            level = logging.INFO if result == "sent" else logging.WARNING
+            return level, _event(
+                "message_ended",
+                at,
+                "info" if result == "sent" else "warning",
+                connection=channel,
+                result=result,
+                code=code,
+                notices=notices,
+            )
         case Trouble(where, what):
             return logging.ERROR, _event("trouble", at, "error", where=where, what=what)
         case Refused(source, code):

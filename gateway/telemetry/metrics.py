@@ -175,6 +175,20 @@ METRICS: tuple[Metric, ...] = (
         labels=(*_GATE, Label("state", _values(GateState))),
     ),
     Metric(
+        name="ordergate_notice_messages_total",
+        kind="counter",
+        help="Messages to people, by how the attempt ended",
+        labels=(
+            _CONNECTION,
+            Label("result", ("sent", "failed", "throttled", "unknown", "unauthorised", "rejected")),
+        ),
+    ),
+    Metric(
+        name="ordergate_notice_looks_total",
+        kind="counter",
+        help="Looks whether people have to be told, one a second over all workers; none: nobody watches",
+    ),
+    Metric(
         name="ordergate_troubles_total",
         kind="counter",
         help="Failures inside the gateway that were contained, by where they happened",
@@ -289,6 +303,12 @@ METRICS: tuple[Metric, ...] = (
         kind="gauge",
         help="Dead letters that wait for a person",
         labels=(_SOURCE,),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_notice_untold_seconds",
+        kind="gauge",
+        help="Age of the oldest notice that no channel has taken",
         across="livemostrecent",
     ),
     Metric(
@@ -420,6 +440,9 @@ class Gauges:
     def dead_letters_open(self, counts: Mapping[str, int]) -> None:
         """Per source, the dead letters waiting for a person; a source left out has none."""
         self._snapshot("ordergate_dead_letters_open", {(source,): n for source, n in counts.items()})
+
+    def notices_untold(self, age_s: float) -> None:
+        self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)
 
     def intake_lag(self, leg: Leg, events: int) -> None:
         """Events that this worker has still to read on `leg` (its own partitions)."""

@@ -21,11 +21,13 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     PullFailed,
     Refused,
     ShopReread,
     Trouble,
+    Watched,
     WindowRead,
 )
 from gateway.telemetry.metrics import RESULTS, Buckets, Gauges, Metrics
@@ -113,6 +115,11 @@ class MetricsObserver:
                 counts["ordergate_pull_failures_total", source, code] += 1
             case ShopReread(source, _, missed):
                 counts["ordergate_missed_orders_total", source] += missed
+            case MessageEnded(channel, result, _, _):
+                counts["ordergate_notice_messages_total", channel, result] += 1
+            case Watched(untold_s):
+                counts[("ordergate_notice_looks_total",)] += 1
+                self._gauges.notices_untold(untold_s)
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
 

@@ -26,11 +26,13 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
     PullFailed,
     Refused,
     ShopReread,
     Trouble,
+    Watched,
     WindowRead,
 )
 from gateway.core.order import Operation, OrderNumber, Stage
@@ -103,6 +105,8 @@ def test_each_happening_moves_its_metrics() -> None:
             PullFailed(SHOP, "throttled"),
             ShopReread(SHOP, 500, 2),
             Trouble("intake", "PostgreSQL is away"),
+            MessageEnded(SHOP, "throttled", "", 12),
+            Watched(42.0),
         ]
     )
     gate = {"target": "wms-1", "operation": "create"}
@@ -133,6 +137,9 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_pull_failures_total", source="shop-a", code="throttled") == 1
     assert value(found, "ordergate_missed_orders_total", source="shop-a") == 2
     assert value(found, "ordergate_troubles_total", where="intake") == 1
+    assert value(found, "ordergate_notice_messages_total", connection="shop-a", result="throttled") == 1
+    assert value(found, "ordergate_notice_looks_total") == 1
+    assert value(found, "ordergate_notice_untold_seconds") == 42
 
 
 def test_every_declared_metric_is_on_the_page_with_help() -> None:
