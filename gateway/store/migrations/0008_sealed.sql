@@ -6,10 +6,10 @@ CREATE TABLE sealing_key (
     first_used_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Sealed, one body looks different each time: what tells two dead letters apart is its digest.
+-- Sealed, one body looks different each time: what tells two dead letters apart is the digest of the plain one. Rows from
+-- before have none, and need none.
 ALTER TABLE dead_letter ADD COLUMN body_sha256 bytea;
-UPDATE dead_letter SET body_sha256 = sha256(body);
-ALTER TABLE dead_letter ALTER COLUMN body_sha256 SET NOT NULL;
 DROP INDEX dead_letter_open;
-CREATE UNIQUE INDEX dead_letter_open ON dead_letter (number, md5(source || chr(31) || event_id), body_sha256)
+CREATE UNIQUE INDEX dead_letter_open
+    ON dead_letter (number, md5(source || chr(31) || event_id), coalesce(body_sha256, sha256(body)))
     WHERE closed_at IS NULL;
