@@ -19,7 +19,9 @@ from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
 from gateway.remote.gates import gates, pause, resume
 from gateway.remote.orders import orders
+from gateway.remote.redrives import redrives
 from gateway.remote.stock import stock
+from gateway.remote.work import work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,8 +106,10 @@ def _tell(text: str) -> None:
 for command in (admin.check, admin.migrate, admin.adapters, admin.restored, pause, resume):
     app.command()(command)
 for name, group in (
+    ("work", work),
     ("orders", orders),
     ("deliveries", deliveries),
+    ("redrives", redrives),
     ("dead", dead),
     ("gates", gates),
     ("stock", stock),
