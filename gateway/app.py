@@ -25,6 +25,7 @@ import asyncpg
 import msgspec
 from aiohttp import web
 
+from gateway.api.desk import Desk, asking_of
 from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
@@ -67,6 +68,7 @@ from gateway.watch.backlog import BacklogWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling
+from gateway.watch.redrive import RedriveLoop
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
@@ -133,6 +135,22 @@ def sources_of(settings: Settings) -> dict[ConnectionName, Source]:
         for connection in settings.connections.values()
         if connection.adapter.source_type is not None
     }
+
+
+def desk_of(settings: Settings) -> Desk:
+    """What the API's desk is told of the settings."""
+    gates = [
+        (connection, operation, policy)
+        for connection in settings.connections.values()
+        for operation, policy in connection.gates.items()
+    ]
+    return Desk(
+        owners=settings.owners,
+        language=settings.language,
+        prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
+        asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
+        rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
+    )
 
 
 def breaker_policy_of(settings: Settings, *, slow_s: float) -> BreakerPolicy:
@@ -257,15 +275,18 @@ class Worker:
         hooks = self._hooks(sources, inbound)
         server = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
         stack.push_async_callback(server.cleanup)
+        redrive = RedriveLoop(pool, observe=self._observe, reach=self._reach)
         woken = {
             "ordergate_inbox": lambda _: inbox_wake.set(),
             "ordergate_lane": dispatcher.wake,
             CHANNEL: shops.authorisations.wake,
+            "ordergate_redrive": lambda _: redrive.wake.set(),
         }
         background: list[Loop] = [
             ("listen", partial(_listen, self._url, woken)),
             ("inbox leg", inbox_leg.run),
             ("authorisations", shops.authorisations.run),
+            ("redrive", redrive.run),
         ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
@@ -504,6 +525,7 @@ class Worker:
             names=names,
             targets={c.name: c.order_operations for c in self._settings.connections.values()},
             connections=self._settings.connections,
+            desk=desk_of(self._settings),
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=now,

@@ -21,7 +21,9 @@ from gateway.remote.deliveries import deliveries
 from gateway.remote.gates import gates
 from gateway.remote.notices import notices
 from gateway.remote.orders import orders
+from gateway.remote.redrives import redrives
 from gateway.remote.stock import stock
+from gateway.remote.work import work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,8 +118,10 @@ for command in (
 ):
     app.command()(command)
 for name, group in (
+    ("work", work),
     ("orders", orders),
     ("deliveries", deliveries),
+    ("redrives", redrives),
     ("dead", dead),
     ("gates", gates),
     ("connections", connections),

@@ -378,6 +378,10 @@ class _Sections(_Section, frozen=True, kw_only=True):
         dict[str, dict[str, str]],
         Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
     ] = {}
+    owners: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1, max_length=60)]],
+        Meta(description="Whose work waits: code (`short_of_stock`, `rejected`), connection, kind or `default` → who"),
+    ] = {}
     log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
     notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
 

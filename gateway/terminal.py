@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.core.errors import OrdergateError
+
+_TIMEZONE = "ORDERGATE_TIMEZONE"
 _PIPED_WIDTH = 200
 """Columns when nobody looks at a terminal: nothing is cut off."""
 
@@ -75,10 +79,26 @@ def shown(cell: Any) -> str:
 
 
 def when(text: str | None) -> str:
-    """``2026-05-01 09:30:05`` in local time, of an RFC 3339 text."""
+    """``2026-05-01 09:30:05`` of an RFC 3339 text, in Beijing time, or in that of ``ORDERGATE_TIMEZONE``."""
     if not text:
         return ""
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromisoformat(text).astimezone(time_zone()).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_zone() -> tzinfo:
+    """The zone that people read times in. Raises OrdergateError."""
+    name = os.environ.get(_TIMEZONE)
+    if not name:
+        # Without the table of zones, which a slim container does not have: China keeps one time all year.
+        return timezone(timedelta(hours=8), "Asia/Shanghai")
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise OrdergateError(
+            f"{_TIMEZONE}={name}: 没有这个时区 / there is no such time zone: write it like Asia/Shanghai or UTC"
+        ) from error
 
 
 def content_of(file: Path) -> bytes:

@@ -322,9 +322,10 @@ def test_integrators_sign_and_verify(tmp_path: Path) -> None:
 
 
 def test_errors_are_one_readable_line() -> None:
-    for arguments in (["orders", "list"], ["orders", "list", "--token", "x", "--url", "http://127.0.0.1:9"]):
+    away = ["orders", "list", "--token", "x", "--url", "http://127.0.0.1:9"]
+    for arguments, advice in ((["orders", "list"], "ORDERGATE_TOKEN"), (away, "ORDERGATE_URL")):
         done = ordergate(*arguments)
-        assert done.code == 1
+        assert done.code == 1 and advice in done.err
         assert len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
 
 
@@ -346,10 +347,16 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert "SA1001" in listed.out and "单号" in listed.out
         assert "Number" in gateway("orders", "list", "--lang", "en").out
         shown = gateway("orders", "show", "SA1001")
-        assert "done" in shown.out and "138****0000" in shown.out and "张三" not in shown.out
+        assert "成功" in shown.out and "已分配" in shown.out and "138****0000" in shown.out and "张三" not in shown.out
         assert "张三" in gateway("orders", "show", "SA1001", "--unmask").out
         assert json.loads(gateway("orders", "raw", "SA1001", "1").out)["order_no"] == "A1001"
         assert gateway("orders", "reconsider", "SA1001", "-r", "look again").code == 0
+        assert "by hand" in gateway("orders", "show", "SA1001", "--lang", "en").out
+        assert [
+            row["number"] for row in gateway("orders", "list", "--channel-no", "A1001", "--json").json["orders"]
+        ] == ["SA1001"]
+        own = gateway("orders", "show", "A1001")
+        assert own.code == 1 and "did you mean SA1001?" in own.err
         missing = gateway("orders", "show", "nope")
         assert missing.code == 1 and "nope" in missing.err and len(missing.err.strip().splitlines()) == 1
 
@@ -369,7 +376,7 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         bad = gateway("deliveries", "resend", "SB2", "erp", 1, "-r", "x", "--edit", "-", stdin=b'{"lines":[]}')
         assert bad.code == 1 and "lines" in bad.err
         assert gateway("deliveries", "resolve", "SB2", "erp", 1, "-r", "by phone", "--reference", "E-1").code == 0
-        assert "resolved" in gateway("orders", "show", "SB2").out
+        assert "人工标记已处理" in gateway("orders", "show", "SB2").out
 
         # dead letters
         assert gateway.push(ORDER.replace(b"A1001", b"C1").replace(b'"status"', b'"state"')) == 422
@@ -385,6 +392,56 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         until(lambda: "SC1/create" in erp.seen)
         assert gateway("dead", "discard", unreadable["dead_letter_id"], "-r", "a test").code == 0
         assert gateway("dead", "list", "--json").json["dead_letters"] == []
+
+        # the desk
+        erp.faults = REFUSING
+        for number in (b"D1", b"D2", b"D3"):
+            assert gateway.push(ORDER.replace(b"A1001", number)) == 202
+        until(lambda: len(gateway(*blocked).json["deliveries"]) == 3)
+        erp.faults = Faults()
+        assert gateway.push(b"not json again") == 422
+        until(lambda: gateway("work", "list", "--json").json["total"] == 4)
+        queue = gateway("work", "list")
+        assert "3 × 下发受阻 erp create" in queue.out and "ordergate deliveries redrive --target erp" in queue.out
+        assert "the target refuses it" in gateway("work", "list", "--lang", "en").out
+        assert len(gateway("work", "items", "--kind", "delivery", "--json").json["items"]) == 3
+        assert "SD1" in gateway("work", "items").out
+        assert gateway("work", "handled", "SD1", "-r", "x").code == 1
+        for refused in (
+            ["deliveries", "redrive"],
+            ["deliveries", "redrive", "--yes", "-r", "x"],
+            ["deliveries", "redrive", "--target", "erp", "--yes"],
+            ["deliveries", "redrive", "--target", "erp", "--yes", "--dry-run", "-r", "x"],
+            ["deliveries", "resolve-many", "--yes", "-r", "x"],
+            ["dead", "redrive", "--yes", "-r", "x"],
+            ["orders", "export", "-o", str(folder / "none.xlsx")],
+        ):
+            done = gateway(*refused)
+            assert done.code == 1 and len(done.err.strip().splitlines()) == 1, refused
+        assert len(gateway(*blocked).json["deliveries"]) == 3
+        exported = gateway("orders", "export", "--stuck", "-o", folder / "stuck.xlsx", "--json")
+        assert (folder / "stuck.xlsx").stat().st_size == exported.json["bytes"] > 1000
+        choice = ("deliveries", "redrive", "--target", "erp", "--code", "http_4xx", "--cap", 2)
+        assert (
+            "直接重发" in gateway(*choice).out and "would be taken" in gateway(*choice, "--dry-run", "--lang", "en").out
+        )
+        assert gateway(*choice, "--json").json["preview"]["chosen"] == 2
+        started = gateway(*choice, "--yes", "--rate", 20, "--start-in", 0, "-r", "they are back", "--json")
+        redrive = str(started.json["redrive"]["redrive_id"])
+        until(lambda: gateway("redrives", "show", redrive, "--json").json["state"] == "done")
+        assert "完成" in gateway("redrives", "list").out and "they are back" in gateway("redrives", "list").out
+        assert "批量重发" in gateway("orders", "show", "SD1").out
+        again = gateway("deliveries", "redrive", "--target", "erp", "--yes", "--start-in", 600, "-r", "later")
+        assert again.code == 0 and "redrives stop" in again.out
+        redrive = str(gateway("redrives", "list", "--state", "running", "--json").json["redrives"][0]["redrive_id"])
+        stopped = gateway("redrives", "stop", redrive, "-r", "not now")
+        assert "停止时未动" in stopped.out and gateway("redrives", "stop", redrive, "-r", "x").code == 1
+        assert gateway("deliveries", "resolve-many", "--target", "erp").code == 0
+        done = gateway("deliveries", "resolve-many", "--target", "erp", "--yes", "-r", "typed in", "--json")
+        assert done.json["resolved"] == 1
+        assert "重新处理" in gateway("dead", "redrive", "--source", "shop").out
+        assert gateway("dead", "redrive", "--source", "shop", "--yes", "--start-in", 0, "-r", "x").code == 0
+        until(lambda: not gateway("redrives", "list", "--state", "running", "--json").json["redrives"])
 
         # gates
         assert "closed" in gateway("gates", "list").out

@@ -9,13 +9,14 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, conflict, not_found, wrong
-from gateway.api.orders import masked_lane
+from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.order import Content, Operation
 from gateway.store.queries import list_lanes
-from gateway.store.repair import Head, NoSuchDelivery, NotNow, resend, resolve
+from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 
 _MOST_LINES = 500
 _ERRORS = (400, 401, 404, 409, 422, 503)
@@ -24,8 +25,9 @@ _ERRORS = (400, 401, 404, 409, 422, 503)
 class Deliveries:
     """Handlers of ``/deliveries``."""
 
-    def __init__(self, pool: asyncpg.Pool, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, desk: Desk, now: Callable[[], datetime]) -> None:
         self._pool = pool
+        self._desk = desk
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -69,11 +71,12 @@ class Deliveries:
                 seq=seq,
                 edit=(lambda head: edited(head, body.edit)) if body.edit else None,
                 confirmed_absent=body.confirmed_absent,
+                if_attempts=body.if_attempts,
                 reason=body.reason,
                 actor=call.actor,
             )
         except (NoSuchDelivery, NotNow) as error:
-            raise _refused(error, call) from error
+            raise await self._refused(error, call) from error
         return Done(note="it is sent again in a moment")
 
     async def resolve_delivery(self, call: Call) -> Done:
@@ -91,8 +94,16 @@ class Deliveries:
                 now=self._now(),
             )
         except (NoSuchDelivery, NotNow) as error:
-            raise _refused(error, call) from error
+            raise await self._refused(error, call) from error
         return Done(note=f"delivery {seq + 1} goes on in a moment" if goes_on else f"nothing is open to {target}")
+
+    async def _refused(self, error: NoSuchDelivery | NotNow, call: Call) -> ApiError:
+        number = call.path["number"]
+        if isinstance(error, NoSuchOrder):
+            return await no_order(self._pool, number, self._desk)
+        if isinstance(error, NoSuchDelivery):
+            return not_found(str(error), "path", "the order's timeline lists its deliveries")
+        return conflict(error.code, f"{number} {call.path['target']} {call.path['seq']}: {error.message}", error.advice)
 
 
 def edited(head: Head, patch: dict[str, Any]) -> Content:
@@ -150,14 +161,6 @@ def _merge(before: Any, patch: Any) -> Any:
 
 def _delivery(call: Call) -> tuple[str, str, int]:
     return call.path["number"], call.path["target"], int(call.path["seq"])
-
-
-def _refused(error: NoSuchDelivery | NotNow, call: Call) -> ApiError:
-    if isinstance(error, NoSuchDelivery):
-        return not_found(str(error), "path", "the order's timeline lists its deliveries")
-    return conflict(
-        error.code, f"{call.path['number']} {call.path['target']} {call.path['seq']}: {error.message}", error.advice
-    )
 
 
 def _cursor(text: str) -> tuple[datetime, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -50,3 +52,9 @@ def wrong(where: str, message: str, advice: str = "see /api/v1/openapi.json") ->
 def conflict(code: str, message: str, advice: str, *, where: str = "", details: Any = None) -> ApiError:
     """The request is understood and cannot be done as things stand."""
     return ApiError(409, code, message, where=where, advice=advice, details=details)
+
+
+def near(given: str, known: Iterable[str]) -> str:
+    """A question for the known name that is most like `given`, empty where none is."""
+    found = difflib.get_close_matches(given, list(known), n=1)
+    return f"did you mean {found[0]}?" if found else ""

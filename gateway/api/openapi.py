@@ -25,7 +25,9 @@ _STATUSES = {
 def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of `routes`."""
     routes = list(routes)
-    kinds = [kind for route in routes for kind in (route.query, route.body, route.answer) if kind is not None]
+    kinds = [
+        kind for route in routes for kind in (route.query, route.body, route.answer) if kind and type(kind) is not str
+    ]
     schemas, components = msgspec.json.schema_components([Problem, *kinds], ref_template="#/components/schemas/{name}")
     problem, *rest = schemas
     known = dict(zip([id(kind) for kind in kinds], rest, strict=True))
@@ -37,7 +39,8 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "info": {
             "title": "Ordergate 订单网关",
             "version": version,
-            "description": "Read orders, deliveries, dead letters, gates and stock; repair what is stuck."
+            "description": "Read orders, deliveries, dead letters, gates and stock; see what waits for a person; repair"
+            " what is stuck, one by one or many at once."
             " Name the person who acts in the header `X-Ordergate-Actor`; it is kept with what was done.",
         },
         "servers": [{"url": "/api/v1"}],
@@ -68,7 +71,9 @@ def _operation(
         "responses": {
             "200": {
                 "description": "OK",
-                "content": {"application/json": {"schema": known[id(route.answer)]}},
+                "content": {route.answer: {}}
+                if isinstance(route.answer, str)
+                else {"application/json": {"schema": known[id(route.answer)]}},
             },
             **{
                 str(status): {"description": text, "content": {"application/json": {"schema": problem}}}

@@ -9,6 +9,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
+from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, not_found
 from gateway.api.routing import Call, Route
 from gateway.api.views import (
@@ -27,6 +28,7 @@ from gateway.store.queries import (
     Happened,
     LaneRow,
     OrderFilter,
+    known_numbers,
     list_orders,
     read_order,
     read_payload,
@@ -39,8 +41,9 @@ from gateway.telemetry.logs import mask_text
 class Orders:
     """Handlers of ``/orders``."""
 
-    def __init__(self, pool: asyncpg.Pool, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, desk: Desk, now: Callable[[], datetime]) -> None:
         self._pool = pool
+        self._desk = desk
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -73,6 +76,7 @@ class Orders:
                 conflict=query.conflict,
                 connection=query.connection,
                 prefix=query.number,
+                numbers=None if query.channel_no is None else tuple(self._desk.numbers(query.channel_no)),
                 before=None if query.after is None else int(query.after),
             ),
             limit=query.limit,
@@ -83,7 +87,7 @@ class Orders:
         number, unmask = call.path["number"], bool(call.query.unmask)
         detail = await read_order(self._pool, number)
         if detail is None:
-            raise _no_order(number)
+            raise await no_order(self._pool, number, self._desk)
         if unmask:
             await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
         return OrderPage(
@@ -110,7 +114,7 @@ class Orders:
     async def reconsider_order(self, call: Call) -> Done:
         number = call.path["number"]
         if not await reconsider_order(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()):
-            raise _no_order(number)
+            raise await no_order(self._pool, number, self._desk)
         return Done(note="the order is decided again in a moment")
 
 
@@ -135,7 +139,13 @@ def _masked(one: Happened) -> Happened:
     return one
 
 
-def _no_order(number: str) -> ApiError:
-    return not_found(
-        f"there is no order {number}", "path.number", "use our number: the connection's prefix and the shop's number"
-    )
+async def no_order(pool: asyncpg.Pool, number: str, desk: Desk) -> ApiError:
+    """There is no order of this number; where it is a shop's own, with ours."""
+    ours = await known_numbers(pool, desk.numbers(number))
+    if ours:
+        advice = f"{number} is the shop's own number: did you mean {' or '.join(ours)}?"
+    else:
+        advice = (
+            "use our number: the connection's prefix and the shop's number; GET /orders?number=… finds by its start"
+        )
+    return not_found(f"there is no order {number}", "path.number", advice)

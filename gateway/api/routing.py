@@ -22,11 +22,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     body: Any
 
 
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that is a file."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
 Handler = Callable[[Call], Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """`errors` are the statuses it may answer besides 200."""
+    """`errors` are the statuses it may answer besides 200. `answer` is a struct, or the media type of a `Download`."""
 
     method: str
     path: str

@@ -15,14 +15,17 @@ from gateway.api.auth import Auth
 from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
+from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, not_found, wrong
 from gateway.api.gates import Gates
 from gateway.api.notices import Notices
 from gateway.api.openapi import document
 from gateway.api.orders import Orders
-from gateway.api.routing import Call, Route
+from gateway.api.redrives import Redrives
+from gateway.api.routing import Call, Download, Route
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
+from gateway.api.work import Work
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
@@ -45,6 +48,7 @@ class Api:
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
         connections: Mapping[ConnectionName, Connection],
+        desk: Desk,
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
         now: Callable[[], datetime],
@@ -54,8 +58,10 @@ class Api:
         self._auth = Auth(pool, clock=clock)
         self._observe = observe
         self.routes: tuple[Route, ...] = (
-            *Orders(pool, now=now).routes(),
-            *Deliveries(pool, now=now).routes(),
+            *Work(pool, desk=desk, now=now).routes(),
+            *Orders(pool, desk=desk, now=now).routes(),
+            *Deliveries(pool, desk=desk, now=now).routes(),
+            *Redrives(pool, names=names, desk=desk, now=now).routes(),
             *DeadLetters(pool).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
@@ -88,6 +94,15 @@ class Api:
                 body=None if route.body is None else _decoded(await _read(request), route),
             )
             answer = await route.handler(call)
+            if isinstance(answer, Download):
+                return web.Response(
+                    body=answer.content,
+                    content_type=answer.media_type,
+                    headers={
+                        "Cache-Control": "no-store",
+                        "Content-Disposition": f'attachment; filename="{answer.name}"',
+                    },
+                )
             return web.Response(
                 body=msgspec.json.encode(answer), content_type="application/json", headers={"Cache-Control": "no-store"}
             )

@@ -13,11 +13,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from gateway.api.advice import NextStep, Text
 from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
+from gateway.store.redrive import MOST_ITEMS, RedriveRow
+from gateway.store.resolve import MOST_RESOLVED
 from gateway.store.stock import StockRow
+from gateway.store.wanted import Preview, StuckKind, Wanted
+from gateway.store.work import WorkKind
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$(?!\\n)")]
@@ -131,6 +136,7 @@ class OrdersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     conflict: Annotated[Name, Meta(description="A code like `cancelled_but_shipped`")] | None = None
     connection: Name | None = None
     number: Annotated[Name, Meta(description="Our number begins with this")] | None = None
+    channel_no: Annotated[Name, Meta(description="The shop's own number, whole")] | None = None
     after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
     limit: Limit = 50
 
@@ -202,6 +208,10 @@ class ResendBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     confirmed_absent: Annotated[
         bool, Meta(description="You have looked: the target does not have it. Needed where the outcome is unknown")
     ] = False
+    if_attempts: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000_000)] | None,
+        Meta(description="`attempts` as you saw it: refused where somebody has sent it since"),
+    ] = None
 
 
 class ResolveBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -247,6 +257,170 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
     """`events`: how many go through intake again, those that waited behind included."""
 
     events: int
+
+
+# --- work
+
+
+class WorkQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    kind: WorkKind | None = None
+    connection: Annotated[Name, Meta(description="The shop, the target, or where the event came from")] | None = None
+    operation: Annotated[Name, Meta(description="Of deliveries: create, cancel, ship")] | None = None
+    code: Annotated[Name, Meta(description="The card's code, like `rejected:http_4xx`")] | None = None
+    owner: Annotated[Name, Meta(description="Whose work; as `owners` in the settings say")] | None = None
+
+
+class WorkItemsQuery(WorkQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    after: Annotated[str, Meta(max_length=100, description="`next` of the page before")] | None = None
+    limit: Limit = 50
+
+
+class ExportQuery(WorkQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limit: Annotated[int, Meta(ge=1, le=10_000, description="Most rows in the file, the oldest first")] = 5_000
+    language: Annotated[Literal["zh", "en"] | None, Meta(description="As the settings say, unless given")] = None
+
+
+class WorkCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One root cause: what it is, how many wait for it and since when, whose it is, and what to do."""
+
+    kind: WorkKind
+    connection: str
+    operation: str
+    code: str
+    means: Text
+    count: int
+    oldest: datetime
+    newest: datetime
+    samples: tuple[str, ...]
+    owner: str
+    next: NextStep
+
+
+class WorkCards(msgspec.Struct, frozen=True, kw_only=True):
+    """The card with most behind it first. `total` counts what is on them."""
+
+    cards: list[WorkCard]
+    total: int
+
+
+class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that waits for a person. `codes`: all of its reasons or conflicts."""
+
+    kind: WorkKind
+    number: str
+    channel_no: str
+    shop: str
+    connection: str
+    operation: str
+    code: str
+    codes: tuple[str, ...]
+    means: Text
+    since: datetime
+    seq: int | None
+    dead_letter_id: int | None
+    stage: str
+    latest_ship_at: datetime | None
+    last_at: datetime | None
+    last_result: str | None
+    last_code: str | None
+    owner: str
+    next: NextStep
+
+
+class WorkItems(msgspec.Struct, frozen=True, kw_only=True):
+    """Oldest first. `next` is empty on the last page."""
+
+    items: list[WorkItem]
+    next: str = ""
+
+
+# --- many at once
+
+
+class WantedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which blocked deliveries and dead letters; at least one of the fields below `kinds` is needed."""
+
+    kinds: Annotated[tuple[StuckKind, ...], Meta(min_length=1, max_length=2)] = ("delivery", "dead_letter")
+    target: Annotated[Name, Meta(description="Deliveries to this connection; then no dead letters")] | None = None
+    source: Annotated[Name, Meta(description="Of orders of this shop, or events from this connection")] | None = None
+    operation: Annotated[Name, Meta(description="Deliveries of this operation; then no dead letters")] | None = None
+    code: Annotated[Name, Meta(description="`rejected:http_4xx`, or short `http_4xx`, `unknown`, `field`")] | None = (
+        None
+    )
+    since: Annotated[datetime, Meta(tz=True, description="Waiting for a person since then or later")] | None = None
+    until: Annotated[datetime, Meta(tz=True, description="Waiting for a person since before then")] | None = None
+
+    def wanted(self) -> Wanted:
+        return Wanted(**msgspec.structs.asdict(self))
+
+
+Force = Annotated[
+    bool,
+    Meta(
+        description="Also those whose target can neither be asked nor told twice: they are sent without asking, and"
+        " what has arrived is doubled. The reason says why that is right"
+    ),
+]
+
+
+class PreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wanted: WantedBody
+    cap: Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="Take at most so many, the oldest first")] = 1_000
+    send_unasked: Force = False
+
+
+class RedriveBody(PreviewBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+    per_s: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000)] | None,
+        Meta(description="Released a second, evenly; without it half of what the target allows, or 10"),
+    ] = None
+    start_in_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)], Meta(description="Nothing is released before; time to think again")
+    ] = 10.0
+
+
+class RedrivePreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be done. `takes_s`: how long, at `per_s`, if nothing waits for the target."""
+
+    preview: Preview
+    per_s: float
+    takes_s: float
+
+
+class RedriveStarted(msgspec.Struct, frozen=True, kw_only=True):
+    redrive: RedriveRow
+    note: str
+
+
+class RedrivesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    state: Literal["running", "all"] = "all"
+    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    limit: Limit = 20
+
+
+class RedriveList(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. `next` is empty on the last page."""
+
+    redrives: list[RedriveRow]
+    next: str = ""
+
+
+class ResolveManyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wanted: WantedBody
+    reason: Reason
+    cap: Annotated[int, Meta(ge=1, le=MOST_RESOLVED, description="Take at most so many, the oldest first")] = 100
+
+
+class ResolvePreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wanted: WantedBody
+    cap: Annotated[int, Meta(ge=1, le=MOST_RESOLVED, description="Take at most so many, the oldest first")] = 100
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """`resolved`: deliveries taken for done and dead letters closed."""
+
+    resolved: int
 
 
 # --- gates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -27,4 +28,13 @@ def print_done(terminal: Terminal, answer: Any) -> None:
 def print_more(terminal: Terminal, answer: Any) -> None:
     """A line below a list that was cut off at its limit."""
     if answer["next"]:
-        terminal.line("……还有更多，用 --limit 或过滤条件", "… there are more: use --limit or a filter")
+        after = shlex.quote(answer["next"])
+        terminal.line(
+            f"……还有更多，用 --limit、过滤条件或 --after {after}",
+            f"… there are more: use --limit, a filter, or --after {after}",
+        )
+
+
+def example(*commands: str) -> str:
+    """The end of a command's help: how it is called."""
+    return "例 / Examples:  " + "   |   ".join(f"ordergate {command}" for command in commands)

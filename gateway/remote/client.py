@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from gateway.core.errors import OrdergateError
 
 _WITHIN_S = 30.0
+_DOWNLOAD_WITHIN_S = 300.0
 
 
 class RemoteError(OrdergateError):
@@ -35,6 +36,10 @@ class Remote:
     def post(self, *path: str | int, body: Mapping[str, Any]) -> Any:
         return self.call("POST", path, body=body)
 
+    def download(self, *path: str | int, **query: Any) -> bytes:
+        """The bytes of an answer that is a file. Raises RemoteError."""
+        return self._ask("GET", path, query=query, within_s=_DOWNLOAD_WITHIN_S)
+
     def call(
         self,
         method: str,
@@ -44,6 +49,20 @@ class Remote:
         query: Mapping[str, Any] | None = None,
     ) -> Any:
         """The decoded answer. Raises RemoteError."""
+        try:
+            return json.loads(self._ask(method, path, body=body, query=query))
+        except ValueError as error:
+            raise self._silent(error) from error
+
+    def _ask(
+        self,
+        method: str,
+        path: tuple[str | int, ...],
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        within_s: float = _WITHIN_S,
+    ) -> bytes:
         if not self._token:
             raise RemoteError(
                 "没有令牌，请设置 ORDERGATE_TOKEN 或 --token / no token: set ORDERGATE_TOKEN or pass --token"
@@ -68,14 +87,20 @@ class Remote:
                     "X-Ordergate-Actor": _user().encode().decode("latin-1"),
                 },
             )
-            with self._opener.open(request, timeout=_WITHIN_S) as response:
-                return json.load(response)
+            with self._opener.open(request, timeout=within_s) as response:
+                return bytes(response.read())
         except urllib.error.HTTPError as error:
             with error:
                 raise RemoteError(_refusal(error)) from error
         except (OSError, ValueError, HTTPException) as error:
-            reason = str(getattr(error, "reason", None) or error).strip()
-            raise RemoteError(f"{self._url} 没有应答 / does not answer: {reason}") from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> RemoteError:
+        reason = str(getattr(error, "reason", None) or error).strip()
+        return RemoteError(
+            f"{self._url} 没有应答 / does not answer: {reason} — 网关在运行吗？地址用 --url 或 ORDERGATE_URL"
+            " / is the gateway running? its address: --url or ORDERGATE_URL"
+        )
 
 
 def _user() -> str:

@@ -7,21 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import print_more, show
+from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote
-from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
+from gateway.remote.redrives import redrive_letters
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 dead = typer.Typer(no_args_is_help=True, help="死信：无法处理的消息。Events that could not be used.")
 
 
-@dead.command("list")
+@dead.command("list", epilog=example("dead list --source shop-a"))
 def list_dead_letters(
     state: Annotated[str, typer.Option(help="open 或 all。Or all")] = "open",
     source: Annotated[str | None, typer.Option(help="来源连接。Connection it came from")] = None,
     code: Annotated[
         str | None, typer.Option(help="原因代码；behind 为排队等待的。Code; behind: those that wait")
     ] = None,
+    after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
     token: Token = "",
@@ -29,11 +31,11 @@ def list_dead_letters(
     lang: Lang = ZH,
 ) -> None:
     """死信列表，最新在前。Events set aside, newest first."""
-    answer = Remote(url, token).get("dead-letters", state=state, source=source, code=code, limit=limit)
+    answer = Remote(url, token).get("dead-letters", state=state, source=source, code=code, after=after, limit=limit)
     show(answer, _print_dead_letters, lang=lang, as_json=as_json)
 
 
-@dead.command("show")
+@dead.command("show", epilog=example("dead show 7 --unmask"))
 def show_dead_letter(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     unmask: Annotated[bool, typer.Option("--unmask", help="显示报文（会被记录）。With the payload; recorded")] = False,
@@ -47,7 +49,7 @@ def show_dead_letter(
     show(page, _print_dead_letter, lang=lang, as_json=as_json)
 
 
-@dead.command("release")
+@dead.command("release", epilog=example('dead release 7 --body fixed.json -r "补了收件人"'))
 def release(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     body: Annotated[
@@ -70,7 +72,7 @@ def release(
     show(answer, _print_released, lang=lang, as_json=as_json)
 
 
-@dead.command("discard")
+@dead.command("discard", epilog=example('dead discard 7 -r "测试消息"'))
 def discard(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     reason: Reason,
@@ -82,6 +84,12 @@ def discard(
     """放弃死信，排在后面的继续。Close it unused; what waits behind it goes on."""
     answer = Remote(url, token).post("dead-letters", dead_letter_id, "discard", body={"reason": reason})
     show(answer, _print_released, lang=lang, as_json=as_json)
+
+
+dead.command(
+    "redrive",
+    epilog=example("dead redrive --source shop-a --dry-run", 'dead redrive --source shop-a --yes -r "已修复"'),
+)(redrive_letters)
 
 
 def _print_dead_letters(terminal: Terminal, answer: Any) -> None:

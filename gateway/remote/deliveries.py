@@ -8,18 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import print_done, print_more, show
+from gateway.remote.answer import example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, Limit, Number, Reason, Seq, Target, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Seq, Target, Token, Url
+from gateway.remote.redrives import redrive_deliveries, resolve_many
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 deliveries = typer.Typer(no_args_is_help=True, help="未完成的下发。Deliveries that are not done.")
 
 
-@deliveries.command("list")
+@deliveries.command("list", epilog=example("deliveries list --state blocked --target wms-1"))
 def list_deliveries(
     state: Annotated[str, typer.Option(help="open、waiting 或 blocked（等人处理）。Or blocked: for a person")] = "open",
     target: Annotated[str | None, typer.Option(help="目标连接。Connection it goes to")] = None,
+    after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
     token: Token = "",
@@ -27,11 +29,11 @@ def list_deliveries(
     lang: Lang = ZH,
 ) -> None:
     """未完成的下发，最早在前。Deliveries that are not done, oldest first."""
-    answer = Remote(url, token).get("deliveries", state=state, target=target, limit=limit)
+    answer = Remote(url, token).get("deliveries", state=state, target=target, after=after, limit=limit)
     show(answer, _print_deliveries, lang=lang, as_json=as_json)
 
 
-@deliveries.command("resend")
+@deliveries.command("resend", epilog=example('deliveries resend A1001 wms-1 1 --edit fix.json -r "地址有误"'))
 def resend(
     number: Number,
     target: Target,
@@ -45,13 +47,19 @@ def resend(
         bool,
         typer.Option("--confirmed-absent", help="已确认对方没有该单。You have looked: the target does not have it"),
     ] = False,
+    if_attempts: Annotated[
+        int | None,
+        typer.Option(
+            "--if-attempts", min=0, help="你看到的次数；其间有人重发过则拒绝。Refused if somebody sent it since"
+        ),
+    ] = None,
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
     """（修改后）重新下发。Send a blocked delivery again, changed or not."""
-    body: dict[str, Any] = {"reason": reason, "confirmed_absent": confirmed_absent}
+    body: dict[str, Any] = {"reason": reason, "confirmed_absent": confirmed_absent, "if_attempts": if_attempts}
     if edit is not None:
         try:
             body["edit"] = json.loads(content_of(edit))
@@ -61,7 +69,7 @@ def resend(
     show(answer, print_done, lang=lang, as_json=as_json)
 
 
-@deliveries.command("resolve")
+@deliveries.command("resolve", epilog=example('deliveries resolve A1001 wms-1 1 --reference W-77 -r "已手工录入"'))
 def resolve(
     number: Number,
     target: Target,
@@ -77,6 +85,19 @@ def resolve(
     body = {"reason": reason, "reference": reference}
     answer = Remote(url, token).post("deliveries", number, target, seq, "resolve", body=body)
     show(answer, print_done, lang=lang, as_json=as_json)
+
+
+deliveries.command(
+    "redrive",
+    epilog=example(
+        "deliveries redrive --target wms-1 --code unknown --dry-run",
+        'deliveries redrive --target wms-1 --code unknown --yes --cap 5000 --rate 20 -r "仓库已恢复"',
+    ),
+)(redrive_deliveries)
+deliveries.command(
+    "resolve-many",
+    epilog=example('deliveries resolve-many --target wms-1 --code cancel_refused --yes -r "已电话取消"'),
+)(resolve_many)
 
 
 def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]]) -> None:

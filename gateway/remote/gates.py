@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import print_done, show
+from gateway.remote.answer import example, print_done, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, Reason, Target, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
@@ -17,14 +17,14 @@ For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒�
 gates = typer.Typer(no_args_is_help=True, help="闸门和熔断。Gates and breakers.")
 
 
-@gates.command("list")
+@gates.command("list", epilog=example("gates list"))
 def list_gates(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
     """闸门状态。How the gates stand."""
     answer = Remote(url, token).get("gates")
     show(answer, _print_gates, lang=lang, as_json=as_json)
 
 
-@gates.command("open")
+@gates.command("open", epilog=example('gates open wms-1 create --for 600 -r "仓库盘点"'))
 def hold_open(
     target: Target,
     operation: Operation,
@@ -40,7 +40,7 @@ def hold_open(
     show(answer, print_done, lang=lang, as_json=as_json)
 
 
-@gates.command("close")
+@gates.command("close", epilog=example('gates close wms-1 create --for 600 -r "先放行"'))
 def hold_closed(
     target: Target,
     operation: Operation,
@@ -56,7 +56,7 @@ def hold_closed(
     show(answer, print_done, lang=lang, as_json=as_json)
 
 
-@gates.command("auto")
+@gates.command("auto", epilog=example('gates auto wms-1 create -r "恢复"'))
 def let_go(
     target: Target,
     operation: Operation,

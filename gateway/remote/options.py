@@ -13,6 +13,9 @@ Token = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录。Why; it is kept")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="最多行数。Most rows")]
+After = Annotated[
+    str | None, typer.Option("--after", help="上一页 --json 中的 next。`next` of the page before, from --json")
+]
 Number = Annotated[str, typer.Argument(help="我方订单号。Our order number")]
 Target = Annotated[str, typer.Argument(help="目标连接。Connection it goes to")]
 Seq = Annotated[int, typer.Argument(help="第几条下发。Which delivery, from 1")]

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gateway.core.money import format_minor
-from gateway.remote.answer import print_done, print_more, show
-from gateway.remote.client import Remote
+from gateway.remote.answer import example, print_done, print_more, show
+from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
-from gateway.remote.options import LOCAL, Limit, Number, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
+from gateway.remote.work import Code, Connection, Kind, Owner
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders.")
 
 
-@orders.command("list")
+@orders.command(
+    "list", epilog=example("orders list --stage received --reason unpaid", "orders list --channel-no 3927461500123")
+)
 def list_orders(
     stage: Annotated[str | None, typer.Option(help="阶段，如 received。Stage")] = None,
     reason: Annotated[str | None, typer.Option(help="等待原因，如 unpaid。What it waits for")] = None,
     conflict: Annotated[str | None, typer.Option(help="冲突。Conflict")] = None,
     connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
     number: Annotated[str | None, typer.Option(help="单号前缀。Begins with")] = None,
+    channel_no: Annotated[
+        str | None, typer.Option("--channel-no", help="店铺自己的单号。The shop's own number")
+    ] = None,
+    after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
     token: Token = "",
@@ -32,12 +41,20 @@ def list_orders(
 ) -> None:
     """订单列表，最新在前。Orders, newest first."""
     answer = Remote(url, token).get(
-        "orders", stage=stage, reason=reason, conflict=conflict, connection=connection, number=number, limit=limit
+        "orders",
+        stage=stage,
+        reason=reason,
+        conflict=conflict,
+        connection=connection,
+        number=number,
+        channel_no=channel_no,
+        after=after,
+        limit=limit,
     )
     show(answer, _print_orders, lang=lang, as_json=as_json)
 
 
-@orders.command("show")
+@orders.command("show", epilog=example("orders show A1001", "orders show A1001 --json"))
 def show_order(
     number: Number,
     unmask: Annotated[
@@ -53,7 +70,7 @@ def show_order(
     show(page, _print_order, lang=lang, as_json=as_json)
 
 
-@orders.command("raw")
+@orders.command("raw", epilog=example("orders raw A1001 2"))
 def show_raw(
     number: Number,
     n: Annotated[int, typer.Argument(help="第几条消息。Which event, from 1")] = 1,
@@ -66,13 +83,47 @@ def show_raw(
     show(answer, _print_payload, lang=ZH, as_json=as_json)
 
 
-@orders.command("reconsider")
+@orders.command("reconsider", epilog=example('orders reconsider A1001 -r "已补库存"'))
 def reconsider(
     number: Number, reason: Reason, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
 ) -> None:
     """重新判断订单。Decide an order again."""
     answer = Remote(url, token).post("orders", number, "reconsider", body={"reason": reason})
     show(answer, print_done, lang=lang, as_json=as_json)
+
+
+@orders.command("export", epilog=example("orders export --stuck -o stuck.xlsx"))
+def export(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="XLSX 文件，- 为标准输出。The file; - for standard output")
+    ],
+    stuck: Annotated[bool, typer.Option("--stuck", help="卡住、等人处理的订单。What waits for a person")] = False,
+    kind: Kind = None,
+    connection: Connection = None,
+    code: Code = None,
+    owner: Owner = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="最多行数。Most rows")] = 5000,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """把卡住的订单导出为 XLSX。Stuck orders as a spreadsheet."""
+    if not stuck:
+        raise RemoteError("请加 --stuck：目前只导出卡住的订单 / add --stuck: stuck orders are what can be exported")
+    content = Remote(url, token).download(
+        "work", "export",
+        kind=kind, connection=connection, code=code, owner=owner, limit=limit, language=str(lang),
+    )  # fmt: skip
+    if str(output) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    output.write_bytes(content)
+    show({"file": str(output), "bytes": len(content)}, _print_written, lang=lang, as_json=as_json)
+
+
+def _print_written(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"已写入 {answer['file']}", f"written to {answer['file']}")
 
 
 def _print_orders(terminal: Terminal, answer: Any) -> None:
@@ -112,7 +163,7 @@ def _print_order(terminal: Terminal, page: Any) -> None:
     terminal.plain("")
     terminal.table(
         [("时间", "Time"), ("事项", "What"), ("内容", "Details")],
-        [(when(one["at"]), one["kind"], _told(one)) for one in page["timeline"]],
+        [(when(one["at"]), _named(terminal, one), _told(terminal, one)) for one in page["timeline"]],
     )
     if page["lanes"]:
         terminal.plain("")
@@ -123,21 +174,76 @@ def _print_payload(terminal: Terminal, answer: Any) -> None:
     terminal.plain(answer["text"] if answer["text"] is not None else answer["base64"])
 
 
-def _told(one: Mapping[str, Any]) -> str:
+_KINDS = {
+    "event": ("收到消息", "event"),
+    "delivery": ("计划下发", "planned"),
+    "attempt": ("下发结果", "attempt"),
+    "stock": ("库存变动", "stock"),
+    "edit": ("修改内容", "edit"),
+    "dead_letter": ("死信", "dead letter"),
+    "redrive": ("批量重发", "redrive"),
+    "hand": ("人工操作", "by hand"),
+}
+_RESULTS = {
+    "done": ("成功", "done"),
+    "failed": ("失败", "failed"),
+    "throttled": ("被限流", "throttled"),
+    "rejected": ("被拒收", "rejected"),
+    "unknown": ("结果不明", "unknown"),
+    "found": ("查到对方已有", "found there"),
+    "not_found": ("查到对方没有", "not found there"),
+    "resolved": ("人工标记已处理", "resolved by hand"),
+}
+_STAGES = {
+    "received": "已接收",
+    "reviewed": "已审核",
+    "allocated": "已分配",
+    "packed": "已打包",
+    "shipped": "已发货",
+    "cancelled": "已取消",
+    "refunded": "已退款",
+    "conflict": "冲突",
+}
+_ACTIONS = {
+    "order.unmask": ("查看收件人信息", "looked at personal data"),
+    "order.raw": ("查看原始报文", "looked at a payload"),
+    "order.reconsider": ("重新判断", "had it decided again"),
+    "order.conflicts_handled": ("冲突已处理", "conflicts handled"),
+    "delivery.resend": ("重新下发", "sent again"),
+    "delivery.edit_and_resend": ("修改后重新下发", "edited and sent again"),
+    "delivery.resolve": ("标记已处理", "taken for done"),
+}
+
+
+def _named(terminal: Terminal, one: Mapping[str, Any]) -> str:
+    return terminal.choose(*_KINDS.get(one["kind"], (one["kind"], one["kind"])))
+
+
+def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
+    """One thing that happened, in a line."""
     match one["kind"]:
         case "event":
-            return f"#{one['n']} {one['source']} {one['type']} → {one['stage']}"
+            stage = terminal.choose(_STAGES.get(one["stage"], one["stage"]), one["stage"])
+            return f"#{one['n']} {one['source']} {one['type']} → {stage}"
         case "delivery":
             return f"{one['target']} {one['seq']} {one['key']}"
         case "attempt":
-            words = " ".join(part for part in (one["result"], one["code"], one["detail"]) if part)
-            return f"{one['target']} {one['seq']} {words} ({one['took_ms']} ms)"
+            result = terminal.choose(*_RESULTS.get(one["result"], (one["result"], one["result"])))
+            words = " ".join(part for part in (result, one["code"], one["detail"]) if part)
+            took = "" if one["result"] == "resolved" else f" ({one['took_ms']} ms)"
+            return f"{one['target']} {one['seq']} {words}{took}"
         case "stock":
-            return (
-                f"{one['sku']} {one['warehouse']}  on_hand {one['on_hand']:+d}  locked {one['locked']:+d}"
-                f"  committed {one['committed']:+d}"
+            names = terminal.choose(
+                "在库 {:+d}  锁定 {:+d}  已占 {:+d}", "on_hand {:+d}  locked {:+d}  committed {:+d}"
             )
+            moved = names.format(one["on_hand"], one["locked"], one["committed"])
+            return f"{one['sku']} {one['warehouse']}  {moved}"
         case "edit":
             return f"{one['target']} {one['seq']} {one['author']}"
+        case "redrive":
+            return f"#{one['redrive_id']} {one['target']} {one['seq']} {one['author']}"
+        case "hand":
+            action = terminal.choose(*_ACTIONS.get(one["action"], (one["action"], one["action"])))
+            return " ".join(part for part in (one["actor"], action, one["subject"], one["reason"]) if part)
         case _:
             return f"#{one['dead_letter_id']} {one['code']} {one['resolution']}"

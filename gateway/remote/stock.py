@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import print_more, show
+from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
 
 _AT_ONCE = 5000
@@ -19,10 +19,11 @@ _AT_ONCE = 5000
 stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
 
 
-@stock.command("list")
+@stock.command("list", epilog=example("stock list --sku CUP"))
 def list_stock(
     sku: Annotated[str | None, typer.Option(help="SKU 前缀。SKU begins with")] = None,
     warehouse: Annotated[str | None, typer.Option(help="仓库。Warehouse")] = None,
+    after: After = None,
     limit: Limit = 100,
     url: Url = LOCAL,
     token: Token = "",
@@ -30,11 +31,11 @@ def list_stock(
     lang: Lang = ZH,
 ) -> None:
     """库存。Balances, in pieces."""
-    answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, limit=limit)
+    answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, after=after, limit=limit)
     show(answer, _print_stock, lang=lang, as_json=as_json)
 
 
-@stock.command("set")
+@stock.command("set", epilog=example('stock set CUP-01 WH-HZ 120 -r "盘点"'))
 def set_stock(
     sku: Annotated[str, typer.Argument(help="SKU")],
     warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
@@ -50,7 +51,7 @@ def set_stock(
     show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
 
-@stock.command("import")
+@stock.command("import", epilog=example('stock import stock.csv -r "盘点"'))
 def import_stock(
     file: Annotated[Path, typer.Argument(help="CSV：sku,warehouse,on_hand；- 为标准输入。CSV; - for standard input")],
     reason: Reason,

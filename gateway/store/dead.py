@@ -90,7 +90,7 @@ async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None
         if number is None:
             return 0
         await _audit(connection, actor=actor, action="dead_letter.release", subject=dead_letter_id, reason=reason)
-        return await _put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
+        return await put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
 
 
 async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor: str) -> int:
@@ -113,11 +113,14 @@ async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor
             number,
             BEHIND,
         )
-        return 0 if in_front else await _put_back(connection, number, actor=actor, repaired={})
+        return 0 if in_front else await put_back(connection, number, actor=actor, repaired={})
 
 
-async def _put_back(connection: Connection, number: str, *, actor: str, repaired: Mapping[int, bytes | None]) -> int:
-    """Close the dead letters in `repaired` and all behind in their order, and put their events into the inbox."""
+async def put_back(connection: Connection, number: str, *, actor: str, repaired: Mapping[int, bytes | None]) -> int:
+    """Close the dead letters in `repaired` and all behind in their order, and put their events into the inbox.
+
+    Inside the caller's transaction, which has locked them. Returns how many events that were.
+    """
     rows = await connection.fetch(
         "UPDATE dead_letter SET closed_at = now(), closed_by = $3, resolution = 'released'"
         " WHERE closed_at IS NULL"

@@ -6,6 +6,7 @@ the caller. What is written by hand is `gateway.store.repair`, `dead`, `control`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
@@ -37,13 +38,17 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which orders; None means any. `before` is the `order_id` of the last row seen: newest come first."""
+    """Which orders; None means any. `before` is the `order_id` of the last row seen: newest come first.
+
+    `numbers`: only these, whole.
+    """
 
     stage: Stage | None = None
     reason: str | None = None
     conflict: str | None = None
     connection: str | None = None
     prefix: str | None = None
+    numbers: tuple[str, ...] | None = None
     before: int | None = None
 
 
@@ -111,7 +116,28 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True, tag="dead_letter", tag
     resolution: str
 
 
-Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdited | SetAside
+class Redriven(msgspec.Struct, frozen=True, kw_only=True, tag="redrive", tag_field="kind"):
+    """A blocked delivery was released by a redrive; `state` is what became of it (migration 0006 names them)."""
+
+    at: datetime
+    redrive_id: int
+    target: str
+    seq: int
+    author: str
+    state: str
+
+
+class ByHand(msgspec.Struct, frozen=True, kw_only=True, tag="hand", tag_field="kind"):
+    """A person did something to the order or looked behind the masks; `subject` is the part it was done to."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    reason: str
+
+
+Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdited | SetAside | Redriven | ByHand
 
 
 class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,8 +222,9 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) -> list[OrderRow]:
     """The newest orders that fit `wanted`."""
+    statement, numbers = (_ORDERS, ()) if wanted.numbers is None else (_ORDERS_NUMBERED, (list(wanted.numbers),))
     rows = await pool.fetch(
-        _ORDERS,
+        statement,
         wanted.stage,
         wanted.reason,
         wanted.conflict,
@@ -205,6 +232,7 @@ async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) ->
         wanted.prefix,
         wanted.before,
         min(limit, MAX_ROWS),
+        *numbers,
     )
     return [
         OrderRow(
@@ -236,6 +264,8 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
             *await _deliveries(connection, order_id, names),
             *await _movements(connection, order_id),
             *await _set_aside(connection, number),
+            *await _redriven(connection, order_id, names),
+            *await _by_hand(connection, number),
         ]
         lanes = await connection.fetch(_LANES_OF_ORDER, order_id)
     timeline.sort(key=lambda happened: (happened.at, _RANK[type(happened)]))
@@ -247,6 +277,11 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
         timeline=tuple(timeline),
         lanes=tuple(_lane(lane) for lane in lanes),
     )
+
+
+async def known_numbers(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[str]:
+    """Those of `numbers` that are orders."""
+    return [row[0] for row in await pool.fetch("SELECT number FROM orders WHERE number = ANY($1::text[])", numbers)]
 
 
 async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSeen, bytes] | None:
@@ -401,6 +436,36 @@ async def _set_aside(connection: Connection, number: OrderNumber | str) -> list[
     return [SetAside(at=row[0], dead_letter_id=row[1], code=row[2], resolution=row[3]) for row in rows]
 
 
+async def _redriven(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[Redriven]:
+    rows = await connection.fetch(
+        "SELECT i.released_at, i.redrive_id, i.target_id, i.seq, r.author, i.state"
+        "  FROM redrive_item i JOIN redrive r USING (redrive_id) WHERE i.order_id = $1 AND i.released_at IS NOT NULL",
+        order_id,
+    )
+    return [
+        Redriven(at=row[0], redrive_id=row[1], target=names[row[2]], seq=row[3], author=row[4], state=row[5])
+        for row in rows
+    ]
+
+
+async def _by_hand(connection: Connection, number: str) -> list[ByHand]:
+    """A number may itself hold a slash: what stands behind it tells whether it is this order that is meant."""
+    rows = await connection.fetch(
+        "SELECT at, actor, action, subject, reason FROM audit"
+        " WHERE (subject = $1 OR subject LIKE $2) AND (action LIKE 'order.%' OR action LIKE 'delivery.%')"
+        " ORDER BY audit_id LIMIT $3",
+        number,
+        re.sub(r"([\\%_])", r"\\\1", number) + "/%",
+        MAX_ROWS,
+    )
+    found = []
+    for at, actor, action, subject, reason in rows:
+        rest = subject[len(number) + 1 :]
+        if _BEHIND_NUMBER.get(action.split(".")[0] if action != "order.raw" else action, _NOTHING).fullmatch(rest):
+            found.append(ByHand(at=at, actor=actor, action=action, subject=rest, reason=reason))
+    return found
+
+
 def _lane(row: Mapping[str, object]) -> LaneRow:
     values = dict(row)
     result = values.pop("last_result")
@@ -415,9 +480,14 @@ _RANK: Mapping[type, int] = {
     SetAside: 1,
     StockMoved: 2,
     DeliveryPlanned: 3,
-    ContentEdited: 4,
-    AttemptEnded: 5,
+    ByHand: 4,
+    Redriven: 5,
+    ContentEdited: 6,
+    AttemptEnded: 7,
 }
+
+_NOTHING = re.compile("")
+_BEHIND_NUMBER = {"delivery": re.compile(r"[a-z0-9-]+/\d+"), "order.raw": re.compile(r"\d+")}
 
 _LANE_STATES = {"open": None, "waiting": False, "blocked": True}
 
@@ -433,6 +503,8 @@ SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_
  ORDER BY o.order_id DESC
  LIMIT $7
 """
+
+_ORDERS_NUMBERED = _ORDERS.replace(" WHERE ", " WHERE o.number = ANY($8::text[]) AND ", 1)
 
 _EVENTS = """
 SELECT taken_at, event_id, connection_id, type, happened_at, stage, body

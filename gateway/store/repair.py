@@ -28,7 +28,11 @@ BY_HAND = 0
 
 
 class NoSuchDelivery(Exception):
-    """There is no such order, or it has no such delivery."""
+    """The order has no such delivery."""
+
+
+class NoSuchOrder(NoSuchDelivery):
+    """There is no such order."""
 
 
 class NotNow(Exception):
@@ -64,9 +68,11 @@ async def resend(
     confirmed_absent: bool,
     reason: str,
     actor: str,
+    if_attempts: int | None = None,
 ) -> None:
     """Free a blocked head, so that it is sent again at once; `edit` makes the content it then carries.
 
+    `if_attempts`: how many attempts the caller has seen; when there are others, somebody else has sent it meanwhile.
     Raises NoSuchDelivery, NotNow, and whatever `edit` raises; then nothing is changed.
     """
     async with pool.acquire() as connection, connection.transaction():
@@ -79,6 +85,19 @@ async def resend(
                 f"nobody knows whether {target} has it",
                 'look there: if it is there, resolve it; if it is certainly not, repeat with "confirmed_absent": true',
             )
+        if if_attempts is not None:
+            attempts = await connection.fetchval(
+                "SELECT count(*) FROM attempt WHERE order_id = $1 AND target_id = $2 AND seq = $3",
+                head.order_id,
+                head.target_id,
+                seq,
+            )
+            if attempts != if_attempts:
+                raise NotNow(
+                    "changed_meanwhile",
+                    f"it has had {attempts} attempts, not {if_attempts}: somebody has sent it meanwhile",
+                    "look at the order's timeline, then repeat with the number it has now",
+                )
         if edit is not None:
             await connection.execute(
                 "INSERT INTO delivery_edit (order_id, target_id, seq, body, author) VALUES ($1, $2, $3, $4, $5)",
@@ -96,7 +115,7 @@ async def resend(
             confirmed_absent,
         )
         action = "delivery.resend" if edit is None else "delivery.edit_and_resend"
-        await _audit(connection, actor, action, f"{number}/{target}/{seq}", reason)
+        await audit(connection, actor, action, f"{number}/{target}/{seq}", reason)
         await wake_dispatch(connection, {head.target_id})
 
 
@@ -129,7 +148,7 @@ async def resolve(
             await connection.execute(
                 "DELETE FROM lane WHERE order_id = $1 AND target_id = $2", head.order_id, head.target_id
             )
-        await _audit(connection, actor, "delivery.resolve", f"{number}/{target}/{seq}", reason)
+        await audit(connection, actor, "delivery.resolve", f"{number}/{target}/{seq}", reason)
     return goes_on
 
 
@@ -144,7 +163,7 @@ async def reconsider_order(pool: asyncpg.Pool, number: str, *, reason: str, acto
         if row is None:
             return False
         await put_in(connection, [reconsider(number, row[0], now)])
-        await _audit(connection, actor, "order.reconsider", number, reason)
+        await audit(connection, actor, "order.reconsider", number, reason)
     return True
 
 
@@ -152,7 +171,7 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
     orders = await lock_orders(connection, [OrderNumber(number)])
     stored = orders.get(OrderNumber(number))
     if stored is None:
-        raise NoSuchDelivery(f"there is no order {number}")
+        raise NoSuchOrder(f"there is no order {number}")
     target_id = await connection.fetchval("SELECT connection_id FROM connection WHERE name = $1", target)
     planned = target_id is not None and await connection.fetchval(
         "SELECT 1 FROM delivery WHERE order_id = $1 AND target_id = $2 AND seq = $3", stored.order_id, target_id, seq
@@ -177,7 +196,8 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
     return Head(stored.order_id, target_id, seq, lane[1], lane[2], lane[4], stored.order, content)
 
 
-async def _audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:
+async def audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:
+    """Who did what, inside the transaction that does it."""
     await connection.execute(
         "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)", actor, action, subject, reason
     )

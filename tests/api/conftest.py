@@ -115,6 +115,11 @@ class Gateway:
         assert answer.status == 200, answer
         return answer.body
 
+    def download(self, path: str, **query: Any) -> Any:
+        """The answer itself, to be read in an `async with`."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self._session.get(f"{self.base}/api/v1{path}", headers=headers, params=query)
+
     async def page(self, path: str) -> Answer:
         async with self._session.get(self.base + path) as response:
             return Answer(response.status, await response.json(), dict(response.headers))

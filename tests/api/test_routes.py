@@ -31,6 +31,17 @@ ROUTES = [
     ("GET", "/deliveries"),
     ("POST", "/deliveries/S1001/erp/1/resend"),
     ("POST", "/deliveries/S1001/erp/1/resolve"),
+    ("GET", "/work"),
+    ("GET", "/work/items"),
+    ("GET", "/work/export"),
+    ("POST", "/orders/S1001/conflicts-handled"),
+    ("POST", "/redrives/preview"),
+    ("POST", "/redrives"),
+    ("GET", "/redrives"),
+    ("GET", "/redrives/1"),
+    ("POST", "/redrives/1/stop"),
+    ("POST", "/deliveries/resolve/preview"),
+    ("POST", "/deliveries/resolve"),
     ("GET", "/dead-letters"),
     ("GET", "/dead-letters/1"),
     ("POST", "/dead-letters/1/release"),
@@ -253,7 +264,8 @@ async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> 
     assert [(line["sku"], line["quantity"]) for line in sent["lines"]] == [("CUP-09", 3)]
     assert (sent["receiver"]["phone"], sent["receiver"]["name"]) == ("13900005678", "张三丰")
     page = await gateway.get(f"/orders/{number}")
-    assert [one["kind"] for one in page["timeline"]] == ["event", "delivery", "attempt", "edit", "attempt"]
+    kinds = [one["kind"] for one in page["timeline"]]
+    assert kinds == ["event", "delivery", "attempt", "hand", "edit", "attempt"]
     assert await gateway.audit() == [("admin/wang", "delivery.edit_and_resend", f"{number}/erp/1", "wrong SKU")]
     again = await gateway.call("POST", path, {"reason": "x"})
     assert (again.status, again.body["error"]) == (409, "done")

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.api.views import DeadLetterList, DeadLetterPage, LaneList, OrderList, OrderPage, StockList, state_of
+from gateway.api.advice import NextStep, Text
+from gateway.api.views import (
+    DeadLetterList,
+    DeadLetterPage,
+    LaneList,
+    OrderList,
+    OrderPage,
+    RedriveList,
+    RedrivePreview,
+    StockList,
+    WorkCard,
+    WorkCards,
+    WorkItem,
+    WorkItems,
+    state_of,
+)
 from gateway.cli import main
 from gateway.core.order import Order, OrderNumber, Register, Stage
 from gateway.store.queries import (
     AttemptEnded,
+    ByHand,
     ContentEdited,
     DeadLetterRow,
     DeliveryPlanned,
@@ -20,10 +38,13 @@ from gateway.store.queries import (
     Happened,
     LaneRow,
     OrderRow,
+    Redriven,
     SetAside,
     StockMoved,
 )
+from gateway.store.redrive import RedriveRow
 from gateway.store.stock import StockRow
+from gateway.store.wanted import Group, Preview, Wanted
 from tests.core.sample import PLACED_AT, content
 from tests.remote.answering import OK, answering
 
@@ -94,14 +115,82 @@ TIMELINE: list[Happened] = [
     StockMoved(at=PLACED_AT, sku="X", warehouse="W1", on_hand=-2, locked=0, committed=-2),
     ContentEdited(at=PLACED_AT, target="wms", seq=1, author="wang"),
     SetAside(at=PLACED_AT, dead_letter_id=7, code="field", resolution="released"),
+    Redriven(at=PLACED_AT, redrive_id=3, target="wms", seq=1, author="admin/li", state="done"),
+    ByHand(at=PLACED_AT, actor="admin/li", action="delivery.resolve", subject="wms/1", reason="typed in"),
 ]
+NEXT = NextStep(
+    zh="排除原因后成批重发", en="send all again", command="ordergate deliveries redrive", call="POST /redrives"
+)
+CARD = WorkCard(
+    kind="delivery",
+    connection="wms",
+    operation="create",
+    code="unknown",
+    means=Text("不清楚", "nobody knows"),
+    count=400,
+    oldest=PLACED_AT,
+    newest=PLACED_AT,
+    samples=("A1", "A2"),
+    owner="仓库组",
+    next=NEXT,
+)
+ITEM = WorkItem(
+    kind="delivery",
+    number="A1",
+    channel_no="1",
+    shop="shop",
+    connection="wms",
+    operation="create",
+    code="unknown",
+    codes=("unknown",),
+    means=Text("不清楚", "nobody knows"),
+    since=PLACED_AT,
+    seq=1,
+    dead_letter_id=None,
+    stage="allocated",
+    latest_ship_at=PLACED_AT,
+    last_at=PLACED_AT,
+    last_result="unknown",
+    last_code="deadline",
+    owner="仓库组",
+    next=NEXT,
+)
+REDRIVE = RedriveRow(
+    redrive_id=3,
+    state="stopped",
+    wanted=Wanted(target="wms"),
+    reason="they are back",
+    author="admin/li",
+    forced=False,
+    per_s=20.0,
+    created_at=PLACED_AT,
+    next_at=PLACED_AT,
+    ended_at=PLACED_AT,
+    ended_by="admin/li",
+    total=10,
+    waiting=0,
+    released=0,
+    done=5,
+    found=2,
+    again=1,
+    skipped=0,
+    kept=3,
+    undone=1,
+    left=0,
+)
 STOCK = StockRow(sku="茶", warehouse="W1", on_hand=9, locked=1, committed=2, available=6)
+
+
+@contextmanager
+def answering_with(answer: Any) -> Iterator[str]:
+    body = msgspec.json.encode(answer)
+    with answering(OK + b"%d\r\n\r\n%s" % (len(body), body)) as (url, _):
+        yield url
 
 
 def printed(capsys: pytest.CaptureFixture[str], answer: Any, *command: str) -> str:
     """What the command prints when the gateway answers so."""
-    body = msgspec.json.encode(answer)
-    with answering(OK + b"%d\r\n\r\n%s" % (len(body), body)) as (url, _):
+    with answering_with(answer) as url:
         with pytest.raises(SystemExit) as ended:
             main([*command, "--url", url, "--token", "og_token"])
     out = capsys.readouterr()
@@ -113,6 +202,11 @@ LISTS = {
     ("orders", "list"): (lambda rest: OrderList(orders=[ORDER], next=rest), "A1 shop received unpaid channel_hold"),
     ("deliveries", "list"): (lambda rest: LaneList(deliveries=[LANE], next=rest), "A1 wms 1 create blocked rejected 3"),
     ("dead", "list"): (lambda rest: DeadLetterList(dead_letters=[LETTER], next=rest), "7 shop A1 field $.lines: is"),
+    ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms create 不清楚 unknown"),
+    ("redrives", "list"): (
+        lambda rest: RedriveList(redrives=[REDRIVE], next=rest),
+        "3 已停止 10 0 0 5 2 1 they are back",
+    ),
     ("stock", "list"): (lambda rest: StockList(stock=[STOCK], next=rest), "茶 W1 9 1 2 6"),
 }
 
@@ -123,7 +217,7 @@ def test_a_list_says_whether_it_goes_on(command: tuple[str, str], capsys: pytest
     whole = printed(capsys, answer(""), *command)
     cut_off = printed(capsys, answer("7"), *command)
     assert row in " ".join(whole.split()) and "还有更多" not in whole
-    assert row in " ".join(cut_off.split()) and "还有更多" in cut_off
+    assert row in " ".join(cut_off.split()) and "还有更多" in cut_off and "--after 7" in cut_off
     assert "there are more" in printed(capsys, answer("7"), *command, "--lang", "en")
 
 
@@ -148,14 +242,92 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     assert "1 X 2 10.00" in out
     assert "A1 wms 1 create blocked" in out
     for told in (
-        "event #1 shop order → received",
-        "delivery wms 1 create",
-        "attempt wms 1 rejected business SKU unknown (12 ms)",
-        "stock X W1 on_hand -2 locked +0 committed -2",
-        "edit wms 1 wang",
-        "dead_letter #7 field released",
+        "收到消息 #1 shop order → 已接收",
+        "计划下发 wms 1 create",
+        "下发结果 wms 1 被拒收 business SKU unknown (12 ms)",
+        "库存变动 X W1 在库 -2 锁定 +0 已占 -2",
+        "修改内容 wms 1 wang",
+        "死信 #7 field released",
+        "批量重发 #3 wms 1 admin/li",
+        "人工操作 admin/li 标记已处理 wms/1 typed in",
     ):
         assert told in out
+    english = " ".join(printed(capsys, page, "orders", "show", "A1", "--lang", "en").split())
+    for told in (
+        "event #1 shop order → received",
+        "attempt wms 1 rejected business SKU unknown (12 ms)",
+        "stock X W1 on_hand -2 locked +0 committed -2",
+        "by hand admin/li taken for done wms/1 typed in",
+    ):
+        assert told in english
+
+
+def test_times_are_those_of_beijing_or_of_the_zone_that_is_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = OrderList(orders=[ORDER])
+    assert "2026-05-01 09:00:00" in printed(capsys, answer, "orders", "list")
+    monkeypatch.setenv("ORDERGATE_TIMEZONE", "UTC")
+    assert "2026-05-01 01:00:00" in printed(capsys, answer, "orders", "list")
+    for wrong in ("Mars/Olympus", "../../etc/passwd"):
+        monkeypatch.setenv("ORDERGATE_TIMEZONE", wrong)
+        with answering_with(answer) as url, pytest.raises(SystemExit) as ended:
+            main(["orders", "list", "--url", url, "--token", "og_token"])
+        assert ended.value.code == 1 and "ORDERGATE_TIMEZONE" in capsys.readouterr().err
+
+
+def test_a_card_says_how_many_why_since_when_whose_and_what_next(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, WorkCards(cards=[CARD], total=400), "work", "list")
+    for told in (
+        "400 × 下发受阻 wms create: 不清楚 (unknown)  [仓库组]",
+        "如 A1、A2",
+        "→ 排除原因后成批重发: ordergate deliveries redrive",
+        "共 400 项",
+    ):
+        assert told in out
+    assert "400 × delivery wms create: nobody knows" in printed(
+        capsys, WorkCards(cards=[CARD], total=400), "work", "list", "--lang", "en"
+    )
+    assert "没有待办" in printed(capsys, WorkCards(cards=[], total=0), "work", "list")
+
+
+def test_a_look_before_a_redrive_says_what_is_asked_first(capsys: pytest.CaptureFixture[str]) -> None:
+    group = Group(
+        kind="delivery",
+        connection="wms",
+        operation="create",
+        code="unknown",
+        how="ask",
+        count=40,
+        oldest=PLACED_AT,
+        newest=PLACED_AT,
+        samples=("A1",),
+    )
+    look = RedrivePreview(
+        preview=Preview(total=40, chosen=30, staying=0, elsewhere=10, groups=(group,)), per_s=20.0, takes_s=1.5
+    )
+    out = " ".join(printed(capsys, look, "deliveries", "redrive", "--target", "wms").split())
+    assert "wms create unknown 40" in out and "先查询对方，没有才发送" in out
+    assert "符合 40，将处理 30，留给人工 0，在其他批次中 10" in out and "每秒 20 个，约需 2 秒" in out
+
+
+def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str]) -> None:
+    out = " ".join(printed(capsys, REDRIVE, "redrives", "show", "3").split())
+    for told in ("条件 target=wms", "停止时未动 3", "已恢复原状 1", "又受阻 1", "其中对方已有 2"):
+        assert told in out
+
+
+@pytest.mark.parametrize("group", ["work", "orders", "deliveries", "redrives", "dead", "gates", "stock"])
+def test_every_command_shows_how_it_is_called(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from typer.main import get_command
+
+    from gateway.cli import app
+
+    commands = get_command(app).commands[group].commands  # type: ignore[attr-defined]
+    assert commands
+    for name, command in commands.items():
+        assert command.epilog and f"ordergate {group} {name}" in command.epilog, name
+        assert {"--json", "--url", "--token"} <= {option for p in command.params for option in p.opts}, name
 
 
 @pytest.mark.parametrize(

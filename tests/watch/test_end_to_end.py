@@ -137,8 +137,14 @@ async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
                     break
                 await asyncio.sleep(0.05)
             assert {number: book.documents for number, book in erp.books.orders.items()} == {"S1000": 1, "S1001": 1}
-            async with session.get(f"{base}/api/v1/notices", headers={"Authorization": f"Bearer {token}"}) as answer:
-                listed = (await answer.json())["notices"]
+            for _ in range(200):  # the robot has it a moment before it is written down
+                async with session.get(
+                    f"{base}/api/v1/notices", headers={"Authorization": f"Bearer {token}"}
+                ) as answer:
+                    listed = (await answer.json())["notices"]
+                if all(one["state"] == "sent" for one in listed):
+                    break
+                await asyncio.sleep(0.05)
             async with session.get(f"{base}/api/v1/conditions", headers={"Authorization": f"Bearer {token}"}) as answer:
                 assert (await answer.json())["conditions"] == []
             worker.stop()

@@ -1,0 +1,173 @@
+"""Many at once: sending again what is blocked, and taking it for handled; each with a filter, a preview and a cap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+
+from gateway.api.desk import Desk
+from gateway.api.errors import ApiError, conflict, near, not_found, wrong
+from gateway.api.routing import Call, Route
+from gateway.api.views import (
+    PreviewBody,
+    ReasonBody,
+    RedriveBody,
+    RedriveList,
+    RedrivePreview,
+    RedrivesQuery,
+    RedriveStarted,
+    Resolved,
+    ResolveManyBody,
+    ResolvePreviewBody,
+    WantedBody,
+)
+from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, stop
+from gateway.store.resolve import resolve_many
+from gateway.store.sql import Names
+from gateway.store.wanted import NoFilter, NoSuchConnection, Preview, preview
+
+_ERRORS = (400, 401, 404, 409, 413, 422, 503)
+
+
+class Redrives:
+    """Handlers of ``/redrives`` and ``/deliveries/resolve``."""
+
+    def __init__(self, pool: asyncpg.Pool, *, names: Names, desk: Desk, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._desk = desk
+        self._policies = desk.policies(names)
+        self._now = now
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="POST", path="/redrives/preview", handler=self.preview_redrive, body=PreviewBody,
+                answer=RedrivePreview, errors=_ERRORS, zh="批量重发预览",
+                en="What a redrive would take; changes nothing",
+            ),
+            Route(
+                method="POST", path="/redrives", handler=self.start_redrive, body=RedriveBody, answer=RedriveStarted,
+                errors=_ERRORS, zh="批量重发",
+                en="Send blocked deliveries and dead letters again, at a pace, asking first what has arrived",
+            ),
+            Route(
+                method="GET", path="/redrives", handler=self.list_redrives, query=RedrivesQuery, answer=RedriveList,
+                zh="批量重发列表", en="Redrives, newest first",
+            ),
+            Route(
+                method="GET", path="/redrives/{id}", handler=self.get_redrive, answer=RedriveRow,
+                zh="批量重发进度", en="One redrive and how far it is", errors=(401, 404, 503),
+            ),
+            Route(
+                method="POST", path="/redrives/{id}/stop", handler=self.stop_redrive, body=ReasonBody,
+                answer=RedriveRow, errors=_ERRORS, zh="停止批量重发",
+                en="Stop a redrive; what has not left yet is as it was before",
+            ),
+            Route(
+                method="POST", path="/deliveries/resolve/preview", handler=self.preview_resolve,
+                body=ResolvePreviewBody, answer=Preview, errors=_ERRORS, zh="批量标记已处理预览",
+                en="What would be taken for handled; changes nothing",
+            ),
+            Route(
+                method="POST", path="/deliveries/resolve", handler=self.resolve_many, body=ResolveManyBody,
+                answer=Resolved, errors=_ERRORS, zh="批量标记已处理",
+                en="Take many for handled elsewhere: deliveries as done, dead letters closed unused",
+            ),
+        ]  # fmt: skip
+
+    async def preview_redrive(self, call: Call) -> RedrivePreview:
+        body: PreviewBody = call.body
+        found = await self._preview(body.wanted, cap=body.cap, forced=body.send_unasked)
+        per_s = self._desk.pace(body.wanted.target, body.wanted.operation)
+        return RedrivePreview(preview=found, per_s=per_s, takes_s=found.chosen / per_s)
+
+    async def start_redrive(self, call: Call) -> RedriveStarted:
+        body: RedriveBody = call.body
+        per_s = body.per_s or self._desk.pace(body.wanted.target, body.wanted.operation)
+        try:
+            redrive_id = await start(
+                self._pool,
+                body.wanted.wanted(),
+                policies=self._policies,
+                cap=body.cap,
+                pace=Pace(per_s=per_s, start_in_s=body.start_in_s),
+                forced=body.send_unasked,
+                reason=body.reason,
+                actor=call.actor,
+            )
+        except (NoFilter, NoSuchConnection) as error:
+            raise _refused(error) from error
+        if redrive_id is None:
+            raise conflict(
+                "nothing",
+                "nothing that fits may be sent again",
+                "POST /redrives/preview says what fits, and what stays with a person or is in another redrive",
+                where="$.wanted",
+            )
+        row = await self._read(redrive_id)
+        return RedriveStarted(
+            redrive=row, note=f"the first leaves in {body.start_in_s:g} s; until then and after, it can be stopped"
+        )
+
+    async def list_redrives(self, call: Call) -> RedriveList:
+        query: RedrivesQuery = call.query
+        rows = await list_redrives(
+            self._pool,
+            running=query.state == "running",
+            before=None if query.after is None else int(query.after),
+            limit=query.limit,
+        )
+        return RedriveList(redrives=rows, next=str(rows[-1].redrive_id) if len(rows) == query.limit else "")
+
+    async def get_redrive(self, call: Call) -> RedriveRow:
+        return await self._read(int(call.path["id"]))
+
+    async def stop_redrive(self, call: Call) -> RedriveRow:
+        redrive_id = int(call.path["id"])
+        state = await stop(self._pool, redrive_id, reason=call.body.reason, actor=call.actor)
+        if state in ("done", "stopped"):
+            raise conflict(
+                "ended", f"redrive {redrive_id} has ended already: {state}", "nothing is left to stop", where="path.id"
+            )
+        return await self._read(redrive_id)
+
+    async def preview_resolve(self, call: Call) -> Preview:
+        body: ResolvePreviewBody = call.body
+        return await self._preview(body.wanted, cap=body.cap, forced=True, resolve=True)
+
+    async def resolve_many(self, call: Call) -> Resolved:
+        body: ResolveManyBody = call.body
+        try:
+            count = await resolve_many(
+                self._pool, body.wanted.wanted(), cap=body.cap, reason=body.reason, actor=call.actor, now=self._now()
+            )
+        except (NoFilter, NoSuchConnection) as error:
+            raise _refused(error) from error
+        return Resolved(resolved=count)
+
+    async def _preview(self, given: WantedBody, *, cap: int, forced: bool, resolve: bool = False) -> Preview:
+        policies = None if resolve else self._policies
+        try:
+            return await preview(self._pool, given.wanted(), policies=policies, cap=cap, forced=forced)
+        except (NoFilter, NoSuchConnection) as error:
+            raise _refused(error) from error
+
+    async def _read(self, redrive_id: int) -> RedriveRow:
+        row = await read_redrive(self._pool, redrive_id)
+        if row is None:
+            raise not_found(f"there is no redrive {redrive_id}", "path.id", "GET /redrives lists them")
+        return row
+
+
+def _refused(error: NoFilter | NoSuchConnection) -> ApiError:
+    if isinstance(error, NoFilter):
+        return wrong(
+            "$.wanted",
+            "narrows nothing: everything at once is never meant",
+            "give target, source, operation, code, since or until",
+        )
+    return not_found(
+        f"there is no connection {error.name}", "$.wanted", near(error.name, error.known) or "GET /gates lists targets"
+    )

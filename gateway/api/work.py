@@ -1,0 +1,175 @@
+"""The one work queue: what waits for a person, by root cause and one by one, and as a spreadsheet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.api.advice import About, How, meaning, next_step, owner_of
+from gateway.api.desk import Desk
+from gateway.api.errors import conflict, not_found, wrong
+from gateway.api.routing import Call, Download, Route
+from gateway.api.spreadsheet import XLSX, StuckSheet
+from gateway.api.views import (
+    Done,
+    ExportQuery,
+    ReasonBody,
+    WorkCard,
+    WorkCards,
+    WorkItem,
+    WorkItems,
+    WorkItemsQuery,
+    WorkQuery,
+)
+from gateway.core.delivery import AfterUnknown
+from gateway.store.work import Card, Item, Place, Wish, WorkKind, cards, conflicts_handled, items
+
+_PAGE = 500
+_HOW: dict[AfterUnknown, How] = {
+    AfterUnknown.FIND: "ask",
+    AfterUnknown.RESEND: "resend",
+    AfterUnknown.PERSON: "person",
+}
+
+
+class Work:
+    """Handlers of ``/work``."""
+
+    def __init__(self, pool: asyncpg.Pool, *, desk: Desk, now: Callable[[], datetime]) -> None:
+        self._pool = pool
+        self._desk = desk
+        self._now = now
+        # A file of 10,000 rows takes some 3 s of the CPU that orders need: one at a time.
+        self._exporting = asyncio.Lock()
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/work", handler=self.list_work, query=WorkQuery, answer=WorkCards,
+                zh="待办（按原因归组）", en="What waits for a person, a card per root cause",
+            ),
+            Route(
+                method="GET", path="/work/items", handler=self.list_work_items, query=WorkItemsQuery, answer=WorkItems,
+                zh="待办明细", en="What waits for a person, one by one, oldest first",
+            ),
+            Route(
+                method="GET", path="/work/export", handler=self.export_work, query=ExportQuery, answer=XLSX,
+                zh="导出卡住的订单（XLSX）", en="The same as a spreadsheet",
+            ),
+            Route(
+                method="POST", path="/orders/{number}/conflicts-handled", handler=self.conflicts_handled,
+                body=ReasonBody, answer=Done, errors=(400, 401, 404, 409, 422, 503), zh="冲突已处理",
+                en="Take an order's conflicts off the queue until they change",
+            ),
+        ]  # fmt: skip
+
+    async def list_work(self, call: Call) -> WorkCards:
+        query: WorkQuery = call.query
+        found = [self._card(card) for card in await cards(self._pool, _wish(query))]
+        mine = [card for card in found if query.owner in (None, card.owner)]
+        return WorkCards(cards=mine, total=sum(card.count for card in mine))
+
+    async def list_work_items(self, call: Call) -> WorkItems:
+        query: WorkItemsQuery = call.query
+        after = None if query.after is None else _place(query.after)
+        found, full = await self._page(query, after=after, limit=query.limit)
+        more = _cursor(found[-1][0]) if full and found else ""
+        return WorkItems(items=[one for _, one in found], next=more)
+
+    async def export_work(self, call: Call) -> Download:
+        async with self._exporting:
+            content = await self._sheet(call.query)
+        return Download(name=f"stuck-{self._now():%Y%m%d-%H%M%S}.xlsx", media_type=XLSX, content=content)
+
+    async def conflicts_handled(self, call: Call) -> Done:
+        number = call.path["number"]
+        codes = await conflicts_handled(self._pool, number, reason=call.body.reason, actor=call.actor)
+        if codes is None:
+            raise not_found(f"there is no order {number}", "path.number", "GET /work/items lists what waits")
+        if not codes:
+            raise conflict("no_conflict", f"order {number} has no conflict", "nothing is left to do")
+        return Done(note=f"{', '.join(codes)}: off the queue until that changes")
+
+    async def _sheet(self, query: ExportQuery) -> bytes:
+        sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)
+        after: Place | None = None
+        left = query.limit
+        while left > 0:
+            found, full = await self._page(query, after=after, limit=min(_PAGE, left))
+            # Beside the loop: others' requests go on between the pages of a long file.
+            await asyncio.to_thread(sheet.add, [one for _, one in found])
+            left -= len(found)
+            if not full:
+                break
+            after = found[-1][0]
+        return await asyncio.to_thread(sheet.content)
+
+    async def _page(
+        self, query: WorkQuery, *, after: Place | None, limit: int
+    ) -> tuple[list[tuple[Place, WorkItem]], bool]:
+        """Up to `limit` items with their places, and whether there may be more. Whose work it is, is not stored: pages
+        are read until enough of it was found."""
+        found: list[tuple[Place, WorkItem]] = []
+        while True:
+            page = await items(self._pool, _wish(query), after=after, limit=limit)
+            for item in page:
+                one = self._item(item)
+                if query.owner in (None, one.owner):
+                    found.append((item.place, one))
+                    if len(found) == limit:
+                        return found, True
+            if len(page) < limit:
+                return found, False
+            after = page[-1].place
+
+    def _card(self, card: Card) -> WorkCard:
+        about = self._about(card.kind, card.connection, card.operation, card.code)
+        return WorkCard(
+            **msgspec.structs.asdict(card),
+            means=meaning(card.kind, card.code),
+            owner=owner_of(about, self._desk.owners),
+            next=next_step(about),
+        )
+
+    def _item(self, item: Item) -> WorkItem:
+        about = msgspec.structs.replace(
+            self._about(item.kind, item.connection, item.operation, item.code),
+            number=item.number,
+            seq=item.seq,
+            dead_letter_id=item.dead_letter_id,
+        )
+        values = msgspec.structs.asdict(item)
+        del values["place"]
+        return WorkItem(
+            **values,
+            means=meaning(item.kind, item.code),
+            owner=owner_of(about, self._desk.owners),
+            next=next_step(about),
+        )
+
+    def _about(self, kind: WorkKind, connection: str, operation: str, code: str) -> About:
+        how = _HOW[self._desk.after(connection, operation)]
+        return About(kind=kind, connection=connection, operation=operation, code=code, how=how)
+
+
+def _wish(query: WorkQuery) -> Wish:
+    return Wish(kind=query.kind, connection=query.connection, operation=query.operation, code=query.code)
+
+
+def _cursor(place: Place) -> str:
+    return f"{place[0].isoformat()} {place[1]} {place[2]}"
+
+
+def _place(text: str) -> Place:
+    try:
+        at, rank, number = text.split(" ")
+        place = (datetime.fromisoformat(at), int(rank), int(number))
+    except ValueError as error:
+        raise wrong("query.after", "is not a place in this list", "pass `next` as it came") from error
+    if place[0].tzinfo is None or not 0 <= place[1] < 9 or not 0 <= place[2] < 2**63:
+        raise wrong("query.after", "is not a place in this list", "pass `next` as it came")
+    return place

@@ -1,0 +1,307 @@
+"""Many at once: sending again what is blocked, with a look first, and how that goes on; and taking many for handled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.answer import example, print_more, show
+from gateway.remote.client import Remote, RemoteError
+from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, when
+
+Target = Annotated[str | None, typer.Option(help="目标连接。Deliveries to this connection")]
+Source = Annotated[str | None, typer.Option(help="来源店铺或连接。Of this shop, or from this connection")]
+Operation = Annotated[str | None, typer.Option(help="操作：create、cancel、ship。Deliveries of this operation")]
+Code = Annotated[str | None, typer.Option(help="原因代码，如 rejected:http_4xx 或 unknown。Code of the cause")]
+Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
+Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="只预览，不改动。Only look: nothing is changed")]
+Yes = Annotated[bool, typer.Option("--yes", help="确认执行。Do it")]
+Cap = Annotated[int, typer.Option(min=1, help="最多处理多少，最早的优先。Take at most so many, the oldest first")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=0.01, help="每秒放出多少。Released a second; default: half its limit")
+]
+StartIn = Annotated[
+    float, typer.Option("--start-in", min=0, max=86400, help="多少秒后开始，期间可停止。Nothing leaves before")
+]
+SendUnasked = Annotated[
+    bool,
+    typer.Option(
+        "--send-unasked",
+        help="连无法查询的也直接重发，已收到的会重复！Also send where nobody can be asked: what has arrived is doubled",
+    ),
+]
+WhyOr = Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录；预览时不需要。Why; needed with --yes")]
+RedriveId = Annotated[int, typer.Argument(help="编号。Id")]
+
+redrives = typer.Typer(no_args_is_help=True, help="批量重发的进度与停止。Redrives: how they go, and stopping one.")
+
+_HOW = {
+    "ask": ("先查询对方，没有才发送", "asked first, sent if it is not there"),
+    "resend": ("直接重发（对方去重）", "sent again, the target does it once"),
+    "send": ("不查询直接发送（强制）", "sent without asking (forced)"),
+    "person": ("留给人工", "stays with a person"),
+    "intake": ("重新处理", "goes through intake again"),
+    "by_hand": ("标记已处理", "taken for handled"),
+}
+_STATES = {"running": ("进行中", "running"), "done": ("完成", "done"), "stopped": ("已停止", "stopped")}
+
+
+def redrive_deliveries(
+    target: Target = None,
+    source: Source = None,
+    operation: Operation = None,
+    code: Code = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    cap: Cap = 1000,
+    rate: Rate = None,
+    start_in: StartIn = 10.0,
+    send_unasked: SendUnasked = False,
+    reason: WhyOr = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """批量重发受阻的下发：先预览（--dry-run），再执行（--yes）。Send many blocked deliveries again."""
+    wanted = _wanted("delivery", target=target, source=source, operation=operation, code=code, since=since, until=until)
+    _redrive(
+        Remote(url, token), wanted, dry_run=dry_run, yes=yes, cap=cap, rate=rate, start_in=start_in,
+        send_unasked=send_unasked, reason=reason, as_json=as_json, lang=lang,
+    )  # fmt: skip
+
+
+def redrive_letters(
+    source: Source = None,
+    code: Code = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    cap: Cap = 1000,
+    rate: Rate = None,
+    start_in: StartIn = 10.0,
+    reason: WhyOr = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """批量重新处理死信：先预览（--dry-run），再执行（--yes）。Send many dead letters through again."""
+    wanted = _wanted("dead_letter", source=source, code=code, since=since, until=until)
+    _redrive(
+        Remote(url, token), wanted, dry_run=dry_run, yes=yes, cap=cap, rate=rate, start_in=start_in,
+        send_unasked=False, reason=reason, as_json=as_json, lang=lang,
+    )  # fmt: skip
+
+
+def resolve_many(
+    target: Target = None,
+    source: Source = None,
+    operation: Operation = None,
+    code: Code = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    cap: Cap = 100,
+    reason: WhyOr = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """批量标记已处理：先预览（--dry-run），再执行（--yes）。Take many blocked deliveries for handled elsewhere."""
+    remote = Remote(url, token)
+    body = {
+        "wanted": _wanted(
+            "delivery", target=target, source=source, operation=operation, code=code, since=since, until=until
+        ),
+        "cap": cap,
+    }
+    if _decided(dry_run=dry_run, yes=yes, reason=reason):
+        answer = remote.post("deliveries", "resolve", body={**body, "reason": reason})
+        show(answer, _print_resolved, lang=lang, as_json=as_json)
+    else:
+        found = remote.post("deliveries", "resolve", "preview", body=body)
+        show(found, _print_preview, lang=lang, as_json=as_json)
+
+
+@redrives.command("list", epilog=example("redrives list", "redrives list --state running"))
+def list_redrives(
+    state: Annotated[str, typer.Option(help="running 或 all。Or all")] = "all",
+    after: After = None,
+    limit: Limit = 20,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """批量重发列表，最新在前。Redrives, newest first."""
+    answer = Remote(url, token).get("redrives", state=state, after=after, limit=limit)
+    show(answer, _print_redrives, lang=lang, as_json=as_json)
+
+
+@redrives.command("show", epilog=example("redrives show 7"))
+def show_redrive(
+    redrive_id: RedriveId, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
+) -> None:
+    """一次批量重发的进度。How far one is."""
+    show(Remote(url, token).get("redrives", redrive_id), _print_redrive, lang=lang, as_json=as_json)
+
+
+@redrives.command("stop", epilog=example('redrives stop 7 -r "先等仓库恢复"'))
+def stop_redrive(
+    redrive_id: RedriveId,
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """停止：还没离开的恢复原状。Stop one; what has not left yet is as it was before."""
+    answer = Remote(url, token).post("redrives", redrive_id, "stop", body={"reason": reason})
+    show(answer, _print_redrive, lang=lang, as_json=as_json)
+
+
+def _wanted(kind: str, **given: str | None) -> dict[str, Any]:
+    narrowing = {name: value for name, value in given.items() if value}
+    if not narrowing:
+        options = "、".join(f"--{name}" for name in given)
+        raise RemoteError(
+            f"必须给出过滤条件（{options} 之一），不能一次全部处理"
+            " / a filter is needed: everything at once is never meant"
+        )
+    return {"kinds": [kind], **narrowing}
+
+
+def _decided(*, dry_run: bool, yes: bool, reason: str) -> bool:
+    """Whether it is to be done now; without --yes it is only looked at."""
+    if dry_run and yes:
+        raise RemoteError("--dry-run 和 --yes 只能二选一 / give one of --dry-run and --yes")
+    if yes and not reason:
+        raise RemoteError("执行需要 --reason，会被记录 / --yes needs --reason, which is kept")
+    return yes
+
+
+def _redrive(
+    remote: Remote,
+    wanted: dict[str, Any],
+    *,
+    dry_run: bool,
+    yes: bool,
+    cap: int,
+    rate: float | None,
+    start_in: float,
+    send_unasked: bool,
+    reason: str,
+    as_json: bool,
+    lang: Language,
+) -> None:
+    body: dict[str, Any] = {"wanted": wanted, "cap": cap, "send_unasked": send_unasked}
+    if _decided(dry_run=dry_run, yes=yes, reason=reason):
+        body |= {"reason": reason, "start_in_s": start_in} | ({} if rate is None else {"per_s": rate})
+        show(remote.post("redrives", body=body), _print_started, lang=lang, as_json=as_json)
+    else:
+        show(remote.post("redrives", "preview", body=body), _print_look, lang=lang, as_json=as_json)
+
+
+def _print_look(terminal: Terminal, answer: Any) -> None:
+    _print_preview(terminal, answer["preview"])
+    terminal.line(
+        f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；加 --yes --reason 执行",
+        f"{answer['per_s']:g} a second, about {answer['takes_s']:.0f} s; add --yes --reason to do it",
+    )
+
+
+def _print_preview(terminal: Terminal, preview: Any) -> None:
+    terminal.table(
+        [
+            ("连接", "Connection"), ("操作", "Operation"), ("代码", "Code"), ("数量", "Count"), ("最早", "Oldest"),
+            ("最新", "Newest"), ("如", "Like"), ("做法", "How"),
+        ],
+        [
+            (
+                group["connection"], group["operation"], group["code"], group["count"], when(group["oldest"]),
+                when(group["newest"]), group["samples"], terminal.choose(*_HOW[group["how"]]),
+            )
+            for group in preview["groups"]
+        ],
+    )  # fmt: skip
+    terminal.line(
+        f"符合 {preview['total']}，将处理 {preview['chosen']}，留给人工 {preview['staying']}，"
+        f"在其他批次中 {preview['elsewhere']}",
+        f"{preview['total']} fit, {preview['chosen']} would be taken, {preview['staying']} stay with a person, "
+        f"{preview['elsewhere']} are in another redrive",
+    )
+
+
+def _print_started(terminal: Terminal, answer: Any) -> None:
+    redrive = answer["redrive"]
+    number, total, per_s = redrive["redrive_id"], redrive["total"], redrive["per_s"]
+    terminal.line(
+        f"批次 {number}：{total} 个，每秒 {per_s:g} 个，{when(redrive['next_at'])} 开始",
+        f"redrive {number}: {total} items, {per_s:g} a second, from {when(redrive['next_at'])} on",
+    )
+    terminal.line(
+        f"进度：ordergate redrives show {number}；停止并恢复原状：ordergate redrives stop {number} -r REASON",
+        f"how it goes: ordergate redrives show {number}; to stop it: ordergate redrives stop {number} -r REASON",
+    )
+
+
+def _print_resolved(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"已标记 {answer['resolved']} 个", f"{answer['resolved']} taken for handled")
+
+
+def _print_redrives(terminal: Terminal, answer: Any) -> None:
+    terminal.table(
+        [
+            ("编号", "Id"), ("状态", "State"), ("总数", "Total"), ("未放出", "Waiting"), ("在途", "Out"),
+            ("完成", "Done"), ("其中已有", "Found"), ("又受阻", "Again"), ("原因", "Why"), ("谁", "Who"),
+            ("开始", "Started"),
+        ],
+        [
+            (
+                row["redrive_id"], terminal.choose(*_STATES[row["state"]]), row["total"], row["waiting"],
+                row["released"], row["done"], row["found"], row["again"], row["reason"], row["author"],
+                when(row["created_at"]),
+            )
+            for row in answer["redrives"]
+        ],
+    )  # fmt: skip
+    print_more(terminal, answer)
+
+
+def _print_redrive(terminal: Terminal, row: Any) -> None:
+    wanted = " ".join(
+        f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in row["wanted"].items()
+    )
+    lines = [
+        (("编号", "Id"), row["redrive_id"]),
+        (("状态", "State"), terminal.choose(*_STATES[row["state"]])),
+        (("条件", "Filter"), wanted),
+        (("原因", "Why"), row["reason"]),
+        (("谁", "Who"), row["author"]),
+        (("每秒", "A second"), f"{row['per_s']:g}"),
+        (("开始", "Started"), when(row["created_at"])),
+        (("结束", "Ended"), when(row["ended_at"])),
+        (("总数", "Total"), row["total"]),
+        (("未放出", "Not released yet"), row["waiting"]),
+        (("在途", "Released, under way"), row["released"]),
+        (("完成", "Done"), row["done"]),
+        (("其中对方已有", "of these, found there"), row["found"]),
+        (("又受阻", "Blocked again"), row["again"]),
+        (("已变化而跳过", "Skipped: changed meanwhile"), row["skipped"]),
+    ]
+    if row["state"] == "stopped":
+        lines += [
+            (("停止时未动", "Untouched when stopped"), row["kept"]),
+            (("已恢复原状", "Put back as they were"), row["undone"]),
+            (("已离开", "Had left already"), row["left"]),
+        ]
+    terminal.table([("项", "Field"), ("值", "Value")], [(terminal.choose(*name), value) for name, value in lines])

@@ -1,0 +1,329 @@
+"""The desk over HTTP: the work queue, many at once, already handled, the timeline with what people did, the export."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+from openpyxl import load_workbook
+
+from gateway.api.advice import KINDS_TOLD, About, meaning, next_step, owner_of
+from gateway.api.spreadsheet import harmless
+from gateway.testing.fakes import Faults
+
+from .conftest import ORDER, Gateway
+from .test_routes import REFUSING
+
+WANTED = {"wanted": {"target": "erp"}}
+
+
+async def refused(gateway: Gateway, *order_nos: str) -> list[str]:
+    """Orders whose delivery the ERP has refused; it is well again."""
+    gateway.erp.faults = REFUSING
+    numbers = []
+    for order_no in order_nos:
+        numbers.append(await gateway.order(order_no=order_no))
+        await gateway.blocked(numbers[-1])
+    gateway.erp.faults = Faults()
+    return numbers
+
+
+@pytest.mark.feature("F115")
+async def test_the_queue_says_what_whose_and_what_next(gateway: Gateway) -> None:
+    await refused(gateway, "1", "2")
+    await gateway.order(order_no="3", total="9000.00", payment={"paid": True, "amount": "9000.00"})
+    await gateway.stage("S3", "received", reason="over_limit")
+    await gateway.order(order_no="4", status="placed", payment={"paid": False})
+    await gateway.stage("S4", "received", reason="unpaid")
+    assert (await gateway.push({**ORDER, "order_no": "5", "lines": "none"})).status == 422
+    await gateway.dead(1)
+
+    queue = await gateway.get("/work")
+
+    told = {(card["kind"], card["connection"], card["code"]): card for card in queue["cards"]}
+    assert set(told) == {
+        ("delivery", "erp", "rejected:http_4xx"), ("hold", "shop", "over_limit"), ("dead_letter", "shop", "shape"),
+    }  # fmt: skip
+    assert queue["total"] == 4
+    card = told["delivery", "erp", "rejected:http_4xx"]
+    assert (card["count"], card["samples"], card["operation"]) == (2, ["S1", "S2"], "create")
+    assert card["means"] == {"zh": "被目标拒收（http_4xx）", "en": "the target refuses it (http_4xx)"}
+    assert card["next"]["command"].startswith("ordergate deliveries redrive --target erp --operation create --code")
+    assert "400" not in card["owner"] and card["owner"] == ""
+
+    items = (await gateway.get("/work/items", kind="delivery"))["items"]
+    assert [item["number"] for item in items] == ["S1", "S2"]
+    assert items[0]["next"]["call"] == "POST /deliveries/S1/erp/1/resend"
+    assert (items[0]["last_code"], items[0]["shop"], items[0]["channel_no"]) == ("http_4xx", "shop", "1")
+
+    first = await gateway.get("/work/items", limit=3)
+    rest = await gateway.get("/work/items", limit=3, after=first["next"])
+    assert len(first["items"]) == 3 and len(rest["items"]) == 1 and not rest["next"]
+    assert (await gateway.get("/work", owner="nobody"))["cards"] == []
+    assert (await gateway.get("/work/items", owner="nobody"))["items"] == []
+
+
+WRONG: list[tuple[str, str, Any, int, str]] = [
+    ("GET", "/work?kind=lost", None, 422, "invalid"),
+    ("GET", "/work/items?after=x", None, 422, "invalid"),
+    ("GET", "/work/items?after=2026-05-01T00:00:00+00:00 7 x", None, 422, "invalid"),
+    ("GET", "/work/export?limit=999999", None, 422, "invalid"),
+    ("GET", "/redrives/7", None, 404, "not_found"),
+    ("POST", "/redrives/7/stop", {"reason": "x"}, 404, "not_found"),
+    ("POST", "/redrives", {"reason": "x"}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {}, "reason": "x"}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"kinds": ["delivery"]}, "reason": "x"}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"kinds": [], "target": "erp"}, "reason": "x"}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": ""}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "cap": 0}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "cap": 20_001}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "per_s": 0}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"since": "2026-05-01T00:00:00"}, "reason": "x"}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "epr"}, "reason": "x"}, 404, "not_found"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x"}, 409, "nothing"),
+    ("POST", "/redrives/preview", {"wanted": {}}, 422, "invalid"),
+    ("POST", "/deliveries/resolve/preview", {"wanted": {}}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {}, "reason": "x"}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}, "reason": "x", "cap": 5000}, 422, "invalid"),
+    ("POST", "/orders/nope/conflicts-handled", {"reason": "x"}, 404, "not_found"),
+]
+
+
+async def test_what_cannot_be_done_is_said(gateway: Gateway) -> None:
+    for method, path, body, status, code in WRONG:
+        answer = await gateway.call(method, path, body)
+
+        assert (answer.status, answer.body["error"]) == (status, code), (path, body, answer)
+        assert answer.body["message"] and answer.body["where"] and answer.body["advice"]
+    assert await gateway.audit() == []
+    # A name that is nearly right is proposed.
+    answer = await gateway.call("POST", "/redrives/preview", {"wanted": {"target": "epr"}})
+    assert answer.body["advice"] == "did you mean erp?"
+
+
+@pytest.mark.feature("F77")
+async def test_many_are_sent_again_with_a_look_first_and_recorded(gateway: Gateway) -> None:
+    numbers = await refused(gateway, "1", "2", "3")
+    look = await gateway.post("/redrives/preview", {**WANTED, "cap": 2})
+    assert (look["preview"]["total"], look["preview"]["chosen"], look["per_s"]) == (3, 2, 10.0)
+    assert [group["how"] for group in look["preview"]["groups"]] == ["resend"]
+    assert len((await gateway.get("/deliveries", state="blocked"))["deliveries"]) == 3
+
+    started = await gateway.post("/redrives", {**WANTED, "cap": 2, "reason": "they are back", "start_in_s": 0})
+    redrive_id = started["redrive"]["redrive_id"]
+    for number in numbers[:2]:
+        await gateway.sent(number)
+
+    async def over() -> Any:
+        row = await gateway.get(f"/redrives/{redrive_id}")
+        return row if row["state"] == "done" else None
+
+    row = await gateway.until(over)
+    assert (row["total"], row["done"], row["again"], row["author"]) == (2, 2, 0, "admin/wang")
+    assert row["wanted"] == {"kinds": ["delivery", "dead_letter"], "target": "erp"}
+    assert [r["redrive_id"] for r in (await gateway.get("/redrives"))["redrives"]] == [redrive_id]
+    assert (await gateway.get("/redrives", state="running"))["redrives"] == []
+    assert gateway.erp.books.orders[numbers[0]].documents == 1
+    assert [lane["number"] for lane in (await gateway.get("/deliveries", state="blocked"))["deliveries"]] == ["S3"]
+    assert await gateway.audit() == [("admin/wang", "redrive.start", f"redrive/{redrive_id}", "they are back (2)")]
+    late = await gateway.call("POST", f"/redrives/{redrive_id}/stop", {"reason": "x"})
+    assert (late.status, late.body["error"]) == (409, "ended")
+    timeline = (await gateway.get(f"/orders/{numbers[0]}"))["timeline"]
+    assert [one["kind"] for one in timeline] == ["event", "delivery", "attempt", "redrive", "attempt"]
+
+
+@pytest.mark.feature("F117")
+async def test_within_its_window_a_redrive_is_undone(gateway: Gateway) -> None:
+    await refused(gateway, "1", "2")
+    before = [tuple(r) for r in await gateway.pool.fetch("SELECT lane::text FROM lane ORDER BY order_id")]
+    started = await gateway.post("/redrives", {**WANTED, "reason": "x", "start_in_s": 600})
+
+    path = f"/redrives/{started['redrive']['redrive_id']}/stop"
+    row = await gateway.post(path, {"reason": "a mistake"})
+
+    assert (row["state"], row["kept"], row["done"], row["ended_by"]) == ("stopped", 2, 0, "admin/wang")
+    assert [tuple(r) for r in await gateway.pool.fetch("SELECT lane::text FROM lane ORDER BY order_id")] == before
+    assert gateway.erp.books.effects == 0
+
+
+@pytest.mark.feature("F129")
+async def test_many_are_taken_for_handled(gateway: Gateway) -> None:
+    await refused(gateway, "1", "2")
+    look = await gateway.post("/deliveries/resolve/preview", WANTED)
+    assert (look["total"], look["chosen"], look["groups"][0]["how"]) == (2, 2, "by_hand")
+
+    assert (await gateway.post("/deliveries/resolve", {**WANTED, "reason": "typed in"}))["resolved"] == 2
+
+    assert await gateway.pool.fetchval("SELECT count(*) FROM lane") == 0 and gateway.erp.books.effects == 0
+    assert ("admin/wang", "delivery.resolve", "S1/erp/1", "typed in") in await gateway.audit()
+
+
+@pytest.mark.feature("F116")
+async def test_the_timeline_tells_what_people_did_to_this_order_and_no_other(gateway: Gateway) -> None:
+    numbers = await refused(gateway, "20", "20/26")
+    for number in numbers:
+        path = number.replace("/", "%2F")
+        await gateway.post(f"/deliveries/{path}/erp/1/resend", {"reason": f"again {number}"})
+        await gateway.sent(path)
+        await gateway.get(f"/orders/{path}", unmask=1)
+        await gateway.get(f"/orders/{path}/raw/1")
+
+    for number in numbers:
+        timeline = (await gateway.get(f"/orders/{number.replace('/', '%2F')}"))["timeline"]
+        hand = [(one["action"], one["subject"], one["reason"]) for one in timeline if one["kind"] == "hand"]
+        assert sorted(hand) == [
+            ("delivery.resend", "erp/1", f"again {number}"), ("order.raw", "1", ""), ("order.unmask", "", ""),
+        ]  # fmt: skip
+        assert [one["at"] for one in timeline] == sorted(one["at"] for one in timeline)
+
+
+async def test_an_order_is_found_by_the_shops_own_number(gateway: Gateway) -> None:
+    number = await gateway.order(order_no="3927461500123")
+    await gateway.stage(number, "allocated")
+
+    assert [row["number"] for row in (await gateway.get("/orders", channel_no="3927461500123"))["orders"]] == [number]
+    assert (await gateway.get("/orders", channel_no="392746150012"))["orders"] == []
+    assert (await gateway.get("/orders", channel_no="3927461500123", stage="shipped"))["orders"] == []
+    for method, path, body in (
+        ("GET", "/orders/3927461500123", None), ("POST", "/orders/3927461500123/reconsider", {"reason": "x"}),
+        ("POST", "/deliveries/3927461500123/erp/1/resend", {"reason": "x"}),
+    ):  # fmt: skip
+        missing = await gateway.call(method, path, body)
+        assert (missing.status, f"did you mean {number}?" in missing.body["advice"]) == (404, True)
+
+
+async def test_two_edits_of_one_delivery_at_once_and_the_second_is_refused(gateway: Gateway) -> None:
+    (number,) = await refused(gateway, "1")
+    await gateway.post("/connections/erp/pause", {"reason": "so that nothing leaves"})
+
+    first = await gateway.call(
+        "POST", f"/deliveries/{number}/erp/1/resend", {"reason": "x", "edit": {"receiver": {"name": "李四"}}}
+    )
+    second = await gateway.call(
+        "POST", f"/deliveries/{number}/erp/1/resend", {"reason": "x", "edit": {"receiver": {"name": "王五"}}}
+    )
+
+    assert first.status == 200
+    assert (second.status, second.body["error"] in ("not_blocked", "held", "done")) == (409, True)
+    assert await gateway.pool.fetchval("SELECT count(*) FROM delivery_edit") == 1
+
+
+async def test_an_edit_of_what_somebody_has_sent_meanwhile_is_refused(gateway: Gateway) -> None:
+    (number,) = await refused(gateway, "1")
+    path = f"/deliveries/{number}/erp/1/resend"
+    seen = (await gateway.blocked(number))["attempts"]
+    gateway.erp.faults = REFUSING
+    await gateway.post(path, {"reason": "mine", "if_attempts": seen, "edit": {"receiver": {"name": "李四"}}})
+
+    async def blocked_again() -> bool:
+        return bool((await gateway.blocked(number))["attempts"] == seen + 1)
+
+    await gateway.until(blocked_again)
+    late = await gateway.call(
+        "POST", path, {"reason": "x", "if_attempts": seen, "edit": {"receiver": {"name": "王五"}}}
+    )
+
+    assert (late.status, late.body["error"]) == (409, "changed_meanwhile")
+    assert "timeline" in late.body["advice"]
+    assert await gateway.pool.fetchval("SELECT count(*) FROM delivery_edit") == 1
+
+
+async def test_a_cancel_carries_nothing_to_edit_and_is_sent_again_as_it_is(gateway: Gateway) -> None:
+    number = await gateway.order()
+    await gateway.sent(number)
+    gateway.erp.faults = REFUSING
+    await gateway.order(updated_at="2026-05-01T09:31:00+08:00", status="cancelled")
+    lane = await gateway.blocked(number)
+    assert (lane["seq"], lane["operation"]) == (2, "cancel")
+    gateway.erp.faults = Faults()
+    path = f"/deliveries/{number}/erp/2/resend"
+    refused_ = await gateway.call("POST", path, {"reason": "x", "edit": {"receiver": {"name": "李四"}}})
+    assert (refused_.status, refused_.body["error"]) == (422, "nothing_to_edit")
+
+    await gateway.post(path, {"reason": "they can now"})
+
+    await gateway.sent(number)
+    assert gateway.erp.books.orders[number].commands == ["create", "cancel"]
+
+
+@pytest.mark.feature("F115")
+async def test_a_conflict_is_dealt_with(gateway: Gateway) -> None:
+    number = await gateway.order()
+    await gateway.sent(number)
+    await gateway.order(updated_at="2026-05-01T09:31:00+08:00", total="91.00")
+
+    async def conflicting() -> Any:
+        return (await gateway.get("/work", kind="conflict"))["cards"]
+
+    (card,) = await gateway.until(conflicting)
+    assert (card["code"], card["samples"]) == ("changed_after_sent", [number])
+    await gateway.post(f"/orders/{number}/conflicts-handled", {"reason": "the warehouse knows"})
+    assert not await conflicting()
+    none = await gateway.call("POST", "/orders/S9/conflicts-handled", {"reason": "x"})
+    assert none.status == 404
+
+
+async def test_stuck_orders_as_a_spreadsheet_without_formulas(gateway: Gateway) -> None:
+    await refused(gateway, "00392746150012345678", "=1+1")
+    await gateway.order(order_no="@x", total="9000.00", payment={"paid": True, "amount": "9000.00"})
+    await gateway.stage("S@x", "received")
+    async with gateway.download("/work/export", language="en") as answer:
+        assert answer.headers["Content-Type"].startswith("application/vnd.openxmlformats")
+        assert ".xlsx" in answer.headers["Content-Disposition"]
+        sheet = load_workbook(io.BytesIO(await answer.read())).active
+    assert sheet is not None
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert rows[0][:4] == ["Kind", "Order", "Shop", "Shop's number"] and len(rows) == 4
+    by_number = {row[1]: row for row in rows[1:]}
+    assert set(by_number) == {"S00392746150012345678", "S=1+1", "S@x"}
+    assert {row[3] for row in rows[1:]} == {"00392746150012345678", "'=1+1", "'@x"}
+    assert by_number["S=1+1"][7:11] == ["erp", "create", "rejected", "http_4xx"]
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row if cell.value is not None} <= {"s", "d"}
+    short = await gateway.get("/work/items", limit=1)
+    assert len(short["items"]) == 1
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "#N/A", "=cmd|' /C calc'!A0"])
+def test_a_text_like_a_formula_is_made_harmless(text: str) -> None:
+    assert harmless(text).startswith("'")
+    assert harmless("a\x00b\x0bc\ud800") == "abc" and harmless("392746150012345678") == "392746150012345678"
+
+
+def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
+    for kind, codes in KINDS_TOLD.items():
+        for code in codes:
+            for number in ("", "A1"):
+                about = About(
+                    kind=kind, connection="wms-1", operation="create" if kind == "delivery" else "", code=code,
+                    number=number, seq=1 if number else None, dead_letter_id=7 if number else None,
+                )  # fmt: skip
+                said, step = meaning(kind, code), next_step(about)
+                assert said.zh and said.en and said.zh != code, (kind, code)
+                assert step.zh and step.en and step.command.startswith("ordergate ") and step.call.split()[0].isupper()
+                assert ("A1" in step.command) == bool(number) or kind in ("dead_letter", "hold"), step
+
+
+@pytest.mark.parametrize(
+    ("owners", "owner"),
+    [
+        ({}, ""),
+        ({"default": "a"}, "a"),
+        ({"default": "a", "delivery": "b"}, "b"),
+        ({"delivery": "b", "wms-1": "c"}, "c"),
+        ({"wms-1": "c", "rejected": "d"}, "d"),
+        ({"rejected": "d", "rejected:sku": "e"}, "e"),
+    ],
+)
+def test_the_nearest_owner_counts(owners: dict[str, str], owner: str) -> None:
+    about = About(kind="delivery", connection="wms-1", operation="create", code="rejected:sku")
+    assert owner_of(about, owners) == owner
+
+
+def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:
+    about = About(kind="conflict", connection="shop", operation="", code="held_after_sent", number="A1; rm -rf /")
+    assert next_step(about).command == "ordergate work handled 'A1; rm -rf /' -r REASON"
+    assert msgspec.json.encode(next_step(about))

@@ -1,0 +1,160 @@
+"""The work queue: what waits for a person and nothing else, by root cause and page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from gateway.core.order import Stage
+from gateway.store import work
+from gateway.store.dead import BEHIND, set_aside
+from gateway.store.sql import Names
+from gateway.store.work import WAIT_FOR_OTHERS, Item, Wish, cards, conflicts_handled, items
+
+from .stuck import ERP, lanes, letter, open_desk, stick
+
+NO_LANE = None
+
+
+@pytest.fixture
+async def desk(postgres_url: str) -> AsyncIterator[tuple[asyncpg.Pool, Names]]:
+    pool, names = await open_desk(postgres_url)
+    yield pool, names
+    await pool.close()
+
+
+async def fill(pool: asyncpg.Pool, names: Names) -> None:
+    """400 orders with one cause, some with others, and many that wait for somebody else."""
+    await stick(pool, names, 400, first=1)
+    await stick(pool, names, 2, first=501, target=ERP, blocked="unknown", in_doubt=True)
+    await stick(pool, names, 5, first=601, blocked=NO_LANE, reasons="short_of_stock", stage=Stage.REVIEWED)
+    await stick(pool, names, 2, first=611, blocked=NO_LANE, reasons="missing:receiver.phone over_limit")
+    await stick(pool, names, 1, first=621, blocked=NO_LANE, reasons="missing:receiver.phone")
+    for n, others in enumerate(WAIT_FOR_OTHERS):
+        await stick(pool, names, 3, first=701 + 10 * n, blocked=NO_LANE, reasons=others)
+        await stick(pool, names, 3, first=901 + 10 * n, blocked=NO_LANE, reasons=f"over_limit {others}")
+    await stick(pool, names, 4, first=801, blocked=NO_LANE, conflicts="changed_after_sent warehouse_exception")
+    async with pool.acquire() as connection:
+        await set_aside(
+            connection, [letter(1, "S950", "json"), letter(2, "S950", BEHIND), letter(3, "", "json", key="K3")]
+        )
+
+
+@pytest.mark.feature("F79")
+async def test_four_hundred_orders_are_one_card(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await fill(pool, names)
+
+    found = await cards(pool, Wish())
+
+    assert [(c.kind, c.connection, c.operation, c.code, c.count, c.samples) for c in found] == [
+        ("delivery", "wms", "create", "rejected:http_4xx", 400, ("S1", "S2", "S3")),
+        ("hold", "shop", "", "short_of_stock", 5, ("S601", "S602", "S603")),
+        ("conflict", "shop", "", "changed_after_sent", 4, ("S801", "S802", "S803")),
+        ("hold", "shop", "", "missing:receiver.phone", 3, ("S611", "S612", "S621")),
+        ("delivery", "erp", "create", "unknown", 2, ("S501", "S502")),
+        # What is behind another is not counted; one whose number could not be read is known by the sender's key.
+        ("dead_letter", "shop", "", "json", 2, ("S950", "K3")),
+    ]
+    assert (found[0].newest - found[0].oldest).total_seconds() == 399
+
+
+async def test_a_wish_narrows_cards_and_items_alike(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await fill(pool, names)
+    for wish, count in (
+        (Wish(kind="hold"), 8), (Wish(kind="hold", code="missing:receiver.phone"), 3), (Wish(kind="conflict"), 4),
+        (Wish(connection="wms"), 400), (Wish(connection="shop"), 8 + 4 + 2), (Wish(connection="nobody"), 0),
+        (Wish(operation="create"), 402), (Wish(operation="cancel"), 0), (Wish(code="unknown"), 2),
+        (Wish(code="warehouse_exception"), 0), (Wish(kind="dead_letter"), 2), (Wish(), 402 + 8 + 4 + 2),
+    ):  # fmt: skip
+        assert sum(card.count for card in await cards(pool, wish)) == count, wish
+        assert len(await everything(pool, wish, limit=500)) == count, wish
+
+
+@pytest.mark.parametrize("limit", [1, 7, 500])
+async def test_pages_hold_everything_once_and_the_oldest_first(desk: tuple[asyncpg.Pool, Names], limit: int) -> None:
+    pool, names = desk
+    await stick(pool, names, 20, first=1)
+    await stick(pool, names, 9, first=101, target=ERP)
+    await stick(pool, names, 5, first=201, blocked=NO_LANE, reasons="no_route")
+    await stick(pool, names, 5, first=301, blocked=NO_LANE, conflicts="held_after_sent")
+    # All at once: the kind and the id decide.
+    await pool.execute("UPDATE lane SET not_before = '2026-05-01T00:00:00Z'")
+    await pool.execute("UPDATE orders SET updated_at = '2026-05-01T00:00:00Z' WHERE order_id % 2 = 0")
+
+    seen = await everything(pool, Wish(), limit=limit)
+
+    assert len(seen) == len({(one.kind, one.number) for one in seen}) == 39
+    assert [one.place for one in seen] == sorted(one.place for one in seen)
+
+
+async def test_an_item_says_what_its_kind_knows(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await stick(pool, names, 1, first=1)
+    await stick(pool, names, 1, first=2, blocked=NO_LANE, reasons="missing:receiver.phone over_limit")
+    await pool.execute("UPDATE orders SET state = '\\xc1' WHERE order_id = 2")
+
+    delivery, hold = await everything(pool, Wish(), limit=10)
+
+    assert (delivery.shop, delivery.channel_no, delivery.connection, delivery.seq) == ("shop", "1", "wms", 1)
+    assert (delivery.last_result, delivery.last_code, delivery.stage) == ("rejected", "http_4xx", "allocated")
+    assert (hold.code, hold.codes) == ("missing:receiver.phone", ("missing:receiver.phone", "over_limit"))
+    assert hold.channel_no == "" and hold.latest_ship_at is None, "it cannot be read, and is listed all the same"
+
+
+async def test_a_conflict_that_was_dealt_with_is_off_the_queue_until_it_changes(
+    desk: tuple[asyncpg.Pool, Names],
+) -> None:
+    pool, names = desk
+    await stick(pool, names, 2, first=1, blocked=NO_LANE, conflicts="held_after_sent")
+    await stick(pool, names, 1, first=9, blocked=NO_LANE)
+
+    assert await conflicts_handled(pool, "S1", reason="told them", actor="li") == ("held_after_sent",)
+    assert await conflicts_handled(pool, "S9", reason="x", actor="li") == ()
+    assert await conflicts_handled(pool, "S77", reason="x", actor="li") is None
+
+    assert [one.number for one in await everything(pool, Wish(), limit=9)] == ["S2"]
+    assert [card.count for card in await cards(pool, Wish())] == [1]
+    await pool.execute("UPDATE orders SET conflicts = 'held_after_sent warehouse_exception' WHERE number = 'S1'")
+    assert len(await everything(pool, Wish(), limit=9)) == 2
+    await conflicts_handled(pool, "S1", reason="that too", actor="li")
+    assert [one.number for one in await everything(pool, Wish(), limit=9)] == ["S2"]
+    assert await pool.fetchval("SELECT count(*) FROM audit WHERE action = 'order.conflicts_handled'") == 2
+
+
+async def test_the_indexes_hold_what_the_queries_ask_for(desk: tuple[asyncpg.Pool, Names]) -> None:
+    """Thousands that wait for others beside a few that wait for a person: no statement may look at the thousands."""
+    pool, names = desk
+    await stick(pool, names, 30, first=1)
+    await stick(pool, names, 30, first=101, blocked=NO_LANE, reasons="no_route")
+    await stick(pool, names, 30, first=201, blocked=NO_LANE, conflicts="held_after_sent")
+    await stick(pool, names, 3000, first=1001, blocked=NO_LANE, reasons="unpaid")
+    await pool.execute("ANALYZE orders, lane")
+    for index in ("orders_held", "orders_conflict", "lane_blocked"):
+        size = await pool.fetchval("SELECT reltuples FROM pg_class WHERE relname = $1", index)
+        assert size == 30, index
+    assert len(await lanes(pool)) == 30
+    for statement, index in (
+        (work._HOLD_GROUPS, "orders_held"), (work._HOLDS, "orders_held"),
+        (work._CONFLICT_GROUPS, "orders_conflict"), (work._CONFLICTS, "orders_conflict"),
+    ):  # fmt: skip
+        numbered = statement
+        for n in (5, 4, 3, 2, 1):
+            numbered = numbered.replace(f"${n}", "50" if n == 5 else "NULL")
+        plan = "\n".join(r[0] for r in await pool.fetch("EXPLAIN " + numbered))
+        assert index in plan and "Seq Scan on orders" not in plan, plan
+
+
+async def everything(pool: asyncpg.Pool, wish: Wish, *, limit: int) -> list[Item]:
+    """All pages."""
+    found: list[Item] = []
+    after = None
+    while page := await items(pool, wish, after=after, limit=limit):
+        found += page
+        after = page[-1].place
+        if len(page) < limit:
+            break
+    return found
