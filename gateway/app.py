@@ -99,6 +99,7 @@ def rules_of(settings: Settings) -> Rules:
             start_at=connection.start_at,
             routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
             takes_shipments=Operation.SHIP in connection.gates,
+            mapped=connection.skus == "mapped",
         )
     return Rules(
         shops=shops,

@@ -242,6 +242,13 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
         Meta(description="For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00"),
     ] = None
     route: Annotated[tuple[RouteTo, ...], Meta(description="For shops: where its orders go, first choice first")] = ()
+    skus: Annotated[
+        Literal["as_is", "mapped"],
+        Meta(
+            description="For shops: `mapped` looks its SKUs up in its table (`ordergate skus`), bundles and gifts"
+            " included, and holds orders with a SKU that is not there; `as_is`: they are the warehouse's own"
+        ),
+    ] = "as_is"
     settle_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
         Meta(description="For targets: *not found* counts only this long after the request (default 15)"),
@@ -313,6 +320,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     start_at: datetime | None
     route: tuple[RouteTo, ...]
+    skus: Literal["as_is", "mapped"]
     settle_s: float
     gates: Mapping[Operation, GatePolicy]
     settings: Any
@@ -539,6 +547,7 @@ def _connection(
         mode=entry.mode or Mode.LIVE,
         start_at=entry.start_at.astimezone(UTC) if entry.start_at else None,
         route=entry.route,
+        skus=entry.skus,
         settle_s=_DEFAULT_SETTLE_S if entry.settle_s is None else entry.settle_s,
         gates={op: _merged(manifest, entry.gates.get(op, GateOverride())) for op, manifest in declared.items()},
         settings=settings,
@@ -676,7 +685,11 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
         if is_shop:
             proposal = "add a short prefix, like `prefix: A`: our order numbers begin with it"
             report.add((*place, "prefix"), "is missing: orders come from this connection", proposal)
-        for key, given in (("route", bool(entry.route)), ("start_at", entry.start_at is not None)):
+        for key, given in (
+            ("route", bool(entry.route)),
+            ("start_at", entry.start_at is not None),
+            ("skus", entry.skus != "as_is"),
+        ):
             if given and not is_shop:
                 report.add((*place, key), "has no use without a prefix", "it is for connections where orders begin")
         if entry.mode is Mode.OBSERVE and not is_shop:

@@ -221,6 +221,7 @@ WRONG = [
         "SECRET`",
     ),
     ("${SHOP_SECRET}", "file:/none", "og.yaml:11 connections.shop-a.settings.secrets[0]", "cannot be read", ""),
+    ("    settle_s: 20", "    skus: mapped", "og.yaml:14 connections.wms-1.skus", "no use without a prefix", ""),
     ("    settle_s: 20", "    mode: observe", "og.yaml:14 connections.wms-1.mode", "has no use", "shops"),
     ("    settle_s: 20", "    start_at: 2026-01-01T00:00:00Z", "og.yaml:14 connections.wms-1.start_at", "no use", ""),
     ("    settle_s: 20", "    adapter: wms", "og.yaml:14 connections.wms-1.adapter", "twice, first on line 13", ""),
