@@ -421,6 +421,7 @@ class Worker:
             pool,
             names=names,
             targets={connection.name: connection.gates for connection in self._settings.connections.values()},
+            connections=self._settings.connections,
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=now,

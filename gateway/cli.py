@@ -19,6 +19,7 @@ from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
 from gateway.remote.gates import gates, pause, resume
 from gateway.remote.orders import orders
+from gateway.remote.skus import skus
 from gateway.remote.stock import stock
 
 app = typer.Typer(
@@ -109,6 +110,7 @@ for name, group in (
     ("dead", dead),
     ("gates", gates),
     ("stock", stock),
+    ("skus", skus),
     ("token", admin.token),
     ("webhook", admin.webhook),
 ):

@@ -37,7 +37,7 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "info": {
             "title": "Ordergate 订单网关",
             "version": version,
-            "description": "Read orders, deliveries, dead letters, gates and stock; repair what is stuck."
+            "description": "Read orders, deliveries, dead letters, gates, stock and SKU tables; repair what is stuck."
             " Name the person who acts in the header `X-Ordergate-Actor`; it is kept with what was done.",
         },
         "servers": [{"url": "/api/v1"}],

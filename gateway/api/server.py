@@ -19,11 +19,13 @@ from gateway.api.gates import Gates
 from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.routing import Call, Route
+from gateway.api.skus import Skus
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
+from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
 
 PREFIX = "/api/v1"
@@ -41,6 +43,7 @@ class Api:
         *,
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
+        connections: Mapping[ConnectionName, Connection],
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
         now: Callable[[], datetime],
@@ -55,6 +58,7 @@ class Api:
             *DeadLetters(pool).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Stock(pool, now=now).routes(),
+            *Skus(pool, names=names, connections=connections, now=now).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))
 

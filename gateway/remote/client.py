@@ -17,7 +17,15 @@ _WITHIN_S = 30.0
 
 
 class RemoteError(OrdergateError):
-    """The gateway said no, or did not answer; the text says what to do."""
+    """The gateway said no, or did not answer; the text says what to do.
+
+    `code` and `details` are of its answer; empty where there was none.
+    """
+
+    def __init__(self, text: str, *, code: str = "", details: Any = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.details = details
 
 
 class Remote:
@@ -72,7 +80,7 @@ class Remote:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                raise RemoteError(_refusal(error)) from error
+                raise _refusal(error) from error
         except (OSError, ValueError, HTTPException) as error:
             reason = str(getattr(error, "reason", None) or error).strip()
             raise RemoteError(f"{self._url} 没有应答 / does not answer: {reason}") from error
@@ -85,12 +93,14 @@ def _user() -> str:
         return "cli"
 
 
-def _refusal(error: urllib.error.HTTPError) -> str:
+def _refusal(error: urllib.error.HTTPError) -> RemoteError:
     try:
-        problem = json.loads(error.read(100_000))
+        problem = json.loads(error.read(2_000_000))
         text = str(problem["message"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
-        return f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?"
+        return RemoteError(f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?")
     if problem.get("where"):
         text = f"{problem['where']}: {text}"
-    return f"{text} — {problem['advice']}" if problem.get("advice") else text
+    if problem.get("advice"):
+        text = f"{text} — {problem['advice']}"
+    return RemoteError(text, code=str(problem.get("error", "")), details=problem.get("details"))

@@ -41,6 +41,12 @@ ROUTES = [
     ("POST", "/connections/erp/resume"),
     ("GET", "/stock"),
     ("PUT", "/stock"),
+    ("GET", "/skus/shop"),
+    ("GET", "/skus/shop/unmapped"),
+    ("GET", "/skus/shop/export"),
+    ("GET", "/skus/shop/template"),
+    ("POST", "/skus/shop/import"),
+    ("POST", "/skus/shop/publish"),
 ]
 
 
