@@ -207,6 +207,17 @@ class RouteTo(_Section, frozen=True, kw_only=True):
     warehouse: Annotated[str, Meta(min_length=1, max_length=64, description="Warehouse code, as the target calls it")]
 
 
+class Levels(_Section, frozen=True, kw_only=True):
+    """What a shop is told of stock."""
+
+    publish: Annotated[bool, Meta(description="Tells the shop how many of each published SKU it may sell")] = False
+    keep_back: Annotated[int, Meta(ge=0, le=1000000, description="So many of each SKU are kept from the shop")] = 0
+    share: Annotated[Share, Meta(description="Of the rest it may sell this share, rounded down")] = 1.0
+    every_s: Annotated[Seconds, Meta(description="How often changes are looked for; of many only the last is told")] = (
+        2.0
+    )
+
+
 class GateOverride(_Section, frozen=True, kw_only=True):
     """What the file sets for one operation; anything left out is the adapter's own value."""
 
@@ -249,6 +260,7 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
             " included, and holds orders with a SKU that is not there; `as_is`: they are the warehouse's own"
         ),
     ] = "as_is"
+    stock: Annotated[Levels, Meta(description="For shops: which stock levels they are told")] = Levels()
     settle_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
         Meta(description="For targets: *not found* counts only this long after the request (default 15)"),
@@ -321,6 +333,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     start_at: datetime | None
     route: tuple[RouteTo, ...]
     skus: Literal["as_is", "mapped"]
+    stock: Levels
     settle_s: float
     gates: Mapping[Operation, GatePolicy]
     settings: Any
@@ -548,6 +561,7 @@ def _connection(
         start_at=entry.start_at.astimezone(UTC) if entry.start_at else None,
         route=entry.route,
         skus=entry.skus,
+        stock=entry.stock,
         settle_s=_DEFAULT_SETTLE_S if entry.settle_s is None else entry.settle_s,
         gates={op: _merged(manifest, entry.gates.get(op, GateOverride())) for op, manifest in declared.items()},
         settings=settings,
@@ -689,6 +703,7 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
             ("route", bool(entry.route)),
             ("start_at", entry.start_at is not None),
             ("skus", entry.skus != "as_is"),
+            ("stock", entry.stock.publish),
         ):
             if given and not is_shop:
                 report.add((*place, key), "has no use without a prefix", "it is for connections where orders begin")
@@ -703,6 +718,11 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
     elif not entry.route and entry.mode is Mode.LIVE:
         proposal = "add `route: [{target: …, warehouse: …}]`, or `mode: observe`"
         report.add((*place, "route"), "is missing: its orders would have nowhere to go", proposal)
+    elif entry.stock.publish and not entry.route:
+        report.add((*place, "stock"), "has no use without a route: no stock is this shop's", "add `route`")
+    if entry.stock.publish and Operation.STOCK not in manifest.operations:
+        what = f"cannot be told: the adapter {manifest.name} takes no stock levels"
+        report.add((*place, "stock", "publish"), what, "remove it")
     if entry.settle_s is not None and manifest.target is None:
         report.add((*place, "settle_s"), f"has no use: the adapter {manifest.name} sends nothing", "remove it")
 
