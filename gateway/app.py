@@ -40,6 +40,7 @@ from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
+from gateway.dispatch.levels import LevelPolicy
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.retry import RetryPolicy
 from gateway.ingest.duty import Duty
@@ -56,6 +57,7 @@ from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
 from gateway.shops import Shops
 from gateway.store.credentials import CHANNEL
+from gateway.store.levels import LevelRule
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
@@ -110,6 +112,7 @@ def rules_of(settings: Settings) -> Rules:
             start_at=connection.start_at,
             routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
             takes_shipments=Operation.SHIP in connection.gates,
+            mapped=connection.skus == "mapped",
         )
     return Rules(
         shops=shops,
@@ -176,6 +179,17 @@ def gate_policy_of(settings: Settings, connection: Connection, operation: Operat
         places=settings.dispatch.held_per_gate,
         rate_per_s=policy.rate_per_s,
         burst=policy.burst,
+    )
+
+
+def level_policy_of(connection: Connection) -> LevelPolicy:
+    """How a shop is told its stock levels: of the warehouse that its orders go to, the one of its first route."""
+    gate, stock = connection.gate(Operation.STOCK), connection.stock
+    return LevelPolicy(
+        rule=LevelRule(warehouses=(connection.route[0].warehouse,), keep_back=stock.keep_back, share=stock.share),
+        deadline_s=gate.deadline_s,
+        in_flight=gate.in_flight,
+        every_s=stock.every_s,
     )
 
 

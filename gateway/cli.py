@@ -22,6 +22,7 @@ from gateway.remote.gates import gates
 from gateway.remote.notices import notices
 from gateway.remote.orders import orders
 from gateway.remote.redrives import redrives
+from gateway.remote.skus import skus
 from gateway.remote.stock import stock
 from gateway.remote.work import work
 
@@ -127,6 +128,7 @@ for name, group in (
     ("connections", connections),
     ("stock", stock),
     ("notices", notices),
+    ("skus", skus),
     ("token", admin.token),
     ("keys", admin.keys),
     ("webhook", admin.webhook),

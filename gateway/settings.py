@@ -274,6 +274,17 @@ class RouteTo(_Section, frozen=True, kw_only=True):
     warehouse: Annotated[str, Meta(min_length=1, max_length=64, description="Warehouse code, as the target calls it")]
 
 
+class Levels(_Section, frozen=True, kw_only=True):
+    """What a shop is told of stock."""
+
+    publish: Annotated[bool, Meta(description="Tells the shop how many of each published SKU it may sell")] = False
+    keep_back: Annotated[int, Meta(ge=0, le=1000000, description="So many of each SKU are kept from the shop")] = 0
+    share: Annotated[Share, Meta(description="Of the rest it may sell this share, rounded down")] = 1.0
+    every_s: Annotated[Seconds, Meta(description="How often changes are looked for; of many only the last is told")] = (
+        2.0
+    )
+
+
 class GateOverride(_Section, frozen=True, kw_only=True):
     """What the file sets for one operation; anything left out is the adapter's own value."""
 
@@ -343,6 +354,14 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
         Meta(description="For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00"),
     ] = None
     route: Annotated[tuple[RouteTo, ...], Meta(description="For shops: where its orders go, first choice first")] = ()
+    skus: Annotated[
+        Literal["as_is", "mapped"],
+        Meta(
+            description="For shops: `mapped` looks its SKUs up in its table (`ordergate skus`), bundles and gifts"
+            " included, and holds orders with a SKU that is not there; `as_is`: they are the warehouse's own"
+        ),
+    ] = "as_is"
+    stock: Annotated[Levels, Meta(description="For shops: which stock levels they are told")] = Levels()
     settle_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
         Meta(description="For targets: *not found* counts only this long after the request (default 15)"),
@@ -444,6 +463,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     start_at: datetime | None
     route: tuple[RouteTo, ...]
+    skus: Literal["as_is", "mapped"]
+    stock: Levels
     settle_s: float
     gates: Mapping[Operation, GatePolicy]
     settings: Any
@@ -681,6 +702,8 @@ def _connection(
         mode=entry.mode or Mode.LIVE,
         start_at=entry.start_at.astimezone(UTC) if entry.start_at else None,
         route=entry.route,
+        skus=entry.skus,
+        stock=entry.stock,
         settle_s=_DEFAULT_SETTLE_S if entry.settle_s is None else entry.settle_s,
         gates={op: _merged(manifest, entry.gates.get(op, GateOverride())) for op, manifest in declared.items()},
         settings=settings,
@@ -845,7 +868,12 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
         if is_shop:
             proposal = "add a short prefix, like `prefix: A`: our order numbers begin with it"
             report.add((*place, "prefix"), "is missing: orders come from this connection", proposal)
-        for key, given in (("route", bool(entry.route)), ("start_at", entry.start_at is not None)):
+        for key, given in (
+            ("route", bool(entry.route)),
+            ("start_at", entry.start_at is not None),
+            ("skus", entry.skus != "as_is"),
+            ("stock", entry.stock.publish),
+        ):
             if given and not is_shop:
                 report.add((*place, key), "has no use without a prefix", "it is for connections where orders begin")
         if entry.mode is Mode.OBSERVE and not is_shop:
@@ -859,6 +887,11 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
     elif not entry.route and entry.mode is Mode.LIVE:
         proposal = "add `route: [{target: …, warehouse: …}]`, or `mode: observe`"
         report.add((*place, "route"), "is missing: its orders would have nowhere to go", proposal)
+    elif entry.stock.publish and not entry.route:
+        report.add((*place, "stock"), "has no use without a route: no stock is this shop's", "add `route`")
+    if entry.stock.publish and Operation.STOCK not in manifest.operations:
+        what = f"cannot be told: the adapter {manifest.name} takes no stock levels"
+        report.add((*place, "stock", "publish"), what, "remove it")
     if entry.settle_s is not None and manifest.target is None:
         report.add((*place, "settle_s"), f"has no use: the adapter {manifest.name} sends nothing", "remove it")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Literal
 from xml.etree import ElementTree
@@ -22,6 +22,7 @@ from gateway.sdk.models import (
     Content,
     Delivery,
     Facts,
+    Item,
     Order,
     Parcel,
     Party,
@@ -123,8 +124,10 @@ def parse_xml(body: bytes) -> ElementTree.Element:
 # --- what goes out ----------------------------------------------------------------------------------------------
 
 
-def render_create(delivery: Delivery, content: Content, settings: Settings) -> bytes:
+def render_create(delivery: Delivery, content: Content, items: Sequence[Item], settings: Settings) -> bytes:
     """The body of `deliveryorder.create`; the same bytes for the same order, whenever it is sent.
+
+    One `orderLine` per item, numbered like the shop's line it belongs to; of several the second is ``<line>-2``.
 
     `createTime` and `operateTime` are when the order was paid (else placed): the standard wants them, and the time of
     the attempt would make two attempts two documents to a WMS that compares.
@@ -139,17 +142,21 @@ def render_create(delivery: Delivery, content: Content, settings: Settings) -> b
     operated = beijing(paid_at)
     items_minor = 0
     lines = []
-    for line in content.lines:
-        items_minor += line.price_minor * line.quantity
+    before, count = "", 0
+    for item in items:
+        items_minor += item.price_minor * item.quantity
+        line_no = escape(item.line_no)
+        count = count + 1 if item.line_no == before else 1
+        before = item.line_no
         lines.append(
-            f"<orderLine><orderLineNo>{escape(line.line_no)}</orderLineNo>"
+            f"<orderLine><orderLineNo>{line_no if count == 1 else f'{line_no}-{count}'}</orderLineNo>"
             f"<sourceOrderCode>{channel_no}</sourceOrderCode>"
-            f"<subSourceOrderCode>{escape(line.line_no)}</subSourceOrderCode>"
-            f"<ownerCode>{owner}</ownerCode><itemCode>{escape(line.sku)}</itemCode>"
-            f"{_element('itemName', line.name)}<planQty>{line.quantity}</planQty>"
-            f"<retailPrice>{format_minor(line.price_minor + line.discount_minor)}</retailPrice>"
-            f"<actualPrice>{format_minor(line.price_minor)}</actualPrice>"
-            f"<discountAmount>{format_minor(line.discount_minor)}</discountAmount></orderLine>"
+            f"<subSourceOrderCode>{line_no}</subSourceOrderCode>"
+            f"<ownerCode>{owner}</ownerCode><itemCode>{escape(item.sku)}</itemCode>"
+            f"{_element('itemName', item.name)}<planQty>{item.quantity}</planQty>"
+            f"<retailPrice>{format_minor(item.price_minor + item.discount_minor)}</retailPrice>"
+            f"<actualPrice>{format_minor(item.price_minor)}</actualPrice>"
+            f"<discountAmount>{format_minor(item.discount_minor)}</discountAmount></orderLine>"
         )
     token = ""
     if receiver.token:

@@ -24,6 +24,7 @@ from gateway.sdk.models import (
     Throttled,
     Unknown,
     content_to_send,
+    items_to_pick,
 )
 
 LEAST_S = 0.05
@@ -128,7 +129,10 @@ class QimenTarget:
             return "", Rejected("content", "the order has no content")
         if content.currency != "CNY":
             return "", Rejected("currency", f"Qimen amounts are yuan, the order is in {content.currency}")
-        return mapping.CREATE, mapping.render_create(delivery, content, self._settings)
+        items = items_to_pick(delivery, content)
+        if isinstance(items, Rejected):
+            return "", items
+        return mapping.CREATE, mapping.render_create(delivery, content, items, self._settings)
 
     async def _call(
         self, method: str, body: bytes, *, deadline_s: float

@@ -54,7 +54,7 @@ class FakeShop(FakeServer):
             else:
                 self.seen[message_id] = body
                 items: dict[str, int] = {}
-                for line in message.lines:
+                for line in message.items or message.lines:
                     items[line.sku] = items.get(line.sku, 0) + line.quantity
                 self.commit(Effect(message.order_no, command, time.time(), message_id, items))
             return web.Response(body=_encode({"reference": f"R-{message_id}"}), content_type="application/json")
@@ -90,6 +90,7 @@ class _Message(msgspec.Struct, frozen=True):
     type: str
     order_no: str
     lines: tuple[_Line, ...] = ()
+    items: tuple[_Line, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode

@@ -11,9 +11,10 @@ import difflib
 import enum
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import repeat
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -28,6 +29,7 @@ from gateway.sdk.models import (
     Delivery,
     Facts,
     Hold,
+    Item,
     Line,
     Operation,
     Party,
@@ -37,6 +39,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Sku,
     format_minor,
+    lines_in,
     parse_minor,
 )
 
@@ -494,8 +497,23 @@ class ReceiverOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     token: str = ""
 
 
+class PickOut(msgspec.Struct, frozen=True, gc=False):
+    """One position to pick, for the line `line_no`: `sku` is the warehouse's, `price` and `discount` are per piece."""
+
+    line_no: str
+    sku: str
+    quantity: int
+    price: str
+    discount: str
+    gift: bool
+
+
 class CreateOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.create"):
-    """An order to fulfil. `order_no` is our number, `channel_order_no` the shop's."""
+    """An order to fulfil. `order_no` is our number, `channel_order_no` the shop's.
+
+    `items` is there for shops whose SKUs are mapped: what to pick for `lines`, bundles taken apart, gifts added.
+    Without it the lines are what to pick.
+    """
 
     order_no: str
     channel: str
@@ -513,6 +531,7 @@ class CreateOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="or
     buyer_note: str
     seller_note: str
     latest_ship_at: datetime | None
+    items: tuple[PickOut, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class CancelOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.cancel"):
@@ -530,9 +549,12 @@ class ItemOut(msgspec.Struct, frozen=True, gc=False):
 
 
 class ParcelOut(msgspec.Struct, frozen=True, gc=False):
+    """`items` are counted in the warehouse's SKUs. `lines`, for shops whose SKUs are mapped: the shop's lines in it."""
+
     carrier: str
     tracking_no: str
     items: tuple[ItemOut, ...]
+    lines: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ShipOut(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="order.ship"):
@@ -551,8 +573,8 @@ _encode = msgspec.json.Encoder().encode
 _receiver_fields = operator.attrgetter(*Receiver.__struct_fields__)
 
 
-def render_create(delivery: Delivery, content: Content) -> bytes:
-    """The body of a `create`.
+def render_create(delivery: Delivery, content: Content, items: Sequence[Item]) -> bytes:
+    """The body of a `create`; `items` are what to pick for `content`.
 
     Pure, but not frozen: a delivery that waited and is claimed again carries the order as it stands then, so the bytes
     may differ between attempts. What stays is `webhook-id`; the receiver goes by that.
@@ -590,6 +612,7 @@ def render_create(delivery: Delivery, content: Content) -> bytes:
             content.buyer_note,
             content.seller_note,
             content.latest_ship_at,
+            msgspec.UNSET if order.recipes is None else tuple([_pick(item) for item in items]),
         )
     )
 
@@ -604,9 +627,12 @@ def render_cancel(delivery: Delivery) -> bytes:
 def render_ship(delivery: Delivery, confirmation: Confirmation, carriers: Carriers) -> bytes:
     """The body of a `ship`. Raises UnknownCarrier."""
     order = delivery.order
+    lines: Iterable[tuple[str, ...] | msgspec.UnsetType] = repeat(msgspec.UNSET)
+    if order.recipes is not None:
+        lines = lines_in(order, _confirmation_name(delivery))
     parcels = tuple(
-        ParcelOut(carriers.code(parcel.carrier, "webhook"), parcel.tracking_no, _items(parcel.items))
-        for parcel in confirmation.parcels
+        ParcelOut(carriers.code(parcel.carrier, "webhook"), parcel.tracking_no, _items(parcel.items), inside)
+        for parcel, inside in zip(confirmation.parcels, lines, strict=False)
     )
     return _encode(
         ShipOut(
@@ -623,7 +649,16 @@ def render_ship(delivery: Delivery, confirmation: Confirmation, carriers: Carrie
 
 def confirmation_of(delivery: Delivery) -> Confirmation | None:
     """The confirmation a `ship` command is about: its key is ``ship:<name in order.confirmations>``."""
-    return delivery.order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
+    return delivery.order.confirmations.get(_confirmation_name(delivery))
+
+
+def _confirmation_name(delivery: Delivery) -> str:
+    return delivery.command.key.removeprefix(f"{Operation.SHIP}:")
+
+
+def _pick(item: Item) -> PickOut:
+    price, discount = format_minor(item.price_minor), format_minor(item.discount_minor)
+    return PickOut(item.line_no, item.sku, item.quantity, price, discount, item.gift)
 
 
 def _items(pairs: Sequence[tuple[str, int]]) -> tuple[ItemOut, ...]:

@@ -26,6 +26,7 @@ from gateway.sdk.models import (
     Throttled,
     Unknown,
     content_to_send,
+    items_to_pick,
 )
 from gateway.sdk.signing import Signer, decode_secret
 
@@ -72,11 +73,10 @@ class WebhookTarget:
         """The body of a command, or why it cannot be sent to this target."""
         if delivery.operation is Operation.CREATE:
             content = content_to_send(delivery)
-            return (
-                Rejected("content", "the order has no content")
-                if content is None
-                else mapping.render_create(delivery, content)
-            )
+            if content is None:
+                return Rejected("content", "the order has no content")
+            items = items_to_pick(delivery, content) if delivery.order.recipes is not None else ()
+            return items if isinstance(items, Rejected) else mapping.render_create(delivery, content, items)
         if delivery.operation is Operation.CANCEL:
             return mapping.render_cancel(delivery)
         confirmation = mapping.confirmation_of(delivery)

@@ -14,6 +14,7 @@ from gateway.api.errors import ApiError, conflict, not_found, wrong
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
+from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
 from gateway.store.queries import list_lanes
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
@@ -121,6 +122,9 @@ def edited(head: Head, patch: dict[str, Any]) -> Content:
         message, _, path = str(error).partition(" - at `$")
         raise wrong("$.edit" + path.rstrip("`"), message, "see Content in /api/v1/openapi.json") from error
     _check(content)
+    if missing := unmapped(content.lines, head.order.recipes):
+        what = f"nothing stands for {', '.join(missing)[:300]} in the warehouse"
+        raise wrong("$.edit.lines", what, "use SKUs that the order had when it was decided")
     latest = content.latest_ship_at
     return msgspec.structs.replace(
         content,

@@ -39,8 +39,8 @@ def document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "info": {
             "title": "Ordergate 订单网关",
             "version": version,
-            "description": "Read orders, deliveries, dead letters, gates and stock; see what waits for a person; repair"
-            " what is stuck, one by one or many at once."
+            "description": "Read orders, deliveries, dead letters, gates, stock and SKU tables; see what waits for a"
+            " person; repair what is stuck, one by one or many at once."
             " Name the person who acts in the header `X-Ordergate-Actor`; it is kept with what was done.",
         },
         "servers": [{"url": "/api/v1"}],

@@ -23,6 +23,7 @@ from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.redrives import Redrives
 from gateway.api.routing import Call, Download, Route
+from gateway.api.skus import Skus
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
 from gateway.api.work import Work
@@ -67,6 +68,7 @@ class Api:
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
             *Notices(pool).routes(),
+            *Skus(pool, names=names, connections=connections, now=now).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))
 

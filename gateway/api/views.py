@@ -20,6 +20,7 @@ from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
 from gateway.store.resolve import MOST_RESOLVED
+from gateway.store.skus import UnmappedSku
 from gateway.store.stock import StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
 from gateway.store.work import WorkKind
@@ -506,6 +507,90 @@ class StockItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sku: Code
     warehouse: Code
     on_hand: Pieces
+
+
+# --- SKU tables
+
+
+class SkusQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Annotated[Name, Meta(description="The shop's SKU begins with this")] | None = None
+    after: Annotated[str, Meta(max_length=300, description="`next` of the page before")] | None = None
+    limit: Limit = 100
+
+
+class PartView(msgspec.Struct, frozen=True, kw_only=True):
+    """`quantity` pieces of the warehouse's `sku` go into one piece of what the shop sells."""
+
+    sku: str
+    quantity: int
+    gift: bool
+
+
+class ListingView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a shop sells. `sent`: the level it was told last; `refused`: why it takes none; `failures` in a row."""
+
+    sku: str
+    title: str
+    parts: list[PartView]
+    item_id: str
+    sku_id: str
+    publish: bool
+    sent: int | None
+    sent_at: datetime | None
+    failures: int
+    refused: str | None
+
+
+class SkuList(msgspec.Struct, frozen=True, kw_only=True):
+    """In SKU order. `next` is empty on the last page. `mapped`: whether the shop's orders go by this table."""
+
+    mapped: bool
+    skus: list[ListingView]
+    next: str = ""
+
+
+class UnmappedQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limit: Limit = 100
+
+
+class UnmappedList(msgspec.Struct, frozen=True, kw_only=True):
+    """SKUs that hold orders because nothing stands for them, those that hold most first."""
+
+    skus: list[UnmappedSku]
+
+
+class SkuFileQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: Literal["xlsx", "csv"] = "xlsx"
+    language: Annotated[Literal["zh", "en"], Meta(description="Of the columns' titles")] = "zh"
+
+
+class SkuFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`file` is base64."""
+
+    name: str
+    skus: int
+    file: bytes
+
+
+class SkuImportBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    file: Annotated[bytes, Meta(description="XLSX or CSV (UTF-8 or GBK) of at most 3 MB, in base64")]
+    replace: Annotated[bool, Meta(description="Remove what the file does not name")] = False
+    dry_run: Annotated[bool, Meta(description="Say what would change, and change nothing")] = False
+    reason: Reason
+
+
+class SkuPublishBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which published SKUs: those named, or all of them; with `refused` only those the shop takes no level of."""
+
+    skus: Annotated[list[Name], Meta(min_length=1, max_length=5000)] | None = None
+    refused: bool = False
+    reason: Reason
+
+
+class SkuPublished(msgspec.Struct, frozen=True, kw_only=True):
+    """`listings`: how many have their level told again."""
+
+    listings: int
 
 
 class StockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

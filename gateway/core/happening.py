@@ -68,6 +68,17 @@ class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     """From the leg taking the order's event to the target's acknowledgement; None where not known (adopted)."""
 
 
+class LevelTold(msgspec.Struct, frozen=True, gc=False):
+    """A shop was told how many pieces of `sku` it may sell, or would not hear it; the outcome is durable."""
+
+    connection: ConnectionName
+    sku: str
+    quantity: int
+    result: Result
+    code: str
+    took_s: float
+
+
 class BatchCommitted(msgspec.Struct, frozen=True, gc=False):
     """A batch of intake became durable."""
 
@@ -170,6 +181,7 @@ Happening = (
     | ShopReread
     | MessageEnded
     | Watched
+    | LevelTold
     | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

@@ -39,6 +39,21 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     discount_minor: int = 0
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What goes into one piece of what a shop sells: `pieces` ≥ 1 of the warehouse's `sku`. A gift has no price."""
+
+    sku: Sku
+    pieces: int
+    gift: bool = False
+
+
+class Recipe(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What stands in the warehouse for one piece of what a shop's order lines call `sku`."""
+
+    sku: Sku
+    parts: tuple[Part, ...]
+
+
 class Receiver(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who gets the parcel. Any part may be masked by the platform; then `token` holds its ciphertext (OAID)."""
 
@@ -281,6 +296,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Digest of the content that `create` was planned with, from when it was first replaced on; empty before."""
     unbooked: tuple[Sku, ...] = ()
     """SKUs that left without a booking, because no balance knew them then: they are never booked afterwards."""
+    recipes: tuple[Recipe, ...] | None = None
+    """What the shop's SKUs stood for when it was decided, in SKU order; None: the warehouse knows them as they are."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""

@@ -1,8 +1,9 @@
 """One batch of intake: pure work first, then facts → decide → apply in one transaction.
 
     prepare   decode and clean every event                                   no transaction
-    facts     lock the stored orders in key order, read what blocks them     ┐
-    fold      merge → review → route                            (pure)       │ one transaction,
+    facts     lock the stored orders in key order, read what blocks them,    ┐
+              and what stands for the SKUs of shops that map them            │
+    fold      merge → items → review → route                    (pure)       │ one transaction,
     stock     lock the balances in key order, last                           │ one group commit
     settle    reserve → plan                                    (pure)       │
     apply     write everything in bulk                                       ┘
@@ -28,10 +29,11 @@ from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
-from gateway.core.order import Facts, OrderNumber, Party
+from gateway.core.order import Facts, OrderNumber, Party, Sku
 from gateway.core.stock import Place
 from gateway.pipeline.clean import clean
-from gateway.pipeline.decide import Decision, Folded, Step, fold, given_back, settle
+from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
+from gateway.pipeline.items import Tables
 from gateway.pipeline.rules import Rules
 from gateway.store import sql
 from gateway.store.dead import BEHIND, DeadLetter, blocked_numbers, set_aside
@@ -45,6 +47,7 @@ from gateway.store.orders import (
     write_orders,
     write_outbox,
 )
+from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private
 from gateway.store.stock import wake_waiting_for
 
@@ -112,6 +115,8 @@ class Decider:
         self._reach = reach
         self._ids = OrderIds()
         self._places = StockPlaces()
+        self._mapped = frozenset(name for name, shop in rules.shops.items() if shop.mapped)
+        self._skus = SkuTables()
         self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
     def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
@@ -205,7 +210,8 @@ class Decider:
                 by_order.setdefault(prepared.number, []).append(prepared)
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
         self._reach("intake.facts_read")
-        folded = [self._fold(number, items, stored.get(number)) for number, items in by_order.items()]
+        tables = await self._tables(connection, by_order, stored) if self._mapped else NO_TABLES
+        folded = [self._fold(number, items, stored.get(number), tables) for number, items in by_order.items()]
         places = set[Place]().union(*(item.places() for item in folded)) if folded else set()
         balances = await self._places.lock(connection, places)
         decisions = settle(folded, balances, self._rules)
@@ -280,8 +286,30 @@ class Decider:
         )
         return Prepared(source, facts, arrival, OrderNumber(number), row)
 
-    def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None) -> Folded:
-        return fold(number, stored.order if stored is not None else None, items, self._rules)
+    def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, tables: Tables) -> Folded:
+        return fold(number, stored.order if stored is not None else None, items, self._rules, tables)
+
+    async def _tables(
+        self,
+        connection: Connection,
+        by_order: Mapping[OrderNumber, Sequence[Prepared]],
+        stored: Mapping[OrderNumber, Stored],
+    ) -> Tables:
+        """What stands for the SKUs that this batch's orders of mapped shops name; no import changes it meanwhile."""
+        named: dict[ConnectionName, set[Sku]] = {}
+        for number, items in by_order.items():
+            for item in items:
+                if item.source in self._mapped and item.facts is not None and item.facts.content is not None:
+                    named.setdefault(item.source, set()).update([line.sku for line in item.facts.content.lines])
+            before = stored.get(number)
+            if before is not None and before.order.connection in self._mapped and before.order.content is not None:
+                skus = [line.sku for line in before.order.content.value.lines]
+                named.setdefault(before.order.connection, set()).update(skus)
+        if not named:
+            return NO_TABLES
+        ids = {self._names.id(shop): shop for shop in named}
+        found = await self._skus.lock(connection, {number: named[shop] for number, shop in ids.items()})
+        return {ids[number]: table for number, table in found.items()}
 
     async def _writes(
         self,

@@ -1,1 +1,2 @@
-"""The decision on an order, in pure steps, a file each: clean, merge, review, route, reserve, plan."""
+"""The decision on an order, in pure steps, a file each: clean, merge, items, review, route, reserve,
+plan."""

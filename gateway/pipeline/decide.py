@@ -1,6 +1,6 @@
 """Decide: the steps in order, over one batch.
 
-    merge → review → route            `fold`, needs the stored orders
+    merge → items → review → route    `fold`, needs the stored orders, and the tables of shops whose SKUs are mapped
     reserve → plan                    `settle`, needs the stock balances, which are locked only then
 
 Both are pure, and both *fold*: a duplicate inside the batch is seen by the event after it, and the last piece of
@@ -16,11 +16,14 @@ import msgspec
 from gateway.core.event import ConnectionName
 from gateway.core.order import Booking, Command, Facts, Operation, Order, OrderNumber, Stage, merge
 from gateway.core.stock import Balance, Movement, Place
+from gateway.pipeline.items import Tables, with_recipes
 from gateway.pipeline.plan import conflicts_of, plan, stage_of
 from gateway.pipeline.reserve import reserve, wanted
 from gateway.pipeline.review import origin_of, reasons_to_wait
 from gateway.pipeline.route import route_of
 from gateway.pipeline.rules import Rules
+
+NO_TABLES: Tables = {}
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -61,12 +64,17 @@ class Decision(msgspec.Struct, frozen=True):
         return None if self.before is None else self.before.stage
 
 
-def fold(number: OrderNumber, before: Order | None, steps: Sequence[Step], rules: Rules) -> Folded:
-    """Merge `steps` into what is stored, review and route."""
+def fold(
+    number: OrderNumber, before: Order | None, steps: Sequence[Step], rules: Rules, tables: Tables = NO_TABLES
+) -> Folded:
+    """Merge `steps` into what is stored, say what stands for its lines, review and route."""
     order = before if before is not None else Order(number=number)
     for step in steps:
         if step.facts is not None:
             order = merge(order, step.facts, step.source)
+    shop = rules.shops.get(order.connection)
+    if order.recipes is not None or (shop is not None and shop.mapped):
+        order = with_recipes(order, rules, tables)
     first_seen = bool(order.connection) and (before is None or not before.connection)
     origin, route = origin_of(order, rules, first_seen=first_seen), route_of(order, rules)
     if origin is not order.origin or route is not order.route:

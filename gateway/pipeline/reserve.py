@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.core.items import pieces as pieces_of
+from gateway.core.items import unmapped
 from gateway.core.order import Booking, Order, Origin, Sku
 from gateway.core.stock import Balance, Movement, Place, Shift, book, book_first, covers, shifts
 from gateway.pipeline.rules import UnknownSku
@@ -31,18 +33,18 @@ class Reserved(msgspec.Struct, frozen=True):
 def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
     """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks.
 
-    A SKU that left unbooked is asked for no more: its balance was counted after it had gone.
+    A SKU that left unbooked is asked for no more: its balance was counted after it had gone. An order with a SKU that
+    nothing stands for asks for nothing until a warehouse says what it shipped: reserving is all or nothing.
     """
     if order.origin is not Origin.LIVE or order.content is None or order.route is None:
         return ()
-    ordered: dict[Sku, int] = {}
-    for line in order.content.value.lines:
-        ordered[line.sku] = ordered.get(line.sku, 0) + line.quantity
+    lines = order.content.value.lines
+    ordered = pieces_of(lines, order.recipes)
     for sku in order.unbooked:
         ordered.pop(sku, None)
     warehouse = order.route.warehouse
     if not order.confirmations or not (confirmed := order.confirmed):
-        if order.closed or order.refunded:
+        if order.closed or order.refunded or (order.recipes is not None and unmapped(lines, order.recipes)):
             return ()
         if approved:
             return tuple([Booking(sku, warehouse, 0, pieces) for sku, pieces in sorted(ordered.items())])

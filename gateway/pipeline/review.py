@@ -11,6 +11,7 @@ import functools
 import operator
 from collections.abc import Callable
 
+from gateway.core.items import unmapped
 from gateway.core.order import Content, Order, Origin
 from gateway.pipeline.rules import Mode, Rules
 
@@ -18,7 +19,7 @@ from gateway.pipeline.rules import Mode, Rules
 def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
     """Codes of what stands against sending `order`; empty means approved.
 
-    `no_content`, `unpaid`, `channel_hold`, `refund_open`, `over_limit`, `missing:<field>`, `observed`,
+    `no_content`, `unpaid`, `channel_hold`, `refund_open`, `over_limit`, `missing:<field>`, `unmapped_sku`, `observed`,
     `before_start`.
     """
     reasons = []
@@ -42,6 +43,8 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
             for name, value in zip(rules.mandatory, _fields(rules.mandatory)(content), strict=True)
             if not value and not (content.receiver.token and name.startswith("receiver."))
         ]
+    if order.recipes is not None and unmapped(content.lines, order.recipes):
+        reasons.append("unmapped_sku")
     return tuple(reasons)
 
 

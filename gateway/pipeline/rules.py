@@ -28,7 +28,8 @@ class UnknownSku(enum.StrEnum):
 class Shop(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of one connection that orders come from.
 
-    `routes` in order of preference; `takes_shipments` says whether its parcels are told back to it.
+    `routes` in order of preference; `takes_shipments` says whether its parcels are told back to it, `mapped` whether
+    the warehouse knows its SKUs under other names (`gateway.pipeline.items`).
     """
 
     name: ConnectionName
@@ -37,6 +38,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     start_at: datetime | None = None
     routes: tuple[Route, ...] = ()
     takes_shipments: bool = False
+    mapped: bool = False
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):

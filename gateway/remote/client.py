@@ -18,7 +18,15 @@ _DOWNLOAD_WITHIN_S = 300.0
 
 
 class RemoteError(OrdergateError):
-    """The gateway said no, or did not answer; the text says what to do."""
+    """The gateway said no, or did not answer; the text says what to do.
+
+    `code` and `details` are of its answer; empty where there was none.
+    """
+
+    def __init__(self, text: str, *, code: str = "", details: Any = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.details = details
 
 
 class Remote:
@@ -91,7 +99,7 @@ class Remote:
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
             with error:
-                raise RemoteError(_refusal(error)) from error
+                raise _refusal(error) from error
         except (OSError, ValueError, HTTPException) as error:
             raise self._silent(error) from error
 
@@ -110,12 +118,14 @@ def _user() -> str:
         return "cli"
 
 
-def _refusal(error: urllib.error.HTTPError) -> str:
+def _refusal(error: urllib.error.HTTPError) -> RemoteError:
     try:
-        problem = json.loads(error.read(100_000))
+        problem = json.loads(error.read(2_000_000))
         text = str(problem["message"])
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
-        return f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?"
+        return RemoteError(f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?")
     if problem.get("where"):
         text = f"{problem['where']}: {text}"
-    return f"{text} — {problem['advice']}" if problem.get("advice") else text
+    if problem.get("advice"):
+        text = f"{text} — {problem['advice']}"
+    return RemoteError(text, code=str(problem.get("error", "")), details=problem.get("details"))

@@ -18,6 +18,7 @@ from gateway.core.delivery import (
 )
 from gateway.core.errors import BadInput, BadSignature, OrdergateError, Problem, SettingsError, TooLarge, Unavailable
 from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.items import Item, items_of, lines_in, unmapped
 from gateway.core.money import format_minor, parse_minor
 from gateway.core.order import (
     Closing,
@@ -31,11 +32,13 @@ from gateway.core.order import (
     Order,
     OrderNumber,
     Parcel,
+    Part,
     Party,
     Payment,
     Progress,
     ProgressStep,
     Receiver,
+    Recipe,
     Refund,
     RefundStatus,
     Sku,
@@ -59,6 +62,7 @@ __all__ = [
     "Finding",
     "Found",
     "Hold",
+    "Item",
     "Level",
     "Line",
     "NotFound",
@@ -67,12 +71,14 @@ __all__ = [
     "OrderNumber",
     "OrdergateError",
     "Parcel",
+    "Part",
     "Party",
     "Payment",
     "Problem",
     "Progress",
     "ProgressStep",
     "Receiver",
+    "Recipe",
     "Refund",
     "RefundStatus",
     "Rejected",
@@ -86,6 +92,8 @@ __all__ = [
     "Unknown",
     "content_to_send",
     "format_minor",
+    "items_to_pick",
+    "lines_in",
     "parse_minor",
 ]
 
@@ -93,3 +101,15 @@ __all__ = [
 def content_to_send(delivery: Delivery) -> Content | None:
     """The content a delivery carries, with the edits of a person in it; None when the order has none."""
     return None if delivery.order.content is None else delivery.order.content.value
+
+
+def items_to_pick(delivery: Delivery, content: Content) -> tuple[Item, ...] | Rejected:
+    """What a warehouse picks for `content` (as `content_to_send` gives it), in its own SKUs; gifts are among it.
+
+    Rejected where a person's edit names a SKU that the order's recipes do not know.
+    """
+    missing = unmapped(content.lines, delivery.order.recipes)
+    if missing:
+        what = f"nothing stands for {', '.join(missing)[:300]} in the warehouse"
+        return Rejected("unmapped_sku", f"{what}: edit the lines to SKUs that the order had when it was decided")
+    return items_of(content.lines, delivery.order.recipes)

@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
+from gateway.core.items import pieces
 from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
@@ -202,8 +203,7 @@ async def _wake_waiting(connection: Connection, skus: Set[Sku], now: datetime) -
 def _skus(state: bytes) -> Iterator[Sku]:
     order = decode_state(state)
     if order.content is not None:
-        for line in order.content.value.lines:
-            yield line.sku
+        yield from pieces(order.content.value.lines, order.recipes)
 
 
 def _needs(order: Order) -> dict[Place, int]:
@@ -211,10 +211,9 @@ def _needs(order: Order) -> dict[Place, int]:
     needs: dict[Place, int] = {}
     if order.content is None or order.route is None:
         return needs
-    for line in order.content.value.lines:
-        if line.sku not in order.unbooked:
-            place = (line.sku, order.route.warehouse)
-            needs[place] = needs.get(place, 0) + line.quantity
+    for sku, count in pieces(order.content.value.lines, order.recipes).items():
+        if sku not in order.unbooked:
+            needs[sku, order.route.warehouse] = count
     for booking in order.booked:
         place = (booking.sku, booking.warehouse)
         if place in needs:

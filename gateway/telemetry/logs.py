@@ -29,6 +29,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    LevelTold,
     MessageEnded,
     OrderDecided,
     PullChanged,
@@ -51,9 +52,9 @@ SENSITIVE = frozenset(
 """A key with one of these words in it (``receiver_name``, ``appKey``) is shown as ``***``."""
 
 PLAIN = frozenset(
-    "event level at order number connection source target operation stage adapter code reason reasons worker logger "
-    "event_id dead_letter_id idempotency_key order_key adapter_name connection_name host_name file_name task_name "
-    "logger_name metric_name table_name topic group partition offset traceparent".split()
+    "event level at order number sku connection source target operation stage adapter code reason reasons worker "
+    "logger event_id dead_letter_id idempotency_key order_key adapter_name connection_name host_name file_name "
+    "task_name logger_name metric_name table_name topic group partition offset traceparent".split()
 )
 """Keys that are shown as they are: ours, never typed by a buyer. An order number may look like a phone number."""
 
@@ -341,6 +342,11 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
             return logging.INFO, msgspec.structs.asdict(_order_decided(happening, at))
         case AttemptEnded():
             return logging.INFO, msgspec.structs.asdict(_attempt_ended(happening, at))
+        case LevelTold(connection, sku, quantity, result, code, took_s):
+            return logging.INFO, _event(
+                "level_told", at, "info", connection=connection, sku=sku, quantity=quantity,
+                result=_RESULT_NAMES[result._value_], code=code, took_s=round(took_s, 4),
+            )  # fmt: skip
         case DeadLettered(dead_letter_id, source, code):
             return logging.WARNING, _event(
                 "dead_lettered", at, "warning", dead_letter_id=dead_letter_id, source=source, code=code

@@ -157,6 +157,12 @@ METRICS: tuple[Metric, ...] = (
         labels=(*_GATE, Label("result", tuple(RESULTS.values()))),
     ),
     Metric(
+        name="ordergate_levels_told_total",
+        kind="counter",
+        help="Calls that tell a shop how much of a SKU it may sell, by outcome",
+        labels=(Label("connection", Domain.CONNECTIONS), Label("result", tuple(RESULTS.values()))),
+    ),
+    Metric(
         name="ordergate_attempt_codes_total",
         kind="counter",
         help="Attempts that ended with a code of the adapter",

@@ -21,6 +21,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    LevelTold,
     MessageEnded,
     OrderDecided,
     PullFailed,
@@ -98,6 +99,8 @@ class MetricsObserver:
                 counts["ordergate_events_accepted_total", source, leg] += 1
             case Refused(source, code):
                 counts["ordergate_events_refused_total", source, code] += 1
+            case LevelTold(connection, _, _, result, _, _):
+                counts["ordergate_levels_told_total", connection, RESULTS[result]] += 1
             case BatchCommitted(leg, events, took_s):
                 counts["ordergate_batch_events_total", leg] += events
                 times["ordergate_batch_commit_seconds", leg].append(took_s)

@@ -56,6 +56,12 @@ ROUTES = [
     ("PUT", "/stock"),
     ("GET", "/notices"),
     ("GET", "/conditions"),
+    ("GET", "/skus/shop"),
+    ("GET", "/skus/shop/unmapped"),
+    ("GET", "/skus/shop/export"),
+    ("GET", "/skus/shop/template"),
+    ("POST", "/skus/shop/import"),
+    ("POST", "/skus/shop/publish"),
 ]
 
 

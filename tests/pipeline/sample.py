@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.core.order import Facts, Order, OrderNumber, Party, Route, Sku
+from gateway.core.order import Facts, Order, OrderNumber, Party, Recipe, Route, Sku
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.decide import Decision, Step, fold, settle
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
@@ -23,8 +23,17 @@ def rules(
     mandatory: tuple[str, ...] = ("receiver.phone",),
     unknown_sku: UnknownSku = UnknownSku.PASS,
     max_total_minor: int = 100_000_000,
+    mapped: bool = False,
 ) -> Rules:
-    shop = Shop(name=SHOP, prefix="A", mode=mode, start_at=start_at, routes=routes, takes_shipments=takes_shipments)
+    shop = Shop(
+        name=SHOP,
+        prefix="A",
+        mode=mode,
+        start_at=start_at,
+        routes=routes,
+        takes_shipments=takes_shipments,
+        mapped=mapped,
+    )
     return Rules(shops={SHOP: shop}, mandatory=mandatory, unknown_sku=unknown_sku, max_total_minor=max_total_minor)
 
 
@@ -51,6 +60,14 @@ class Books:
         }
         self.counted = {balance.stock_id: balance.on_hand for balance in self.balances.values()}
         self.ledger: list[Movement] = []
+        self.table: dict[Sku, Recipe] = {}
+
+    def map(self, *recipes: Recipe) -> None:
+        """A person imports the shop's whole table anew."""
+        self.table = {recipe.sku: recipe for recipe in recipes}
+
+    def reconsider(self, *numbers: OrderNumber) -> None:
+        self.take([(number, Step(SHOP, None)) for number in numbers])
 
     def count(self, sku: str, pieces: int, *, warehouse: str = "WH1") -> None:
         """A person counts a SKU that no balance knew."""
@@ -62,7 +79,8 @@ class Books:
         by_order: dict[OrderNumber, list[Step]] = {}
         for number, facts in batch:
             by_order.setdefault(number, []).append(step(facts))
-        folded = [fold(number, self.orders.get(number), steps, self.rules) for number, steps in by_order.items()]
+        tables, known = {SHOP: self.table}, self.orders
+        folded = [fold(number, known.get(number), steps, self.rules, tables) for number, steps in by_order.items()]
         decisions = settle(folded, self.balances, self.rules)
         for decision in decisions:
             self.orders[decision.order.number] = decision.order

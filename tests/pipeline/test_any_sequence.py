@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,9 +13,12 @@ from gateway.core.order import (
     Facts,
     Operation,
     OrderNumber,
+    Part,
     Payment,
     ProgressStep,
+    Recipe,
     RefundStatus,
+    Sku,
 )
 from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
@@ -48,7 +52,12 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     st.builds(elsewhere, _reports),
 )
 _events = st.lists(st.tuples(st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber), _facts), min_size=1, max_size=14)
-_rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans())
+_rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans(), mapped=st.booleans())
+# The shop's own names: X stands for itself and a gift, Y for a bundle of both; "unknown" has no row.
+_TABLE = (
+    Recipe(Sku("X"), (Part(Sku("X"), 1), Part(Sku("Y"), 1, gift=True))),
+    Recipe(Sku("Y"), (Part(Sku("X"), 2), Part(Sku("Y"), 3))),
+)
 
 Event = tuple[OrderNumber, Facts | Step]
 
@@ -68,6 +77,12 @@ def _arrivals(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
     return distinct, batches
 
 
+def _books(by: Rules, stock: Mapping[str, int]) -> Books:
+    books = Books(by, stock)
+    books.map(*_TABLE)
+    return books
+
+
 _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -76,7 +91,7 @@ _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[Hea
 def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     distinct, batches = arrivals
     stock = {"X": 10_000, "Y": 10_000}
-    sorted_books, books = Books(by, stock), Books(by, stock)
+    sorted_books, books = _books(by, stock), _books(by, stock)
     for event in distinct:
         sorted_books.take([event])
     for batch in batches:
@@ -95,7 +110,7 @@ def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[l
 @given(_arrivals(), _rules)
 def test_deciding_again_changes_nothing(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     distinct, batches = arrivals
-    books = Books(by, {"X": 10_000, "Y": 10_000})
+    books = _books(by, {"X": 10_000, "Y": 10_000})
     for batch in batches:
         books.take(batch)
     moved = len(books.ledger)
@@ -112,7 +127,7 @@ def test_scarce_stock_is_never_sold_twice(
     y: int,
 ) -> None:
     _, batches = arrivals
-    books = Books(by, {"X": x, "Y": y})
+    books = _books(by, {"X": x, "Y": y})
     for batch in batches:
         books.take(batch)
         books.check_ledger()
@@ -121,7 +136,7 @@ def test_scarce_stock_is_never_sold_twice(
 @_thorough
 @given(_arrivals(), _rules)
 def test_commands_are_numbered_and_said_once(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
-    books = Books(by, {"X": 10_000, "Y": 10_000})
+    books = _books(by, {"X": 10_000, "Y": 10_000})
     for batch in arrivals[1]:
         books.take(batch)
     for order in books.orders.values():

@@ -26,6 +26,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    LevelTold,
     MessageEnded,
     OrderDecided,
     PullFailed,
@@ -97,6 +98,8 @@ def test_each_happening_moves_its_metrics() -> None:
             DeadLettered(7, SHOP, "json"),
             attempt(),
             attempt(result=Result.UNKNOWN, took_s=5.0, code="timeout"),
+            LevelTold(SHOP, "S1", 3, Result.DONE, "", 0.1),
+            LevelTold(SHOP, "S1", 4, Result.FAILED, "http_500", 0.1),
             BatchCommitted("inbox", 40, 0.03),
             GateChanged(WMS, "create", "open", "5 time-outs in a row"),
             ConnectionChanged(SHOP, ConnectionState.RE_AUTHORISE, "expired"),
@@ -125,6 +128,8 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_attempt_codes_total", **gate, code="timeout") == 1
     assert value(found, "ordergate_attempt_seconds_sum", **gate) == pytest.approx(5.2)
     assert value(found, "ordergate_end_to_end_seconds_count", **gate) == 1, "only what was acknowledged"
+    assert value(found, "ordergate_levels_told_total", connection="shop-a", result="done") == 1
+    assert value(found, "ordergate_levels_told_total", connection="shop-a", result="failed") == 1
     assert value(found, "ordergate_batch_events_total", leg="inbox") == 40
     assert value(found, "ordergate_batch_commit_seconds_count", leg="inbox") == 1
     assert value(found, "ordergate_breaker_changes_total", **gate, state="open") == 1

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from adapters.qimen import mapping
 from adapters.qimen.fake import render_confirm, render_report
 from adapters.qimen.settings import Match, Sender, Settings
+from gateway.core.items import items_of
 from gateway.core.order import Register
 from gateway.sdk.models import (
     BadInput,
@@ -28,11 +29,13 @@ from gateway.sdk.models import (
     Order,
     OrderNumber,
     Parcel,
+    Part,
     Party,
     Payment,
     Progress,
     ProgressStep,
     Receiver,
+    Recipe,
     Sku,
 )
 
@@ -95,7 +98,7 @@ def test_order_of_parameters_does_not_matter(query: dict[str, str], body: bytes)
 
 
 def test_create_says_what_the_standard_asks_for() -> None:
-    root = ElementTree.fromstring(mapping.render_create(delivery(), CONTENT, SETTINGS))
+    root = ElementTree.fromstring(mapping.render_create(delivery(), CONTENT, items_of(CONTENT.lines, None), SETTINGS))
     order = {element.tag: element.text for element in root.find("deliveryOrder") or ()}
     receiver = {element.tag: element.text for element in root.iterfind("deliveryOrder/receiverInfo/*")}
     lines = [{element.tag: element.text for element in line} for line in root.iterfind("orderLines/orderLine")]
@@ -146,6 +149,29 @@ def test_create_says_what_the_standard_asks_for() -> None:
     ]
 
 
+@pytest.mark.feature("F125")
+def test_a_bundle_is_a_line_per_item_and_adds_up() -> None:
+    content = msgspec.structs.replace(
+        CONTENT, lines=(Line("11", Sku("礼盒"), 1, 1000, "礼盒", 101), Line("12", Sku("CUP"), 2, 300, "杯"))
+    )
+    recipes = (
+        Recipe(Sku("CUP"), (Part(Sku("C-1"), 1),)),
+        Recipe(Sku("礼盒"), (Part(Sku("C-1"), 1), Part(Sku("D-2"), 2), Part(Sku("CARD"), 1, gift=True))),
+    )
+    root = ElementTree.fromstring(
+        mapping.render_create(delivery(content), content, items_of(content.lines, recipes), SETTINGS)
+    )
+    names = "orderLineNo subSourceOrderCode itemCode itemName planQty actualPrice discountAmount retailPrice".split()
+    assert [tuple(line.findtext(name) for name in names) for line in root.iterfind("orderLines/orderLine")] == [
+        ("11", "11", "C-1", None, "1", "3.34", "0.34", "3.68"),
+        ("11-2", "11", "D-2", None, "1", "3.33", "0.34", "3.67"),
+        ("11-3", "11", "D-2", None, "1", "3.33", "0.33", "3.66"),
+        ("11-4", "11", "CARD", None, "1", "0.00", "0.00", "0.00"),
+        ("12", "12", "C-1", "杯", "2", "3.00", "0.00", "3.00"),
+    ]
+    assert root.findtext("deliveryOrder/itemAmount") == "16.00"
+
+
 texts = st.text(max_size=30)
 
 
@@ -154,7 +180,9 @@ def test_any_text_makes_a_document_that_says_it(sku: str, note: str, quantity: i
     content = msgspec.structs.replace(
         CONTENT, lines=(Line("1", Sku(sku), quantity, price_minor),), buyer_note=note, receiver=Receiver(note)
     )
-    root = ElementTree.fromstring(mapping.render_create(delivery(content), content, SETTINGS))
+    root = ElementTree.fromstring(
+        mapping.render_create(delivery(content), content, items_of(content.lines, None), SETTINGS)
+    )
 
     line = root.find("orderLines/orderLine")
     assert line is not None

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import adapters.webhook
 from adapters.webhook import mapping
 from adapters.webhook.schema import order_schema
+from gateway.core.order import Register
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.models import (
     BadInput,
@@ -32,9 +33,11 @@ from gateway.sdk.models import (
     Order,
     OrderNumber,
     Parcel,
+    Part,
     Party,
     Payment,
     Receiver,
+    Recipe,
     Refund,
     RefundStatus,
     Sku,
@@ -323,7 +326,7 @@ def test_what_goes_out_comes_in_the_same(content: Content) -> None:
         order=Order(number=OrderNumber("A1"), connection=ConnectionName("shop"), channel_no="1"),
         command=Command(ConnectionName("wms"), 1, Operation.CREATE, "create"),
     )
-    sent = json.loads(mapping.render_create(delivery, content))
+    sent = json.loads(mapping.render_create(delivery, content, ()))
     own = ("type", "channel", "channel_order_no", "warehouse", "paid_at", "paid")
 
     back = decode(
@@ -395,6 +398,33 @@ def test_ship_names_carriers_as_the_partner_does() -> None:
         "parcels": [{"carrier": "zhongtong", "tracking_no": "78", "items": [{"sku": "CUP-01", "quantity": 2}]}],
         "shipped": [{"sku": "CUP-01", "quantity": 2}],
     }
+
+
+@pytest.mark.feature("F125")
+@pytest.mark.feature("F127")
+def test_a_mapped_shop_s_parcel_names_the_shop_s_lines() -> None:
+    """The warehouse counts its own SKUs: the parcel says so, and which lines of the shop they belong to."""
+    lines = (Line("1", Sku("礼盒"), 1, 1000), Line("2", Sku("CUP"), 1, 300))
+    cup, dish = Part(Sku("C-1"), 1), Part(Sku("D-2"), 2)
+    parcels = (Parcel("ZTO", "78", ((Sku("C-1"), 2),)), Parcel("ZTO", "79", ((Sku("D-2"), 2),)), Parcel("ZTO", "80"))
+    delivery = Delivery(
+        order_id=1,
+        order=Order(
+            number=OrderNumber("SA1"),
+            content=Register(1, 0, Content(datetime(2026, 5, 1, tzinfo=UTC), lines, Receiver(), 1300)),
+            confirmations={"wms-1/M1": Confirmation("M1", True, parcels)},
+            recipes=(Recipe(Sku("CUP"), (cup,)), Recipe(Sku("礼盒"), (cup, dish))),
+        ),
+        command=Command(ConnectionName("shop-a"), 1, Operation.SHIP, "ship:wms-1/M1"),
+    )
+    confirmation = mapping.confirmation_of(delivery)
+    assert confirmation is not None
+    sent = json.loads(mapping.render_ship(delivery, confirmation, load_carriers().extended({"ZTO": {"webhook": "z"}})))
+    assert [(parcel["items"], parcel["lines"]) for parcel in sent["parcels"]] == [
+        ([{"sku": "C-1", "quantity": 2}], ["1", "2"]),
+        ([{"sku": "D-2", "quantity": 2}], ["1"]),
+        ([], []),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,276 @@
+"""Tells a shop how many pieces of each listing it may sell. A level is state: only the newest counts.
+
+So nothing is queued. Every couple of seconds the levels of a shop's published listings are compared with what the shop
+was told last, and what differs is told. A thousand changes between two looks are one call, a restart looks again, and
+a listing that has to wait is told what is right when its time comes (docs/decisions/0010-a-level-is-state.md).
+
+One worker does this for a shop: its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import asyncpg
+import msgspec
+
+from gateway.core.access import Level
+from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
+from gateway.core.event import ConnectionName
+from gateway.core.happening import LevelTold, Observer, Trouble
+from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
+from gateway.dispatch.retry import RetryPolicy, durable_wait
+from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
+
+_AT_ONCE = 500
+"""Listings one look takes up; while they are told the next look waits."""
+
+_SHARE = 20
+"""Looking takes at most this part of the time: a hundred thousand listings are looked at less often."""
+
+_ALL_EVERY_S = 30.0
+"""So often all listings are looked at, in between those that changed: what waited for its time is found by this."""
+
+_OVERLAP_S = 30.0
+"""A look at what changed goes so much further back than the last one: a transaction's changes are dated by its start,
+and no statement takes longer."""
+
+_GRACE_S = 0.5
+"""An adapter keeps its own deadline; this much later it is cut off, in case it does not."""
+
+_THROTTLE_PAUSE_S = 1.0
+"""Pause after a throttled answer that names no time."""
+
+
+class LevelTarget(Protocol):
+    """The part of an adapter's Target that takes levels."""
+
+    async def set_level(self, level: Level, *, deadline_s: float) -> Answer: ...
+
+
+class Budget(Protocol):
+    """The connection's share of its platform's rate limit."""
+
+    async def turn(self) -> None: ...
+
+    def pause(self, for_s: float) -> None: ...
+
+
+class Owner(Protocol):
+    """The ownership of the shop, had by this worker as long as `run` is not cancelled."""
+
+    @property
+    def worker_id(self) -> int: ...
+
+    @property
+    def stopping(self) -> bool:
+        """It is time to return."""
+        ...
+
+    async def rest(self, for_s: float) -> None:
+        """Returns after `for_s`, or as soon as it is time to stop."""
+        ...
+
+
+class Authority(Protocol):
+    """Whose authorisation the target uses. `version` counts its tokens."""
+
+    @property
+    def version(self) -> int: ...
+
+    def refused(self, version: int, answer: Unauthorised) -> None:
+        """The platform refused the token of `version`; `waits` is true before it returns, until there is another."""
+        ...
+
+
+class LevelPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """`deadline_s` is for one call, `in_flight` for how many at a time, `every_s` between two looks at the stock."""
+
+    rule: LevelRule
+    deadline_s: float
+    in_flight: int = 1
+    every_s: float = 2.0
+
+
+class LevelPublisher:
+    """The levels of one shop in one worker, which runs it while it owns the shop.
+
+    `budget` gives no turn to a call that would outlive this worker's lease. `waits`, looked at before every call: the
+    shop is paused, or has to be authorised again. `authority` None: the shop needs no token of ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        connection: ConnectionName,
+        connection_id: int,
+        target: LevelTarget,
+        policy: LevelPolicy,
+        retry: RetryPolicy,
+        breaker: Breaker,
+        budget: Budget,
+        waits: Callable[[], bool],
+        authority: Authority | None,
+        observe: Observer,
+        clock: Callable[[], float],
+        rng: random.Random,
+        reach: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._connection_id = connection_id
+        self._target = target
+        self._policy = policy
+        self._retry = retry
+        self._breaker = breaker
+        self._budget = budget
+        self._waits = waits
+        self._authority = authority
+        self._observe = observe
+        self._clock = clock
+        self._rng = rng
+        self._reach = reach
+        self._looked_at = self._all_due_at = clock()
+
+    async def run(self, owner: Owner) -> None:
+        """While `owner` is not stopping. What a cancel cuts off is told again by whoever owns the shop then.
+
+        Raises what says that the database is away.
+        """
+        while not owner.stopping:
+            wait_s = self._policy.every_s
+            if not self._waits():
+                started = self._clock()
+                due = await self.look()
+                took_s = self._clock() - started
+                through = await self.tell(due, owner)
+                wait_s = 0.0 if through and len(due) == _AT_ONCE else max(wait_s, _SHARE * took_s)
+            await owner.rest(max(wait_s, self._shut_s()))
+
+    async def look(self) -> list[DueLevel]:
+        """What has to be told now, the most urgent first; none while the breaker is open."""
+        now = self._clock()
+        if self._shut_s():
+            self._all_due_at = now
+            return []
+        lately_s = None if now >= self._all_due_at else now - self._looked_at + _OVERLAP_S
+        due = await due_levels(
+            self._pool, self._connection_id, self._policy.rule, limit=_AT_ONCE, changed_within_s=lately_s
+        )
+        self._looked_at = now
+        if lately_s is None:
+            self._all_due_at = now + _ALL_EVERY_S
+        if len(due) == _AT_ONCE:
+            self._all_due_at = now  # there may be more
+        return due
+
+    async def tell(self, due: Sequence[DueLevel], owner: Owner) -> bool:
+        """Tell these listings' levels as they are when their turn comes, `in_flight` at a time.
+
+        False: the platform, the breaker or a person stopped it before it was through.
+        """
+        waiting, through = iter(due), True
+
+        async def work() -> None:
+            nonlocal through
+            for one in waiting:
+                if not through:
+                    return
+                if not await self._tell(one, owner):
+                    through = False
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(min(self._policy.in_flight, len(due))):
+                group.create_task(work(), name=f"levels {self._connection} {number}")
+        if not through:
+            self._all_due_at = self._clock()  # what is left over is found by looking at all
+        return through
+
+    def _shut_s(self) -> float:
+        """How long the breaker lets nothing through."""
+        until = self._breaker.shut_until()
+        return 0.0 if until is None else max(0.0, until - self._clock())
+
+    async def _tell(self, due: DueLevel, owner: Owner) -> bool:
+        """Tell one listing's newest level; False when the others need not be tried before the next look."""
+        await self._budget.turn()
+        if owner.stopping or self._waits() or self._shut_s():
+            return False
+        newest = await begin(self._pool, self._connection_id, self._policy.rule, due, worker_id=owner.worker_id)
+        if newest is None:
+            return True  # it went back meanwhile to what the shop has been told
+        permit = self._breaker.admit()
+        if isinstance(permit, Refused):
+            await untold(self._pool, newest, again_in_s=0.0, failed=False, arrived=False)
+            return False
+        version = 0 if self._authority is None else self._authority.version
+        started = self._clock()
+        answer = await self._call(newest.level, permit)
+        took_s = self._clock() - started
+        if isinstance(answer, Unauthorised) and self._authority is not None:
+            self._authority.refused(version, answer)
+        self._reach("levels.after_send")
+        return await self._settle(newest, permit, answer, took_s)
+
+    async def _call(self, level: Level, permit: Permit) -> Answer:
+        try:
+            async with asyncio.timeout(self._policy.deadline_s + _GRACE_S):
+                answer: object = await self._target.set_level(level, deadline_s=self._policy.deadline_s)
+        except TimeoutError:
+            return Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+        except asyncio.CancelledError:
+            self._breaker.release(permit)
+            raise
+        except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
+            return self._broken(type(error).__name__)
+        match answer:
+            case Done() | Failed() | Throttled() | Rejected() | Unknown() | Unauthorised():
+                return answer
+            case _:  # an adapter may answer anything
+                return self._broken(f"an answer of {type(answer).__name__}")
+
+    def _broken(self, how: str) -> Unknown:
+        self._observe([Trouble("adapter", f"{self._connection} stock: {how}")])
+        return Unknown("adapter", f"the adapter failed: {how}")
+
+    async def _settle(self, due: DueLevel, permit: Permit, answer: Answer, took_s: float) -> bool:
+        """Note what came of it; False when the others need not be tried before the next look."""
+        result, code, goes_on = Result.DONE, "", True
+        match answer:
+            case Done():
+                self._breaker.record(permit, Verdict.OK, took_s)
+                await told(self._pool, due)
+            case Rejected():
+                self._breaker.record(permit, Verdict.OK, took_s)
+                result, code = Result.REJECTED, answer.code
+                await refuse(self._pool, due, f"{answer.code}: {answer.message}".rstrip(": "))
+            case Throttled():
+                self._breaker.release(permit)
+                result, code, goes_on = Result.THROTTLED, "throttled", False
+                # At least a second, whatever it says: an answer of "0 s" must not become a loop.
+                pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+                self._budget.pause(pause_s)
+                await untold(self._pool, due, again_in_s=pause_s, failed=False, arrived=False)
+            case Unauthorised():
+                self._breaker.release(permit)
+                result, code, goes_on = Result.FAILED, "unauthorised", False
+                await untold(self._pool, due, again_in_s=0.0, failed=False, arrived=False)
+            case Failed():
+                self._breaker.record(permit, Verdict.FAILED, took_s)
+                result, code = Result.FAILED, answer.code
+                again_in_s = self._pause_s(due, answer.retry_after_s)
+                await untold(self._pool, due, again_in_s=again_in_s, failed=True, arrived=False)
+            case Unknown():
+                verdict = Verdict.OK if answer.answered else Verdict.TIMEOUT if answer.timeout else Verdict.FAILED
+                self._breaker.record(permit, verdict, took_s)
+                result, code = Result.UNKNOWN, answer.code
+                await untold(self._pool, due, again_in_s=self._pause_s(due, None), failed=True, arrived=True)
+        self._observe([LevelTold(self._connection, due.level.sku, due.level.quantity, result, code, took_s)])
+        return goes_on
+
+    def _pause_s(self, due: DueLevel, retry_after_s: float | None) -> float:
+        return durable_wait(self._retry, due.failures + 1, self._rng, retry_after_s=retry_after_s)

@@ -1,0 +1,221 @@
+"""SKU tables: what a shop's SKUs stand for in the warehouse, as an Excel or CSV file in and out."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.answer import print_more, show
+from gateway.remote.client import Remote, RemoteError
+from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of, when
+
+_SHOWN_PROBLEMS = 50
+
+skus = typer.Typer(no_args_is_help=True, help="商品对照表：店铺商品编码 → 仓库。SKU tables: shop → warehouse.")
+
+Shop = Annotated[str, typer.Argument(help="店铺连接。Connection of the shop")]
+
+
+class Format(enum.StrEnum):
+    XLSX = "xlsx"
+    CSV = "csv"
+
+
+AsFormat = Annotated[Format | None, typer.Option("--format", help="默认按文件名。By the file's name if left out")]
+
+
+@skus.command("list")
+def list_skus(
+    shop: Shop,
+    sku: Annotated[str | None, typer.Option(help="店铺商品编码前缀。The shop's SKU begins with")] = None,
+    unmapped: Annotated[
+        bool, typer.Option("--unmapped", help="只看缺少对照、压住订单的编码。SKUs that hold orders, without a row")
+    ] = False,
+    limit: Limit = 100,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """对照表与已同步的库存。The table, and the stock levels the shop was told."""
+    remote = Remote(url, token)
+    if unmapped:
+        answer = remote.get("skus", shop, "unmapped", limit=limit)
+        show(answer, _print_unmapped, lang=lang, as_json=as_json)
+        return
+    answer = remote.get("skus", shop, sku=sku, limit=limit)
+    show(answer, _print_skus, lang=lang, as_json=as_json)
+
+
+@skus.command("import")
+def import_skus(
+    shop: Shop,
+    file: Annotated[Path, typer.Argument(help="XLSX 或 CSV；- 为标准输入。XLSX or CSV; - for standard input")],
+    reason: Reason,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="删除文件中没有的编码。Remove what the file does not name")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="只预览，不写入。Say what would change, and change nothing")
+    ] = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """导入对照表：先整体检查，全部正确才写入；等待它的订单随即继续。Import a file, all or nothing."""
+    body = {
+        "file": base64.b64encode(content_of(file)).decode(),
+        "replace": replace,
+        "dry_run": dry_run,
+        "reason": reason,
+    }
+    try:
+        answer = Remote(url, token).post("skus", shop, "import", body=body)
+    except RemoteError as error:
+        if error.code != "bad_table":
+            raise
+        if as_json:
+            Terminal(language=lang, as_json=True).json({"applied": False, **error.details})
+        else:
+            _print_problems(Terminal(language=lang, as_json=False), error.details)
+        raise typer.Exit(1) from error
+    show(answer, _print_import, lang=lang, as_json=as_json)
+
+
+@skus.command("export")
+def export_skus(
+    shop: Shop,
+    file: Annotated[Path, typer.Argument(help="写入的文件；- 为标准输出。File to write; - for standard output")],
+    as_format: AsFormat = None,
+    url: Url = LOCAL,
+    token: Token = "",
+    lang: Lang = ZH,
+) -> None:
+    """导出对照表，可用 Excel 修改后再导入。Write the table to a file that Excel opens and `import` reads."""
+    _write(Remote(url, token), shop, "export", file, as_format, lang)
+
+
+@skus.command("template")
+def skus_template(
+    shop: Shop,
+    file: Annotated[Path, typer.Argument(help="写入的文件；- 为标准输出。File to write; - for standard output")],
+    as_format: AsFormat = None,
+    url: Url = LOCAL,
+    token: Token = "",
+    lang: Lang = ZH,
+) -> None:
+    """模板，已填入缺少对照、压住订单的编码。A file to fill in; the SKUs that hold orders are in it."""
+    _write(Remote(url, token), shop, "template", file, as_format, lang)
+
+
+@skus.command("publish")
+def publish_skus(
+    shop: Shop,
+    reason: Reason,
+    sku: Annotated[list[str] | None, typer.Option(help="只同步这些编码。Only these SKUs")] = None,
+    refused: Annotated[bool, typer.Option("--refused", help="只同步被拒绝的。Only those the shop refused")] = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """重新同步库存到店铺（修复用）。Tell the shop its stock levels again, as a repair."""
+    body: dict[str, Any] = {"refused": refused, "reason": reason}
+    if sku:
+        body["skus"] = sku
+    show(Remote(url, token).post("skus", shop, "publish", body=body), _print_published, lang=lang, as_json=as_json)
+
+
+def _write(remote: Remote, shop: str, what: str, file: Path, form: Format | None, lang: Language) -> None:
+    if form is None:
+        form = Format.CSV if file.suffix.lower() == ".csv" else Format.XLSX
+    answer = remote.get("skus", shop, what, format=form.value, language=lang.value)
+    content = base64.b64decode(answer["file"])
+    if str(file) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    file.write_bytes(content)
+    Terminal(language=lang, as_json=False).line(f"{file}：{answer['skus']} 个编码", f"{file}: {answer['skus']} SKUs")
+
+
+def _print_skus(terminal: Terminal, answer: Any) -> None:
+    terminal.table(
+        [
+            ("店铺商品编码", "Shop SKU"),
+            ("仓库商品编码 × 数量", "Warehouse SKU × pieces"),
+            ("名称", "Title"),
+            ("同步", "Publish"),
+            ("已同步", "Told"),
+            ("时间", "At"),
+            ("被拒绝", "Refused"),
+        ],
+        [
+            (
+                row["sku"],
+                " + ".join(_part(terminal, part) for part in row["parts"]),
+                row["title"],
+                row["publish"],
+                row["sent"],
+                when(row["sent_at"]),
+                row["refused"],
+            )
+            for row in answer["skus"]
+        ],
+    )
+    if not answer["mapped"]:
+        terminal.line(
+            "注意：该店铺配置为 skus: as_is，订单不使用此表",
+            "note: this shop has `skus: as_is`, its orders do not use this table",
+        )
+    print_more(terminal, answer)
+
+
+def _part(terminal: Terminal, part: Any) -> str:
+    text = f"{part['sku']} × {part['quantity']}"
+    return text + terminal.choose("（赠品）", " (gift)") if part["gift"] else text
+
+
+def _print_unmapped(terminal: Terminal, answer: Any) -> None:
+    terminal.table(
+        [("店铺商品编码", "Shop SKU"), ("名称", "Name"), ("压住的订单", "Orders held")],
+        [(row["sku"], row["name"], row["orders"]) for row in answer["skus"]],
+    )
+
+
+def _print_import(terminal: Terminal, answer: Any) -> None:
+    zh, en = ("已导入", "imported") if answer["applied"] else ("预览，未写入", "preview, nothing written")
+    terminal.line(
+        f"{zh}：新增 {answer['new']}，修改 {answer['changed']}，未变 {answer['unchanged']}，删除 {answer['removed']}；"
+        f"放行 {answer['frees']} 个被压住的订单",
+        f"{en}: {answer['new']} new, {answer['changed']} changed, {answer['unchanged']} unchanged,"
+        f" {answer['removed']} removed; {answer['frees']} held orders go on",
+    )
+
+
+def _print_problems(terminal: Terminal, details: Any) -> None:
+    problems = details["problems"]
+    terminal.table(
+        [("行", "Row"), ("列", "Column"), ("问题与处理", "What is wrong, and what to do")],
+        [
+            (one["row"] or "", one["column"], terminal.choose(one["zh"], one["en"]))
+            for one in problems[:_SHOWN_PROBLEMS]
+        ],
+    )
+    count = details["count"]
+    terminal.line(f"共 {count} 个问题，没有导入任何内容", f"{count} problem(s), nothing was imported")
+    if count > _SHOWN_PROBLEMS:
+        terminal.line(
+            f"以上为前 {_SHOWN_PROBLEMS} 个，--json 列出前 {len(problems)} 个",
+            f"these are the first {_SHOWN_PROBLEMS}; --json lists {len(problems)}",
+        )
+
+
+def _print_published(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"{answer['listings']} 个编码将重新同步", f"{answer['listings']} SKUs are told again")

@@ -1,0 +1,1 @@
+"""Tables that people keep in Excel: XLSX and CSV files as rows of cells, and what the columns mean."""

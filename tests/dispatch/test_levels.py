@@ -1,0 +1,543 @@
+"""Stock levels told to a shop: a real PostgreSQL, a shop on a real socket, and a clock of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import msgspec
+import pytest
+from aiohttp import web
+
+from gateway.core.access import Level
+from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
+from gateway.core.event import ConnectionName
+from gateway.core.happening import Happening, LevelTold
+from gateway.dispatch.breaker import Breaker, BreakerPolicy
+from gateway.dispatch.levels import LevelPolicy, LevelPublisher
+from gateway.dispatch.retry import RetryPolicy
+from gateway.sdk.http import Http, NoAnswer, NotSent
+from gateway.store.levels import LevelRule, begin, due_levels, told
+from gateway.store.outbox import start_worker
+from gateway.store.skus import publish_again
+from gateway.store.sql import migrate, open_pool, register_connections
+
+SHOP = ConnectionName("shop")
+
+
+class FakeShop:
+    """A shop's server: keeps the levels it is told, and answers as the test says (`answer` of a SKU, else 200)."""
+
+    def __init__(self) -> None:
+        self.levels: dict[str, int] = {}
+        self.calls: list[tuple[str, int]] = []
+        self.answers: dict[str, str] = {}
+        self.busy = self.busiest = 0
+
+    async def __aenter__(self) -> FakeShop:
+        application = web.Application()
+        application.router.add_post("/", self._take)
+        self._runner = web.AppRunner(application)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        level = msgspec.json.decode(await request.read(), type=Level)
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        await asyncio.sleep(0)
+        self.busy -= 1
+        self.calls.append((level.sku, level.quantity))
+        answer = self.answers.get(level.sku, "done")
+        if answer in ("done", "hang_up"):
+            self.levels[level.sku] = level.quantity
+        if answer == "hang_up":
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(text=answer)
+
+
+class ShopTarget:
+    """What an adapter would be."""
+
+    def __init__(self, http: Http, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
+        try:
+            reply = await self._http.post(self._url, msgspec.json.encode(level), deadline_s=deadline_s)
+        except NotSent as error:
+            return error.as_answer()
+        except NoAnswer as error:
+            return error.as_unknown()
+        return {
+            "done": Done(),
+            "failed": Failed("http_500"),
+            "busy": Throttled(7.0),
+            "no_such_item": Rejected("no_such_item", "下架"),
+            "who_are_you": Unauthorised("27", "session expired"),
+            "odd": Unknown("odd"),
+        }[reply.body.decode()]
+
+
+class Pace:
+    """The connection's budget."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.paused_s: list[float] = []
+        self.before: Callable[[], Awaitable[object]] | None = None
+
+    async def turn(self) -> None:
+        self.turns += 1
+        if self.before is not None:
+            await self.before()
+
+    def pause(self, for_s: float) -> None:
+        self.paused_s.append(for_s)
+
+
+class Token:
+    """The shop's authorisation."""
+
+    version = 7
+
+    def __init__(self) -> None:
+        self.held = False
+        self.refusals: list[tuple[int, str]] = []
+
+    def refused(self, version: int, answer: Unauthorised) -> None:
+        self.refusals.append((version, answer.code))
+        self.held = True
+
+
+class Owner:
+    """The ownership of the shop; `between` is what happens between two looks."""
+
+    def __init__(self, worker_id: int) -> None:
+        self.worker_id = worker_id
+        self.stopping = False
+        self.rested_s: list[float] = []
+        self.between: Callable[[], Awaitable[object]] | None = None
+
+    async def rest(self, for_s: float) -> None:
+        self.rested_s.append(for_s)
+        assert self.between is not None
+        await self.between()
+
+
+class Desk:
+    """A shop's publisher, and the stock behind it."""
+
+    def __init__(self, pool: asyncpg.Pool, shop: FakeShop, http: Http, *, connection_id: int, worker_id: int) -> None:
+        self.pool = pool
+        self.shop = shop
+        self.http = http
+        self.connection_id = connection_id
+        self.now = 0.0
+        self.pace = Pace()
+        self.owner = Owner(worker_id)
+        self.token = Token()
+        self.happened: list[Happening] = []
+        self.rule = LevelRule(warehouses=("W",))
+        self.breaker = Breaker(
+            "shop.stock",
+            BreakerPolicy(min_calls=4, consecutive_timeouts=3),
+            clock=lambda: self.now,
+            rng=random.Random(1),
+        )
+
+    def publisher(self, *, in_flight: int = 4, reach: Callable[[str], None] = lambda _: None) -> LevelPublisher:
+        return LevelPublisher(
+            pool=self.pool,
+            connection=SHOP,
+            connection_id=self.connection_id,
+            target=ShopTarget(self.http, self.shop.url),
+            policy=LevelPolicy(rule=self.rule, deadline_s=5.0, in_flight=in_flight),
+            retry=RetryPolicy(),
+            breaker=self.breaker,
+            budget=self.pace,
+            waits=lambda: self.token.held,
+            authority=self.token,
+            observe=self.happened.extend,
+            clock=lambda: self.now,
+            rng=random.Random(1),
+            reach=reach,
+        )
+
+    async def once(self, publisher: LevelPublisher | None = None) -> int:
+        """One look, and what it finds told; how many that were."""
+        publisher = publisher or self.publisher()
+        due = await publisher.look()
+        await publisher.tell(due, self.owner)
+        return len(due)
+
+    async def sell(self, sku: str, *parts: tuple[str, int], gift: str = "", publish: bool = True) -> None:
+        listing_id = await self.pool.fetchval(
+            "INSERT INTO listing (connection_id, sku, item_id, publish) VALUES ($1, $2, $3, $4) RETURNING listing_id",
+            self.connection_id,
+            sku,
+            f"item-{sku}",
+            publish,
+        )
+        rows = [(listing_id, part, pieces, False) for part, pieces in parts or ((sku, 1),)]
+        rows += [(listing_id, gift, 1, True)] if gift else []
+        await self.pool.executemany("INSERT INTO component VALUES ($1, $2, $3, $4)", rows)
+
+    async def count(self, sku: str, on_hand: int, *, locked: int = 0, committed: int = 0, at: str = "W") -> None:
+        await self.pool.execute(
+            "INSERT INTO stock (sku, warehouse, on_hand, locked, committed) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT (sku, warehouse) DO UPDATE SET on_hand = $3, locked = $4, committed = $5",
+            sku,
+            at,
+            on_hand,
+            locked,
+            committed,
+        )
+
+    async def row(self, sku: str) -> asyncpg.Record:
+        return await self.pool.fetchrow(
+            "SELECT sent, sending, failures, refused, extract(epoch FROM not_before - now())::float AS wait_s"
+            " FROM listing WHERE sku = $1",
+            sku,
+        )
+
+    async def time_has_come(self) -> None:
+        await self.pool.execute("UPDATE listing SET not_before = now() WHERE not_before > now()")
+
+
+@pytest.fixture
+async def desk(postgres_url: str) -> AsyncIterator[Desk]:
+    pool = await open_pool(postgres_url, size=6)
+    await migrate(pool)
+    names = await register_connections(pool, [SHOP])
+    async with FakeShop() as shop, Http(connections=8) as http:
+        worker_id = await start_worker(pool, name="test", lease_s=60)
+        await pool.execute("INSERT INTO duty (connection_id, worker_id) VALUES ($1, $2)", names.id(SHOP), worker_id)
+        yield Desk(pool, shop, http, connection_id=names.id(SHOP), worker_id=worker_id)
+    await pool.close()
+
+
+@pytest.mark.feature("F53")
+async def test_what_a_listing_may_sell(desk: Desk) -> None:
+    """The scarcest part of a bundle, in each warehouse alone; gifts do not count; a SKU nobody counted has none."""
+    desk.rule = LevelRule(warehouses=("W", "V"))
+    await desk.sell("plain", ("A", 1))
+    await desk.sell("six", ("A", 6))
+    await desk.sell("set", ("A", 1), ("B", 2), gift="nowhere")
+    await desk.sell("unknown", ("Q", 1))
+    await desk.sell("hidden", ("A", 1), publish=False)
+    await desk.count("A", 15, locked=2, committed=1)
+    await desk.count("A", 7, at="V")
+    await desk.count("B", 5)
+    await desk.count("A", 1000, at="elsewhere")
+    assert await desk.once() == 4
+    assert desk.shop.levels == {"plain": 19, "six": 3, "set": 2, "unknown": 0}
+    assert await desk.once() == 0 and len(desk.shop.calls) == 4
+    assert (await desk.row("six"))["sent"] == 3
+    assert {h.sku: h.result for h in desk.happened if isinstance(h, LevelTold)} == dict.fromkeys(
+        ("plain", "six", "set", "unknown"), Result.DONE
+    )
+
+
+@pytest.mark.parametrize(
+    ("available", "keep_back", "share", "told"),
+    [(10, 0, 1.0, 10), (10, 3, 1.0, 7), (10, 3, 0.5, 3), (2, 3, 1.0, 0), (100, 0, 0.29, 29), (3, 0, 0.3, 0)],
+)
+async def test_some_are_kept_back(desk: Desk, available: int, keep_back: int, share: float, told: int) -> None:
+    desk.rule = LevelRule(warehouses=("W",), keep_back=keep_back, share=share)
+    await desk.sell("A")
+    await desk.count("A", available)
+    await desk.once()
+    assert desk.shop.levels == {"A": told}
+
+
+@pytest.mark.feature("F53")
+async def test_a_thousand_changes_are_a_few_calls_and_the_last_one_counts(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5000)
+    changed = 0
+
+    async def change() -> None:
+        """Between two looks, 250 times."""
+        nonlocal changed
+        if changed == 1000:
+            desk.owner.stopping = True
+            return
+        async with desk.pool.acquire() as connection:
+            for _ in range(250):
+                changed += 1
+                await connection.execute(
+                    "WITH s AS (UPDATE stock SET on_hand = on_hand - 1 WHERE sku = 'A' RETURNING stock_id)"
+                    " INSERT INTO movement (stock_id, on_hand, locked, committed) SELECT stock_id, -1, 0, 0 FROM s"
+                )
+
+    desk.owner.between = change
+    await desk.publisher().run(desk.owner)
+    assert changed == 1000 and all(for_s >= 2 for for_s in desk.owner.rested_s)
+    assert desk.shop.calls == [("A", 5000), ("A", 4750), ("A", 4500), ("A", 4250), ("A", 4000)]
+
+
+async def test_the_newest_level_is_told_when_its_turn_comes_late(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 9)
+    changes = iter([8, 8])
+
+    async def meanwhile() -> None:
+        await desk.count("A", next(changes))
+
+    desk.pace.before = meanwhile
+    await desk.once()
+    assert desk.shop.calls == [("A", 8)]
+
+
+async def test_a_level_that_went_back_is_not_told(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.once()
+    await desk.count("A", 8)
+
+    async def back() -> None:
+        await desk.count("A", 9)
+
+    desk.pace.before = back
+    assert await desk.once() == 1
+    assert desk.shop.calls == [("A", 9)]
+
+
+@pytest.mark.feature("F53")
+async def test_a_crash_between_the_call_and_its_note_repeats_the_call(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.once()
+    await desk.count("A", 4)
+
+    class Killed(BaseException):
+        pass
+
+    def die(place: str) -> None:
+        raise Killed
+
+    with pytest.raises(BaseExceptionGroup):
+        await desk.once(desk.publisher(reach=die))
+    assert desk.shop.levels == {"A": 4}
+    # The level goes back to what was noted last: the shop has another one all the same.
+    await desk.count("A", 9)
+    await desk.once()
+    assert desk.shop.levels == {"A": 9}
+    assert await desk.once() == 0 and desk.shop.calls == [("A", 9), ("A", 4), ("A", 9)]
+
+
+async def test_nobody_knows_what_the_shop_has_after_a_lost_answer(desk: Desk) -> None:
+    """Not even when the next try certainly fails: the level is told until the shop says that it has it."""
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.once()
+    await desk.count("A", 4)
+    desk.shop.answers["A"] = "hang_up"
+    await desk.once()
+    assert desk.shop.levels == {"A": 4}
+    row = await desk.row("A")
+    assert row["failures"] == 1 and 8 <= row["wait_s"] <= 10
+    await desk.count("A", 9)
+    desk.shop.answers["A"] = "failed"
+    await desk.time_has_come()
+    assert await desk.once() == 1
+    row = await desk.row("A")
+    assert row["failures"] == 2 and 16 <= row["wait_s"] <= 20
+    desk.shop.answers.clear()
+    await desk.time_has_come()
+    await desk.once()
+    row = await desk.row("A")
+    assert desk.shop.levels == {"A": 9} and (row["sent"], row["sending"], row["failures"]) == (9, None, 0)
+
+
+async def test_a_failing_listing_waits_and_the_others_go_on(desk: Desk) -> None:
+    for sku in ("A", "B"):
+        await desk.sell(sku)
+        await desk.count(sku, 5)
+    desk.shop.answers["A"] = "failed"
+    await desk.once()
+    assert desk.shop.levels == {"B": 5}
+    await desk.count("B", 4)
+    assert await desk.once() == 1, "A waits"
+    assert desk.shop.levels == {"B": 4}
+
+
+async def test_a_refused_listing_is_for_a_person(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.once()
+    assert (await desk.row("A"))["refused"] == "no_such_item: 下架"
+    await desk.count("A", 4)
+    assert await desk.once() == 0
+    desk.shop.answers.clear()
+    count = await publish_again(
+        desk.pool, desk.connection_id, skus=None, refused=True, reason="back on sale", actor="admin"
+    )
+    assert count == 1 and await desk.once() == 1
+    assert desk.shop.levels == {"A": 4}
+    assert await publish_again(desk.pool, desk.connection_id, skus=["A"], refused=True, reason="r", actor="a") == 0
+
+
+async def test_a_throttled_shop_is_left_alone_as_long_as_it_asks_for(desk: Desk) -> None:
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+        await desk.count(sku, 5)
+    desk.shop.answers = dict.fromkeys("ABC", "busy")
+    await desk.once(desk.publisher(in_flight=1))
+    assert len(desk.shop.calls) == 1 and desk.pace.paused_s == [7.0]
+    row = await desk.row(desk.shop.calls[0][0])
+    assert row["failures"] == 0 and 6 < row["wait_s"] <= 7
+    desk.shop.answers.clear()
+    await desk.time_has_come()
+    await desk.once()
+    assert desk.shop.levels == {"A": 5, "B": 5, "C": 5}
+
+
+@pytest.mark.feature("F6")
+async def test_without_authorisation_everything_is_kept(desk: Desk) -> None:
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+        await desk.count(sku, 5)
+    desk.shop.answers = dict.fromkeys("ABC", "who_are_you")
+    await desk.once(desk.publisher(in_flight=1))
+    assert len(desk.shop.calls) == 1 and desk.token.refusals == [(7, "27")]
+    desk.shop.answers.clear()
+    await desk.once()
+    assert desk.shop.levels == {}, "not before it is authorised again"
+    desk.token.held = False
+    assert await desk.once() == 3
+    assert desk.shop.levels == {"A": 5, "B": 5, "C": 5}
+
+
+async def test_the_breaker_stands_before_the_calls(desk: Desk) -> None:
+    for number in range(12):
+        await desk.sell(f"S{number}")
+        await desk.count(f"S{number}", 5)
+    desk.shop.answers = {f"S{number}": "failed" for number in range(12)}
+    await desk.once(desk.publisher(in_flight=1))
+    assert len(desk.shop.calls) == 4
+    await desk.time_has_come()
+    assert await desk.once() == 0
+    desk.now += 60
+    desk.shop.answers.clear()
+    while await desk.once(desk.publisher(in_flight=1)):
+        pass
+    assert len(desk.shop.levels) == 12
+
+
+async def test_what_would_be_sold_too_often_goes_first(desk: Desk) -> None:
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+        await desk.count(sku, 5)
+    await desk.once()
+    await desk.count("A", 7)
+    await desk.count("B", 6)
+    await desk.count("C", 0)
+    desk.shop.calls.clear()
+    await desk.once(desk.publisher(in_flight=1))
+    assert desk.shop.calls[0] == ("C", 0) and len(desk.shop.calls) == 3
+
+
+async def test_calls_go_together_up_to_the_limit(desk: Desk) -> None:
+    for number in range(20):
+        await desk.sell(f"S{number}")
+    await desk.once(desk.publisher(in_flight=3))
+    assert desk.shop.busiest <= 3 and len(desk.shop.levels) == 20 and desk.pace.turns == 20
+
+
+async def test_a_worker_that_lost_the_shop_tells_nothing(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5)
+    publisher = desk.publisher()
+    due = await publisher.look()
+    await desk.pool.execute("DELETE FROM worker")
+    await publisher.tell(due, desk.owner)
+    assert desk.shop.calls == []
+    desk.owner.worker_id = await start_worker(desk.pool, name="other", lease_s=60)
+    await desk.pool.execute("UPDATE duty SET worker_id = $1", desk.owner.worker_id)
+    await desk.once()
+    assert desk.shop.levels == {"A": 5}
+
+
+async def test_an_answer_that_comes_after_another_worker_has_begun_is_not_noted(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5)
+    mine = (await due_levels(desk.pool, desk.connection_id, desk.rule, limit=1))[0]
+    begun = await begin(desk.pool, desk.connection_id, desk.rule, mine, worker_id=desk.owner.worker_id)
+    assert begun is not None
+    await desk.count("A", 3)
+    other = await begin(desk.pool, desk.connection_id, desk.rule, mine, worker_id=desk.owner.worker_id)
+    assert other is not None
+    await told(desk.pool, begun)
+    row = await desk.row("A")
+    assert (row["sent"], row["sending"]) == (None, 3)
+    await told(desk.pool, other)
+    row = await desk.row("A")
+    assert (row["sent"], row["sending"]) == (3, None)
+
+
+async def test_a_stop_ends_between_two_calls(desk: Desk) -> None:
+    for number in range(5):
+        await desk.sell(f"S{number}")
+
+    async def stop() -> None:
+        desk.owner.stopping = desk.pace.turns == 3
+
+    desk.pace.before = stop
+    assert await desk.once(desk.publisher(in_flight=1)) == 5
+    assert len(desk.shop.calls) == 2
+
+
+async def test_what_moved_is_looked_at_often_and_all_of_it_now_and_then(desk: Desk) -> None:
+    publisher = desk.publisher()
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+        await desk.count(sku, 9)
+    assert await desk.once(publisher) == 3
+    await desk.pool.execute("UPDATE listing SET changed_at = now() - interval '1 hour'")
+    await desk.count("A", 8)
+    assert await desk.once(publisher) == 0, "no movement says so, as where a transaction took very long"
+    await desk.count("B", 7)
+    await desk.pool.execute(
+        "INSERT INTO movement (stock_id, on_hand, locked, committed)"
+        " SELECT stock_id, 0, 2, 0 FROM stock WHERE sku = 'B'"
+    )
+    assert await desk.once(publisher) == 1 and desk.shop.levels["B"] == 7
+    await publish_again(desk.pool, desk.connection_id, skus=["C"], refused=False, reason="r", actor="a")
+    assert await desk.once(publisher) == 1 and desk.shop.calls[-1] == ("C", 9)
+    desk.now += 30
+    assert await desk.once(publisher) == 1 and desk.shop.levels["A"] == 8
+
+
+async def test_what_is_left_over_is_found_again_at_once(desk: Desk) -> None:
+    publisher = desk.publisher(in_flight=1)
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+    await desk.pool.execute("UPDATE listing SET changed_at = now() - interval '1 hour'")
+    desk.shop.answers = dict.fromkeys("ABC", "busy")
+    assert await desk.once(publisher) == 3 and len(desk.shop.calls) == 1
+    desk.shop.answers.clear()
+    assert await desk.once(publisher) == 2
+
+
+async def test_only_what_the_shop_publishes_is_told(desk: Desk) -> None:
+    other = await desk.pool.fetchval("INSERT INTO connection (name) VALUES ('other') RETURNING connection_id")
+    await desk.sell("A")
+    await desk.sell("B", publish=False)
+    await desk.pool.execute("INSERT INTO listing (connection_id, sku, publish) VALUES ($1, 'C', true)", other)
+    await desk.pool.execute("INSERT INTO component SELECT listing_id, 'C', 1 FROM listing WHERE sku = 'C'")
+    for lately in (None, 60.0):
+        due = await due_levels(desk.pool, desk.connection_id, desk.rule, limit=10, changed_within_s=lately)
+        assert [one.level for one in due] == [Level("A", 0, "item-A")]

@@ -1,0 +1,125 @@
+"""What stands for an order's lines: looked up until it was sent, remembered from then on."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.order import Order, OrderNumber, Part, Recipe, Sku
+from gateway.core.stock import Balance
+from gateway.pipeline.rules import Rules
+from tests.core.sample import SHOP, closed, paid, placed, shipped
+from tests.pipeline.sample import Books, commands, rules
+
+NUMBER = OrderNumber("A1")
+PAIR = Recipe(Sku("X"), (Part(Sku("Y"), 2), Part(Sku("G"), 1, gift=True)))
+SINGLE = Recipe(Sku("X"), (Part(Sku("Z"), 1),))
+
+
+def books(*recipes: Recipe, by: Rules | None = None) -> Books:
+    made = Books(by or rules(mapped=True), {"Y": 10, "Z": 10, "G": 10, "X": 10})
+    made.map(*recipes)
+    return made
+
+
+def booked(order: Order) -> dict[str, tuple[int, int, int]]:
+    return {b.sku: (b.locked, b.committed, b.shipped) for b in order.booked}
+
+
+@pytest.mark.feature("F125")
+def test_a_mapped_order_books_and_sends_what_is_picked() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=3))])
+    assert booked(shop.orders[NUMBER]) == {"Y": (6, 0, 0), "G": (3, 0, 0)}
+    shop.take([(NUMBER, paid())])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 6, 0), "G": (0, 3, 0)}
+    assert commands(shop.orders[NUMBER]) == ["wms.create"]
+    shop.take([(NUMBER, shipped())])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 0, 6), "G": (0, 0, 3)}
+    shop.check_ledger()
+
+
+@pytest.mark.feature("F125")
+def test_an_unmapped_sku_holds_the_order_until_its_row_comes() -> None:
+    shop = books()
+    shop.take([(NUMBER, placed(X=1)), (NUMBER, paid())])
+    order = shop.orders[NUMBER]
+    assert (order.stage, order.reasons, order.booked, order.commands) == ("received", ("unmapped_sku",), (), ())
+    shop.map(PAIR)
+    shop.reconsider(NUMBER)
+    assert (shop.orders[NUMBER].stage, shop.orders[NUMBER].reasons) == ("allocated", ())
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 2, 0), "G": (0, 1, 0)}
+
+
+def test_one_unmapped_line_holds_all_of_them() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=1, Q=1)), (NUMBER, paid())])
+    assert (shop.orders[NUMBER].reasons, shop.orders[NUMBER].booked) == (("unmapped_sku",), ())
+    shop.take([(NUMBER, closed())])
+    assert (shop.orders[NUMBER].stage, shop.orders[NUMBER].reasons) == ("cancelled", ())
+
+
+@pytest.mark.feature("F125")
+def test_a_table_edited_later_changes_nothing_that_was_sent() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=1)), (NUMBER, paid())])
+    sent = shop.orders[NUMBER]
+    shop.map(SINGLE)
+    shop.reconsider(NUMBER)
+    assert shop.orders[NUMBER] == sent
+    shop.map()
+    shop.take([(NUMBER, shipped())])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 0, 2), "G": (0, 0, 1)}
+    shop.check_ledger()
+
+
+def test_a_table_edited_before_it_was_sent_moves_what_is_booked() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=1))])
+    shop.map(SINGLE)
+    shop.take([(NUMBER, paid())])
+    assert booked(shop.orders[NUMBER]) == {"Z": (0, 1, 0)}
+    shop.check_ledger()
+
+
+def test_a_line_added_after_it_was_sent_is_looked_up_and_the_others_stay() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=1)), (NUMBER, paid())])
+    shop.map(SINGLE, Recipe(Sku("Q"), (Part(Sku("Z"), 5),)))
+    shop.take([(NUMBER, placed(3, X=1, Q=1))])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 2, 0), "G": (0, 1, 0), "Z": (0, 5, 0)}
+    assert shop.orders[NUMBER].conflicts == ("changed_after_sent",)
+
+
+def test_orders_sent_before_the_shop_was_mapped_stay_as_they_are() -> None:
+    shop = books(by=rules())
+    unsent = OrderNumber("A2")
+    shop.take([(NUMBER, placed(X=1)), (NUMBER, paid()), (unsent, placed(X=1))])
+    shop.rules = rules(mapped=True)
+    shop.map(PAIR)
+    shop.reconsider(NUMBER, unsent)
+    assert booked(shop.orders[NUMBER]) == {"X": (0, 1, 0)}
+    assert booked(shop.orders[unsent]) == {"Y": (2, 0, 0), "G": (1, 0, 0)}
+    shop.rules = rules()
+    shop.reconsider(NUMBER, unsent)
+    assert booked(shop.orders[unsent]) == {"X": (1, 0, 0)}
+    assert shop.orders[unsent].recipes is None
+
+
+def test_a_confirmation_before_the_order_books_what_stands_for_its_lines() -> None:
+    """The payment gives the order its shop and route, so the confirmation counts before any line is known."""
+    shop = books(PAIR)
+    shop.take([(NUMBER, paid(1))])
+    shop.take([(NUMBER, shipped())])
+    shop.take([(NUMBER, placed(2, X=1))])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 0, 2), "G": (0, 0, 1)}
+
+
+def test_a_warehouse_counts_in_its_own_skus() -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=2)), (NUMBER, paid())])
+    shop.take([(NUMBER, shipped("M1", final=False, Y=1))])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 3, 1), "G": (0, 2, 0)}
+    shop.take([(NUMBER, shipped("M2", final=True, Y=3, G=2))])
+    assert booked(shop.orders[NUMBER]) == {"Y": (0, 0, 4), "G": (0, 0, 2)}
+    assert shop.balances[Sku("Y"), "WH1"] == Balance(1, 6, 0, 0)
+    assert {command.target for command in shop.orders[NUMBER].commands} == {"wms", SHOP}
