@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -40,7 +40,7 @@ from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
-from gateway.dispatch.levels import LevelPolicy
+from gateway.dispatch.levels import LevelPolicy, LevelPublisher, LevelTarget
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.retry import RetryPolicy
 from gateway.ingest.duty import Duty
@@ -55,7 +55,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
-from gateway.shops import Shops
+from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import LevelRule
 from gateway.store.outbox import adopt, start_worker
@@ -306,7 +306,7 @@ class Worker:
             background.append(("kafka leg", kafka_leg.run))
         background += self._watching(pool, names, dispatcher, shops)
         background += await self._telling(dispatcher, kafka_leg, stack)
-        duties = shops.duties(inbound)
+        duties = shops.duties(inbound, [partial(self._publishing, pool)])
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
     async def _live(
@@ -565,6 +565,29 @@ class Worker:
         await runner.setup()
         await web.SockSite(runner, self._place.sock).start()
         return runner
+
+    def _publishing(self, pool: asyncpg.Pool, parts: ShopParts) -> Sequence[NamedLoop]:
+        """What tells a shop its stock levels; nothing for a shop that is not told any."""
+        connection = parts.connection
+        if not connection.stock.publish or parts.target is None:
+            return []
+        publisher = LevelPublisher(
+            pool=pool,
+            connection=connection.name,
+            connection_id=parts.connection_id,
+            target=cast(LevelTarget, parts.target),  # its manifest declares `stock`
+            policy=level_policy_of(connection),
+            retry=retry_policy_of(self._settings),
+            breaker=self._breaker(connection, Operation.STOCK),
+            budget=parts.budget,
+            waits=parts.waits,
+            authority=parts.authorisation,
+            observe=self._observe,
+            clock=time.monotonic,
+            rng=random.Random(),
+            reach=self._reach,
+        )
+        return [("levels", publisher)]
 
     # --- what is watched
 
