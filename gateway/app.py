@@ -30,7 +30,7 @@ from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
 from gateway.brokers import kafka_options
 from gateway.core.errors import Fenced
-from gateway.core.event import ConnectionName
+from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import GateChanged, Happening, Observer
 from gateway.core.order import Operation, Route
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
@@ -57,6 +57,7 @@ from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
+from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
@@ -226,7 +227,7 @@ class Worker:
         background: list[Loop] = [("listen", partial(_listen, self._url, woken)), ("inbox leg", inbox_leg.run)]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
-        background += self._watching(pool, names, dispatcher)
+        background += self._watching(pool, names, dispatcher, readers=readers, kafka_leg=kafka_leg)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, background=background)
 
     async def _live(
@@ -448,14 +449,28 @@ class Worker:
 
     # --- what is watched
 
-    def _watching(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> list[Loop]:
+    def _watching(
+        self,
+        pool: asyncpg.Pool,
+        names: Names,
+        dispatcher: Dispatcher,
+        *,
+        readers: Sequence[Reader],
+        kafka_leg: KafkaLeg | None,
+    ) -> list[Loop]:
         """Nothing where nobody draws gauges."""
         if self._gauges is None:
             return []
         targets = [str(connection.name) for connection in self._settings.connections.values() if connection.gates]
         show = _backlog_shown(self._gauges, names, targets)
-        backlog = BacklogWatch(pool, show=show, observe=self._observe, every_s=GAUGES_EVERY_S)
-        return [("backlog", backlog.run), ("gate gauges", partial(_show_gates, self._gauges, dispatcher))]
+        backlog = BacklogWatch(
+            pool, show=show, unknown=self._gauges.backlog_unknown, observe=self._observe, every_s=GAUGES_EVERY_S
+        )
+        return [
+            ("backlog", backlog.run),
+            ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
+            ("worker gauges", partial(_show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
+        ]
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
@@ -507,6 +522,20 @@ async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
+async def _show_worker(gauges: Gauges, lease: Lease, readers: Sequence[Reader], kafka_leg: KafkaLeg | None) -> None:
+    """That this worker lives, what it takes of the machine, and how it stands with Kafka."""
+    counted_s = 0.0
+    while True:
+        cpu_s = time.process_time()
+        alive_at = time.time() if lease.left_s() > 0 else None
+        gauges.worker(alive_at=alive_at, cpu_s=cpu_s - counted_s, memory_bytes=memory_bytes())
+        counted_s = cpu_s
+        if kafka_leg is not None:
+            gauges.leg_up(Leg.KAFKA, kafka_leg.up)
+            gauges.intake_lag(Leg.KAFKA, sum(reader.lag for reader in readers if isinstance(reader, KafkaReader)))
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
 def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Callable[[Backlog], None]:
     def show(backlog: Backlog) -> None:
         # A target with nothing open is shown as zero, not left out.
@@ -517,9 +546,10 @@ def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Call
             lanes[name, LaneState.PARKED] += count.parked
             lanes[name, LaneState.BLOCKED] += count.blocked
         gauges.lanes(lanes)
-        gauges.oldest_waiting(
-            {names.find(target_id) or "other": age_s for target_id, age_s in backlog.oldest_s.items()}
-        )
+        ages_s = dict.fromkeys(targets, 0.0)
+        for target_id, age_s in backlog.oldest_s.items():
+            ages_s[names.find(target_id) or "other"] = age_s
+        gauges.oldest_waiting(ages_s)
         gauges.inbox_rows(backlog.inbox_rows)
         gauges.dead_letters_open(backlog.dead_letters)
 
