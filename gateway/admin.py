@@ -11,9 +11,11 @@ import os
 import secrets as randomness
 import shlex
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -123,6 +125,48 @@ def restored(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang:
         terminal.line(
             f"{lanes} 条未完成的下发将先向对方查询", f"{lanes} open deliveries are looked up before they are sent again"
         )
+
+
+def purge(
+    config: ConfigFile = DEFAULT_CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只统计，不删除。Only count, remove nothing")] = False,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """立即按保留期清除（网关每晚自动执行）。Remove by age what need not be kept; the gateway does it every night."""
+    from gateway.app import ages_of
+    from gateway.store.purge import LOCK, begin_walk, count_due
+    from gateway.store.sql import unlock
+    from gateway.watch.purge import purge_all
+
+    settings = read_settings(config)
+    rows: Counter[str] = Counter()
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    async def work(pool: Any) -> None:
+        async with pool.acquire() as connection:
+            if dry_run:
+                rows.update(await count_due(connection, ages_of(settings, now())))
+                return
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                raise OrdergateError("网关正在清除 / the gateway is purging just now")
+            try:
+                await begin_walk(connection, now())
+                await purge_all(connection, ages=partial(ages_of, settings), now=now, told=rows.update)
+            finally:
+                await unlock(connection, LOCK)
+
+    _in_database(config, work)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json({"dry_run": dry_run, "rows": rows})
+    elif not rows:
+        terminal.line("没有到期的内容", "nothing is old enough")
+    else:
+        what = ("将清除（行）", "Would go, rows") if dry_run else ("已清除（行）", "Gone, rows")
+        terminal.table([("表", "Table"), what], sorted(rows.items()))
 
 
 @token.command("replace")

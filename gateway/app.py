@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -51,6 +51,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings
 from gateway.store.outbox import adopt, start_worker
+from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
 from gateway.telemetry.health import Part, State
@@ -59,6 +60,7 @@ from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
+from gateway.watch.purge import Hours, PurgeWatch
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
@@ -107,6 +109,12 @@ def rules_of(settings: Settings) -> Rules:
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),
     )
+
+
+def ages_of(settings: Settings, now: datetime) -> Ages:
+    """What is too old to be kept at `now`."""
+    retention = settings.retention
+    return Ages(now - timedelta(days=retention.timeline_days), now - timedelta(days=retention.tombstone_days))
 
 
 def setup_of(connection: Connection, settings: Settings) -> Setup:
@@ -227,6 +235,14 @@ class Worker:
         background: list[Loop] = [("listen", partial(_listen, self._url, woken)), ("inbox leg", inbox_leg.run)]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
+        purge = PurgeWatch(
+            pool,
+            ages=partial(ages_of, self._settings),
+            hours=Hours(*self._settings.retention.minutes),
+            observe=self._observe,
+            now=now,
+        )
+        background.append(("purge", purge.run))
         background += self._watching(pool, names, dispatcher, readers=readers, kafka_leg=kafka_leg)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, background=background)
 

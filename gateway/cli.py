@@ -101,7 +101,7 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-for command in (admin.check, admin.migrate, admin.adapters, admin.restored, pause, resume):
+for command in (admin.check, admin.migrate, admin.adapters, admin.restored, admin.purge, pause, resume):
     app.command()(command)
 for name, group in (
     ("orders", orders),

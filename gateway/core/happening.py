@@ -90,5 +90,14 @@ class Trouble(msgspec.Struct, frozen=True, gc=False):
     what: str
 
 
-Happening = Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble
+class Purged(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a table were removed because of their age."""
+
+    table: str
+    rows: int
+
+
+Happening = (
+    Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble | Purged
+)
 Observer = Callable[[Sequence[Happening]], None]

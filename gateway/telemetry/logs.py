@@ -29,6 +29,7 @@ from gateway.core.happening import (
     GateChanged,
     Happening,
     OrderDecided,
+    Purged,
     Refused,
     Trouble,
 )
@@ -348,6 +349,8 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case Refused(source, code):
             # Debug: whoever floods the door must not flood the log.
             return logging.DEBUG, _event("refused", at, "debug", source=source, code=code)
+        case Purged(table, rows):
+            return logging.DEBUG, _event("purged", at, "debug", table=table, rows=rows)
         case BatchCommitted(leg, events, took_s):
             return logging.DEBUG, _event("batch_committed", at, "debug", leg=leg, events=events, took_s=took_s)
     return logging.DEBUG, {}

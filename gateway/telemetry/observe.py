@@ -21,6 +21,7 @@ from gateway.core.happening import (
     GateChanged,
     Happening,
     OrderDecided,
+    Purged,
     Refused,
     Trouble,
 )
@@ -102,6 +103,8 @@ class MetricsObserver:
                 self._gauges.gate_state(target, operation, state)
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
+            case Purged(table, rows):
+                counts["ordergate_purged_rows_total", table] += rows
 
 
 def _count_decisions(connection: str, decided: list[OrderDecided], counts: Counts, times: Times) -> None:

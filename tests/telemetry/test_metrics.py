@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from gateway.core.happening import (
     GateChanged,
     Happening,
     OrderDecided,
+    Purged,
     Refused,
     Trouble,
 )
@@ -92,6 +94,7 @@ def test_each_happening_moves_its_metrics() -> None:
             BatchCommitted("inbox", 40, 0.03),
             GateChanged(WMS, "create", "open", "5 time-outs in a row"),
             Trouble("intake", "PostgreSQL is away"),
+            Purged("event", 500),
         ]
     )
     gate = {"target": "wms-1", "operation": "create"}
@@ -116,6 +119,7 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_gate_state", **gate, state="open") == 1
     assert value(found, "ordergate_gate_state", **gate, state="closed") == 0
     assert value(found, "ordergate_troubles_total", where="intake") == 1
+    assert value(found, "ordergate_purged_rows_total", table="event") == 500
 
 
 def test_every_declared_metric_is_on_the_page_with_help() -> None:
@@ -251,6 +255,20 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_inbox_rows") == 9
     assert value(found, "ordergate_intake_lag_events", leg="kafka") == 11
     assert value(found, "ordergate_gate_state", target="wms-1", operation="create", state="closed") == 1
+
+
+def test_a_picture_that_is_nobody_s_any_more_is_not_a_number() -> None:
+    """On another machine somebody goes on reading; `max` over both is then what that one says."""
+    registry = CollectorRegistry()
+    gauges = Gauges(Metrics([SHOP, WMS], registry=registry))
+    gauges.oldest_waiting({"wms-1": 900.0})
+    gauges.inbox_rows(9)
+    gauges.backlog_unknown()
+    found = page(registry)
+    assert math.isnan(value(found, "ordergate_oldest_waiting_seconds", target="wms-1") or 0)
+    assert math.isnan(value(found, "ordergate_inbox_rows") or 0)
+    gauges.oldest_waiting({})
+    assert value(page(registry), "ordergate_oldest_waiting_seconds", target="wms-1") == 0
 
 
 WORKER = """
