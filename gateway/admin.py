@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -33,6 +33,9 @@ DEFAULT_CONFIG = Path("ordergate.yaml")
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="配置文件。Configuration file", envvar="ORDERGATE_CONFIG")
 ]
+
+_READ_AGAIN = timedelta(days=1)
+"""Before the newest event of a backup: what was taken earlier and not yet decided then is within it."""
 
 token = typer.Typer(no_args_is_help=True, help="管理令牌。The administrator's token.")
 webhook = typer.Typer(no_args_is_help=True, help="给对接方：签名与验签。For integrators: sign and verify.")
@@ -106,24 +109,52 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
         terminal.plain(str(problem))
 
 
-def restored(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
-    """从备份恢复后运行：所有未完成的下发先查询对方。After a restore from backup: ask before anything is sent again."""
-    from gateway.store.outbox import doubt_everything
+def restored(
+    config: ConfigFile = DEFAULT_CONFIG,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="从此时刻重读 Kafka，例如 2026-05-01T09:30:00+08:00；默认为备份中最新事件前一天。"
+            "Read Kafka again from then; else from a day before the newest event of the backup"
+        ),
+    ] = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """从备份恢复后、启动前运行。After a restore, before the start: read again what came since, ask before sending."""
+    from gateway.brokers import rewind
+    from gateway.store.outbox import doubt_everything, newest_event
+    from gateway.store.sql import migrate as bring_up
 
-    async def doubt(pool: Any) -> int:
+    settings = read_settings(config)
+    given = _instant(since)
+
+    async def doubt(pool: Any) -> tuple[int, datetime | None, int]:
+        await bring_up(pool)
         alive = await pool.fetch("SELECT name FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now()")
         if alive:
             names = ", ".join(row[0] for row in alive)
             raise OrdergateError(f"网关正在运行，请先停止 / the gateway runs, stop it first: {names}")
-        return await doubt_everything(pool)
+        start, again = given, 0
+        if settings.kafka is not None:
+            if start is None and (newest := await newest_event(pool)) is not None:
+                start = newest - _READ_AGAIN
+            # Before the rest: when Kafka is away nothing has been done, and all of it is repeated.
+            again = await rewind(settings.kafka, start or datetime(2000, 1, 1, tzinfo=UTC))
+        return await doubt_everything(pool), start, again
 
-    lanes = _in_database(config, doubt)
+    lanes, start, again = _in_database(config, doubt)
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
-        terminal.json({"in_doubt": lanes})
-    else:
+        terminal.json({"in_doubt": lanes, "since": start, "events_again": again})
+        return
+    terminal.line(
+        f"{lanes} 条未完成的下发将先向对方查询", f"{lanes} open deliveries are looked up before they are sent again"
+    )
+    if settings.kafka is not None:
         terminal.line(
-            f"{lanes} 条未完成的下发将先向对方查询", f"{lanes} open deliveries are looked up before they are sent again"
+            f"Kafka 中 {again} 个事件将重读，其下发也先查询",
+            f"{again} events are read again from Kafka; what they ask for is looked up, too",
         )
 
 
@@ -273,6 +304,18 @@ def webhook_verify(
         terminal.json({"good": True, "why": ""})
     else:
         terminal.line("通过", "good")
+
+
+def _instant(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise OrdergateError(f"不是带时区的时刻 / not an instant with its zone: {text!r}; 2026-05-01T09:30:00+08:00")
+    return instant
 
 
 def _key(secret: str) -> bytes:

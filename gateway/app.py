@@ -50,7 +50,7 @@ from gateway.sdk.adapter import Setup, Source, Target
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings
-from gateway.store.outbox import adopt, start_worker
+from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
@@ -224,7 +224,8 @@ class Worker:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
         dispatcher = await self._dispatcher(pool, names, stack)
         sources = sources_of(self._settings)
-        decider = self._decider(pool, names, sources=sources, dispatcher=dispatcher)
+        doubtful = await doubt_before(pool)
+        decider = self._decider(pool, names, sources=sources, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
@@ -361,6 +362,7 @@ class Worker:
         *,
         sources: Mapping[ConnectionName, Source],
         dispatcher: Dispatcher,
+        doubtful: datetime | None,
     ) -> Decider:
         return Decider(
             pool=pool,
@@ -372,6 +374,7 @@ class Worker:
             observe=self._observe,
             now=now,
             reach=self._reach,
+            doubt_before=doubtful,
         )
 
     def _readers(self, pool: asyncpg.Pool, decider: Decider, inbox_wake: asyncio.Event) -> list[Reader]:

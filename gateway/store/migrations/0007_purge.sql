@@ -26,3 +26,9 @@ CREATE TABLE purge_walk (
     began_at  timestamptz NOT NULL,
     ended_at  timestamptz
 );
+
+-- When this database was restored from a backup. What happened before may have been sent already by the gateway that was
+-- lost: of an order that such an event tells of, every target is asked before anything is sent (F130).
+CREATE TABLE restoration (
+    restored_at timestamptz NOT NULL DEFAULT now()
+);
