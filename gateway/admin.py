@@ -10,6 +10,7 @@ import base64
 import os
 import secrets as randomness
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,10 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
+from gateway.core.event import ConnectionName
+from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
+from gateway.schema import suggest
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
@@ -38,6 +43,7 @@ _READ_AGAIN = timedelta(days=1)
 """Before the newest event of a backup: what was taken earlier and not yet decided then is within it."""
 
 token = typer.Typer(no_args_is_help=True, help="管理令牌。The administrator's token.")
+keys = typer.Typer(no_args_is_help=True, help="静态数据加密的密钥。Keys that buyer data is sealed with.")
 webhook = typer.Typer(no_args_is_help=True, help="给对接方：签名与验签。For integrators: sign and verify.")
 
 
@@ -101,12 +107,46 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
     terminal.table(
         [("名称", "Name"), ("标题", "Title"), ("收", "In"), ("发", "Out")],
         [
-            (name, manifest.title.get(str(lang), name), manifest.source is not None, list(manifest.operations))
+            (
+                name,
+                manifest.title.get(str(lang), name),
+                manifest.source is not None,
+                ["notice"] if manifest.notifier is not None else list(manifest.operations),
+            )
             for name, manifest in registry.manifests.items()
         ],
     )
     for problem in registry.problems:
         terminal.plain(str(problem))
+
+
+def reference(
+    as_schema: Annotated[
+        bool, typer.Option("--schema", help="输出 JSON Schema，供编辑器使用。JSON Schema, for editors")
+    ] = False,
+) -> None:
+    """配置项全表（含各适配器）。Every setting, those of the adapters too, as Markdown."""
+    from gateway import settings
+
+    made = msgspec.json.format(msgspec.json.encode(settings.schema())).decode() if as_schema else all_settings()
+    sys.stdout.write(made.rstrip() + "\n")
+
+
+def all_settings() -> str:
+    """Markdown of everything that can be set, as `docs/configuration.md` has it."""
+    from gateway import settings
+
+    registry = discover()
+    text = (
+        "# Configuration\n\nOne YAML file; made by `ordergate reference`. An example with comments is\n"
+        "[configuration.example.yaml](configuration.example.yaml), `ordergate check` tells what is wrong with yours.\n"
+        "`${NAME}` comes from the environment, `file:/path` is read from a file, any key of a section can be set as\n"
+        f"`ORDERGATE_<SECTION>_<KEY>`.\n\n{settings.reference()}"
+    )
+    for name, manifest in registry.manifests.items():
+        title = f"{manifest.title.get('en', name)} · {manifest.title.get('zh', name)}: `settings` of its connections"
+        text += settings.section(registry.load(name).settings_type, f"adapter {name}", title, "##")
+    return text
 
 
 def restored(
@@ -168,9 +208,11 @@ def purge(
     from gateway.app import ages_of
     from gateway.store.purge import LOCK, begin_walk, count_due
     from gateway.store.sql import unlock
+    from gateway.store.vault import vault_of
     from gateway.watch.purge import purge_all
 
     settings = read_settings(config)
+    vault = vault_of(settings.encryption.decoded)
     rows: Counter[str] = Counter()
 
     def now() -> datetime:
@@ -183,6 +225,8 @@ def purge(
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
                 raise OrdergateError("网关正在清除 / the gateway is purging just now")
+            if vault is not None:
+                await vault.attend(connection)
             try:
                 await begin_walk(connection, now())
                 await purge_all(connection, ages=partial(ages_of, settings), now=now, told=rows.update)
@@ -198,6 +242,48 @@ def purge(
     else:
         what = ("将清除（行）", "Would go, rows") if dry_run else ("已清除（行）", "Gone, rows")
         terminal.table([("表", "Table"), what], sorted(rows.items()))
+
+
+def compare(
+    shop: Annotated[str, typer.Argument(help="店铺连接名。Name of the shop's connection")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="最近多少单。How many of the newest")] = 200,
+    channel_numbers: Annotated[
+        bool,
+        typer.Option(
+            "--channel-numbers",
+            help="用平台单号查（旧系统没有前缀）。Ask by the shop's own numbers, without our prefix",
+        ),
+    ] = False,
+    per_s: Annotated[float, typer.Option("--rate", min=0.1, max=100, help="每秒查询数。Questions a second")] = 5.0,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """切换前对比：观察到的订单，仓库都有吗？Before going live: does the warehouse have what the gateway has watched?"""
+    from gateway.compare import compare as ask
+
+    settings = read_settings(config)
+    found = _in_database(
+        config, lambda pool: ask(pool, settings, shop, last=last, channel_numbers=channel_numbers, per_s=per_s)
+    )
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json(found)
+        return
+    terminal.table(
+        [("观察到", "Watched"), ("仓库有", "There"), ("仓库没有", "Not there"), ("未答", "Not told")],
+        [(found.orders, found.there, found.not_there, found.not_told)],
+    )
+    for zh, en, counts in (
+        ("对方未明确回答：", "not told: ", found.refusals),
+        ("网关会因此拦下：", "the gateway would have held: ", found.held),
+    ):
+        if counts:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            terminal.line(zh + listed, en + listed)
+    if found.missing:
+        listed = " ".join(found.missing)
+        terminal.line(f"仓库没有的（部分）：{listed}", f"not there, some of them: {listed}")
 
 
 @token.command("replace")
@@ -216,6 +302,131 @@ def token_replace(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, 
         terminal.json({"token": fresh})
     else:
         terminal.plain(fresh)
+
+
+# --- keys
+
+Again = Annotated[bool, typer.Option("--count", help="统计未用当前密钥的行（慢）。Count rows of other keys (slow)")]
+
+
+@keys.command("new")
+def keys_new(as_json: AsJson = False) -> None:
+    """生成一个密钥（请存放在配置之外）。Make a key; keep it outside of the configuration file."""
+    made = base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
+    terminal = Terminal(language=ZH, as_json=as_json)
+    if as_json:
+        terminal.json({"key": made})
+    else:
+        terminal.plain(made)
+
+
+@keys.command("status")
+def keys_status(
+    config: ConfigFile = DEFAULT_CONFIG, count: Again = False, as_json: AsJson = False, lang: Lang = ZH
+) -> None:
+    """数据库里用到的密钥。The keys that rows of the database are sealed with."""
+    from gateway.store.reseal import left
+    from gateway.store.vault import keys_in_use, vault_of
+
+    vault = vault_of(read_settings(config).encryption.decoded)
+    used = _in_database(config, lambda pool: keys_in_use(pool, vault))
+    terminal = Terminal(language=lang, as_json=as_json)
+    others = None
+    if count:
+        others = _in_database(config, lambda pool: left(pool, _needed(vault)))
+    if as_json:
+        terminal.json({"keys": used, "rows_of_other_keys": others})
+        return
+    terminal.table(
+        [("密钥", "Key"), ("首次使用", "First used"), ("当前", "Seals"), ("已配置", "Configured")],
+        [(key.key_id, key.first_used_at, key.active, key.configured) for key in used],
+    )
+    if others is not None:
+        terminal.table([("列", "Column"), ("其他密钥或明文行数", "Rows of other keys, or plain")], list(others.items()))
+
+
+@keys.command("reseal")
+def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
+    """用当前密钥重新加密所有数据，网关可同时运行。Seal everything with the first key, while the gateway runs."""
+    from gateway.store.reseal import reseal
+    from gateway.store.vault import vault_of
+
+    vault = _needed(vault_of(read_settings(config).encryption.decoded))
+    terminal = Terminal(language=lang, as_json=as_json)
+
+    def told(column: str, rows: int) -> None:
+        if not as_json:
+            terminal.plain(f"{column}: {rows}")
+
+    changed = _in_database(config, lambda pool: reseal(pool, vault, told=told))
+    if as_json:
+        terminal.json({"changed": changed})
+    else:
+        total = sum(changed.values())
+        terminal.line(f"完成，{total} 行已用当前密钥加密", f"done, {total} rows sealed with the first key")
+
+
+def _needed(vault: Any) -> Any:
+    if vault is None:
+        raise OrdergateError("配置中没有密钥 / there is no key in encryption.keys (`ordergate keys new` makes one)")
+    return vault
+
+
+# --- notices
+
+
+def notices_test(
+    channel: Annotated[str, typer.Argument(help="通知渠道（连接名）。A connection that tells people")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """向渠道发一条测试消息，并提醒 notices.people 中的所有人。Send a test message that mentions everybody."""
+    from gateway.app import notifier_of, telling_of
+    from gateway.core.delivery import Done, Throttled
+    from gateway.sdk.http import Http
+    from gateway.sdk.notify import Message
+    from gateway.watch.notices import attempt
+
+    settings, terminal = read_settings(config), Terminal(language=lang, as_json=as_json)
+    connection = settings.connections.get(ConnectionName(channel))
+    if connection is None or connection.adapter.notifier_type is None:
+        able = [str(c.name) for c in settings.connections.values() if c.adapter.notifier_type is not None]
+        raise OrdergateError(
+            f"{channel} 不是通知渠道 / tells nobody: "
+            + (suggest(channel, able) or "可用 / these do: " + (", ".join(able) or "-"))
+        )
+    told: list[dict[str, Any]] = []
+
+    async def send() -> None:
+        async with Http(connections=1) as http:
+            notifier = notifier_of(settings, channel, http)
+            for outlet in notifier.outlets:
+                at = datetime.now(UTC)
+                title = "Ordergate 测试通知" if settings.language == "zh" else "Ordergate test notice"
+                message = Message(
+                    key=f"ordergate-test-{at:%Y%m%dT%H%M%S}-{randomness.token_hex(4)}",
+                    title=title,
+                    text=f"{title} {at.astimezone():%Y-%m-%d %H:%M:%S} · {outlet}",
+                    people=tuple(telling_of(settings).people.values()),
+                    outlet=outlet,
+                )
+                answer = await attempt(notifier, message, deadline_s=10.0)
+                if isinstance(answer, Done):
+                    told.append({"outlet": outlet, "sent": True, "what": answer.reference})
+                else:
+                    code = "throttled" if isinstance(answer, Throttled) else answer.code
+                    told.append({"outlet": outlet, "sent": False, "what": f"{code} {answer.message}".strip()})
+
+    asyncio.run(send())
+    if as_json:
+        terminal.json({"channel": channel, "outlets": told})
+    else:
+        terminal.table(
+            [("出口", "Outlet"), ("已发", "Sent"), ("说明", "What it said")],
+            [(one["outlet"], one["sent"], one["what"]) for one in told],
+        )
+    raise typer.Exit(0 if all(one["sent"] for one in told) else 1)
 
 
 # --- webhooks

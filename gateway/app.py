@@ -1,7 +1,7 @@
 """The composition root: builds one worker from the settings, runs it in one TaskGroup, and stops it in order.
 
-Stop order: no new requests → batches under way finish and their offsets are committed → sends in flight end or are
-left in doubt → outcomes are written → the worker retires. Each step has its part of `stop_within_s`.
+Stop order: no new requests, no more polling → batches under way finish and their offsets are committed → sends in
+flight end or are left in doubt → outcomes are written → the worker retires. Each step has its part of `stop_within_s`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from gateway.brokers import kafka_options
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import GateChanged, Happening, Observer
+from gateway.core.notice import Sighting
 from gateway.core.order import Operation, Route
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
 from gateway.dispatch.concurrency import AdaptiveLimit
@@ -40,26 +41,34 @@ from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.retry import RetryPolicy
+from gateway.ingest.duty import Duty
 from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
 from gateway.ingest.webhook import Hooks
-from gateway.intake.batch import Decider
+from gateway.intake.batch import Decider, Decode
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
-from gateway.sdk.adapter import Setup, Source, Target
+from gateway.sdk.adapter import Setup, Source
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
+from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
+from gateway.shops import Shops
+from gateway.store.credentials import CHANNEL
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
+from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
+from gateway.watch.conditions import Policy
+from gateway.watch.digest import Rule
+from gateway.watch.notices import NoticeWatch, Sightings, Telling
 from gateway.watch.purge import Hours, PurgeWatch
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
@@ -171,6 +180,29 @@ def retry_policy_of(settings: Settings) -> RetryPolicy:
     )
 
 
+def notifier_of(settings: Settings, name: str, http: Http) -> Notifier:
+    """The notifier of the connection `name`, which has one."""
+    connection = settings.connections[ConnectionName(name)]
+    assert connection.adapter.notifier_type is not None
+    return connection.adapter.notifier_type(setup_of(connection, settings), http)
+
+
+def telling_of(settings: Settings) -> Telling:
+    """Who is told what, and when."""
+    notices = settings.notices
+    return Telling(
+        policy=Policy(backlog_age_s=notices.backlog_age_s, settle_s=notices.settle_s, mute=frozenset(notices.mute)),
+        language=settings.language,
+        people={
+            name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
+            for name, entry in notices.people.items()
+        },
+        rules=tuple(Rule(rule.connection or "", rule.kind, rule.people) for rule in notices.owners),
+        runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
+        hand_over_s=notices.hand_over_s,
+    )
+
+
 def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
     """``ORDERGATE_CRASH_AT=gate.after_send:3`` ends this process, as `kill -9` would, at the third time there.
 
@@ -215,25 +247,36 @@ class Worker:
         if self._place.lifeline_fd is not None:
             loop.add_reader(self._place.lifeline_fd, self.stop)
         async with AsyncExitStack() as stack:
-            pool = await open_pool(self._url, size=self._settings.database.pool_size)
+            vault = vault_of(self._settings.encryption.decoded)
+            pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
             names = await register_connections(pool, self._settings.connections)
             await self._run(pool, names, stack)
 
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
-        dispatcher = await self._dispatcher(pool, names, stack)
+        dispatcher, shops = await self._dispatcher(pool, names, stack)
         sources = sources_of(self._settings)
         doubtful = await doubt_before(pool)
-        decider = self._decider(pool, names, sources=sources, dispatcher=dispatcher, doubtful=doubtful)
+        decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
+        decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
-        hooks = self._hooks(sources, Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe))
+        inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
+        hooks = self._hooks(sources, inbound)
         server = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
         stack.push_async_callback(server.cleanup)
-        woken = {"ordergate_inbox": lambda _: inbox_wake.set(), "ordergate_lane": dispatcher.wake}
-        background: list[Loop] = [("listen", partial(_listen, self._url, woken)), ("inbox leg", inbox_leg.run)]
+        woken = {
+            "ordergate_inbox": lambda _: inbox_wake.set(),
+            "ordergate_lane": dispatcher.wake,
+            CHANNEL: shops.authorisations.wake,
+        }
+        background: list[Loop] = [
+            ("listen", partial(_listen, self._url, woken)),
+            ("inbox leg", inbox_leg.run),
+            ("authorisations", shops.authorisations.run),
+        ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
         purge = PurgeWatch(
@@ -244,8 +287,10 @@ class Worker:
             now=now,
         )
         background.append(("purge", purge.run))
-        background += self._watching(pool, names, dispatcher, readers=readers, kafka_leg=kafka_leg)
-        await self._live(server=server, readers=readers, dispatcher=dispatcher, background=background)
+        background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
+        background += await self._telling(dispatcher, kafka_leg, stack)
+        duties = shops.duties(inbound)
+        await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
     async def _live(
         self,
@@ -253,6 +298,7 @@ class Worker:
         server: web.AppRunner,
         readers: Sequence[Reader],
         dispatcher: Dispatcher,
+        duties: Sequence[Duty],
         background: Sequence[Loop],
     ) -> None:
         """Run everything until `stop`; then stop it in the order this module opens with."""
@@ -261,11 +307,21 @@ class Worker:
             looping = [group.create_task(loop(), name=name) for name, loop in background]
             sending = group.create_task(dispatcher.run(stop_within_s=within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
+            owning = [group.create_task(duty.run(), name=f"duty {duty.connection}") for duty in duties]
             await self._stop.wait()
+            for duty in duties:
+                duty.stop()
             await server.cleanup()
+            if owning:
+                await asyncio.wait(owning, timeout=within_s / 4)
             for reader in readers:
                 reader.stop()
             await asyncio.wait(reading, timeout=within_s / 3)
+            # The dispatcher retires this worker and frees its shops with it: nothing may be asked of them after.
+            for task in owning:
+                task.cancel()
+            if owning:
+                await asyncio.wait(owning)
             dispatcher.stop()
             await asyncio.wait([sending])
             for task in (*looping, *reading):
@@ -273,7 +329,8 @@ class Worker:
 
     # --- the way out
 
-    async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> Dispatcher:
+    async def _dispatcher(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> tuple[Dispatcher, Shops]:
+        """The way out, and the shops whose targets, budgets and tokens its gates use."""
         settings = self._settings
         lease_s = settings.dispatch.lease_s
         await self._bury_predecessor(pool, names)
@@ -293,15 +350,26 @@ class Worker:
             outcome_wait_s=settings.dispatch.outcome_wait_ms / 1000,
             reach=self._reach,
         )
-        for connection in settings.connections.values():
-            if connection.adapter.target_type is None or not connection.gates:
-                continue
-            in_flight = sum(policy.in_flight for policy in connection.gates.values())
-            http = await stack.enter_async_context(Http(connections=in_flight))
-            target = connection.adapter.target_type(setup_of(connection, settings), http)
-            for operation in connection.gates:
-                dispatcher.add(self._gate(connection, operation, names=names, target=target, dispatcher=dispatcher))
-        return dispatcher
+        shops = Shops(
+            settings,
+            pool=pool,
+            names=names,
+            worker_id=worker_id,
+            lease=lease,
+            setup=lambda connection: setup_of(connection, settings),
+            hold=lambda name, held: dispatcher.hold(name, held=held),
+            now=now,
+            observe=self._observe,
+            reach=self._reach,
+        )
+        await shops.open(stack)
+        dispatcher.on_controls.append(shops.follow)
+        for name in shops.targets:
+            connection = settings.connections[name]
+            for operation in connection.order_operations:
+                dispatcher.add(self._gate(connection, operation, names=names, shops=shops, dispatcher=dispatcher))
+        await shops.start()
+        return dispatcher, shops
 
     async def _bury_predecessor(self, pool: asyncpg.Pool, names: Names) -> None:
         """A process of this very name ran before and is dead: adopt its lanes now instead of waiting for its lease."""
@@ -316,22 +384,15 @@ class Worker:
             await adopt(pool, settle_s=settle_s, dead=[row[0] for row in dead])
 
     def _gate(
-        self, connection: Connection, operation: Operation, *, names: Names, target: Target, dispatcher: Dispatcher
+        self, connection: Connection, operation: Operation, *, names: Names, shops: Shops, dispatcher: Dispatcher
     ) -> Gate:
         settings, policy, rng = self._settings, connection.gate(operation), random.Random()
-        breaker = Breaker(
-            f"{connection.name}.{operation}",
-            breaker_policy_of(settings, slow_s=policy.slow_s),
-            clock=time.monotonic,
-            rng=rng,
-            on_change=partial(self._breaker_changed, dispatcher, connection.name, operation),
-            dry_run=settings.breaker.dry_run,
-        )
+        breaker = self._breaker(connection, operation, changed=partial(self._gate_opens, dispatcher))
         return Gate(
             target=connection.name,
             target_id=names.id(connection.name),
             operation=operation,
-            sender=target,
+            sender=shops.targets[connection.name],
             policy=gate_policy_of(settings, connection, operation),
             retry=retry_policy_of(settings),
             breaker=breaker,
@@ -345,12 +406,34 @@ class Worker:
             rng=rng,
             reach=self._reach,
             adaptive=AdaptiveLimit(policy.in_flight) if policy.adaptive else None,
+            turns=shops.turns(connection.name),
+            authority=shops.authority(connection.name),
         )
 
-    def _breaker_changed(
-        self, dispatcher: Dispatcher, target: ConnectionName, operation: Operation, change: BreakerChanged
-    ) -> None:
-        self._observe([GateChanged(target, operation, change.label, change.cause.value)])
+    def _breaker(
+        self,
+        connection: Connection,
+        operation: Operation,
+        *,
+        changed: Callable[[ConnectionName, Operation], None] | None = None,
+    ) -> Breaker:
+        """A breaker before one operation; its changes are told, and `changed` is called after."""
+
+        def on_change(change: BreakerChanged) -> None:
+            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value)])
+            if changed is not None:
+                changed(connection.name, operation)
+
+        return Breaker(
+            f"{connection.name}.{operation}",
+            breaker_policy_of(self._settings, slow_s=connection.gate(operation).slow_s),
+            clock=time.monotonic,
+            rng=random.Random(),
+            on_change=on_change,
+            dry_run=self._settings.breaker.dry_run,
+        )
+
+    def _gate_opens(self, dispatcher: Dispatcher, target: ConnectionName, operation: Operation) -> None:
         dispatcher.gates[target, operation].breaker_changed()
 
     # --- intake
@@ -360,7 +443,7 @@ class Worker:
         pool: asyncpg.Pool,
         names: Names,
         *,
-        sources: Mapping[ConnectionName, Source],
+        decoders: Mapping[ConnectionName, Decode],
         dispatcher: Dispatcher,
         doubtful: datetime | None,
     ) -> Decider:
@@ -368,7 +451,7 @@ class Worker:
             pool=pool,
             names=names,
             rules=rules_of(self._settings),
-            decoders={name: source.decode for name, source in sources.items()},
+            decoders=decoders,
             outlet=dispatcher,
             worker_id=dispatcher.worker_id,
             observe=self._observe,
@@ -439,7 +522,8 @@ class Worker:
         return Api(
             pool,
             names=names,
-            targets={connection.name: connection.gates for connection in self._settings.connections.values()},
+            targets={c.name: c.order_operations for c in self._settings.connections.values()},
+            connections=self._settings.connections,
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=now,
@@ -473,6 +557,7 @@ class Worker:
         pool: asyncpg.Pool,
         names: Names,
         dispatcher: Dispatcher,
+        shops: Shops,
         *,
         readers: Sequence[Reader],
         kafka_leg: KafkaLeg | None,
@@ -489,7 +574,52 @@ class Worker:
             ("backlog", backlog.run),
             ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
             ("worker gauges", partial(_show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
+            ("connection gauges", partial(_show_connections, self._gauges, shops)),
         ]
+
+    async def _telling(self, dispatcher: Dispatcher, kafka: KafkaLeg | None, stack: AsyncExitStack) -> list[Loop]:
+        """Nothing where nobody is to be told."""
+        if not self._settings.notices.channels:
+            return []
+        # Of its own: the one who watches keeps a connection for good, and `pool` may have two.
+        watch_pool = await open_pool(self._url, size=2)
+        stack.push_async_callback(_close, watch_pool)
+        channels = {}
+        for name in self._settings.notices.channels:
+            http = await stack.enter_async_context(Http(connections=2))
+            channels[name] = notifier_of(self._settings, name, http)
+        sightings = Sightings(
+            watch_pool,
+            worker_id=dispatcher.worker_id,
+            look=partial(_sighted, dispatcher, kafka),
+            observe=self._observe,
+        )
+        watch = NoticeWatch(
+            watch_pool,
+            channels=channels,
+            telling=telling_of(self._settings),
+            now=now,
+            observe=self._observe,
+            reach=self._reach,
+        )
+        return [("sightings", sightings.run), ("notices", watch.run)]
+
+
+def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None) -> frozenset[Sighting]:
+    """What only this worker knows.
+
+    A breaker that a person holds open is not seen: he knows. Neither is one that is half open: whether it stays so or
+    opens again shows before the condition has settled, and a quiet shop may not send enough to close it for hours.
+    """
+    seen = set()
+    for gate in dispatcher.gates.values():
+        breaker = gate.breaker.snapshot()
+        if breaker.label == "open":
+            code = "" if breaker.cause is None else breaker.cause.value
+            seen.add(Sighting("breaker", f"{gate.target}/{gate.operation}", code))
+    if kafka is not None and not kafka.up:
+        seen.add(Sighting("kafka", "", ""))
+    return frozenset(seen)
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
@@ -552,6 +682,14 @@ async def _show_worker(gauges: Gauges, lease: Lease, readers: Sequence[Reader], 
         if kafka_leg is not None:
             gauges.leg_up(Leg.KAFKA, kafka_leg.up)
             gauges.intake_lag(Leg.KAFKA, sum(reader.lag for reader in readers if isinstance(reader, KafkaReader)))
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
+async def _show_connections(gauges: Gauges, shops: Shops) -> None:
+    """How the connections stand, as this worker sees them."""
+    while True:
+        for name, state in shops.states().items():
+            gauges.connection_state(name, state)
         await asyncio.sleep(GAUGES_EVERY_S)
 
 

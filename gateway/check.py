@@ -20,11 +20,15 @@ import asyncpg
 import msgspec
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from gateway.app import setup_of
+from gateway.app import notifier_of, setup_of
 from gateway.brokers import meet, risks
+from gateway.core.access import Token
 from gateway.core.errors import OrdergateError, Problem
+from gateway.dispatch.budget import ConnectionBudget
 from gateway.sdk.http import Http, NoAnswer, NotSent
+from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
+from gateway.store.credentials import Credential, read_credentials, seed_of
 from gateway.store.sql import AWAY, migrations, pending_migrations
 from gateway.supervise import listening
 from gateway.terminal import Terminal
@@ -66,6 +70,8 @@ class _Probe:
     def __init__(self, settings: Settings, terminal: Terminal) -> None:
         self._settings = settings
         self._say = terminal.choose
+        self._stored: asyncio.Future[dict[str, Credential]] = asyncio.get_running_loop().create_future()
+        """The authorisations of shops in the database, by connection; empty where it cannot be asked."""
 
     def all(self) -> list[Any]:
         settings = self._settings
@@ -76,10 +82,15 @@ class _Probe:
         ]
         if settings.kafka is not None:
             probes.append(self._kafka(settings.kafka))
+        for connection in settings.connections.values():
+            if connection.pull is not None:
+                probes.append(self._shop(connection))
+            elif connection.adapter.target_type is not None and connection.gates:
+                probes.append(self._target(connection))
         probes += [
-            self._target(connection)
+            self._notifier(connection)
             for connection in settings.connections.values()
-            if connection.adapter.target_type is not None and connection.gates
+            if connection.adapter.notifier_type is not None
         ]
         return probes
 
@@ -100,6 +111,13 @@ class _Probe:
         return _note(place, self._say(f"{folder} 可写", f"{folder} can be written"))
 
     async def _database(self) -> Checked:
+        try:
+            return await self._database_itself()
+        finally:
+            if not self._stored.done():
+                self._stored.set_result({})
+
+    async def _database_itself(self) -> Checked:
         settings = self._settings
         if not settings.database.embedded:
             return await self._postgres(settings.database.url)
@@ -170,6 +188,8 @@ class _Probe:
                 problems.append(
                     Problem("database", what, self._say("升级程序，或恢复备份", "upgrade, or restore a backup"))
                 )
+        if not pending:
+            self._stored.set_result(await _stored_credentials(connection))
         state = (
             self._say(
                 f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)"
@@ -232,12 +252,34 @@ class _Probe:
             )
         return _note(place, self._say(f"{host}:{port} 空闲", f"{host}:{port} is free"))
 
-    async def _target(self, connection: Connection) -> Checked:
+    async def _shop(self, connection: Connection) -> Checked:
+        """A polled shop: whether it is authorised, and whether its platform agrees."""
         place = f"connections.{connection.name}"
-        assert connection.adapter.target_type is not None
+        seed: Token = connection.settings.token
+        stored = (await self._stored).get(connection.name)
+        # As a worker will: the database's token wins unless the configuration says another.
+        newer = stored is not None and (stored.seed == seed_of(seed) or not seed.access)
+        token = stored.token if newer and stored is not None else seed
+        if not token.access:
+            what = self._say("店铺尚未授权：没有 token", "the shop is not authorised: there is no token")
+            advice = f"settings.access_token: ${{…}}  |  ordergate connections authorise {connection.name}"
+            return _problem(place, what, advice)
+        if newer and stored is not None and stored.refused is not None:
+            what = self._say(f"平台拒绝了授权：{stored.refused}", f"its platform refuses our token: {stored.refused}")
+            return _problem(place, what, f"ordergate connections authorise {connection.name}")
+        if connection.adapter.target_type is None:
+            return _note(place, self._say("已授权（未连通平台）", "has a token (its platform was not asked)"))
+        return await self._target(connection, token)
+
+    async def _target(self, connection: Connection, token: Token | None = None) -> Checked:
+        """`token`: what the adapter of a polled shop uses."""
+        place = f"connections.{connection.name}"
+        kind: Any = connection.adapter.target_type
         try:
             async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
-                target = connection.adapter.target_type(setup_of(connection, self._settings), http)
+                unlimited = ConnectionBudget(None, clock=time.monotonic)
+                given = http if token is None else Access(http, unlimited, lambda: token)
+                target = kind(setup_of(connection, self._settings), given)
                 await target.check(deadline_s=_WITHIN_S - 2)
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
@@ -248,6 +290,37 @@ class _Probe:
                 self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
             )
         return _note(place, self._say("目标系统可用", "the target answers"))
+
+    async def _notifier(self, connection: Connection) -> Checked:
+        """Reach a medium without telling anybody anything."""
+        place = f"connections.{connection.name}"
+        try:
+            async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
+                await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
+        except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
+            known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
+            text = _brief(error) if known else type(error).__name__
+            return _problem(
+                place,
+                self._say(f"通知渠道不可用：{text}", f"nobody can be told through it: {text}"),
+                self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
+            )
+        if connection.name not in self._settings.notices.channels:
+            what = self._say("通知渠道可用，但不在 notices.channels 里", "it answers, but is not in notices.channels")
+            return _note(place, what)
+        return _note(
+            place,
+            self._say(
+                f"通知渠道可用（发测试消息：ordergate notices test {connection.name}）",
+                f"it answers (a message to try it: ordergate notices test {connection.name})",
+            ),
+        )
+
+
+async def _stored_credentials(connection: Any) -> dict[str, Credential]:
+    rows = await connection.fetch("SELECT connection_id, name FROM connection")
+    stored = await read_credentials(connection, [row[0] for row in rows])
+    return {row[1]: stored[row[0]] for row in rows if row[0] in stored}
 
 
 def _problem(where: str, what: str, proposal: str) -> Checked:

@@ -15,9 +15,11 @@ import typer
 from gateway import admin
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.core.errors import OrdergateError, SettingsError
+from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
-from gateway.remote.gates import gates, pause, resume
+from gateway.remote.gates import gates
+from gateway.remote.notices import notices
 from gateway.remote.orders import orders
 from gateway.remote.stock import stock
 
@@ -101,15 +103,29 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-for command in (admin.check, admin.migrate, admin.adapters, admin.restored, admin.purge, pause, resume):
+notices.command("test")(admin.notices_test)
+for command in (
+    admin.check,
+    admin.migrate,
+    admin.adapters,
+    admin.reference,
+    admin.restored,
+    admin.purge,
+    admin.compare,
+    pause,
+    resume,
+):
     app.command()(command)
 for name, group in (
     ("orders", orders),
     ("deliveries", deliveries),
     ("dead", dead),
     ("gates", gates),
+    ("connections", connections),
     ("stock", stock),
+    ("notices", notices),
     ("token", admin.token),
+    ("keys", admin.keys),
     ("webhook", admin.webhook),
 ):
     app.add_typer(group, name=name)

@@ -22,6 +22,7 @@ from gateway import schema
 from gateway.core.errors import Problem, SettingsError
 from gateway.core.order import Operation
 from gateway.sdk.adapter import API_VERSION, Manifest, Source, Target
+from gateway.sdk.notify import Notifier
 from gateway.sdk.pull import Authoriser, PullSource
 
 GROUP = "ordergate.adapters"
@@ -39,6 +40,7 @@ class Adapter(msgspec.Struct, frozen=True):
     pull_type: type[PullSource] | None = None
     """In place of `source_type` where the manifest has [pull]."""
     authoriser_type: type[Authoriser] | None = None
+    notifier_type: type[Notifier] | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -151,8 +153,8 @@ def _read(name: str, package: str, folder: Path) -> Found:
     if manifest is not None:
         if manifest.name != name:
             report.add(("name",), f"is {manifest.name!r}, but it is installed as {name!r}", "use one name")
-        if manifest.source is None and manifest.target is None:
-            report.add((), "declares neither a source nor a target", "add `source` or `target`")
+        if manifest.source is None and manifest.target is None and manifest.notifier is None:
+            report.add((), "declares neither a source nor a target nor a notifier", "add `source` or `target`")
         if manifest.pull is not None and manifest.source is None:
             report.add(("pull",), "is there without a source", "add `source`, or remove [pull]")
         if manifest.authoriser is not None and manifest.pull is None:
@@ -161,7 +163,7 @@ def _read(name: str, package: str, folder: Path) -> Found:
             report.add(("operations",), "are declared without a target", "add `target`")
         if manifest.target is not None and not manifest.operations:
             report.add(("operations",), "are missing: the target could not be told anything", "add [operations.create]")
-        for field in ("settings", "source", "target", "authoriser"):
+        for field in ("settings", "source", "target", "authoriser", "notifier"):
             reference = getattr(manifest, field)
             if reference is not None and not _is_reference(reference):
                 report.add((field,), f"is {reference!r}", "write it as module:attribute, like target:Target")
@@ -181,6 +183,7 @@ def _import(found: Found) -> Adapter:
     source_type = _resolve(found, "source", manifest.source, problems)
     target_type = _resolve(found, "target", manifest.target, problems)
     authoriser_type = _resolve(found, "authoriser", manifest.authoriser, problems)
+    notifier_type = _resolve(found, "notifier", manifest.notifier, problems)
     if settings_type is not None and not (
         isinstance(settings_type, type) and issubclass(settings_type, msgspec.Struct)
     ):
@@ -188,10 +191,14 @@ def _import(found: Found) -> Adapter:
         problems.append(
             Problem(where, f"{manifest.settings} is not a msgspec.Struct", "make its settings a frozen struct")
         )
+    elif settings_type is not None and manifest.pull is not None and not hasattr(settings_type, "token"):
+        what = f"{manifest.settings} has no `token`: the first authorisation of a polled shop"
+        problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.pull"))
     for field, kind, methods in (
         ("source", source_type, ("pull", "decode") if manifest.pull is not None else ("admit", "reply", "decode")),
         ("target", target_type, _told(manifest)),
         ("authoriser", authoriser_type, ("refresh",)),
+        ("notifier", notifier_type, ("notify", "check")),
     ):
         missing = [method for method in methods if kind is not None and not callable(getattr(kind, method, None))]
         if missing:
@@ -207,6 +214,7 @@ def _import(found: Found) -> Adapter:
         target_type,
         source_type if pulled else None,
         authoriser_type,
+        notifier_type,
     )
 
 

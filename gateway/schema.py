@@ -199,8 +199,10 @@ def table(kind: type[msgspec.Struct]) -> str:
 
 
 def description(kind: Any) -> str:
-    """The description in a type's `msgspec.Meta`, if it has one."""
-    return next((m.description for m in _metas(kind) if m.description), "")
+    """The description in a type's `msgspec.Meta`, if it has one, also where it is one of several types."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    metas = [meta for one in (kind, *members) for meta in _metas(one)]
+    return next((meta.description for meta in metas if meta.description), "")
 
 
 def struct_of(kind: Any) -> type[msgspec.Struct] | None:
@@ -516,6 +518,14 @@ def _type_text(kind: Any) -> str:
     return text
 
 
+def _item_text(item: Any) -> str:
+    """One item of a list as YAML has it, fit for a cell of a table."""
+    if isinstance(item, msgspec.Struct):
+        set_ = {key: value for key, value in msgspec.structs.asdict(item).items() if value is not None}
+        return msgspec.json.encode(set_).decode().replace("|", "\\|")
+    return str(item)
+
+
 def _default_text(field: msgspec.structs.FieldInfo) -> str:
     factory: Callable[[], Any] | Any = field.default_factory
     value = field.default if factory is msgspec.NODEFAULT else factory()
@@ -524,7 +534,7 @@ def _default_text(field: msgspec.structs.FieldInfo) -> str:
     if isinstance(value, msgspec.Struct):
         return "see below"
     if isinstance(value, (tuple, list)):
-        return "`[" + ", ".join(str(item) for item in value) + "]`"
+        return "`[" + ", ".join(map(_item_text, value)) + "]`"
     if isinstance(value, enum.Enum):
         value = value.value
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

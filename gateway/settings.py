@@ -23,7 +23,9 @@ from gateway import schema as schemas
 from gateway.core.delivery import AfterUnknown, after_unknown
 from gateway.core.errors import BadInput, Problem, SettingsError
 from gateway.core.event import ConnectionName
+from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
+from gateway.core.notice import Kind
 from gateway.core.order import Operation
 from gateway.plugins import Adapter, Registry
 from gateway.schema import KeyPath, Node, Report
@@ -227,6 +229,71 @@ class Log(_Section, frozen=True, kw_only=True):
     format: Annotated[Literal["json", "text"], Meta(description="`json` for collectors, `text` for eyes")] = "json"
 
 
+class Encryption(_Section, frozen=True, kw_only=True):
+    keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=20,
+            description="Seal buyer data in the database: 32 bytes in base64 each, as ${NAME} or file:/path; the first "
+            "seals, all open. `ordergate keys new` makes one",
+        ),
+    ] = ()
+
+    def __repr__(self) -> str:
+        return f"Encryption(keys={len(self.keys)})"
+
+    @property
+    def decoded(self) -> tuple[bytes, ...]:
+        """The keys themselves. Raises ValueError."""
+        return tuple(decode_key(key) for key in self.keys)
+
+
+class PersonEntry(_Section, frozen=True, kw_only=True):
+    """Somebody who is told; by each medium that knows one of these."""
+
+    userid: Annotated[
+        Annotated[str, Meta(pattern=r"^[^\s|@]{1,64}$")] | None, Meta(description="In WeCom; mentioned by it")
+    ] = None
+    mobile: Annotated[
+        Annotated[str, Meta(pattern=r"^\+?\d{5,15}$")] | None, Meta(description="In WeCom, where there is no userid")
+    ] = None
+    email: Annotated[Annotated[str, Meta(pattern=r"^[^@\s<>,;]+@[A-Za-z0-9.-]+$")] | None, Meta(description="Mail")] = (
+        None
+    )
+
+    def __repr__(self) -> str:
+        return "PersonEntry()"
+
+
+class OwnerRule(_Section, frozen=True, kw_only=True):
+    """Who is mentioned in a notice; the first rule that fits counts, and one without conditions fits all."""
+
+    people: Annotated[tuple[str, ...], Meta(min_length=1, description="Names under `notices.people`")]
+    connection: Annotated[str | None, Meta(description="Only of this connection")] = None
+    kind: Annotated[Kind | None, Meta(description="Only of this kind")] = None
+
+
+class Notices(_Section, frozen=True, kw_only=True):
+    channels: Annotated[
+        tuple[str, ...],
+        Meta(max_length=10, description="Connections that tell people; each takes over from the one before"),
+    ] = ()
+    people: Annotated[dict[str, PersonEntry], Meta(description="Who can be mentioned, under names of your own")] = {}
+    owners: Annotated[tuple[OwnerRule, ...], Meta(description="Who is mentioned in what")] = ()
+    mute: Annotated[tuple[Kind, ...], Meta(description="Kinds that nobody is told of")] = ()
+    backlog_age_s: Annotated[Seconds, Meta(description="A delivery that waits longer is a backlog")] = 900.0
+    settle_s: Annotated[
+        Seconds,
+        Meta(description="Over only after so long without a sign (above the deadlines); doubles for what comes back"),
+    ] = 20.0
+    hand_over_s: Annotated[
+        Seconds, Meta(description="After this time the next channel is asked; above 65, a robot's pause at its limit")
+    ] = 90.0
+    runbook_url: Annotated[
+        str, Meta(max_length=200, description="Where the pages of docs/runbooks lie; each notice ends with its page")
+    ] = "docs/runbooks/"
+
+
 class RouteTo(_Section, frozen=True, kw_only=True):
     """One place a connection's orders may go to, in order of preference."""
 
@@ -253,6 +320,40 @@ class GateOverride(_Section, frozen=True, kw_only=True):
     ] = None
 
 
+class PullOverride(_Section, frozen=True, kw_only=True):
+    """How the file has a shop polled; anything left out is the adapter's own value."""
+
+    every_s: Annotated[Seconds | None, Meta(description="How often the shop is asked what has changed")] = None
+    window_s: Annotated[
+        Seconds | None, Meta(description="Longest span of one question; at most what the platform takes")
+    ] = None
+    overlap_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86400)] | None,
+        Meta(description="So much is read again each time, for orders that appear late; below window_s"),
+    ] = None
+    delay_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86400)] | None,
+        Meta(description="Reading stays so far behind now; at least what the platform asks for"),
+    ] = None
+    deadline_s: Annotated[Seconds | None, Meta(description="Longest wait for one answer of the platform")] = None
+    reread_hour: Annotated[
+        int, Meta(ge=0, le=23, description="Daily, at this hour in Beijing, the last days are read again")
+    ] = 4
+    reread_days: Annotated[int, Meta(ge=0, le=90, description="How many days; 0: no daily re-read")] = 3
+
+
+class RateOverride(_Section, frozen=True, kw_only=True):
+    """The limit on everything that is asked of one connection; anything left out is the adapter's own value."""
+
+    per_s: Annotated[
+        Annotated[float, Meta(gt=0, le=100000)] | None,
+        Meta(description="Most requests a second: polling and all gates, over all workers"),
+    ] = None
+    burst: Annotated[
+        Annotated[int, Meta(ge=1, le=100000)] | None, Meta(description="Requests that may go at once within the rate")
+    ] = None
+
+
 class ConnectionEntry(_Section, frozen=True, kw_only=True):
     """A connection as the file says it."""
 
@@ -276,6 +377,10 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     gates: Annotated[
         dict[Operation, GateOverride], Meta(description="Per operation (create, cancel, ship): limits and deadlines")
     ] = {}
+    pull: Annotated[PullOverride | None, Meta(description="For shops that are polled: how")] = None
+    rate: Annotated[
+        RateOverride | None, Meta(description="The platform's limit on everything that is asked of this connection")
+    ] = None
     settings: Annotated[dict[str, Any], Meta(description="The adapter's own settings; see its page")] = {}
 
 
@@ -295,12 +400,14 @@ class _Sections(_Section, frozen=True, kw_only=True):
     breaker: Annotated[Breaker, Meta(description="When a target is left alone for a while")] = Breaker()
     review: Annotated[Review, Meta(description="Which orders a person sees first")] = Review()
     stock: Annotated[StockRules, Meta(description="How stock is reserved")] = StockRules()
+    encryption: Annotated[Encryption, Meta(description="Buyer data at rest")] = Encryption()
     carriers: Annotated[
         dict[str, dict[str, str]],
         Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
     ] = {}
     retention: Annotated[Retention, Meta(description="How long what is over is kept")] = Retention()
     log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
+    notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
 
 
 class Document(_Sections, frozen=True, kw_only=True):
@@ -332,6 +439,26 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
         return after_unknown(idempotent=self.idempotent, findable=self.findable)
 
 
+class PullPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How one shop is polled: the adapter's manifest with the file laid over it. See `PullManifest`."""
+
+    window_s: float
+    overlap_s: float
+    lookback_s: float
+    delay_s: float
+    every_s: float
+    deadline_s: float
+    reread_hour: int = 4
+    reread_days: int = 3
+
+
+class RatePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The limit on everything that is asked of one connection, over all workers."""
+
+    per_s: float
+    burst: int
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection, ready for use. `settings` is an instance of the adapter's Settings; `start_at` is UTC."""
 
@@ -344,6 +471,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     settle_s: float
     gates: Mapping[Operation, GatePolicy]
     settings: Any
+    pull: PullPolicy | None = None
+    rate: RatePolicy | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.name!r}, adapter={self.manifest.name!r}, mode={self.mode.value!r})"
@@ -360,6 +489,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def takes_orders(self) -> bool:
         return Operation.CREATE in self.gates
+
+    @property
+    def order_operations(self) -> tuple[Operation, ...]:
+        """What the outbox delivers; levels of stock are published beside it."""
+        return tuple(operation for operation in self.gates if operation is not Operation.STOCK)
 
     def gate(self, operation: Operation) -> GatePolicy:
         """The policy of `operation`. KeyError when the adapter does not declare it."""
@@ -425,10 +559,12 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
         if adapter is not None:
             _check_connection(entry, entries[entry], adapter, report)
             _check_gates(entry, entries[entry], adapter, connections.get(ConnectionName(entry)), report)
+            _check_pull(entry, entries[entry], adapter.manifest, report)
         _check_route(entry, entries, loaded, connections, report)
     _check_lease(document.dispatch, connections, report)
     _check_retention(document.retention, connections, report)
     _check_carriers(document.carriers, adapters, report)
+    _check_notices(document.notices, entries, loaded, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -455,18 +591,20 @@ def reference() -> str:
     for field in msgspec.structs.fields(Document):
         kind = schemas.struct_of(field.type)
         if kind is not None:
-            text += _reference_of(kind, field.encode_name, schemas.description(field.type), "##")
+            text += section(kind, field.encode_name, schemas.description(field.type), "##")
     return text
 
 
-def _reference_of(kind: type[msgspec.Struct], name: str, description: str, level: str) -> str:
+def section(kind: type[msgspec.Struct], name: str, description: str, level: str) -> str:
+    """The keys of one section as Markdown, and below them those of the sections inside it."""
     heading = f"{name}.<name>" if kind is ConnectionEntry else name
-    text = f"\n{level} `{heading}`\n\n{description}.\n\n{schemas.table(kind)}"
+    told = f"{description}.\n\n" if description else ""
+    text = f"\n{level} `{heading}`\n\n{told}{schemas.table(kind)}"
     for field in msgspec.structs.fields(kind):
         inner = schemas.struct_of(field.type)
         if inner is not None:
             place = f"{heading}.{field.encode_name}"
-            text += _reference_of(inner, place, schemas.description(field.type), "###")
+            text += section(inner, place, schemas.description(field.type), "###")
     return text
 
 
@@ -571,6 +709,8 @@ def _connection(
         settle_s=_DEFAULT_SETTLE_S if entry.settle_s is None else entry.settle_s,
         gates={op: _merged(manifest, entry.gates.get(op, GateOverride())) for op, manifest in declared.items()},
         settings=settings,
+        pull=_pull_of(adapter.manifest, entry.pull),
+        rate=_rate_of(adapter.manifest, entry.rate),
     )
 
 
@@ -585,8 +725,25 @@ def _with_absolute_files(kafka: Kafka | None, folder: Path) -> Kafka | None:
 
 def _merged(declared: OperationManifest, override: GateOverride) -> GatePolicy:
     values = {key: getattr(declared, key) for key in GatePolicy.__struct_fields__}
-    given = {key: getattr(override, key) for key in override.__struct_fields__ if getattr(override, key) is not None}
-    return GatePolicy(**{**values, **given})
+    return GatePolicy(**{**values, **_given(override)})
+
+
+def _pull_of(manifest: Manifest, override: PullOverride | None) -> PullPolicy | None:
+    if manifest.pull is None:
+        return None
+    return PullPolicy(**{**msgspec.structs.asdict(manifest.pull), **_given(override or PullOverride())})
+
+
+def _rate_of(manifest: Manifest, override: RateOverride | None) -> RatePolicy | None:
+    """None: no limit. A file that gives only a burst has no rate to go with it (`_check_pull`)."""
+    values = msgspec.structs.asdict(manifest.rate) if manifest.rate is not None else {"burst": 1}
+    values |= _given(override or RateOverride())
+    return RatePolicy(**values) if "per_s" in values else None
+
+
+def _given(override: msgspec.Struct) -> dict[str, Any]:
+    """What the file has set."""
+    return {key: value for key, value in msgspec.structs.asdict(override).items() if value is not None}
 
 
 # --- how the settings must fit each other -----------------------------------------------------------------------
@@ -619,6 +776,14 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
     else:
         if total_minor <= 0:
             report.add(("review", "max_total"), "is not above zero", "every order would be held")
+    for index, key in enumerate(document.encryption.keys):
+        place: KeyPath = ("encryption", "keys", index)
+        try:
+            decode_key(key)
+        except ValueError as error:
+            report.add(place, str(error), "`ordergate keys new` makes one")
+        if key in document.encryption.keys[:index]:
+            report.add(place, "is there twice", "remove one of them")
     if document.kafka is not None:
         for address in document.kafka.bootstrap.split(","):
             if host_port(address)[1] > 65535:
@@ -744,6 +909,30 @@ def _check_gates(
             report.add((*path, "adaptive"), "has no use with in_flight 1", "raise in_flight, or remove it")
 
 
+def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: Report) -> None:
+    place: KeyPath = ("connections", name)
+    polled, pull = manifest.pull, _pull_of(manifest, entry.pull)
+    if polled is None or pull is None:
+        if entry.pull is not None:
+            what = f"has no use: the adapter {manifest.name} is not polled"
+            report.add((*place, "pull"), what, "remove it")
+    else:
+        if pull.window_s > polled.window_s:
+            what = f"is {pull.window_s:g}: the platform takes questions over {polled.window_s:g} s at most"
+            report.add((*place, "pull", "window_s"), what, f"at most {polled.window_s:g}")
+        elif pull.overlap_s >= pull.window_s:
+            what = f"is {pull.overlap_s:g}, not below window_s ({pull.window_s:g}): reading would never get ahead"
+            report.add((*place, "pull", "overlap_s"), what, f"something like {pull.window_s / 10:g}")
+        if pull.delay_s < polled.delay_s:
+            what = f"is {pull.delay_s:g}: the platform's newest {polled.delay_s:g} s cannot be asked for"
+            report.add((*place, "pull", "delay_s"), what, f"at least {polled.delay_s:g}")
+    if entry.rate is not None and manifest.pull is None and manifest.target is None:
+        what = f"has no use: nothing is asked of the adapter {manifest.name}"
+        report.add((*place, "rate"), what, "remove it")
+    elif entry.rate is not None and _rate_of(manifest, entry.rate) is None:
+        report.add((*place, "rate", "per_s"), "is missing: the adapter declares no rate", "add `per_s: …`")
+
+
 def _check_route(
     name: str,
     entries: Mapping[str, ConnectionEntry],
@@ -767,6 +956,16 @@ def _check_route(
 
 
 def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
+    for name, connection in connections.items():
+        pull = connection.pull
+        if pull is not None and dispatch.lease_s <= pull.deadline_s + dispatch.heartbeat_s:
+            # One request leaves per turn, and only where the lease, renewed a heartbeat ago, outlives it.
+            needed_s = pull.deadline_s + dispatch.heartbeat_s
+            what = (
+                f"is {pull.deadline_s:g}: with a heartbeat that is not within dispatch.lease_s ({dispatch.lease_s:g})"
+            )
+            proposal = f"below {dispatch.lease_s - dispatch.heartbeat_s:g}, or a lease_s of {needed_s + 2:g}"
+            report.add(("connections", name, "pull", "deadline_s"), what, proposal)
     gates = [(gate.deadline_s, name, op) for name, c in connections.items() for op, gate in c.gates.items()]
     if not gates:
         return
@@ -791,6 +990,42 @@ def _check_retention(retention: Retention, connections: Mapping[ConnectionName, 
             days = int(pull.lookback_s // 86_400) + 1
             what = f"is {retention.tombstone_days}, but {name} may tell of orders from {days} days ago"
             report.add(("retention", "tombstone_days"), what, f"at least {days + 1}")
+
+
+def _check_notices(
+    notices: Notices,
+    entries: Mapping[str, ConnectionEntry],
+    loaded: Mapping[str, Adapter | None],
+    report: Report,
+) -> None:
+    place: KeyPath = ("notices",)
+    tellers = [name for name, adapter in loaded.items() if adapter is not None and adapter.notifier_type is not None]
+    listed = "these tell people: " + (", ".join(tellers) or "none")
+    for index, channel in enumerate(notices.channels):
+        if channel not in entries:
+            proposal = schemas.suggest(channel, tellers) or listed
+            report.add((*place, "channels", index), f"there is no connection {channel!r}", proposal)
+        elif loaded.get(channel) is not None and channel not in tellers:
+            what = f"{channel!r} tells nobody: its adapter declares no notifier"
+            report.add((*place, "channels", index), what, listed)
+        elif channel in notices.channels[:index]:
+            report.add((*place, "channels", index), f"{channel!r} stands here twice", "remove one")
+    for index, rule in enumerate(notices.owners):
+        if rule.connection is not None and rule.connection not in entries:
+            proposal = schemas.suggest(rule.connection, entries) or "configured: " + (", ".join(entries) or "none")
+            what = f"there is no connection {rule.connection!r}"
+            report.add((*place, "owners", index, "connection"), what, proposal)
+        for number, person in enumerate(rule.people):
+            if person not in notices.people:
+                known = "known: " + (", ".join(notices.people) or "none, add `notices.people`")
+                proposal = schemas.suggest(person, notices.people) or known
+                report.add((*place, "owners", index, "people", number), f"nobody is called {person!r}", proposal)
+    for name, person_entry in notices.people.items():
+        if person_entry == PersonEntry():
+            proposal = "add `userid`, `mobile` or `email`"
+            report.add((*place, "people", name), "cannot be reached", proposal)
+    if not notices.channels and (notices.people or notices.owners):
+        report.add((*place, "channels"), "is missing: nobody would be told anything", listed)
 
 
 def _check_carriers(carriers: Mapping[str, Mapping[str, str]], adapters: Registry, report: Report) -> None:

@@ -23,6 +23,7 @@ from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.settings import Settings
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token
+from gateway.store.vault import enter_keys, vault_of
 from gateway.telemetry.processes import forget
 
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -85,6 +86,7 @@ class Supervisor:
         try:
             for name in await migrate(pool):
                 self._tell(f"database migrated: {name}")
+            await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:
                 self._tell(f"administrator token, shown this once: {token}")

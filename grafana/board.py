@@ -261,12 +261,42 @@ CHANNELS = Row(
             width=12,
         ),
         Panel(
+            "轮询落后",
+            "Polled shops behind",
+            "距已读到的时刻；超过平台延迟就是落后。How far behind a polled shop is read.",
+            (
+                Query(
+                    f"time() - max by (source) (ordergate_pull_read_to_timestamp_seconds{{{SOURCE}}})",
+                    "{{source}}",
+                ),
+            ),
+            unit="s",
+        ),
+        Panel(
+            "每分钟轮询",
+            "Windows read and questions failed per minute",
+            "失败按平台原因。Failures by the platform's reason.",
+            (
+                Query(_per_minute("ordergate_pull_windows_total", SOURCE, "source"), "{{source}} 窗口 windows"),
+                Query(
+                    _per_minute("ordergate_pull_failures_total", SOURCE, "source, code"),
+                    "{{source}} 失败 failed {{code}}",
+                ),
+            ),
+        ),
+        Panel(
+            "重读补回的订单",
+            "Orders found by the re-read, per day",
+            "应为零；否则实时轮询漏了单。Should be zero, or polling misses orders.",
+            (Query(f"sum by (source) (increase(ordergate_missed_orders_total{{{SOURCE}}}[1d]))", "{{source}}"),),
+        ),
+        Panel(
             "授权状态",
             "Authorisation",
             "失效的店铺须重新授权。A shop that is not authorised has to be authorised again.",
             (
                 Query(
-                    f'max by (connection) (ordergate_connection_state{{{CONNECTION},state="unauthorised"}})',
+                    f'max by (connection) (ordergate_connection_state{{{CONNECTION},state="re_authorise"}})',
                     "{{connection}}",
                 ),
             ),
@@ -362,6 +392,38 @@ GATEWAY = Row(
             (Query(f"sum by (instance) (ordergate_worker_memory_bytes{{{JOB}}})", "{{instance}}"),),
             unit="bytes",
             width=6,
+        ),
+        Panel(
+            "连接状态变化",
+            "Changes of connections per hour",
+            "暂停、恢复、授权失效。Paused, resumed, authorisation lost.",
+            (
+                Query(
+                    f"sum by (connection, state) (increase(ordergate_connection_changes_total{{{JOB}}}[1h]))",
+                    "{{connection}} {{state}}",
+                ),
+            ),
+        ),
+        Panel(
+            "发给人的消息",
+            "Messages to people per minute",
+            "throttled 会稍后再发。What is throttled is sent later.",
+            (
+                Query(
+                    _per_minute("ordergate_notice_messages_total", JOB, "connection, result"),
+                    "{{connection}} {{result}}",
+                ),
+            ),
+            stacked=True,
+        ),
+        Panel(
+            "通知：最久未送达与值守",
+            "Notices: oldest untold, and looks per second",
+            "looks 应为 1；未送达应为 0。Looks should be 1, untold 0.",
+            (
+                Query(f"max(ordergate_notice_untold_seconds{{{JOB}}})", "未送达（秒）untold, s"),
+                Query(f"sum(rate(ordergate_notice_looks_total{{{JOB}}}[$__rate_interval]))", "值守 looks/s"),
+            ),
         ),
         Panel(
             "清除的行",

@@ -145,6 +145,21 @@ def test_broken_code_is_a_problem(root: Path, code: str, what: str, request: pyt
     assert registry.load("good")
 
 
+def test_a_polled_shop_s_settings_have_a_token(root: Path) -> None:
+    manifest = MANIFEST.replace('target = "code:Target"', 'source = "code:Source"').split("[operations")[0]
+    manifest += "[pull]\nwindow_s = 600\noverlap_s = 60\nlookback_s = 86400\n"
+    source = (
+        "class Source:\n    async def pull(self, window, position, *, deadline_s): ...\n    def decode(self, e): ..."
+    )
+    plant(root / "planted_f" / "without", name="without", manifest=manifest, code=f"{CODE}\n{source}")
+    with_token = CODE.replace("frozen=True): ...", "frozen=True):\n    @property\n    def token(self): ...")
+    plant(root / "planted_f" / "with", name="with", manifest=manifest, code=f"{with_token}\n{source}")
+    registry = discover("planted_f")
+    with pytest.raises(SettingsError, match="has no `token`"):
+        registry.load("without")
+    assert registry.load("with").pull_type is not None
+
+
 def test_unknown_adapter_gets_a_proposal(root: Path) -> None:
     plant(root / "planted_e" / "mywms", name="mywms")
     with pytest.raises(SettingsError, match="did you mean `mywms`"):

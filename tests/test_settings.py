@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway import plugins, schema, settings
 from gateway.core.delivery import AfterUnknown
 from gateway.core.errors import Problem, SettingsError
+from gateway.core.event import ConnectionName
 from gateway.core.order import Operation
 from gateway.settings import Mode, Settings
 from tests.certificates import Authority
@@ -57,6 +58,26 @@ en = "Pager"
 idempotent = true
 """,
 }
+MANIFESTS["mall"] = """
+name = "mall"
+settings = "code:Settings"
+source = "code:Source"
+target = "code:Target"
+[title]
+en = "Mall"
+[pull]
+window_s = 600
+overlap_s = 60
+lookback_s = 86400
+delay_s = 180
+[rate]
+per_s = 10
+burst = 3
+[operations.ship]
+idempotent = true
+[operations.stock]
+idempotent = true
+"""
 CODE = """
 import msgspec
 from typing import Annotated
@@ -70,7 +91,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def operations(self):
-        return set() if self.quiet else {"create", "cancel", "ship"}
+        return set() if self.quiet else {"create", "cancel", "ship", "stock"}
+
+    @property
+    def token(self): ...
 
     def __post_init__(self):
         if self.pages == 13:
@@ -80,11 +104,13 @@ class Source:
     def admit(self, push): ...
     def reply(self, error): ...
     def decode(self, event): ...
+    async def pull(self, window, position, *, deadline_s): ...
 
 class Target:
     async def send(self, delivery, *, deadline_s): ...
     async def find(self, delivery, *, deadline_s): ...
     async def check(self, *, deadline_s): ...
+    async def set_level(self, level, *, deadline_s): ...
 """
 GOOD = """\
 data_dir: var
@@ -499,3 +525,74 @@ def test_whole_orders_stay_longer_than_their_timelines(adapters: plugins.Registr
     found = problems(GOOD + "\nretention: {timeline_days: 89, hours: '2-6'}\n", adapters)
     assert {problem.where.rsplit(".", 1)[-1] for problem in found} == {"timeline_days", "hours"}
     assert parsed(GOOD + "\nretention: {hours: '23:00-01:30'}\n", adapters).retention.minutes == (1380, 90)
+
+
+POLLED = """\
+connections:
+  mall:
+    adapter: mall
+    prefix: M
+    mode: observe
+    pull: {every_s: 5}
+    rate: {per_s: 4}
+    settings: {url: "https://mall.example"}
+  wms-1:
+    adapter: wms
+    settings: {url: "https://wms.example"}
+"""
+
+
+def test_pull_and_rate_are_laid_over_the_manifest(adapters: plugins.Registry) -> None:
+    made = parsed(POLLED, adapters)
+    mall, wms = made.connections[ConnectionName("mall")], made.connections[ConnectionName("wms-1")]
+    assert mall.pull == settings.PullPolicy(
+        window_s=600,
+        overlap_s=60,
+        lookback_s=86400,
+        delay_s=180,
+        every_s=5,
+        deadline_s=10,
+        reread_hour=4,
+        reread_days=3,
+    )
+    assert mall.rate == settings.RatePolicy(per_s=4, burst=3)
+    assert (wms.pull, wms.rate) == (None, None)
+    assert mall.order_operations == (Operation.SHIP,) and Operation.STOCK in mall.gates
+    limited = parsed(POLLED.replace("adapter: wms", "adapter: wms\n    rate: {per_s: 2}"), adapters)
+    assert limited.connections[ConnectionName("wms-1")].rate == settings.RatePolicy(per_s=2, burst=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "what", "proposal"),
+    [
+        ("every_s: 5", "evry_s: 5", "og.yaml:6 connections.mall.pull.evry_s", "not a known key", "`every_s`"),
+        ("every_s: 5", "every_s: 0", "og.yaml:6 connections.mall.pull.every_s", "> 0", ""),
+        ("every_s: 5", "window_s: 900", "og.yaml:6 connections.mall.pull.window_s", "at most", "at most 600"),
+        ("every_s: 5", "overlap_s: 600", "og.yaml:6 connections.mall.pull.overlap_s", "never get ahead", "60"),
+        ("every_s: 5", "delay_s: 60", "og.yaml:6 connections.mall.pull.delay_s", "cannot be asked", "at least 180"),
+        ("every_s: 5", "reread_hour: 24", "og.yaml:6 connections.mall.pull.reread_hour", "<= 23", ""),
+        ("every_s: 5", "deadline_s: 20", "og.yaml:6 connections.mall.pull.deadline_s", "not within", "below 12"),
+        ("per_s: 4", "burst: 0", "og.yaml:7 connections.mall.rate.burst", ">= 1", ""),
+        (
+            "    adapter: wms",
+            "    adapter: wms\n    pull: {}",
+            "og.yaml:11 connections.wms-1.pull",
+            "not polled",
+            "remove",
+        ),
+        (
+            "    adapter: wms",
+            "    adapter: wms\n    rate: {burst: 2}",
+            "og.yaml:11 connections.wms-1.rate.per_s",
+            "declares no rate",
+            "per_s",
+        ),
+    ],
+)
+def test_each_mistake_about_a_polled_shop_is_told(
+    adapters: plugins.Registry, old: str, new: str, where: str, what: str, proposal: str
+) -> None:
+    assert old in POLLED
+    (problem,) = problems(POLLED.replace(old, new), adapters)
+    assert problem.where == where
+    assert what in problem.what and proposal in problem.proposal, problem

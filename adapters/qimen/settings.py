@@ -46,15 +46,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s?]+$", description="without the query")]
-    app_key: str
-    secret: Annotated[str, msgspec.Meta(min_length=1)]
-    customer_id: str
-    owner_code: str
-    shop_nick: str
-    sender: Sender
-    logistics_code: str = "OTHER"
+    app_key: Annotated[str, msgspec.Meta(description="from the Qimen console, or the WMS")]
+    secret: Annotated[str, msgspec.Meta(min_length=1, description="belongs to `app_key`; signs what goes out and in")]
+    customer_id: Annotated[str, msgspec.Meta(description="`customerId`: which WMS of the platform is meant")]
+    owner_code: Annotated[str, msgspec.Meta(description="`ownerCode`: whose goods they are, as the WMS calls you")]
+    shop_nick: Annotated[str, msgspec.Meta(description="`shopNick` of the delivery orders")]
+    sender: Annotated[Sender, msgspec.Meta(description="who the parcels come from")]
+    logistics_code: Annotated[
+        str, msgspec.Meta(description="carrier the WMS is asked for; `OTHER` leaves it to the WMS")
+    ] = "OTHER"
     warehouse_code: Annotated[str, msgspec.Meta(description="for orders routed without a warehouse")] = "OTHER"
-    order_type: str = "JYCK"
+    order_type: Annotated[str, msgspec.Meta(description="`orderType`; JYCK is a sale")] = "JYCK"
     platform_code: Annotated[str, msgspec.Meta(description="`sourcePlatformCode` of shops not in `platform_codes`")] = (
         "OTHER"
     )

@@ -1,4 +1,4 @@
-"""Gates and connections: how they stand, holding a breaker by hand, pausing and resuming."""
+"""Gates: how they stand, and holding a breaker by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import asyncpg
 
 from gateway.api.errors import not_found
 from gateway.api.routing import Call, Route
-from gateway.api.views import Done, ForceBody, ForcedView, GateList, GateView, ReasonBody, WorkerGate
+from gateway.api.views import Done, ForceBody, ForcedView, GateList, GateView, WorkerGate
 from gateway.core.event import ConnectionName
-from gateway.store.control import force_breaker, read_controls, set_paused
+from gateway.store.control import force_breaker, read_controls
 from gateway.store.queries import GateLanes, gate_lanes
 from gateway.store.sql import Names
 
@@ -20,7 +20,7 @@ _NONE = GateLanes(0, 0, 0)
 
 
 class Gates:
-    """Handlers of ``/gates`` and ``/connections``. `own` tells how the gates of this worker stand."""
+    """Handlers of ``/gates``. `own` tells how the gates of this worker stand."""
 
     def __init__(
         self,
@@ -47,14 +47,6 @@ class Gates:
                 method="POST", path="/gates/{target}/{operation}/breaker", handler=self.force_breaker, body=ForceBody,
                 answer=Done, errors=_ERRORS, zh="手动断开、闭合或恢复自动",
                 en="Hold a breaker open or closed, or let it go",
-            ),
-            Route(
-                method="POST", path="/connections/{name}/pause", handler=self.pause_connection, body=ReasonBody,
-                answer=Done, errors=_ERRORS, zh="暂停连接", en="Send nothing to a connection until it is resumed",
-            ),
-            Route(
-                method="POST", path="/connections/{name}/resume", handler=self.resume_connection, body=ReasonBody,
-                answer=Done, errors=_ERRORS, zh="恢复连接", en="Send to a connection again",
             ),
         ]  # fmt: skip
 
@@ -109,15 +101,3 @@ class Gates:
         )
         note = "back to automatic" if body.force == "auto" else f"held {body.force} until {until_at.isoformat()}"
         return Done(note=f"{note}; every worker follows within its heartbeat")
-
-    async def pause_connection(self, call: Call) -> Done:
-        return await self._set_paused(call, paused=True)
-
-    async def resume_connection(self, call: Call) -> Done:
-        return await self._set_paused(call, paused=False)
-
-    async def _set_paused(self, call: Call, *, paused: bool) -> Done:
-        name = call.path["name"]
-        if not await set_paused(self._pool, name, paused=paused, reason=call.body.reason, actor=call.actor):
-            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
-        return Done(note=f"{'paused' if paused else 'resumed'}; every worker follows within its heartbeat")

@@ -12,10 +12,12 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.auth import Auth
+from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.errors import ApiError, not_found, wrong
 from gateway.api.gates import Gates
+from gateway.api.notices import Notices
 from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.routing import Call, Route
@@ -24,6 +26,7 @@ from gateway.api.views import WorkerGate
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
+from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
 
 PREFIX = "/api/v1"
@@ -41,6 +44,7 @@ class Api:
         *,
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
+        connections: Mapping[ConnectionName, Connection],
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
         now: Callable[[], datetime],
@@ -54,7 +58,9 @@ class Api:
             *Deliveries(pool, now=now).routes(),
             *DeadLetters(pool).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
+            *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
+            *Notices(pool).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))
 

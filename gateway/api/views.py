@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
+from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.stock import StockRow
 
@@ -75,6 +77,47 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["done"] = "done"
     note: str = ""
+
+
+# --- connections
+
+
+class PulledView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a polled shop has been read, and by whom. `failing`: why it cannot be read now."""
+
+    owner: str | None
+    read_to: datetime | None
+    reread_at: datetime | None
+    failing: str | None
+    token_ends_at: datetime | None
+    token_changed_at: datetime | None
+
+
+class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """`reason`: why it is paused, or what the platform said of our authorisation."""
+
+    name: str
+    adapter: str
+    state: Literal["ready", "paused", "re_authorise"]
+    reason: str
+    pull: PulledView | None
+
+
+class ConnectionList(msgspec.Struct, frozen=True, kw_only=True):
+    connections: list[ConnectionView]
+
+
+class AuthoriseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new authorisation of a shop, as its platform gave it. Instants with their time zone."""
+
+    access_token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    reason: Reason
+    refresh_token: Annotated[str, Meta(max_length=4096)] = ""
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    refresh_expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def __repr__(self) -> str:
+        return "AuthoriseBody(…)"
 
 
 # --- orders
@@ -331,3 +374,36 @@ def _initial(name: str) -> str:
 
 def _phone(phone: str) -> str:
     return phone[:3] + "****" + phone[-4:] if len(phone) >= 11 else HIDDEN if phone else ""
+
+
+# --- notices
+
+
+class NoticesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    state: Literal["waiting", "sending", "sent", "merged", "failed"] | None = None
+    kind: Kind | None = None
+    connection: Name | None = None
+    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    limit: Limit = 50
+
+
+class NoticeList(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first. `next` is empty on the last page."""
+
+    notices: list[NoticeRow]
+    next: str = ""
+
+
+class ConditionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is the matter. `clear_since`: there is no sign of it any more. `told`: the count told last."""
+
+    kind: Kind
+    connection: str
+    subject: str
+    opened_at: datetime
+    clear_since: datetime | None
+    told: int
+
+
+class ConditionList(msgspec.Struct, frozen=True, kw_only=True):
+    conditions: list[ConditionView]

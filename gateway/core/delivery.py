@@ -122,6 +122,7 @@ class Result(enum.IntEnum):
     NOT_FOUND = 7
     RESOLVED = 8
     """A person said: already handled."""
+    UNAUTHORISED = 9
 
 
 def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:

@@ -6,7 +6,9 @@ Nothing here holds buyer data.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -83,6 +85,69 @@ class GateChanged(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class ConnectionState(enum.StrEnum):
+    """Whether anything goes to and comes from a connection."""
+
+    READY = "ready"
+    PAUSED = "paused"
+    """By a person (F129)."""
+    RE_AUTHORISE = "re_authorise"
+    """The platform refuses our authorisation, its queue is kept until a person gives a new one (F6)."""
+
+
+class ConnectionChanged(msgspec.Struct, frozen=True, gc=False):
+    """A connection entered `state`. Told once, by the worker that made the change; `reason` is a code or a person's."""
+
+    connection: ConnectionName
+    state: ConnectionState
+    reason: str
+
+
+class PullChanged(msgspec.Struct, frozen=True, gc=False):
+    """A shop cannot be read any more, `code` says why; or it can again, `code` empty. Told once per change."""
+
+    source: ConnectionName
+    code: str
+
+
+class PullFailed(msgspec.Struct, frozen=True, gc=False):
+    """One question to a shop had no page for an answer; it is asked again."""
+
+    source: ConnectionName
+    code: str
+
+
+class WindowRead(msgspec.Struct, frozen=True, gc=False):
+    """Everything that changed at a shop up to `read_to` is durable here."""
+
+    source: ConnectionName
+    events: int
+    read_to: datetime
+
+
+class ShopReread(msgspec.Struct, frozen=True, gc=False):
+    """The daily re-read of a shop is through; `missed` of its orders were not known here (F8)."""
+
+    source: ConnectionName
+    orders: int
+    missed: int
+
+
+class MessageEnded(msgspec.Struct, frozen=True, gc=False):
+    """A message to people about `notices` changes ended as `result` (`sent`, `failed`, `throttled`, `unknown`...)."""
+
+    channel: ConnectionName
+    result: str
+    code: str
+    notices: int
+
+
+class Watched(msgspec.Struct, frozen=True, gc=False):
+    """Somebody has looked whether people have to be told; the oldest notice not told is `untold_s` old (0.0: none)."""
+
+    untold_s: float
+
+
 class Trouble(msgspec.Struct, frozen=True, gc=False):
     """Something in the gateway itself failed and was contained: `where` from a closed set, `what` for a person."""
 
@@ -98,6 +163,21 @@ class Purged(msgspec.Struct, frozen=True, gc=False):
 
 
 Happening = (
-    Accepted | Refused | OrderDecided | DeadLettered | AttemptEnded | BatchCommitted | GateChanged | Trouble | Purged
+    Accepted
+    | Refused
+    | OrderDecided
+    | DeadLettered
+    | AttemptEnded
+    | BatchCommitted
+    | GateChanged
+    | ConnectionChanged
+    | PullChanged
+    | PullFailed
+    | WindowRead
+    | ShopReread
+    | MessageEnded
+    | Watched
+    | Purged
+    | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

@@ -14,7 +14,7 @@ the idea of BBR's ProbeRTT. `docs/decisions/0006-adaptive-concurrency.md` has th
 
 import math
 
-from gateway.core.delivery import Answer, Done, Rejected, Throttled, Unknown
+from gateway.core.delivery import Answer, Done, Rejected, Throttled, Unauthorised, Unknown
 
 _FIRST = 4
 _DOUBLING_S = 0.25
@@ -101,7 +101,7 @@ class AdaptiveLimit:
             self._answers += 1
             self._logs += math.log(took_s if took_s > _SHORTEST_S else _SHORTEST_S)
             self._in_flight += in_flight
-        elif started_at < self._cut_at or isinstance(answer, Rejected):
+        elif started_at < self._cut_at or isinstance(answer, Rejected | Unauthorised):
             return self.limit
         elif isinstance(answer, Throttled):
             self._throttled += 1

@@ -19,7 +19,7 @@ from gateway.core.order import Operation
 from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.outcomes import OutcomeWriter
-from gateway.store.control import read_controls
+from gateway.store.control import Controls, read_controls
 from gateway.store.outbox import (
     Lane,
     adopt,
@@ -72,6 +72,8 @@ class Dispatcher:
         self._stopping = asyncio.Event()
         self._look_until = 0.0
         self._astray_since: dict[Lane, float] = {}
+        self.on_controls: list[Callable[[Controls], None]] = []
+        """Called with what people have switched, at every heartbeat and before anything is sent."""
         self.outcomes = OutcomeWriter(
             pool=pool,
             worker_id=worker_id,
@@ -84,6 +86,12 @@ class Dispatcher:
 
     def add(self, gate: Gate) -> None:
         self._gates[(gate.target, gate.operation)] = gate
+
+    def hold(self, target: ConnectionName, *, held: bool) -> None:
+        """Have the gates of `target` wait for a new authorisation, or go on."""
+        for gate in self._gates.values():
+            if gate.target == target:
+                gate.hold() if held else gate.release()
 
     @property
     def gates(self) -> Mapping[tuple[ConnectionName, Operation], Gate]:
@@ -212,6 +220,8 @@ class Dispatcher:
                 gate.pause() if target_id in controls.paused else gate.resume()
             gate.follow(controls.forced.get((target_id, str(gate.operation))))
             gate.share(controls.workers)
+        for follow in self.on_controls:
+            follow(controls)
 
     async def _claim_parked(self, gate: Gate) -> None:
         """Take free lanes of one gate into memory whenever there is room and something can be sent.

@@ -31,6 +31,7 @@ from gateway.core.delivery import (
     Rejected,
     Result,
     Throttled,
+    Unauthorised,
     Unknown,
 )
 from gateway.core.event import ConnectionName
@@ -67,6 +68,25 @@ class Sender(Protocol):
     async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer: ...
 
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding: ...
+
+
+class Turns(Protocol):
+    """The budget of a connection that its gates share with everything else that asks its platform (F7)."""
+
+    async def turn(self) -> None: ...
+
+    def pause(self, for_s: float) -> None: ...
+
+
+class Authority(Protocol):
+    """Whose authorisation a sender uses. `version` counts its tokens."""
+
+    @property
+    def version(self) -> int: ...
+
+    def refused(self, version: int, answer: Unauthorised) -> None:
+        """The platform refused the token of `version`; holds the gates of the connection before it returns."""
+        ...
 
 
 class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +136,8 @@ class Gate:
         rng: random.Random,
         reach: Callable[[str], None],
         adaptive: AdaptiveLimit | None = None,
+        turns: Turns | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self.target = target
         self.target_id = target_id
@@ -134,6 +156,8 @@ class Gate:
         self._rng = rng
         self._reach = reach
         self._adaptive = adaptive
+        self._turns = turns
+        self._authority = authority
         self.limit = policy.in_flight if adaptive is None else adaptive.limit
         """How many may be in flight now, but for the breaker."""
         self._queue: deque[Held] = deque()
@@ -145,6 +169,8 @@ class Gate:
         self._busy = 0
         self._places = 0
         self._paused = False
+        self._held = False
+        self._shut = False
         self._stopping = False
         self._forced: Forced | None = None
         self._workers = 1
@@ -159,7 +185,7 @@ class Gate:
     def room(self) -> bool:
         """Take a place for a delivery about to be born, if there is one."""
         limit = self.policy.places // 2 if self.parked else self.policy.places
-        if self._paused or self._stopping or self._places >= limit:
+        if self._shut or self._stopping or self._places >= limit:
             self.parked = True
             return False
         self._places += 1
@@ -167,7 +193,7 @@ class Gate:
 
     def spare(self) -> int:
         """How many parked lanes may be claimed now; none while nothing could be sent."""
-        if self._paused or self._stopping or self.breaker.shut_until() is not None:
+        if self._shut or self._stopping or self.breaker.shut_until() is not None:
             return 0
         return max(0, self.policy.places - self._places)
 
@@ -198,13 +224,26 @@ class Gate:
         )
 
     def pause(self) -> None:
-        """Start nothing new; what is in flight ends as it ends."""
-        self._paused = True
+        """A person said: start nothing new; what is in flight ends as it ends."""
+        self._paused = self._shut = True
 
     def resume(self) -> None:
         self._paused = False
-        self.freed.set()
-        self._pump()
+        self._open()
+
+    def hold(self) -> None:
+        """Start nothing new until the connection is authorised again; pausing and holding do not undo each other."""
+        self._held = self._shut = True
+
+    def release(self) -> None:
+        self._held = False
+        self._open()
+
+    def _open(self) -> None:
+        self._shut = self._paused or self._held
+        if not self._shut:
+            self.freed.set()
+            self._pump()
 
     def follow(self, forced: Forced | None) -> None:
         """Hold the breaker as a person asked for, or let it go again."""
@@ -322,7 +361,7 @@ class Gate:
 
     def _pick(self) -> Held | None:
         """The next delivery that may start now; takes an in-flight slot for it."""
-        if not self._queue or self._paused or self._stopping:
+        if not self._queue or self._shut or self._stopping:
             return None
         if self._busy >= self.breaker.ramp_limit(self.limit) or self.breaker.shut_until() is not None:
             self._wake_at(self.breaker.next_change_at())
@@ -381,8 +420,10 @@ class Gate:
             return
         if self.limiter.limits:
             await self.limiter.turn()
+        if self._turns is not None:
+            await self._turns.turn()
         permit = self.breaker.admit()
-        if isinstance(permit, Refused) or self._stopping or self._paused or not self._covered():
+        if isinstance(permit, Refused) or self._stopping or self._shut or not self._covered():
             if isinstance(permit, Permit):
                 self.breaker.release(permit)
             self._queue.appendleft(held)
@@ -398,6 +439,7 @@ class Gate:
 
     async def _send(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         started = self._clock()
+        version = 0 if self._authority is None else self._authority.version
         if not held.tries:
             held.first_try_at = started
             self._budget.deposit()
@@ -426,6 +468,8 @@ class Gate:
                 self._end(held, Result.REJECTED, answer.code, answer.message, took_s, blocked=blocked)
             case Throttled():
                 self._throttled(held, permit, answer, took_s)
+            case Unauthorised():
+                self._unauthorised(held, permit, answer, took_s, version=version)
             case Failed():
                 self.breaker.record(permit, Verdict.FAILED, took_s)
                 self._failed(held, Result.FAILED, answer.code, answer.message, took_s, answer.retry_after_s)
@@ -433,12 +477,13 @@ class Gate:
                 self.breaker.record(permit, _verdict(answer), took_s)
                 self._unknown(held, answer, took_s)
             case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)
+                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
                 self._unknown(held, self._broken(f"an answer of {type(answer).__name__}"), took_s)
 
     async def _find(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
         started = self._clock()
+        version = 0 if self._authority is None else self._authority.version
         try:
             finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
@@ -461,12 +506,14 @@ class Gate:
                 self._queue.appendleft(held)
             case Throttled():
                 self._throttled(held, permit, finding, took_s)
+            case Unauthorised():
+                self._unauthorised(held, permit, finding, took_s, version=version)
             case Failed() | Unknown():
                 self.breaker.record(permit, _verdict(finding), took_s)
                 # Still in doubt; asked again later, by whoever claims it then.
                 self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
             case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)
+                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
                 broken = self._broken(f"a finding of {type(finding).__name__}")
                 self._wait(held, Result.FAILED, f"find:{broken.code}", broken.message, took_s, None)
 
@@ -480,7 +527,7 @@ class Gate:
         self.breaker.release(permit)
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
         pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
-        self.limiter.pause(pause_s)
+        (self._turns or self.limiter).pause(pause_s)
         held.throttles += 1
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
             self.parked = True
@@ -488,6 +535,17 @@ class Gate:
         else:
             self._note(held, Result.THROTTLED, "throttled", answer.message, took_s)
             self._queue.appendleft(held)
+
+    def _unauthorised(self, held: Held, permit: Permit, answer: Unauthorised, took_s: float, *, version: int) -> None:
+        """Neither an attempt nor a verdict: the connection is held and this delivery goes first when it is not."""
+        self.breaker.release(permit)
+        if self._authority is None:
+            # Nobody would ever say that it is authorised again: waits and is tried, like any other failure.
+            self._wait(held, Result.UNAUTHORISED, answer.code, answer.message, took_s, None)
+            return
+        self._note(held, Result.UNAUTHORISED, answer.code, answer.message, took_s)
+        self._authority.refused(version, answer)
+        self._queue.appendleft(held)
 
     def _unknown(self, held: Held, answer: Unknown, took_s: float) -> None:
         match self.policy.after_unknown:

@@ -46,7 +46,7 @@ from gateway.store.orders import (
     write_outbox,
 )
 from gateway.store.outbox import Lane, doubt
-from gateway.store.sql import AWAY, Connection, Names, OrderIds
+from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private
 from gateway.store.stock import wake_waiting_for
 
 Decode = Callable[[Event], Facts]
@@ -294,7 +294,7 @@ class Decider:
             event.type,
             event.time,
             arrival.taken_at,
-            self._compress(event.body),
+            Private(self._compress(event.body)),
         )
         return Prepared(source, facts, arrival, OrderNumber(number), row)
 

@@ -1,4 +1,4 @@
-"""Gates and connections: how they stand, holding a breaker, and pausing what goes to a connection."""
+"""Gates: how they stand, and holding a breaker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 Operation = Annotated[str, typer.Argument(help="create、cancel 或 ship")]
 For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒数。For so many seconds")]
-ConnectionName = Annotated[str, typer.Argument(help="连接名。Connection")]
 
 gates = typer.Typer(no_args_is_help=True, help="闸门和熔断。Gates and breakers.")
 
@@ -69,32 +68,6 @@ def let_go(
 ) -> None:
     """恢复自动。Let the breaker judge by itself again."""
     answer = _force(Remote(url, token), target, operation, force="auto", reason=reason)
-    show(answer, print_done, lang=lang, as_json=as_json)
-
-
-def pause(
-    name: ConnectionName,
-    reason: Reason,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """暂停连接。Send nothing to a connection until it is resumed."""
-    answer = Remote(url, token).post("connections", name, "pause", body={"reason": reason})
-    show(answer, print_done, lang=lang, as_json=as_json)
-
-
-def resume(
-    name: ConnectionName,
-    reason: Reason,
-    url: Url = LOCAL,
-    token: Token = "",
-    as_json: AsJson = False,
-    lang: Lang = ZH,
-) -> None:
-    """恢复连接。Send to a connection again."""
-    answer = Remote(url, token).post("connections", name, "resume", body={"reason": reason})
     show(answer, print_done, lang=lang, as_json=as_json)
 
 

@@ -161,6 +161,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     source: str | None = None
     target: str | None = None
     authoriser: str | None = None
+    notifier: str | None = None
+    """A `gateway.sdk.notify.Notifier`: the connection tells people, and moves no orders."""
     operations: dict[Operation, OperationManifest] = {}
     pull: PullManifest | None = None
     """There: `source` is a `gateway.sdk.pull.PullSource`, and source and target are built with an `Access`."""

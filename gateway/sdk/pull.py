@@ -3,6 +3,10 @@
 The engine keeps the cursor, asks window by window, makes every page durable before it asks for the next, and moves the
 cursor when a window is through; a crash inside a window asks for it again. Repeats do no harm: an event's id comes
 from the business fact. Only one worker polls a shop at a time.
+
+The Settings of such an adapter have a property ``token -> Token``: the authorisation that the configuration gives, with
+an empty `access` where it gives none. It is the seed: what the authoriser or a person puts later wins, until the
+configuration says another.
 """
 
 from __future__ import annotations

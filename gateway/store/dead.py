@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import asyncpg
@@ -10,7 +11,7 @@ import msgspec
 from gateway.core.event import Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered
 from gateway.store.inbox import put_in
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, Private
 
 LONGEST_NUMBER = 255
 
@@ -59,7 +60,8 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                         letter.arrival.event.time,
                         letter.arrival.taken_at,
                         _text(letter.arrival.event.traceparent),
-                        letter.arrival.event.body,
+                        Private(letter.arrival.event.body),
+                        hashlib.sha256(letter.arrival.event.body).digest(),
                         str(letter.arrival.position.leg),
                         letter.arrival.position.partition,
                         letter.arrival.position.offset,
@@ -167,10 +169,10 @@ def _text(text: str) -> str:
 
 _INSERT = """
 INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, traceparent, body,
-                         leg, partition, position, code, message, advice)
+                         body_sha256, leg, partition, position, code, message, advice)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                     $7::timestamptz[], $8::text[], $9::bytea[], $10::text[], $11::integer[], $12::bigint[],
-                     $13::text[], $14::text[], $15::text[])
+                     $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $12::integer[],
+                     $13::bigint[], $14::text[], $15::text[], $16::text[])
     ON CONFLICT DO NOTHING
 RETURNING dead_letter_id, source, code
 """

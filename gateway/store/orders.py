@@ -16,10 +16,15 @@ from msgspec.structs import astuple
 from gateway.core.errors import DatabaseBusy, Fenced
 from gateway.core.order import Command, Order, OrderNumber, Sku
 from gateway.core.stock import Balance, Movement, Place
-from gateway.store.sql import Connection, Names, as_array
+from gateway.store.sql import Connection, Names, Private, as_array
 
-encode_state = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(Order).decode
+
+
+def encode_state(order: Order) -> bytes:
+    """`order` as `orders.state` holds it."""
+    return Private(_encode(order))
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -101,7 +101,7 @@ async def adopt(
         rows = await connection.fetch(
             "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"
             " WHERE renewed_at + make_interval(secs => lease_s) < now() OR worker_id = ANY($1::bigint[])"
-            " ORDER BY worker_id FOR UPDATE SKIP LOCKED) RETURNING worker_id",
+            " ORDER BY worker_id FOR UPDATE SKIP LOCKED) RETURNING worker_id, name, started_at",
             list(dead),
         )
         if not rows:
@@ -116,6 +116,11 @@ async def adopt(
         )
         for row in freed:
             gone[row[0]] = row[1]
+        # Its row is gone: this is what is left of it, for whoever tells people.
+        await connection.executemany(
+            "INSERT INTO worker_lost (worker_id, name, started_at, lanes) VALUES ($1, $2, $3, $4)",
+            [(*row, gone[row[0]]) for row in rows],
+        )
     await pool.execute("NOTIFY ordergate_lane")
     return gone
 

@@ -181,14 +181,17 @@ async def _fold(connection: Connection, sql: str, *arguments: Any, until: dateti
 
 
 async def _reduce(connection: Connection, orders: list[tuple[int, bytes]]) -> None:
-    states = []
+    states: list[tuple[int, bytes]] = []
     for number, (order_id, state) in enumerate(orders):
         if number % _SLICE == 0:
             await asyncio.sleep(0)
         try:
-            states.append((order_id, encode_state(reduced(decode_state(state)))))
+            order = decode_state(state)
         except msgspec.MsgspecError:
             continue  # a later release's: it is left as it is
+        less = reduced(order)
+        if less is not order:
+            states.append((order_id, encode_state(less)))
     if states:
         await connection.execute(_REDUCE, [row[0] for row in states], [row[1] for row in states])
 
@@ -234,7 +237,7 @@ SELECT o.order_id, o.updated_at, o.state
 _REDUCE = """
 UPDATE orders o SET state = n.state
   FROM unnest($1::bigint[], $2::bytea[]) AS n(order_id, state)
- WHERE o.order_id = n.order_id AND o.state <> n.state
+ WHERE o.order_id = n.order_id
 """
 
 _FOLD = """

@@ -477,7 +477,8 @@ WITH page AS (
 
 _DEAD_LETTER_COLUMNS = """
 SELECT dead_letter_id, source, type, event_id, order_key, number, code, message, advice, leg, partition, position,
-       octet_length(body) AS body_bytes, happened_at, taken_at, created_at, closed_at, closed_by, resolution,
+       octet_length(body) - CASE WHEN substring(body for 4) = '\\xc14f4731' THEN 36 ELSE 0 END AS body_bytes,
+       happened_at, taken_at, created_at, closed_at, closed_by, resolution,
        CASE WHEN number = '' OR code = 'behind' OR closed_at IS NOT NULL THEN 0 ELSE
          (SELECT count(*) FROM dead_letter b
            WHERE b.number = d.number AND b.code = 'behind' AND b.closed_at IS NULL) END AS behind
@@ -495,3 +496,26 @@ _DEAD_LETTERS = (
 """
 )
 _DEAD_LETTER = _DEAD_LETTER_COLUMNS + ", body FROM dead_letter d WHERE dead_letter_id = $1"
+
+
+class ConnectionRow(msgspec.Struct, frozen=True):
+    """A connection as the database knows it; what lies behind `paused` is None where it is not polled."""
+
+    connection_id: int
+    name: str
+    paused: bool
+    pause_reason: str
+    owner: str | None
+    read_to: datetime | None
+    reread_at: datetime | None
+    failing: str | None
+
+
+async def list_connections(pool: asyncpg.Pool) -> dict[int, ConnectionRow]:
+    """By connection id; those of earlier configurations too."""
+    rows = await pool.fetch(
+        "SELECT c.connection_id, c.name, c.paused, c.pause_reason, w.name, p.read_to, p.reread_at, p.failing"
+        " FROM connection c LEFT JOIN duty d USING (connection_id) LEFT JOIN worker w ON w.worker_id = d.worker_id"
+        " LEFT JOIN pull p USING (connection_id)"
+    )
+    return {row[0]: ConnectionRow(*row) for row in rows}

@@ -17,7 +17,7 @@ from gateway.core.order import Content, Order, OrderNumber
 from gateway.store.inbox import put_in
 from gateway.store.orders import lock_orders, wake_dispatch
 from gateway.store.outbox import read_edits
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, Private
 from gateway.store.stock import reconsider
 
 UNKNOWN = "unknown"
@@ -85,7 +85,7 @@ async def resend(
                 head.order_id,
                 head.target_id,
                 seq,
-                msgspec.json.encode(edit(head)),
+                Private(msgspec.json.encode(edit(head))),
                 actor,
             )
         await connection.execute(

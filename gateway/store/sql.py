@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
@@ -14,6 +14,17 @@ from gateway.core.event import ConnectionName
 
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
+
+
+class Private(bytes):
+    """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
+
+
+class Sealing(Protocol):
+    """What prepares each of a pool's connections to seal and open (`gateway.store.vault`)."""
+
+    async def attend(self, connection: Connection) -> None: ...
+
 
 # What asyncpg raises when the server is away, going down, short of something, cancelled us or is read-only after a
 # failover: nothing is wrong with what was asked, and the same call may work later.
@@ -50,8 +61,11 @@ _SERVER_SETTINGS = {
 }
 
 
-async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
-    """A pool of `size` connections, each with a statement cache. Raises Unavailable when the server is away."""
+async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asyncpg.Pool:
+    """A pool of `size` connections, each with a statement cache. Raises Unavailable when the server is away.
+
+    Without a `vault` nothing is sealed, and what is sealed is read as it is stored.
+    """
     try:
         return await asyncpg.create_pool(
             url,
@@ -62,6 +76,7 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
             max_inactive_connection_lifetime=0,
             server_settings=_SERVER_SETTINGS,
             reset=_keep,
+            init=None if vault is None else vault.attend,
         )
     except AWAY as error:
         raise Unavailable(f"PostgreSQL does not answer: {error}") from error

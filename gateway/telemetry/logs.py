@@ -25,13 +25,19 @@ import structlog
 from gateway.core.happening import (
     AttemptEnded,
     BatchCommitted,
+    ConnectionChanged,
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
+    PullChanged,
+    PullFailed,
     Purged,
     Refused,
+    ShopReread,
     Trouble,
+    WindowRead,
 )
 from gateway.telemetry.metrics import RESULTS
 
@@ -343,6 +349,33 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case GateChanged(target, operation, state, reason):
             return logging.WARNING, _event(
                 "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason
+            )
+        case ConnectionChanged(connection, state, reason):
+            return logging.WARNING, _event(
+                "connection_changed", at, "warning", connection=connection, state=state, why=reason
+            )
+        case PullChanged(source, code):
+            level, word = (logging.WARNING, "warning") if code else (logging.INFO, "info")
+            return level, _event("pull_changed", at, word, source=source, code=code)
+        case PullFailed(source, code):
+            return logging.DEBUG, _event("pull_failed", at, "debug", source=source, code=code)
+        case WindowRead(source, events, read_to):
+            return logging.DEBUG, _event(
+                "window_read", at, "debug", source=source, events=events, read_to=read_to.isoformat()
+            )
+        case ShopReread(source, orders, missed):
+            level, word = (logging.WARNING, "warning") if missed else (logging.INFO, "info")
+            return level, _event("shop_reread", at, word, source=source, orders=orders, missed=missed)
+        case MessageEnded(channel, result, code, notices):
+            level = logging.INFO if result == "sent" else logging.WARNING
+            return level, _event(
+                "message_ended",
+                at,
+                "info" if result == "sent" else "warning",
+                connection=channel,
+                result=result,
+                code=code,
+                notices=notices,
             )
         case Trouble(where, what):
             return logging.ERROR, _event("trouble", at, "error", where=where, what=what)

@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.core.delivery import Result
 from gateway.core.event import Leg
+from gateway.core.happening import ConnectionState
 from gateway.core.order import Operation, Stage
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -195,11 +196,55 @@ METRICS: tuple[Metric, ...] = (
         labels=(*_GATE, Label("state", _values(GateState))),
     ),
     Metric(
+        name="ordergate_notice_messages_total",
+        kind="counter",
+        help="Messages to people, by how the attempt ended",
+        zh="发给人的消息，按结果",
+        labels=(
+            _CONNECTION,
+            Label("result", ("sent", "failed", "throttled", "unknown", "unauthorised", "rejected")),
+        ),
+    ),
+    Metric(
+        name="ordergate_notice_looks_total",
+        kind="counter",
+        help="Looks whether people have to be told, one a second over all workers; none: nobody watches",
+        zh="检查是否须通知人的次数，全部工作进程合计每秒一次；为零说明无人值守",
+    ),
+    Metric(
         name="ordergate_troubles_total",
         kind="counter",
         help="Failures inside the gateway that were contained, by where they happened",
         zh="网关内部已被控制住的故障，按发生处",
         labels=(Label("where", Domain.CODES),),
+    ),
+    Metric(
+        name="ordergate_connection_changes_total",
+        kind="counter",
+        help="Changes of a connection, by the state it went to",
+        zh="连接的状态变化，按变后的状态",
+        labels=(_CONNECTION, Label("state", _values(ConnectionState))),
+    ),
+    Metric(
+        name="ordergate_pull_windows_total",
+        kind="counter",
+        help="Windows of polled shops that were read through",
+        zh="已读完的轮询窗口",
+        labels=(_SOURCE,),
+    ),
+    Metric(
+        name="ordergate_pull_failures_total",
+        kind="counter",
+        help="Questions to polled shops that were not answered with a page, by reason",
+        zh="未得到数据页的轮询，按原因",
+        labels=(_SOURCE, _CODE),
+    ),
+    Metric(
+        name="ordergate_missed_orders_total",
+        kind="counter",
+        help="Orders that only the daily re-read of their shop has found",
+        zh="只有每日重读才发现的订单",
+        labels=(_SOURCE,),
     ),
     Metric(
         name="ordergate_attempt_seconds",
@@ -255,6 +300,22 @@ METRICS: tuple[Metric, ...] = (
         labels=_GATE,
     ),
     Metric(
+        name="ordergate_connection_state",
+        kind="gauge",
+        help="1 for the state a connection is in, 0 for the others",
+        zh="连接所处的状态为 1，其余为 0",
+        labels=(_CONNECTION, Label("state", _values(ConnectionState))),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_pull_read_to_timestamp_seconds",
+        kind="gauge",
+        help="Everything that changed at a polled shop up to this instant is durable here",
+        zh="该店铺截至此刻的变更都已落盘（Unix 时间）",
+        labels=(_SOURCE,),
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_lanes",
         kind="gauge",
         help="Lanes in the database: open (all), parked (waiting for their time), blocked (waiting for a person)",
@@ -283,6 +344,13 @@ METRICS: tuple[Metric, ...] = (
         help="Dead letters that wait for a person",
         zh="等待人处理的死信",
         labels=(_SOURCE,),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_notice_untold_seconds",
+        kind="gauge",
+        help="Age of the oldest notice that no channel has taken",
+        zh="最久没有任何渠道收下的通知已等待的时间",
         across="livemostrecent",
     ),
     Metric(
@@ -431,6 +499,15 @@ class Gauges:
         for each in GateState:
             self._metrics.gauge("ordergate_gate_state", target, operation, each.value).set(each.value == state)
 
+    def connection_state(self, connection: str, state: str) -> None:
+        """A connection is in `state` now (and in no other)."""
+        for each in ConnectionState:
+            self._metrics.gauge("ordergate_connection_state", connection, each.value).set(each.value == state)
+
+    def pull_read_to(self, source: str, timestamp_s: float) -> None:
+        """A polled shop has been read up to this instant (seconds since 1970)."""
+        self._metrics.gauge("ordergate_pull_read_to_timestamp_seconds", source).set(timestamp_s)
+
     def held(self, target: str, operation: str, deliveries: int) -> None:
         """This worker holds so many deliveries of a gate in memory."""
         self._metrics.gauge("ordergate_gate_held_deliveries", target, operation).set(deliveries)
@@ -463,6 +540,9 @@ class Gauges:
             for labels in seen:
                 self._metrics.gauge(name, *labels).set(math.nan)
         self._metrics.gauge("ordergate_inbox_rows").set(math.nan)
+
+    def notices_untold(self, age_s: float) -> None:
+        self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)
 
     def intake_lag(self, leg: Leg, events: int) -> None:
         """Events that this worker has still to decide on `leg` (its own partitions)."""

@@ -17,13 +17,19 @@ from gateway.core.happening import (
     Accepted,
     AttemptEnded,
     BatchCommitted,
+    ConnectionChanged,
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
+    PullFailed,
     Purged,
     Refused,
+    ShopReread,
     Trouble,
+    Watched,
+    WindowRead,
 )
 from gateway.telemetry.metrics import RESULTS, Buckets, Gauges, Metrics
 
@@ -101,6 +107,20 @@ class MetricsObserver:
             case GateChanged(target, operation, state, _):
                 counts["ordergate_breaker_changes_total", target, operation, state] += 1
                 self._gauges.gate_state(target, operation, state)
+            case ConnectionChanged(connection, change, _):
+                counts["ordergate_connection_changes_total", connection, change.value] += 1
+            case WindowRead(source, _, read_to):
+                counts["ordergate_pull_windows_total", source] += 1
+                self._gauges.pull_read_to(source, read_to.timestamp())
+            case PullFailed(source, code):
+                counts["ordergate_pull_failures_total", source, code] += 1
+            case ShopReread(source, _, missed):
+                counts["ordergate_missed_orders_total", source] += missed
+            case MessageEnded(channel, result, _, _):
+                counts["ordergate_notice_messages_total", channel, result] += 1
+            case Watched(untold_s):
+                counts[("ordergate_notice_looks_total",)] += 1
+                self._gauges.notices_untold(untold_s)
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
             case Purged(table, rows):

@@ -213,10 +213,16 @@ class FakeServer(ABC):
             self._journal.write(msgspec.json.encode(effect) + b"\n")
         self._enter(effect)
 
-    async def perform(self, order: str, command: str, do: Callable[[], web.Response]) -> web.Response:
-        """`do()` and its answer, unless a fault comes between."""
-        books = self.books
-        requests = books.order(order).requests if order in books.orders or command != "query" else {}
+    async def perform(
+        self, order: str, command: str, do: Callable[[], web.Response], *, requests: dict[str, int] | None = None
+    ) -> web.Response:
+        """`do()` and its answer, unless a fault comes between.
+
+        Attempts are counted in `requests`; where none is given, in the order's book.
+        """
+        if requests is None:
+            books = self.books
+            requests = books.order(order).requests if order in books.orders or command != "query" else {}
         attempt = requests.get(command, 0) + 1
         requests[command] = attempt
         faults = self.faults

@@ -37,10 +37,14 @@ ROUTES = [
     ("POST", "/dead-letters/1/discard"),
     ("GET", "/gates"),
     ("POST", "/gates/erp/create/breaker"),
+    ("GET", "/connections"),
+    ("POST", "/connections/erp/authorise"),
     ("POST", "/connections/erp/pause"),
     ("POST", "/connections/erp/resume"),
     ("GET", "/stock"),
     ("PUT", "/stock"),
+    ("GET", "/notices"),
+    ("GET", "/conditions"),
 ]
 
 
@@ -487,3 +491,27 @@ def test_the_order_document_of_these_tests_is_the_documented_one() -> None:
     from adapters.webhook.mapping import decode
 
     assert decode(msgspec.json.encode(ORDER), max_total_minor=10**9).order_no == "1001"
+
+
+async def test_notices_and_conditions_are_listed_and_filtered(gateway: Gateway) -> None:
+    await gateway.pool.execute(
+        "INSERT INTO notice (at, kind, connection, subject, change, title, facts, advice, state)"
+        " SELECT now(), k, 'erp', 'x', 'opened', 't', 'f', 'a', s FROM unnest(ARRAY['target', 'blocked', 'target'],"
+        " ARRAY['sent', 'failed', 'waiting']) AS n(k, s)"
+    )
+    await gateway.pool.execute(
+        "INSERT INTO condition (kind, connection, subject, opened_at, closed_at)"
+        " VALUES ('target', 'erp', 'create', now(), NULL), ('target', 'erp', 'cancel', now(), now())"
+    )
+
+    async def states(**filters: Any) -> list[str]:
+        return [one["state"] for one in (await gateway.get("/notices", **filters))["notices"]]
+
+    assert await states() == ["waiting", "failed", "sent"]
+    assert await states(kind="target", state="sent") == ["sent"]
+    assert await states(connection="shop") == []
+    first = await gateway.get("/notices", limit=2)
+    assert await states(after=first["next"]) == ["sent"]
+    assert [one["subject"] for one in (await gateway.get("/conditions"))["conditions"]] == ["create"]
+    for wrong in ({"state": "lost"}, {"kind": "tragedy"}, {"after": "x"}):
+        assert (await gateway.call("GET", "/notices", **wrong)).status == 422

@@ -10,11 +10,13 @@ import asyncio
 import time
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from adapters.wecom.fake import FakeWecom
 from gateway.embedded.postgres import EmbeddedPostgres
 from tests.chaos.checker import offsets_ahead
-from tests.chaos.gateway import SHOPS, Fake, Gateway
+from tests.chaos.gateway import SHOPS, Fake, Gateway, until
 from tests.chaos.journal import Journal
 from tests.chaos.load import stories
 from tests.chaos.run import make_database
@@ -37,6 +39,9 @@ INBOX_POINTS = (
     "outcome.before_commit:3",
     "outcome.after_commit:3",
 )
+# How often people then see the message: twice is better than not at all.
+NOTICE_POINTS = {"notice.before_send:1": 1, "notice.after_send:1": 2}
+ROBOT_KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
 SECTIONS = {"database": {"pool_size": 4}, "intake": {"batch_events": 20}}
 
 
@@ -92,10 +97,44 @@ async def test_a_crash_at_every_step_boundary(
     assert {point: wrong for (point, _), wrong in zip(points, found, strict=True) if wrong} == {}
 
 
+@pytest.mark.parametrize("point", NOTICE_POINTS)
+async def test_a_crash_while_people_are_told(postgres_url: str, folder: Path, point: str) -> None:
+    async with FakeWecom(keys={ROBOT_KEY}) as wecom:
+        gateway = Gateway(
+            folder,
+            database_url=postgres_url,
+            fakes=[Fake("qimen", folder)],
+            sections={"notices": {"channels": ["robot"]}},
+            connections={"robot": {"adapter": "wecom", "settings": {"robot_keys": [ROBOT_KEY], "base_url": wecom.url}}},
+        )
+        await gateway.prepare()
+        database = await asyncpg.connect(postgres_url)
+        try:
+            worker = await gateway.start_worker(crash_at=point)
+            await database.execute(
+                "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
+                " partition, position, code, message, created_at) SELECT 'e', 'shop-a', 't', 'k', '', at, at, '',"
+                " 'inbox', 0, 0, 'json', '', at FROM (SELECT now() - interval '10 s' AS at) AS ago"
+            )
+            assert await asyncio.to_thread(worker.wait, 30) == 137
+            assert await database.fetchval("SELECT state FROM notice") == "sending"
+            await gateway.start_worker()
+
+            async def told() -> bool:
+                return await database.fetchval("SELECT state FROM notice") == "sent"
+
+            await until(told, within_s=30, what="the notice to be sent", log=gateway.log)
+        finally:
+            gateway.kill()
+            await database.close()
+    assert len(wecom.told) == NOTICE_POINTS[point]
+    assert {one.text.splitlines()[0] for one in wecom.told} == {"死信：shop-a json，1 条"}
+
+
 def test_every_point_is_on_the_list() -> None:
     source = Path(__file__).resolve().parents[2] / "gateway"
     reached: set[str] = set()
     for file in source.rglob("*.py"):
         for part in file.read_text(encoding="utf-8").split('reach("')[1:]:
             reached.add(part.partition('"')[0])
-    assert reached == {point.partition(":")[0] for point in KAFKA_POINTS + INBOX_POINTS}
+    assert reached == {point.partition(":")[0] for point in KAFKA_POINTS + INBOX_POINTS + tuple(NOTICE_POINTS)}

@@ -24,6 +24,7 @@ from gateway.core.delivery import (
     Rejected,
     Result,
     Throttled,
+    Unauthorised,
     Unknown,
 )
 from gateway.core.event import ConnectionName
@@ -67,10 +68,50 @@ class Script:
         return self.findings.pop(0)
 
 
+class Turns:
+    """A budget that gives turns when it is told to."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.taken = 0
+        self.pauses: list[float] = []
+
+    async def turn(self) -> None:
+        await self.open.wait()
+        self.taken += 1
+
+    def pause(self, for_s: float) -> None:
+        self.pauses.append(for_s)
+
+
+class Authority:
+    """Whose token is used; a refusal of the newest one holds the gate, as the gateway does."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.refusals: list[tuple[int, str]] = []
+        self.told = asyncio.Event()
+        self.gate: Gate | None = None
+
+    def refused(self, version: int, answer: Unauthorised) -> None:
+        self.refusals.append((version, answer.code))
+        self.told.set()
+        if version == self.version and self.gate is not None:
+            self.gate.hold()
+
+
 class Bench:
     """A gate, what it recorded, and a way to wait for it."""
 
-    def __init__(self, script: Script, *, adaptive: AdaptiveLimit | None = None, **policy: Any) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        adaptive: AdaptiveLimit | None = None,
+        turns: Turns | None = None,
+        authority: Authority | None = None,
+        **policy: Any,
+    ) -> None:
         self.ended: list[Ended] = []
         self.changed = asyncio.Event()
         self.script = script
@@ -100,7 +141,11 @@ class Bench:
             rng=random.Random(1),
             reach=lambda _: None,
             adaptive=adaptive,
+            turns=turns,
+            authority=authority,
         )
+        if authority is not None:
+            authority.gate = self.gate
 
     def _record(self, ended: Ended) -> None:
         self.ended.append(ended)
@@ -425,3 +470,75 @@ async def test_the_limit_hears_of_every_send_but_of_no_cancel_and_no_find() -> N
         await bench.outcomes()
     ((answer, took_s, _),) = adaptive.told
     assert isinstance(answer, Unknown) and answer.timeout and took_s >= 0.05, "the guard's cut is a time-out"
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+async def test_an_unauthorised_answer_holds_the_gate_and_costs_the_delivery_nothing(in_doubt: bool) -> None:
+    authority, refusal = Authority(), Unauthorised("expired", "session expired")
+    bench = Bench(Script([] if in_doubt else [refusal], [refusal, NotFound()]), authority=authority, in_flight=1)
+    async with running(bench):
+        bench.give(3, in_doubt=in_doubt)
+        async with asyncio.timeout(5):
+            await authority.told.wait()
+        await asyncio.sleep(0.05)
+        assert len(bench.script.asked) == 1, "nothing leaves while the gate is held"
+        assert not bench.gate.room() and bench.gate.spare() == 0
+        bench.gate.pause()
+        bench.gate.release()
+        await asyncio.sleep(0.05)
+        assert len(bench.script.asked) == 1, "a person's pause outlives it"
+        bench.script.findings += [NotFound()] * 2
+        bench.gate.resume()
+        ended = await bench.outcomes(3)
+    assert bench.script.asked[1].split()[1] == "A0", "it goes first"
+    assert all(one.outcome is not None and one.outcome.done and one.outcome.bursts == 0 for one in ended)
+    assert bench.results()[0] is Result.UNAUTHORISED
+    assert bench.breaker.snapshot().calls == (6 if in_doubt else 3), "no verdict on the target"
+
+
+async def test_the_refusal_is_of_the_token_that_was_used_when_it_was_sent() -> None:
+    authority = Authority()
+    bench = Bench(Script([Unauthorised("expired")]), authority=authority)
+    bench.script.hold = asyncio.Event()
+    async with running(bench):
+        bench.give()
+        await asyncio.sleep(0.05)
+        assert bench.script.asked == ["send A0"]
+        authority.version = 2
+        bench.script.hold.set()
+        (last,) = await bench.outcomes()
+    assert authority.refusals == [(1, "expired")]
+    assert last.outcome is not None and last.outcome.done, "sent again at once, with the new token"
+
+
+async def test_unauthorised_where_nobody_keeps_a_token_waits_in_the_outbox() -> None:
+    bench = Bench(Script([Unauthorised("expired")]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and not last.outcome.done and last.outcome.blocked is None
+    assert last.outcome.delay_s >= 5
+
+
+async def test_waiting_for_a_turn_of_the_connection_does_not_spend_the_deadline() -> None:
+    turns = Turns()
+    bench = Bench(Script(), turns=turns, deadline_s=0.05)
+    async with running(bench):
+        bench.give()
+        await asyncio.sleep(0.8)  # longer than the deadline and its grace
+        assert bench.script.asked == []
+        turns.open.set()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.done
+    assert turns.taken == 1
+
+
+async def test_a_throttled_answer_pauses_the_whole_connection() -> None:
+    turns = Turns()
+    turns.open.set()
+    bench = Bench(Script([Throttled(7.0)]), turns=turns)
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert turns.pauses == [7.0]
+    assert last.outcome is not None and last.outcome.done

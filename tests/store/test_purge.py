@@ -20,7 +20,8 @@ NOW = datetime(2026, 6, 1, 20, tzinfo=UTC)
 AGES = Ages(NOW - timedelta(days=90), NOW - timedelta(days=365))
 PLACES = 7
 _DEAD_LETTER = (
-    "event_id, source, type, order_key, number, happened_at, taken_at, body, leg, partition, position, code, message"
+    "event_id, source, type, order_key, number, happened_at, taken_at, body, leg, partition, position, code, message,"
+    " body_sha256"
 )
 
 
@@ -140,7 +141,7 @@ async def count_due_in(pool: asyncpg.Pool) -> dict[str, int]:
     [
         "INSERT INTO lane (order_id, target_id, operation, head, tail) VALUES (1, 2, 'create', 1, 1)",
         f"INSERT INTO dead_letter ({_DEAD_LETTER})"
-        " VALUES ('e', 's', 't', '1', 'A1', now(), now(), '', 'inbox', -1, 1, 'json', 'x')",
+        " VALUES ('e', 's', 't', '1', 'A1', now(), now(), '', 'inbox', -1, 1, 'json', 'x', '')",
         "UPDATE orders SET stage = 'received'",
         "UPDATE orders SET stage = 'conflict'",
         "UPDATE orders SET updated_at = '2026-05-30T00:00:00Z'",
@@ -167,7 +168,7 @@ async def test_whole_orders_go_when_no_shop_looks_back_that_far(pool: asyncpg.Po
 async def test_dead_letters_that_were_closed_and_records_go_by_their_own_age(pool: asyncpg.Pool) -> None:
     await pool.execute(
         f"INSERT INTO dead_letter ({_DEAD_LETTER}, closed_at)"
-        " SELECT 'e' || n, 's', 't', '', '', $1, $1, '', 'inbox', -1, n, 'json', 'x', closed_at"
+        " SELECT 'e' || n, 's', 't', '', '', $1, $1, '', 'inbox', -1, n, 'json', 'x', ''::bytea, closed_at"
         "   FROM unnest($2::timestamptz[]) WITH ORDINALITY AS t(closed_at, n)",
         NOW,
         [NOW - timedelta(days=91), NOW - timedelta(days=89), None],

@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
-from gateway.core.happening import Accepted, AttemptEnded, DeadLettered, GateChanged, OrderDecided, Refused, Trouble
+from gateway.core.happening import (
+    Accepted,
+    AttemptEnded,
+    DeadLettered,
+    GateChanged,
+    MessageEnded,
+    OrderDecided,
+    Refused,
+    Trouble,
+)
 from gateway.core.order import Operation, OrderNumber, Stage
 from gateway.telemetry.logs import HIDDEN, Logs, Writer, mask, mask_text
 
@@ -110,12 +119,15 @@ def test_levels_choose_lines(log: Any) -> None:
         DeadLettered(7, ConnectionName("shop-a"), "json"),
         GateChanged(ConnectionName("wms-1"), "create", "open", "5 time-outs"),
         Trouble("adapter", "boom for 13800138000"),
+        MessageEnded(ConnectionName("robot"), "sent", "", 1),
+        MessageEnded(ConnectionName("robot"), "unauthorised", "93000", 12),
     ]
     logs, lines = log("warning")
     logs(batch)
     events = [json.loads(line) for line in lines()]
-    assert [event["event"] for event in events] == ["dead_lettered", "gate_changed", "trouble"]
+    assert [event["event"] for event in events] == ["dead_lettered", "gate_changed", "trouble", "message_ended"]
     assert events[2]["what"] == "boom for [phone]"
+    assert (events[3]["code"], events[3]["notices"]) == ("93000", 12)
     logs, lines = log("debug")
     logs(batch)
     assert "refused" in [json.loads(line)["event"] for line in lines()[3:]]

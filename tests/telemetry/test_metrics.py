@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,20 @@ from gateway.core.happening import (
     Accepted,
     AttemptEnded,
     BatchCommitted,
+    ConnectionChanged,
+    ConnectionState,
     DeadLettered,
     GateChanged,
     Happening,
+    MessageEnded,
     OrderDecided,
+    PullFailed,
     Purged,
     Refused,
+    ShopReread,
     Trouble,
+    Watched,
+    WindowRead,
 )
 from gateway.core.order import Operation, OrderNumber, Stage
 from gateway.telemetry.metrics import (
@@ -93,8 +101,15 @@ def test_each_happening_moves_its_metrics() -> None:
             attempt(result=Result.UNKNOWN, took_s=5.0, code="timeout"),
             BatchCommitted("inbox", 40, 0.03),
             GateChanged(WMS, "create", "open", "5 time-outs in a row"),
+            ConnectionChanged(SHOP, ConnectionState.RE_AUTHORISE, "expired"),
+            WindowRead(SHOP, 3, datetime(2026, 5, 1, tzinfo=UTC)),
+            WindowRead(SHOP, 0, datetime(2026, 5, 2, tzinfo=UTC)),
+            PullFailed(SHOP, "throttled"),
+            ShopReread(SHOP, 500, 2),
             Trouble("intake", "PostgreSQL is away"),
             Purged("event", 500),
+            MessageEnded(SHOP, "throttled", "", 12),
+            Watched(42.0),
         ]
     )
     gate = {"target": "wms-1", "operation": "create"}
@@ -118,8 +133,17 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_breaker_changes_total", **gate, state="open") == 1
     assert value(found, "ordergate_gate_state", **gate, state="open") == 1
     assert value(found, "ordergate_gate_state", **gate, state="closed") == 0
+    assert value(found, "ordergate_connection_changes_total", connection="shop-a", state="re_authorise") == 1
+    assert value(found, "ordergate_pull_windows_total", source="shop-a") == 2
+    read_to = value(found, "ordergate_pull_read_to_timestamp_seconds", source="shop-a")
+    assert read_to == datetime(2026, 5, 2, tzinfo=UTC).timestamp()
+    assert value(found, "ordergate_pull_failures_total", source="shop-a", code="throttled") == 1
+    assert value(found, "ordergate_missed_orders_total", source="shop-a") == 2
     assert value(found, "ordergate_troubles_total", where="intake") == 1
     assert value(found, "ordergate_purged_rows_total", table="event") == 500
+    assert value(found, "ordergate_notice_messages_total", connection="shop-a", result="throttled") == 1
+    assert value(found, "ordergate_notice_looks_total") == 1
+    assert value(found, "ordergate_notice_untold_seconds") == 42
 
 
 def test_every_declared_metric_is_on_the_page_with_help() -> None:
@@ -167,6 +191,9 @@ happenings = st.one_of(
     st.builds(DeadLettered, dead_letter_id=st.integers(), source=anything, code=anything),
     st.builds(Trouble, where=anything, what=anything),
     st.builds(GateChanged, target=anything, operation=anything, state=anything, reason=anything),
+    st.builds(ConnectionChanged, connection=anything, state=st.sampled_from(ConnectionState), reason=anything),
+    st.builds(PullFailed, source=anything, code=anything),
+    st.builds(ShopReread, source=anything, orders=st.integers(0, 9), missed=st.integers(0, 9)),
     st.builds(BatchCommitted, leg=anything, events=st.integers(0, 500), took_s=st.floats(0, 10)),
     st.builds(
         OrderDecided,

@@ -9,12 +9,15 @@ CREATE TABLE duty (
 );
 CREATE INDEX duty_worker ON duty (worker_id);
 
--- How far a shop has been read: everything modified up to `read_to` is durable here. `reread_at`: when the last full
--- re-read ended.
+-- How far a shop has been read: everything modified from `begun_at` up to `read_to` is durable here. `reread_at`: the
+-- last full re-read began then. `failing`: why it cannot be read now, null: it can.
 CREATE TABLE pull (
     connection_id smallint PRIMARY KEY REFERENCES connection,
+    begun_at      timestamptz NOT NULL,
     read_to       timestamptz NOT NULL,
-    reread_at     timestamptz
+    reread_at     timestamptz NOT NULL,
+    failing       text,
+    failing_at    timestamptz
 );
 
 -- The newest authorisation of a shop. `seed` is the digest of what the configuration said when it was stored: another

@@ -1,0 +1,471 @@
+"""The platform's orders → the gateway's models, and what a parcel has to say to the platform.
+
+Pure. Amounts are JSON numbers in yuan, instants Beijing time in whole seconds.
+
+The receiver is the reason for one rule: the platform shows it (as ciphertext, with masks beside it) only while an order
+is to be shipped and not under review, and later answers empty texts. Facts of a newer version replace older ones, so
+the content is told only while it is whole: an empty text says nothing, it does not take back what was known. Before
+that, while a group is still forming, there is nothing to lose and the lines are told without a receiver.
+
+Source: open.pinduoduo.com, documents of pdd.order.information.get and pdd.order.list.get.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from gateway.sdk.models import (
+    BadInput,
+    Closing,
+    Confirmation,
+    Content,
+    Delivery,
+    Facts,
+    Hold,
+    Line,
+    Operation,
+    Party,
+    Payment,
+    Receiver,
+    Refund,
+    RefundStatus,
+    Sku,
+)
+
+EVENT_TYPE = "pinduoduo.order.v1"
+PLATFORM = "pinduoduo"
+BEIJING = timezone(timedelta(hours=8))
+MOST_MINOR = 10**14
+"""No amount is larger: a trillion yuan."""
+
+Id = str | int
+Money = Decimal | None
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One position of `item_list` or `gift_list`."""
+
+    goods_count: int
+    goods_price: Money = None
+    goods_id: Id | None = None
+    sku_id: Id | None = None
+    outer_id: str | None = None
+    goods_name: str | None = None
+    goods_spec: str | None = None
+
+
+class Tracking(msgspec.Struct, frozen=True, gc=False):
+    """One parcel beside the first, of `extra_delivery_list`."""
+
+    tracking_number: str | None = None
+    logistics_id: Id | None = None
+
+
+class Steps(msgspec.Struct, frozen=True, gc=False):
+    """The stages of an order that is paid by a deposit first."""
+
+    step_trade_status: int | None = None
+
+
+class OrderInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`order_info`, as far as it is looked at. Numbers may come as texts."""
+
+    order_sn: str
+    updated_at: str
+    created_time: str
+    order_status: int
+    confirm_status: int
+    refund_status: int
+    pay_amount: Decimal
+    goods_amount: Decimal
+    item_list: list[Item]
+    gift_list: list[Item] | None = None
+    group_status: int = 1
+    risk_control_status: int = 0
+    after_sales_status: int | None = None
+    pay_time: str | None = None
+    pay_type: str | None = None
+    last_ship_time: str | None = None
+    step_order_info: Steps | None = None
+    discount_amount: Money = None
+    trade_in_national_subsidy_amount: Money = None
+    postage: Money = None
+    buyer_memo: str | None = None
+    remark: str | None = None
+    province: str | None = None
+    city: str | None = None
+    town: str | None = None
+    address: str | None = None
+    address_mask: str | None = None
+    contact_mobile: str | None = None
+    receiver_name: str | None = None
+    receiver_name_mask: str | None = None
+    receiver_phone: str | None = None
+    receiver_phone_mask: str | None = None
+    receiver_address: str | None = None
+    receiver_address_mask: str | None = None
+    open_address_id: str | None = None
+    tracking_number: str | None = None
+    extra_delivery_list: list[Tracking] | None = None
+
+    @property
+    def tracking_numbers(self) -> frozenset[str]:
+        """The parcels the platform shows for this order."""
+        extra = [parcel.tracking_number for parcel in self.extra_delivery_list or ()]
+        return frozenset(number for number in (self.tracking_number, *extra) if number)
+
+    @property
+    def shipped(self) -> bool:
+        return self.order_status >= SHIPPED
+
+    @property
+    def whole(self) -> bool:
+        """Whether the receiver is shown: to be shipped, not under review, and something of it is there."""
+        return (
+            self.confirm_status == CONCLUDED
+            and self.order_status == TO_SHIP
+            and self.risk_control_status == 0
+            and any((self.receiver_name, self.receiver_phone, self.receiver_address, self.contact_mobile))
+        )
+
+
+NOT_CONCLUDED, CONCLUDED, CANCELLED = 0, 1, 2
+"""`confirm_status`."""
+TO_SHIP, SHIPPED, SIGNED = 1, 2, 3
+"""`order_status`."""
+GROUPING, GROUPED, GROUP_FAILED = 0, 1, 2
+"""`group_status`."""
+REFUNDS: Mapping[int, RefundStatus] = {
+    1: RefundStatus.REJECTED,
+    2: RefundStatus.OPEN,
+    3: RefundStatus.OPEN,
+    4: RefundStatus.DONE,
+}
+"""`refund_status`. 1 is "none, or closed": it says something only where `after_sales_status` says there was one."""
+
+AFTER_SALES: Mapping[int, str] = {
+    0: "",
+    2: "买家申请退款，待商家处理",
+    3: "退货退款，待商家处理",
+    4: "商家同意退款，退款中",
+    5: "平台同意退款，退款中",
+    6: "驳回退款，待买家处理",
+    7: "已同意退货退款，待用户发货",
+    8: "平台处理中",
+    9: "平台拒绝退款，退款关闭",
+    10: "退款成功",
+    11: "买家撤销",
+    12: "买家逾期未处理，退款失败",
+    13: "买家逾期，超过有效期",
+}
+"""`after_sales_status` in the vendor's words, for people; those from 14 on are exchanges and repairs."""
+
+RANK_CREATED, RANK_REVIEW, RANK_PAID, RANK_SHIPPED, RANK_SIGNED, RANK_CLOSED = 100, 150, 200, 300, 400, 500
+"""Of two messages of one second the later status counts, and within it the refund that is further on."""
+
+
+# --- orders -----------------------------------------------------------------------------------------------------
+
+
+def decode(body: bytes) -> Facts:
+    """What `order_info` says.
+
+    Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing), `value`, `amount`.
+    """
+    order = read(body)
+    _check(order.order_status, "order_status", (TO_SHIP, SHIPPED, SIGNED))
+    _check(order.confirm_status, "confirm_status", (NOT_CONCLUDED, CONCLUDED, CANCELLED))
+    _check(order.group_status, "group_status", (GROUPING, GROUPED, GROUP_FAILED))
+    _check(order.refund_status, "refund_status", tuple(REFUNDS))
+    _check(order.risk_control_status, "risk_control_status", (0, 1))
+    if _ID.fullmatch(order.order_sn) is None:
+        raise BadInput("value", "is not an id", where="$.order_sn", advice="1 to 64 visible ASCII characters")
+    paid_minor = _minor(order.pay_amount, "$.pay_amount")
+    return Facts(
+        party=Party.SHOP,
+        order_no=order.order_sn,
+        version=version_of(order),
+        rank=_rank(order),
+        content=_content(order, paid_minor) if order.whole or order.confirm_status == NOT_CONCLUDED else None,
+        payment=_payment(order, paid_minor),
+        hold=_hold(order),
+        closing=_closing(order),
+        refunds=_refunds(order, paid_minor),
+    )
+
+
+def read(body: bytes) -> OrderInfo:
+    """`order_info` by its types. Raises BadInput: `json`, `shape`, `field`, `value`."""
+    try:
+        order = _decode_order(body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), body) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput("json", "is not a JSON document", advice=str(error)[:100]) from error
+    if b"\\u0000" in body:
+        _refuse_nul(order)
+    return order
+
+
+def version_of(order: OrderInfo) -> int:
+    """`updated_at` in ms."""
+    updated_at = parse_beijing(order.updated_at, "$.updated_at")
+    if updated_at is None:
+        raise BadInput("field", "is empty", where="$.updated_at", advice=_LOOK)
+    return (updated_at - _EPOCH) // _MS
+
+
+def event_id(order_sn: str, updated_at: datetime | None, body: bytes) -> str:
+    """The same for the same state of an order, however often it is read."""
+    stamp = "" if updated_at is None else str((updated_at - _EPOCH) // _MS)
+    return f"{order_sn}/{stamp}/{blake2b(body, digest_size=8).hexdigest()}"
+
+
+def refusal(order_sn: str, updated_at: str, message: str) -> bytes:
+    """What stands for an order whose detail the platform refuses: `decode` refuses it too, and says why."""
+    return msgspec.json.encode({"order_sn": order_sn, "updated_at": updated_at, _REFUSED: message})
+
+
+def parse_beijing(text: str | None, where: str) -> datetime | None:
+    """Aware UTC of ``2026-05-01 09:31:00``; None for nothing, and for the epoch some fields start with.
+
+    Raises BadInput (`value`).
+    """
+    if not text or text.startswith(("0000", "1970")):
+        return None
+    try:
+        local = datetime.fromisoformat(text.strip())
+        if not 2000 <= local.year <= 2099 or local.tzinfo is not None:
+            raise ValueError
+    except ValueError as error:
+        raise BadInput("value", "is not an instant", where=where, advice="yyyy-MM-dd HH:mm:ss, Beijing time") from error
+    return local.replace(tzinfo=BEIJING).astimezone(UTC)
+
+
+def _content(order: OrderInfo, paid_minor: int) -> Content:
+    """Lines carry no paid amount, so the discount stays on the order, and the sums are proven:
+    price × count - discount + freight = what was paid."""
+    lines = []
+    listed_minor = 0
+    for name, items in (("item_list", order.item_list), ("gift_list", order.gift_list or ())):
+        for index, item in enumerate(items):
+            where = f"$.{name}[{index}]"
+            gift = name == "gift_list"
+            price_minor = 0 if gift else _minor(item.goods_price, f"{where}.goods_price")
+            if not 1 <= item.goods_count <= 1_000_000:
+                raise BadInput("value", "is not a quantity", where=f"{where}.goods_count", advice="1 to 1000000 pieces")
+            listed_minor += price_minor * item.goods_count
+            lines.append(
+                Line(f"{'G' if gift else ''}{index + 1}", _sku(item, where), item.goods_count, price_minor, _name(item))
+            )
+    if not order.item_list:
+        raise BadInput("field", "is empty", where="$.item_list", advice=_LOOK)
+    goods_minor = _minor(order.goods_amount, "$.goods_amount")
+    discount_minor = _minor(order.discount_amount, "$.discount_amount")
+    postage_minor = _minor(order.postage, "$.postage")
+    # `goods_amount` is after a price the seller changed by hand (`order_change_amount`).
+    changed_minor = listed_minor - goods_minor
+    # What is paid beyond goods and postage is for services: installation, delivery to the door.
+    services_minor = paid_minor - (goods_minor - discount_minor + postage_minor)
+    if services_minor < 0:
+        subsidy_minor = _minor(order.trade_in_national_subsidy_amount, "$.trade_in_national_subsidy_amount")
+        discount_minor += subsidy_minor
+        services_minor += subsidy_minor
+    if services_minor < 0 or changed_minor < 0:
+        what = "goods_amount" if changed_minor < 0 else "pay_amount"
+        advice = "goods_amount is price × count or less, pay_amount is goods - discount + postage or more"
+        raise BadInput("amount", "does not fit the other amounts", where=f"$.{what}", advice=advice)
+    placed_at = parse_beijing(order.created_time, "$.created_time")
+    if placed_at is None:
+        raise BadInput("field", "is empty", where="$.created_time", advice=_LOOK)
+    return Content(
+        placed_at,
+        tuple(lines),
+        _receiver(order),
+        paid_minor,
+        freight_minor=postage_minor + services_minor,
+        discount_minor=discount_minor + changed_minor,
+        buyer_note=order.buyer_memo or "",
+        seller_note=order.remark or "",
+        latest_ship_at=parse_beijing(order.last_ship_time, "$.last_ship_time"),
+    )
+
+
+def _receiver(order: OrderInfo) -> Receiver:
+    """Masks where people read, ciphertext in `token`, neither touched (F24). `town` is the district here.
+
+    The token is JSON with what a waybill is made from: ``open_address_id``, ``name``, ``phone``, ``address``.
+    """
+    province, city, town = order.province or "", order.city or "", order.town or ""
+    sealed = {
+        "open_address_id": order.open_address_id or "",
+        "name": _cipher(order.receiver_name),
+        "phone": _cipher(order.receiver_phone) or _cipher(order.contact_mobile),
+        "address": _cipher(order.receiver_address),
+    }
+    detail = order.receiver_address_mask or _clear(order.receiver_address)
+    if not detail:
+        # These have the region in front.
+        detail = order.address_mask or _clear(order.address)
+        for part in (province, city, town):
+            detail = detail.removeprefix(part)
+    sealed = {name: text for name, text in sealed.items() if text}
+    return Receiver(
+        name=order.receiver_name_mask or _clear(order.receiver_name),
+        phone=order.receiver_phone_mask or _clear(order.receiver_phone) or _clear(order.contact_mobile),
+        province=province,
+        city=city,
+        district=town,
+        detail=detail,
+        token=msgspec.json.encode(sealed).decode() if sealed else "",
+    )
+
+
+def _payment(order: OrderInfo, paid_minor: int) -> Payment:
+    """A group that is still forming has been paid for; an order with a deposit is paid with its last step."""
+    steps = order.step_order_info
+    paid_at = parse_beijing(order.pay_time, "$.pay_time")
+    paid = order.confirm_status == CONCLUDED or paid_at is not None
+    if steps is not None and steps.step_trade_status in (0, 1):
+        paid = False
+    return Payment(paid, paid_minor if paid else 0, paid_at if paid else None, order.pay_type or "")
+
+
+def _hold(order: OrderInfo) -> Hold:
+    """Shipped is a hold too: what left by somebody else's hand must not be sent once more."""
+    if order.shipped:
+        return Hold(True, "平台已发货")
+    if order.risk_control_status == 1:
+        return Hold(True, "风控审核中")
+    if order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:
+        return Hold(True, "拼团中")
+    return Hold(False)
+
+
+def _closing(order: OrderInfo) -> Closing:
+    if order.confirm_status == CANCELLED:
+        return Closing(True, "订单已取消")
+    return Closing(True, "拼团失败") if order.group_status == GROUP_FAILED else Closing(False)
+
+
+def _refunds(order: OrderInfo, paid_minor: int) -> tuple[Refund, ...]:
+    """The order's one after-sale case as it stands; the order does not say how much of it is paid back, so all is."""
+    if order.refund_status == 1 and not order.after_sales_status:
+        return ()
+    reason = AFTER_SALES.get(order.after_sales_status or 0, f"售后状态 {order.after_sales_status}")
+    return (Refund(order.order_sn, REFUNDS[order.refund_status], paid_minor, reason),)
+
+
+def _rank(order: OrderInfo) -> int:
+    if order.confirm_status == CANCELLED or order.group_status == GROUP_FAILED:
+        rank = RANK_CLOSED
+    elif order.shipped:
+        rank = RANK_SIGNED if order.order_status == SIGNED else RANK_SHIPPED
+    elif order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:
+        rank = RANK_CREATED
+    else:
+        rank = RANK_REVIEW if order.risk_control_status else RANK_PAID
+    return rank + order.refund_status
+
+
+def _sku(item: Item, where: str) -> Sku:
+    """The merchant's code of the variant, else the platform's id. The goods' code would stand for every variant."""
+    sku = (item.outer_id or "").strip() or str(item.sku_id or "")
+    if not sku or len(sku) > 64:
+        advice = "give the variant a merchant code (商家编码) of at most 64 characters in the shop"
+        raise BadInput("field", "has neither outer_id nor sku_id", where=where, advice=advice)
+    return Sku(sku)
+
+
+def _name(item: Item) -> str:
+    return " ".join(part for part in (item.goods_name, item.goods_spec) if part)[:500]
+
+
+def _minor(amount: Money, where: str) -> int:
+    """Fen. The platform writes doubles: what is off by less than a ten-thousandth of a fen is their noise."""
+    if amount is None:
+        return 0
+    if not amount.is_finite() or not 0 <= amount * 100 <= MOST_MINOR:
+        raise BadInput("amount", "is not between 0 and 1000000000000.00", where=where, advice=_LOOK)
+    minor = int((amount * 100).to_integral_value())
+    if abs(amount * 100 - minor) > _NOISE:
+        raise BadInput("amount", "is not an amount with at most two decimals", where=where, advice=_LOOK)
+    return minor
+
+
+def _cipher(text: str | None) -> str:
+    """`text` where it is ciphertext: ``~AgAAAA==~...~``, ``$AgAA$...$``."""
+    return text if text and _CIPHER.fullmatch(text) else ""
+
+
+def _clear(text: str | None) -> str:
+    return text if text and not _CIPHER.fullmatch(text) else ""
+
+
+def _check(value: int, name: str, known: Sequence[int]) -> None:
+    if value not in known:
+        advice = f"known are {', '.join(map(str, known))}; the platform may have a new one: update the adapter"
+        raise BadInput("value", "is not a known status", where=f"$.{name}", advice=advice)
+
+
+def _explain(message: str, body: bytes) -> BadInput:
+    """msgspec's words, without a value of the order in them."""
+    try:
+        refused = msgspec.json.decode(body, type=dict[str, Any]).get(_REFUSED)
+    except msgspec.MsgspecError:
+        refused = None
+    if isinstance(refused, str):
+        advice = "look at the order in the shop, then delete this entry: a change or the next full re-read brings it"
+        return BadInput("field", f"the platform refuses its detail: {refused[:200]}", where="$", advice=advice)
+    what, _, where = message.partition(" - at `")
+    where = where.rstrip("`") or "$"
+    missing = _MISSING.fullmatch(what)
+    if missing is not None:
+        return BadInput("field", "is missing", where=f"{where}.{missing[1]}", advice=_LOOK)
+    return BadInput("shape", what if what.startswith("Expected") else "has another type", where=where, advice=_LOOK)
+
+
+def _refuse_nul(order: OrderInfo) -> None:
+    """A NUL stands in no database and in no warehouse's document."""
+    for name, value in msgspec.to_builtins(order).items():
+        if "\0" in str(value):
+            raise BadInput("value", "contains a NUL character", where=f"$.{name}", advice="remove it in the shop")
+
+
+_REFUSED = "detail_refused"
+_LOOK = "look at the order in the shop; if the platform changed its answers, update the adapter"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+_NOISE = Decimal("0.0001")
+_ID = re.compile(r"[!-~]{1,64}")
+_CIPHER = re.compile(r"([~$#]).+\1", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_decode_order = msgspec.json.Decoder(OrderInfo, strict=False).decode
+
+
+# --- parcels ----------------------------------------------------------------------------------------------------
+
+
+class Shipment(msgspec.Struct, frozen=True):
+    """One parcel as the platform wants it told."""
+
+    logistics_id: int
+    tracking_number: str
+
+
+def confirmation_of(delivery: Delivery) -> Confirmation | None:
+    """The confirmation a `ship` command is about: its key is ``ship:<name in order.confirmations>``."""
+    return delivery.order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
+
+
+def missing(shipments: Sequence[Shipment], order: OrderInfo) -> list[Shipment]:
+    """Those of `shipments` that the platform does not show."""
+    shown = order.tracking_numbers
+    return [shipment for shipment in shipments if shipment.tracking_number not in shown]

@@ -1,0 +1,76 @@
+"""Settings of one Pinduoduo shop."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.sdk.models import Token
+
+
+class Meaning(enum.StrEnum):
+    """What an error code says about the next request."""
+
+    THROTTLED = "throttled"
+    """Too many requests; this one was not looked at."""
+    UNAUTHORISED = "unauthorised"
+    """The shop's authorisation is over, or the platform has shut us out: everything waits for a person."""
+    CONFIGURATION = "configuration"
+    """Our application is set up wrongly: the queue is kept, and goes on by itself once that is repaired."""
+    DEGRADED = "degraded"
+    """Switched off for now; nothing was done."""
+    INTERNAL = "internal"
+    """Failed inside the platform: whether anything was done is not known."""
+    REJECTED = "rejected"
+    """This content is refused."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One shop, by the authorisation it gave to one application of the open platform.
+
+    The token of the file is the first one; what a refresh returns is kept in the database. A new token in the file
+    replaces that: write one down after the shop was authorised again, because the old pair ends at once.
+    """
+
+    client_id: Annotated[str, msgspec.Meta(min_length=1)]
+    client_secret: Annotated[str, msgspec.Meta(min_length=1)]
+    access_token: Annotated[str, msgspec.Meta(min_length=1)]
+    refresh_token: Annotated[str, msgspec.Meta(description="empty: a person authorises again when it ends")] = ""
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True, description="when `access_token` ends")] | None = None
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s?]+$", description="the platform's router")] = (
+        "https://gw-api.pinduoduo.com/api/router"
+    )
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
+    details_at_once: Annotated[
+        int, msgspec.Meta(ge=1, le=32, description="order details that are asked for at the same time")
+    ] = 4
+    detail_tries: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="so often the platform may fail at one order's detail before it is set aside"),
+    ] = 20
+    lottery_orders: Annotated[bool, msgspec.Meta(description="take lottery orders (抽奖订单) too")] = True
+    extra_parcels: Annotated[
+        Literal["missing", "all", "off"],
+        msgspec.Meta(
+            description="the platform ships an order with one parcel. Further ones are added as extra tracking numbers:"
+            " those it does not show yet, all of them again (where it turns out to replace its list), or none"
+        ),
+    ] = "missing"
+    throttle_s: Annotated[
+        float, msgspec.Meta(ge=0.1, le=600, description="how long to wait when the platform says: too many requests")
+    ] = 10.0
+    errors: Annotated[
+        dict[str, Meaning], msgspec.Meta(description="error code → what it means, over the adapter's own table")
+    ] = {}
+
+    @property
+    def token(self) -> Token:
+        """The authorisation the file gives."""
+        return Token(self.access_token, self.refresh_token, self.expires_at)
+
+    def __repr__(self) -> str:
+        """Without secrets: settings end up in messages."""
+        return f"Settings(url={self.url!r}, client_id={self.client_id!r})"

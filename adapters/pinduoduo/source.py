@@ -1,0 +1,176 @@
+"""The way in: orders by the time they changed, page by page from the last to the first, and the detail of each.
+
+While a window is read, an order that changes leaves it: its new time lies behind the end. Every row behind it moves
+one place to the front. So what is still to be read are always the first rows of the list, however many have left, and
+reading from the end to the front leaves nothing out; a row that moved across the place reached so far is read twice.
+The position is that place: how many rows at the front are unread. (Vendor, increment API: "必须采用倒序的分页方式".)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from adapters.pinduoduo import mapping, wire
+from adapters.pinduoduo.settings import Settings
+from gateway.sdk.adapter import Setup
+from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Unknown
+from gateway.sdk.pull import Access, Page, Pulled, Window
+
+FRESH = timedelta(seconds=15)
+"""More than a second and the difference of two clocks."""
+
+
+class PinduoduoSource:
+    """Asks for every order that was concluded, whatever its status, and for the refunds in it.
+
+    Assumed, and not proven by a document: whatever changes an order's after-sale status changes its `updated_at`.
+    """
+
+    def __init__(self, setup: Setup, access: Access) -> None:
+        self._settings: Settings = setup.settings
+        self._connection = setup.connection
+        self._now = setup.now
+        self._access = access
+        self._router = wire.Router(setup, access)
+        self._failures: dict[str, int] = {}
+
+    async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
+        """One page, or what of it could be read before the platform refused to go on."""
+        size = self._settings.page_size
+        unread = int(position) if position else 1
+        start = (unread - 1) // size * size
+        listed = await self._list(window, start // size + 1, deadline_s=deadline_s)
+        if not isinstance(listed, _Listed):
+            return listed
+        rows = listed.order_sn_list or []
+        if not position:
+            if listed.total_count > len(rows):
+                # Only now it is known where the end is.
+                return Page((), str(listed.total_count))
+            unread = len(rows)
+        rows = rows[: unread - start]
+        events, unread, trouble = await self._details(rows, window, deadline_s=deadline_s)
+        if trouble is not None and unread == len(rows):
+            return trouble
+        left = start + unread
+        return Page(tuple(events), str(left) if left else "")
+
+    def decode(self, event: Event) -> Facts:
+        facts = mapping.decode(event.body)
+        if facts.order_no != event.order_key:
+            advice = "the platform answered with another order: report it to them, delete this entry"
+            raise BadInput("value", "is not the order that was asked for", where="$.order_sn", advice=advice)
+        return facts
+
+    async def _list(self, window: Window, page: int, *, deadline_s: float) -> _Listed | wire.Later:
+        answer = await self._router.call(
+            wire.CHANGED_ORDERS,
+            {
+                "start_updated_at": int(window.start_at.timestamp()),
+                "end_updated_at": int(window.end_at.timestamp()),
+                "is_lucky_flag": 0 if self._settings.lottery_orders else 1,
+                "order_status": 5,
+                "refund_status": 5,
+                "page": page,
+                "page_size": self._settings.page_size,
+                # The total is needed to begin at the end.
+                "use_has_next": False,
+            },
+            deadline_s=deadline_s,
+        )
+        if not isinstance(answer, bytes):
+            return wire.as_later(answer)
+        try:
+            return _read_list(answer)
+        except msgspec.DecodeError as error:
+            return Failed("shape", f"the list of changed orders cannot be read: {error}")
+
+    async def _details(
+        self, rows: Sequence[_Row], window: Window, *, deadline_s: float
+    ) -> tuple[list[Event], int, wire.Later | None]:
+        """Events of `rows` from the last to the first, how many at the front are unread, and what stopped it there."""
+        events: list[Event] = []
+        unread = len(rows)
+        while unread:
+            several = rows[max(0, unread - self._settings.details_at_once) : unread]
+            async with asyncio.TaskGroup() as group:
+                asked = [
+                    group.create_task(
+                        self._detail(row, window, deadline_s=deadline_s), name=f"pinduoduo-{self._connection}"
+                    )
+                    for row in reversed(several)
+                ]
+            for task in asked:
+                result = task.result()
+                if not isinstance(result, Event):
+                    return events, unread, result
+                unread -= 1
+                if not self._is_fresh(result, window):
+                    events.append(result)
+        return events, 0, None
+
+    def _is_fresh(self, event: Event, window: Window) -> bool:
+        """Whether the order changed just now: its second may not be over, and of two states of one second nobody could
+        tell which is the later. It changed after the window, so a later one has it."""
+        return event.time > window.end_at and abs(event.time - self._now()) < FRESH
+
+    async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
+        await self._access.budget.turn()
+        answer = await self._router.call(wire.ORDER, {"order_sn": row.order_sn}, deadline_s=deadline_s)
+        if isinstance(answer, Rejected) or (isinstance(answer, Unknown) and self._given_up(row)):
+            # This one order: it must not keep those behind it waiting.
+            return self._event(row, window, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
+        if not isinstance(answer, bytes):
+            return wire.as_later(answer)
+        self._failures.pop(row.order_sn, None)
+        try:
+            return self._event(row, window, bytes(_read_detail(answer).order_info))
+        except msgspec.DecodeError:
+            return self._event(row, window, answer)
+
+    def _given_up(self, row: _Row) -> bool:
+        """Whether the platform has failed at this order too often, one more time included."""
+        failures = self._failures.pop(row.order_sn, 0) + 1
+        if failures >= self._settings.detail_tries:
+            return True
+        self._failures[row.order_sn] = failures
+        return False
+
+    def _event(self, row: _Row, window: Window, body: bytes) -> Event:
+        try:
+            text = _read_head(body).updated_at or row.updated_at
+            updated_at = mapping.parse_beijing(text, "$.updated_at")
+        except (msgspec.DecodeError, BadInput):
+            updated_at = None
+        return Event(
+            id=EventId(mapping.event_id(row.order_sn, updated_at, body)),
+            source=self._connection,
+            type=mapping.EVENT_TYPE,
+            order_key=row.order_sn,
+            # By then it had changed, whatever its body says.
+            time=updated_at or window.end_at,
+            body=body,
+        )
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    order_sn: str
+    updated_at: str | None = None
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    total_count: int
+    order_sn_list: list[_Row] | None = None
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    order_info: msgspec.Raw
+
+
+_read_list = msgspec.json.Decoder(_Listed, strict=False).decode
+_read_detail = msgspec.json.Decoder(_Detail).decode
+_read_head = msgspec.json.Decoder(_Row).decode

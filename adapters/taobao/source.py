@@ -1,0 +1,280 @@
+"""The way in: trades by the time they were last modified, page by page from the last, each with its detail.
+
+The vendor's rule is to page backwards: a trade that changes leaves the window, and all behind it move up, which is
+towards pages that are still to be read. Nothing may move *into* the window meanwhile; that is why it ends in the past,
+and why a walk of several pages asks again at its end and starts over when something did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from adapters.taobao import mapping
+from adapters.taobao.errors import Verdict
+from adapters.taobao.settings import Settings
+from adapters.taobao.wire import Top
+from gateway.sdk.adapter import Setup
+from gateway.sdk.models import Event, EventId, Facts
+from gateway.sdk.pull import Access, Page, Pulled, Window
+
+LIST = "taobao.trades.sold.increment.get"
+DETAIL = "taobao.trade.fullinfo.get"
+MOST_ODDITIES = 3
+"""So many trades in a row may be refused for a reason that is not the trade's own. What is refused after that is the
+question, and the shop waits for whoever repairs it."""
+_SECOND = timedelta(seconds=1)
+
+
+class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a walk backwards stands.
+
+    `page` is to be read next: None, the walk begins; 0, the question at its end. `total` rows there were when it began,
+    and `newest` was the last modification among them. `again` counts how often this page has been read in part.
+    """
+
+    page: int | None = None
+    total: int = 0
+    newest: datetime | None = None
+    again: int = 0
+
+
+class TaobaoSource:
+    """Pulls one shop."""
+
+    def __init__(self, setup: Setup, access: Access) -> None:
+        self._settings: Settings = setup.settings
+        self._connection = setup.connection
+        self._budget = access.budget
+        self._top = Top(setup, access)
+        self._unfinished: _Unfinished | None = None
+        self._oddities = 0
+
+    async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
+        """See `PullSource.pull`.
+
+        A page of which some details fail is handed over as far as it goes, and the rest asked for next: where one
+        request in twenty fails, no page of fifty would ever come through whole. Where the platform asks for patience
+        or refuses us, that is the answer, and what was read already is not asked for again.
+        """
+        walk = _read_walk(position)
+        rows = await self._rows(window, walk, deadline_s)
+        if isinstance(rows, Verdict):
+            return rows.of_question()
+        before = self._unfinished
+        handed, read = (
+            (before.handed, before.read)
+            if before is not None and (before.window, before.position) == (window, position)
+            else (frozenset[bytes](), {})
+        )
+        left = [row for row in dict.fromkeys(rows.rows) if row not in handed]
+        failure = await self._details([row for row in left if row not in read], read, window, deadline_s)
+        if failure is None:
+            self._unfinished = None
+            return Page(tuple(read[row] for row in left), _write_walk(rows.next))
+        if failure.kind != "failed" or not read:
+            self._unfinished = _Unfinished(window, position, handed, read)
+            return failure.of_question()
+        again = _write_walk(msgspec.structs.replace(rows.here, again=walk.again + 1))
+        # Asked from there, the engine has made durable what it gets here: it need not be read again.
+        self._unfinished = _Unfinished(window, again, handed.union(read), {})
+        return Page(tuple(read.values()), again)
+
+    def decode(self, event: Event) -> Facts:
+        return mapping.decode(event.body, self._settings)
+
+    # --- the list ---------------------------------------------------------------------------------------------------
+
+    async def _rows(self, window: Window, walk: Walk, deadline_s: float) -> _Rows | Verdict:
+        if walk.page is not None and walk.page > 0:
+            listed = await self._list(window, walk.page, deadline_s)
+            if isinstance(listed, Verdict):
+                return listed
+            return _Rows(listed.rows, walk, Walk(walk.page - 1, walk.total, walk.newest))
+        if walk.page == 0:
+            settled = await self._settled(window, walk, deadline_s)
+            if isinstance(settled, Verdict):
+                return settled
+            if settled:
+                return _Rows((), walk, None)
+            await self._budget.turn()
+        first = await self._list(window, 1, deadline_s, total=True)
+        if isinstance(first, Verdict):
+            return first
+        if first.total <= len(first.rows):
+            return _Rows(first.rows, Walk(), None)  # all of it in one answer: nothing can shift
+        last_page = -(-first.total // self._settings.page_size)
+        await self._budget.turn()
+        last = await self._list(window, last_page, deadline_s)
+        if isinstance(last, Verdict):
+            return last
+        newest = max((_modified(row) or window.start_at for row in (*first.rows, *last.rows)), default=window.start_at)
+        here = Walk(last_page, first.total, newest)
+        return _Rows(last.rows, here, Walk(last_page - 1, first.total, newest))
+
+    async def _settled(self, window: Window, walk: Walk, deadline_s: float) -> bool | Verdict:
+        """Whether nothing moved into the window during the walk: no more rows than there were, and none modified later
+        than all of them."""
+        now = await self._list(window, 1, deadline_s, total=True)
+        if isinstance(now, Verdict):
+            return now
+        newest = walk.newest or window.start_at
+        if now.total > walk.total:
+            return False
+        if newest >= window.end_at:
+            return True
+        await self._budget.turn()
+        late = await self._list(Window(newest + _SECOND, window.end_at), 1, deadline_s)
+        if isinstance(late, Verdict):
+            return late
+        return not any(newest < (_modified(row) or newest) <= window.end_at for row in late.rows)
+
+    async def _list(self, window: Window, page: int, deadline_s: float, *, total: bool = False) -> _Listed | Verdict:
+        params = {
+            "fields": "tid,modified",
+            "start_modified": mapping.beijing(window.start_at),
+            # The platform wants a span, not an instant.
+            "end_modified": mapping.beijing(max(window.end_at, window.start_at + _SECOND)),
+            "type": ",".join(self._settings.types),
+            "page_no": str(page),
+            "page_size": str(self._settings.page_size),
+            "use_has_next": "false" if total else "true",
+        }
+        answer = await self._top.call(LIST, params, deadline_s=deadline_s)
+        if isinstance(answer, Verdict):
+            return answer
+        try:
+            listed = _decode_list(answer)
+        except msgspec.DecodeError as error:
+            return Verdict("failed", "unreadable", f"the list of trades has changed its form: {type(error).__name__}")
+        trades = listed.trades
+        rows = (trades.trade if isinstance(trades, _Trades) else trades) or ()
+        if total and listed.total_results is None:
+            return Verdict("failed", "unreadable", "the list of trades says no total")
+        return _Listed(tuple(bytes(row) for row in rows), listed.total_results or 0)
+
+    # --- the details ------------------------------------------------------------------------------------------------
+
+    async def _details(
+        self, rows: Sequence[bytes], read: dict[bytes, Event], window: Window, deadline_s: float
+    ) -> Verdict | None:
+        """Put an event into `read` for every row, or say why not all. Each request waits for its turn of the budget.
+
+        A detail that fails does not end it, as many as are asked for at once do, and so does being asked for patience.
+        """
+        waiting = iter(rows)
+        failures: list[Verdict] = []
+
+        def over() -> bool:
+            return len(failures) >= at_once or any(failure.kind != "failed" for failure in failures)
+
+        async def work() -> None:
+            for row in waiting:
+                if not over():
+                    await self._budget.turn()
+                if over():
+                    return
+                event = await self._event(row, window, deadline_s)
+                if isinstance(event, Verdict):
+                    failures.append(event)
+                else:
+                    read[row] = event
+
+        at_once = min(self._settings.details_at_once, len(rows))
+        async with asyncio.TaskGroup() as group:
+            for number in range(at_once):
+                group.create_task(work(), name=f"{self._connection}-detail-{number}")
+        return next((failure for failure in failures if failure.kind != "failed"), failures[0] if failures else None)
+
+    async def _event(self, raw: bytes, window: Window, deadline_s: float) -> Event | Verdict:
+        row = mapping.read_row(raw)
+        if not row.number.isdigit():
+            return self._as_event(row, window, raw)  # kept as it is; `decode` says what is wrong with it
+        params = {"fields": mapping.FIELDS, "tid": row.number, "include_oaid": "true"}
+        answer = await self._top.call(DETAIL, params, deadline_s=deadline_s)
+        if isinstance(answer, Verdict):
+            if answer.kind != "rejected" or (answer.code != "business" and self._oddities >= MOST_ODDITIES):
+                return answer
+            self._oddities += answer.code != "business"
+            # This one trade is refused, and will be: a dead letter keeps what there is, and holds nobody else up.
+            said = msgspec.json.encode({"code": answer.code, "message": answer.message})
+            return self._as_event(row, window, mapping.render_refused(raw, said))
+        try:
+            body = bytes(_decode_detail(answer).trade)
+        except msgspec.DecodeError:
+            body = mapping.render_refused(raw, bytes(answer))
+        self._oddities = 0
+        return self._as_event(row, window, body)
+
+    def _as_event(self, row: mapping.Row, window: Window, body: bytes) -> Event:
+        number = row.number if row.number.isdigit() else ""
+        modified = mapping.read_row(body).modified or row.modified or ""
+        modified_at = mapping.parse_beijing(modified) or window.end_at
+        return Event(
+            id=EventId(mapping.event_id(number, modified_at, body)),
+            source=self._connection,
+            type=mapping.EVENT_TYPE,
+            order_key=number,
+            time=modified_at,
+            body=body,
+        )
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    """A page of the list: `here` reads it again, `next` goes on; None: the window is through."""
+
+    rows: tuple[bytes, ...]
+    here: Walk
+    next: Walk | None
+
+
+class _Unfinished(msgspec.Struct, frozen=True):
+    """What is known of the page that the engine asks for next, if it asks for `position` of `window`: the rows whose
+    events it has, and the events it has not got yet."""
+
+    window: Window
+    position: str
+    handed: frozenset[bytes]
+    read: dict[bytes, Event]
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    rows: tuple[bytes, ...]
+    total: int
+
+
+class _Trades(msgspec.Struct, frozen=True):
+    trade: tuple[msgspec.Raw, ...] = ()
+
+
+class _List(msgspec.Struct, frozen=True):
+    total_results: int | None = None
+    trades: _Trades | tuple[msgspec.Raw, ...] | None = None
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    trade: msgspec.Raw
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_detail = msgspec.json.Decoder(_Detail).decode
+_decode_walk = msgspec.json.Decoder(Walk).decode
+
+
+def _read_walk(position: str) -> Walk:
+    """Empty is the beginning; so is what another release wrote: that window is begun anew."""
+    try:
+        return _decode_walk(position) if position else Walk()
+    except msgspec.DecodeError:
+        return Walk()
+
+
+def _write_walk(walk: Walk | None) -> str:
+    return "" if walk is None else msgspec.json.encode(walk).decode()
+
+
+def _modified(row: bytes) -> datetime | None:
+    return mapping.parse_beijing(mapping.read_row(row).modified or "")

@@ -1,0 +1,146 @@
+"""Connections: how they stand, pausing and resuming, and giving a shop a new authorisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import asyncpg
+
+from gateway.api.errors import conflict, not_found, wrong
+from gateway.api.routing import Call, Route
+from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Done, PulledView, ReasonBody
+from gateway.core.access import Token
+from gateway.core.event import ConnectionName
+from gateway.core.happening import ConnectionChanged, ConnectionState, Observer
+from gateway.settings import Connection
+from gateway.store.control import set_paused
+from gateway.store.credentials import authorise, read_credentials
+from gateway.store.queries import ConnectionRow, list_connections
+from gateway.store.sql import Names
+
+_ERRORS = (400, 401, 404, 422, 503)
+
+
+class Connections:
+    """Handlers of ``/connections``."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        names: Names,
+        connections: Mapping[ConnectionName, Connection],
+        now: Callable[[], datetime],
+        observe: Observer,
+    ) -> None:
+        self._pool = pool
+        self._names = names
+        self._connections = connections
+        self._now = now
+        self._observe = observe
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(
+                method="GET", path="/connections", handler=self.list_connections, answer=ConnectionList,
+                zh="连接状态", en="How the connections stand, and how far polled shops are read",
+            ),
+            Route(
+                method="POST", path="/connections/{name}/pause", handler=self.pause, body=ReasonBody, answer=Done,
+                errors=_ERRORS, zh="暂停连接",
+                en="Send nothing to a connection, and do not poll it, until it is resumed",
+            ),
+            Route(
+                method="POST", path="/connections/{name}/resume", handler=self.resume, body=ReasonBody, answer=Done,
+                errors=_ERRORS, zh="恢复连接", en="Send to a connection again",
+            ),
+            Route(
+                method="POST", path="/connections/{name}/authorise", handler=self.authorise, body=AuthoriseBody,
+                answer=Done, errors=(400, 401, 404, 409, 422, 503),
+                zh="重新授权店铺", en="Give a polled shop a new token; what was held for the lack of one goes on",
+            ),
+        ]  # fmt: skip
+
+    async def list_connections(self, call: Call) -> ConnectionList:
+        rows = await list_connections(self._pool)
+        polled = [self._names.id(name) for name, one in self._connections.items() if one.pull is not None]
+        credentials = await read_credentials(self._pool, polled)
+        views = []
+        for name, connection in self._connections.items():
+            row = rows[self._names.id(name)]
+            credential = credentials.get(row.connection_id)
+            state, reason = _state(row, None if credential is None else credential.refused)
+            views.append(
+                ConnectionView(
+                    name=name,
+                    adapter=connection.manifest.name,
+                    state=state.value,
+                    reason=reason,
+                    pull=None
+                    if connection.pull is None
+                    else PulledView(
+                        owner=row.owner,
+                        read_to=row.read_to,
+                        reread_at=row.reread_at,
+                        failing=row.failing,
+                        token_ends_at=None if credential is None else credential.token.expires_at,
+                        token_changed_at=None if credential is None else credential.changed_at,
+                    ),
+                )
+            )
+        return ConnectionList(connections=views)
+
+    async def pause(self, call: Call) -> Done:
+        return await self._set_paused(call, paused=True)
+
+    async def resume(self, call: Call) -> Done:
+        return await self._set_paused(call, paused=False)
+
+    async def authorise(self, call: Call) -> Done:
+        name, body = ConnectionName(call.path["name"]), call.body
+        connection = self._connections.get(name)
+        if connection is None:
+            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
+        if connection.pull is None:
+            what = f"{name} is not a polled shop: its adapter keeps no token here"
+            raise conflict("no_token", what, "its keys stand in its settings")
+        token = _token(body)
+        if token.expires_at is not None and token.expires_at <= self._now():
+            raise wrong("$.expires_at", "has passed", "ask the platform for a new token")
+        held = await authorise(self._pool, self._names.id(name), token, name=name, reason=body.reason, actor=call.actor)
+        if held:
+            self._observe([ConnectionChanged(name, ConnectionState.READY, "authorised")])
+        return Done(note="authorised; every worker uses the new token within seconds")
+
+    async def _set_paused(self, call: Call, *, paused: bool) -> Done:
+        name, reason = call.path["name"], call.body.reason
+        before = await self._state_of(name)
+        if not await set_paused(self._pool, name, paused=paused, reason=reason, actor=call.actor):
+            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
+        state = await self._state_of(name)
+        if state is not None and state is not before:
+            self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
+        return Done(note=f"{'paused' if paused else 'resumed'}; every worker follows within its heartbeat")
+
+    async def _state_of(self, name: str) -> ConnectionState | None:
+        """How a connection stands; None when there is none of that name."""
+        connection_id = self._names.get(ConnectionName(name))
+        if connection_id is None:
+            return None
+        row = (await list_connections(self._pool))[connection_id]
+        credential = (await read_credentials(self._pool, [connection_id])).get(connection_id)
+        return _state(row, None if credential is None else credential.refused)[0]
+
+
+def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:
+    if row.paused:
+        return ConnectionState.PAUSED, row.pause_reason
+    return (ConnectionState.READY, "") if refused is None else (ConnectionState.RE_AUTHORISE, refused)
+
+
+def _token(body: AuthoriseBody) -> Token:
+    def utc(at: datetime | None) -> datetime | None:
+        return None if at is None else at.astimezone(UTC)
+
+    return Token(body.access_token, body.refresh_token, utc(body.expires_at), utc(body.refresh_expires_at))

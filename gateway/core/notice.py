@@ -1,0 +1,186 @@
+"""What people are told of: conditions that begin and end, and the signs they are derived from. Values only.
+
+A *sign* is what one look at the gateway shows now. A *condition* is what has been made of it: begun once, ended once.
+Which sign begins or ends a condition is decided in `gateway.watch.conditions`; how it reads, in
+`gateway.watch.wording`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+
+class Kind(enum.StrEnum):
+    """What can be the matter, most urgent first; each has its page docs/runbooks/<kind>.md."""
+
+    TARGET = "target"
+    """A target operation fails: its breaker is open."""
+    AUTHORISE = "authorise"
+    """A platform refuses our authorisation: a person has to authorise again."""
+    WORKER = "worker"
+    """A worker has gone without retiring."""
+    INBOX = "inbox"
+    """Kafka does not take events, the inbox does."""
+    BACKLOG = "backlog"
+    """The oldest that waits is older than the threshold."""
+    DEAD_LETTER = "dead_letter"
+    """Events that could not be decoded or decided."""
+    BLOCKED = "blocked"
+    """Deliveries that wait for a person: refused by the target, or their fate is unknown."""
+    CONFLICT = "conflict"
+    """Orders whose facts contradict each other."""
+
+
+URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.WORKER})
+"""What stops orders now; a part of each outlet's rate is kept for it."""
+
+
+class Change(enum.StrEnum):
+    OPENED = "opened"
+    GROWN = "grown"
+    """Ten times as much as was told last."""
+    CLOSED = "closed"
+
+
+class Key(NamedTuple):
+    """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty."""
+
+    kind: Kind
+    connection: str
+    subject: str
+
+
+class Sign(msgspec.Struct, frozen=True, kw_only=True):
+    """Something is the matter now, since `since`.
+
+    `firm` False: enough to keep a condition open, not to begin one (the way back of a threshold). `count`: orders,
+    events or deliveries it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that waits.
+    """
+
+    key: Key
+    since: datetime
+    firm: bool = True
+    count: int = 0
+    code: str = ""
+    workers: int = 0
+    of_workers: int = 0
+    age_s: float = 0.0
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition, open while `closed_at` is None.
+
+    `clear_since`: no sign of it any more, but not long enough. `reopened`: how often it came back soon after it had
+    ended. `told`: the count that was told last.
+    """
+
+    key: Key
+    opened_at: datetime
+    clear_since: datetime | None = None
+    closed_at: datetime | None = None
+    reopened: int = 0
+    told: int = 0
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Deliveries that are not done and wait for nobody's hand; `failing` have been tried in vain."""
+
+    count: int
+    oldest_at: datetime
+    failing: int = 0
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Rows with one cause, and when the first of them came."""
+
+    count: int
+    first_at: datetime
+
+
+class Sighting(NamedTuple):
+    """What a worker sees and no table says: `kind` is `breaker` (subject ``wms-1/create``) or `kafka`."""
+
+    kind: str
+    subject: str
+    code: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A sighting, by how many workers and since when."""
+
+    workers: int
+    first_at: datetime
+    code: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The platform's word that a connection has to be authorised again."""
+
+    code: str
+    at: datetime
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """A worker that has not been replaced."""
+
+    worker_id: int
+    name: str
+    started_at: datetime
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A worker that went without retiring; `lanes` were freed. `replaced_by`: the worker that came after it."""
+
+    worker_id: int
+    name: str
+    started_at: datetime
+    lost_at: datetime
+    lanes: int
+    replaced_by: int | None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at the gateway, as signs are made of it. Connections by name; `inbox` are events not decided."""
+
+    seen: Mapping[tuple[str, str], Seen] = {}
+    refusals: Mapping[str, Refusal] = {}
+    alive: tuple[Alive, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    waiting: Mapping[tuple[str, str], Waiting] = {}
+    blocked: Mapping[tuple[str, str], Group] = {}
+    dead_letters: Mapping[tuple[str, str], Group] = {}
+    conflicts: Mapping[tuple[str, str], Group] = {}
+    inbox: Waiting | None = None
+
+
+class Words(msgspec.Struct, frozen=True):
+    """A notice as people read it: one line; what is known; what a person should do."""
+
+    title: str
+    facts: str
+    advice: str
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one condition, on its way to people.
+
+    `apart`: it was in a message that was refused for its content, and goes alone. `refused_by`: channels that have
+    refused it alone.
+    """
+
+    notice_id: int
+    at: datetime
+    key: Key
+    change: Change
+    words: Words
+    apart: bool = False
+    refused_by: tuple[str, ...] = ()
+
+    @property
+    def urgent(self) -> bool:
+        return self.change is not Change.CLOSED and self.key.kind in URGENT

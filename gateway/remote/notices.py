@@ -1,0 +1,85 @@
+"""What people have been told, and what is the matter now."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.remote.answer import print_more, show
+from gateway.remote.client import Remote
+from gateway.remote.options import LOCAL, Limit, Token, Url
+from gateway.terminal import ZH, AsJson, Lang, Terminal, when
+
+notices = typer.Typer(no_args_is_help=True, help="通知。What people are told.")
+
+
+@notices.command("list")
+def list_notices(
+    state: Annotated[
+        str | None, typer.Option(help="waiting、sending、sent、merged 或 failed。What became of it")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="种类，如 target。Kind")] = None,
+    connection: Annotated[str | None, typer.Option(help="连接。Connection")] = None,
+    limit: Limit = 50,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """通知记录，最新在前：每条是否送达、在哪条消息里。Notices and what became of each, newest first."""
+    answer = Remote(url, token).get("notices", state=state, kind=kind, connection=connection, limit=limit)
+    show(answer, _print_notices, lang=lang, as_json=as_json)
+
+
+@notices.command("open")
+def list_conditions(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
+    """当前异常。What is the matter now."""
+    answer = Remote(url, token).get("conditions")
+    show(answer, _print_conditions, lang=lang, as_json=as_json)
+
+
+def _print_notices(terminal: Terminal, answer: Any) -> None:
+    def fate(notice: Any) -> str:
+        message = notice["message_id"]
+        match notice["state"]:
+            case "merged":
+                return terminal.choose(
+                    f"并入消息 {message}（共 {notice['notices']} 条）",
+                    f"merged into message {message} of {notice['notices']}",
+                )
+            case "sent":
+                return terminal.choose(f"已发，消息 {message}", f"sent in message {message}")
+            case "sending":
+                return terminal.choose(f"发送中，消息 {message}", f"on its way in message {message}")
+            case "failed":
+                return terminal.choose(f"失败：{notice['why']}", f"failed: {notice['why']}")
+        return terminal.choose("待发", "waiting")
+
+    terminal.table(
+        [
+            ("编号", "Id"), ("时间", "When"), ("种类", "Kind"), ("变化", "Change"), ("内容", "What"),
+            ("去向", "What became of it"), ("渠道", "Channel"), ("提醒", "Mentioned"),
+        ],
+        [
+            (
+                notice["notice_id"], when(notice["at"]), notice["kind"], notice["change"], notice["title"],
+                fate(notice), notice["channel"], notice["people"],
+            )
+            for notice in answer["notices"]
+        ],
+    )  # fmt: skip
+    print_more(terminal, answer)
+
+
+def _print_conditions(terminal: Terminal, answer: Any) -> None:
+    if not answer["conditions"]:
+        terminal.line("一切正常", "nothing is the matter")
+        return
+    terminal.table(
+        [("种类", "Kind"), ("连接", "Connection"), ("对象", "Subject"), ("始于", "Since"), ("数量", "Count told")],
+        [
+            (one["kind"], one["connection"], one["subject"], when(one["opened_at"]), one["told"])
+            for one in answer["conditions"]
+        ],
+    )

@@ -1,0 +1,177 @@
+"""The authorisations of shops: the newest token of each, and the platform's word that a person must give another.
+
+What the configuration says is the seed: it is stored where nothing is, and again when it has changed since. Every
+change raises `version`; a worker's word on a token counts only for the version it used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from gateway.core.access import Token
+from gateway.core.errors import Fenced
+from gateway.store.sql import Private
+
+CHANNEL = "ordergate_credential"
+NO_TOKEN = "no_token"
+"""Refused before the platform was asked: nobody has given a token yet."""
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """What is stored of one shop. `refused` None: all is well as far as is known."""
+
+    connection_id: int
+    version: int
+    token: Token
+    refused: str | None
+    changed_at: datetime
+    seed: bytes
+
+    def __repr__(self) -> str:
+        return f"Credential({self.connection_id}, version={self.version}, refused={self.refused!r})"
+
+
+def seed_of(token: Token) -> bytes:
+    """The digest that tells a configured token from another."""
+    return hashlib.sha256(msgspec.json.encode([token.access, token.refresh])).digest()
+
+
+async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | None:
+    """Store the configured token unless a newer one stands for this very configuration.
+
+    An empty one replaces nothing. Returns what `refused` has become where that has changed: a code, or "" for well.
+    """
+    seed, refused = seed_of(token), None if token.access else NO_TOKEN
+    async with pool.acquire() as connection, connection.transaction():
+        made = await connection.fetchval(
+            "INSERT INTO credential (connection_id, seed, token, refused, refused_at)"
+            " VALUES ($1, $2, $3, $4, CASE WHEN $4::text IS NULL THEN NULL ELSE now() END)"
+            " ON CONFLICT DO NOTHING RETURNING 1",
+            connection_id,
+            seed,
+            _encode(token),
+            refused,
+        )
+        if made is not None:
+            await _tell(connection)
+            return refused
+        before = await connection.fetchrow(
+            "SELECT seed, refused FROM credential WHERE connection_id = $1 FOR UPDATE", connection_id
+        )
+        if before[0] == seed or not token.access:
+            return None
+        await connection.execute(
+            "UPDATE credential SET seed = $2, token = $3, version = version + 1, refused = NULL, refused_at = NULL,"
+            " changed_at = now() WHERE connection_id = $1",
+            connection_id,
+            seed,
+            _encode(token),
+        )
+        await _tell(connection)
+        return None if before[1] is None else ""
+
+
+async def read_credentials(pool: asyncpg.Pool, connection_ids: Collection[int]) -> dict[int, Credential]:
+    rows = await pool.fetch(
+        "SELECT connection_id, version, token, refused, changed_at, seed FROM credential"
+        " WHERE connection_id = ANY($1::smallint[])",
+        list(connection_ids),
+    )
+    return {row[0]: Credential(row[0], row[1], _decode(row[2]), row[3], row[4], row[5]) for row in rows}
+
+
+class Swapped(msgspec.Struct, frozen=True):
+    """`was_refused`: the shop was held, and goes on now."""
+
+    credential: Credential
+    was_refused: bool
+
+
+async def swap(pool: asyncpg.Pool, connection_id: int, token: Token, *, version: int, worker_id: int) -> Swapped | None:
+    """Replace the token of `version` by the one its renewal gave; None when another has been put meanwhile.
+
+    Raises Fenced when `worker_id` is not the shop's owner any more.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        owner = await connection.fetchval(
+            "SELECT worker_id FROM duty WHERE connection_id = $1 FOR KEY SHARE", connection_id
+        )
+        if owner != worker_id:
+            raise Fenced(f"worker {worker_id} is not the owner of connection {connection_id} any more")
+        was_refused = await connection.fetchval(
+            "SELECT refused IS NOT NULL FROM credential WHERE connection_id = $1 AND version = $2 FOR UPDATE",
+            connection_id,
+            version,
+        )
+        if was_refused is None:
+            return None
+        row = await connection.fetchrow(
+            "UPDATE credential SET token = $2, version = version + 1, refused = NULL, refused_at = NULL,"
+            " changed_at = now() WHERE connection_id = $1 RETURNING version, changed_at, seed",
+            connection_id,
+            _encode(token),
+        )
+        await _tell(connection)
+    return Swapped(Credential(connection_id, row[0], token, None, row[1], row[2]), was_refused)
+
+
+async def refuse(pool: asyncpg.Pool, connection_id: int, *, version: int, reason: str) -> bool:
+    """Hold the shop until it is authorised again; whether this call changed that.
+
+    Nothing changes when the token of `version` has been replaced, or was refused before.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        done = await connection.fetchval(
+            "UPDATE credential SET refused = $3, refused_at = now()"
+            " WHERE connection_id = $1 AND version = $2 AND refused IS NULL RETURNING 1",
+            connection_id,
+            version,
+            reason,
+        )
+        if done is not None:
+            await _tell(connection)
+    return done is not None
+
+
+async def authorise(
+    pool: asyncpg.Pool, connection_id: int, token: Token, *, name: str, reason: str, actor: str
+) -> bool:
+    """Put a new token by hand; whether the shop was held for the lack of one."""
+    async with pool.acquire() as connection, connection.transaction():
+        was_refused = await connection.fetchval(
+            "SELECT refused IS NOT NULL FROM credential WHERE connection_id = $1 FOR UPDATE", connection_id
+        )
+        await connection.execute(
+            # The seed stays that of the configuration: this token wins until that is changed.
+            "INSERT INTO credential (connection_id, seed, token) VALUES ($1, $2, $3) ON CONFLICT (connection_id)"
+            " DO UPDATE SET token = $3, version = credential.version + 1, refused = NULL, refused_at = NULL,"
+            " changed_at = now()",
+            connection_id,
+            seed_of(Token("")),
+            _encode(token),
+        )
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'connection.authorise', $2, $3)",
+            actor,
+            name,
+            reason,
+        )
+        await _tell(connection)
+    return bool(was_refused)
+
+
+async def _tell(connection: asyncpg.Connection) -> None:
+    await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+def _encode(token: Token) -> Private:
+    return Private(_encode_json(token))
+
+
+_encode_json = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Token).decode

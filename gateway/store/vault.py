@@ -1,0 +1,132 @@
+"""Buyer data at rest: sealed on its way into the database and opened on its way out (F103).
+
+AES-256-GCM (NIST SP 800-38D) with a random nonce per value; what is sealed says which key it was sealed with, so that
+keys can be replaced while rows of the old one are still there. It keeps a stolen disk, dump or backup from being read,
+not somebody who has the gateway's configuration. Sealing happens in the pool's connections: statements write `Private`
+bytes and read plain ones, and know nothing of keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.core.errors import OrdergateError
+from gateway.store.sql import Connection, Private
+
+MAGIC = b"\xc1OG1"
+"""Begins what is sealed: no JSON, XML, MessagePack or zstd frame does."""
+
+_ID_BYTES = 4
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+PREFIX_BYTES = len(MAGIC) + _ID_BYTES
+OVERHEAD_BYTES = PREFIX_BYTES + _NONCE_BYTES + _TAG_BYTES
+
+_AS_IT_IS = bytes(_ID_BYTES)
+"""The key id of plain bytes that happen to begin like sealed ones."""
+
+
+class CannotOpen(OrdergateError):
+    """Something was sealed with a key that is not configured, or has been changed since."""
+
+
+def key_id(key: bytes) -> bytes:
+    """Four bytes that tell keys apart and say nothing about them."""
+    return hashlib.sha256(b"ordergate key id\x00" + key).digest()[:_ID_BYTES]
+
+
+class Vault:
+    """Seals with the first of `keys` and opens with any of them."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._ciphers = {key_id(key): AESGCM(key) for key in keys}
+        self.active_id = key_id(keys[0])
+        self._prefix = MAGIC + self.active_id
+        self._active = self._ciphers[self.active_id]
+
+    @property
+    def key_ids(self) -> frozenset[bytes]:
+        return frozenset(self._ciphers)
+
+    def seal(self, plain: bytes) -> bytes:
+        """`plain` and 36 bytes more, different each time."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return b"".join((self._prefix, nonce, self._active.encrypt(nonce, plain, None)))
+
+    def open(self, stored: bytes) -> bytes:
+        """What was sealed; bytes that never were, as they are. Raises CannotOpen."""
+        if not stored.startswith(MAGIC):
+            return stored
+        identity, rest = stored[len(MAGIC) : PREFIX_BYTES], stored[PREFIX_BYTES:]
+        if identity == _AS_IT_IS:
+            return rest
+        cipher = self._ciphers.get(identity)
+        if cipher is None:
+            raise CannotOpen(f"sealed with key {identity.hex()}, which is not configured: add it to encryption.keys")
+        try:
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None)
+        except InvalidTag as error:
+            raise CannotOpen(f"what was sealed with key {identity.hex()} has been changed since") from error
+
+    async def attend(self, connection: Connection) -> None:
+        """Have `connection` seal `Private` bytes it writes, and open what it reads."""
+        await connection.set_type_codec(
+            "bytea", schema="pg_catalog", encoder=self._write, decoder=self.open, format="binary"
+        )
+
+    def _write(self, value: bytes) -> bytes:
+        if isinstance(value, Private):
+            return self.seal(value)
+        return MAGIC + _AS_IT_IS + value if value.startswith(MAGIC) else value
+
+
+def vault_of(keys: Sequence[bytes]) -> Vault | None:
+    """None where no key is configured: then nothing is sealed."""
+    return Vault(keys) if keys else None
+
+
+# --- keys in use
+
+
+class KeyInUse(msgspec.Struct, frozen=True):
+    """A key that has sealed something. `active`: new rows are sealed with it."""
+
+    key_id: str
+    first_used_at: datetime
+    active: bool
+    configured: bool
+
+
+async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
+    """Note the key that seals from now on, before anything is written.
+
+    Raises CannotOpen where a key that has sealed something is not configured.
+    """
+    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
+    used = {row[0] for row in await pool.fetch("SELECT key_id FROM sealing_key")}
+    missing = sorted(identity for identity in used if bytes.fromhex(identity) not in known)
+    if missing:
+        raise CannotOpen(
+            f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks:"
+            " put it back; a key may be left out once `ordergate keys reseal` has ended"
+        )
+    if vault is not None:
+        await pool.execute("INSERT INTO sealing_key (key_id) VALUES ($1) ON CONFLICT DO NOTHING", vault.active_id.hex())
+
+
+async def keys_in_use(pool: asyncpg.Pool, vault: Vault | None) -> list[KeyInUse]:
+    """The keys that have sealed something, oldest first."""
+    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
+    active = None if vault is None else vault.active_id.hex()
+    return [
+        KeyInUse(row[0], row[1], row[0] == active, bytes.fromhex(row[0]) in known)
+        for row in await pool.fetch("SELECT key_id, first_used_at FROM sealing_key ORDER BY first_used_at, key_id")
+    ]

@@ -1,0 +1,231 @@
+"""From one look at the gateway to what has begun, grown or ended. Pure.
+
+    facts → signs → (with the conditions known so far) → changes
+
+A condition begins at the first firm sign that has lasted long enough, and ends when there has been no sign of it for a
+while. That while doubles each time it comes back soon after its end: a breaker that flaps for an hour is told of three
+or four times, not fifty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from gateway.core.notice import Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
+
+_OPEN_AFTER_S: Mapping[Kind, float] = {
+    # A worker that its supervisor starts again within seconds is nobody's business; neither is a start before Kafka is
+    # connected.
+    Kind.WORKER: 5.0,
+    Kind.INBOX: 5.0,
+    # The first of many: they are counted together.
+    Kind.DEAD_LETTER: 5.0,
+    Kind.BLOCKED: 5.0,
+    Kind.CONFLICT: 5.0,
+}
+_GROWS = frozenset({Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
+_GROWTH = 10
+_LEAST_GROWN = 10
+_MOST_DOUBLINGS = 10
+_CODE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# Eight digits in a row are an order, a phone or a card number, and stand in no code that we know.
+_LONG_NUMBER = re.compile(r"[0-9]{8}")
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """`backlog_age_s`: older is a backlog, and half of it is none any more. `settle_s`: so long there has to be no sign
+    before a condition has ended; doubles up to `settle_max_s` for one that comes back within `again_s` of its end.
+    """
+
+    backlog_age_s: float = 900.0
+    settle_s: float = 20.0
+    settle_max_s: float = 600.0
+    again_s: float = 900.0
+    mute: frozenset[Kind] = frozenset()
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A change that people are told of; `sign` None when there is none any more."""
+
+    change: Change
+    condition: Condition
+    sign: Sign | None
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """`conditions` are those to be stored, told of or not."""
+
+    conditions: tuple[Condition, ...]
+    changes: tuple[Changed, ...]
+
+
+def signs(facts: Facts, *, at: datetime, policy: Policy) -> list[Sign]:
+    """What is the matter now, by what `facts` show."""
+    return [sign for sign in _signs(facts, at, policy) if sign.key.kind not in policy.mute]
+
+
+def judge(found: Iterable[Sign], known: Collection[Condition], *, at: datetime, policy: Policy) -> Judged:
+    """What has changed since the conditions `known` were stored. Shown the same twice, it finds nothing new."""
+    shown = {sign.key: sign for sign in found}
+    before = {condition.key: condition for condition in known}
+    open_ = {key for key, condition in before.items() if condition.closed_at is None}
+    stored: list[Condition] = []
+    changes: list[Changed] = []
+    for key in sorted(shown.keys() | open_):
+        sign = shown.get(key)
+        if key in open_:
+            change, condition = _go_on(before[key], sign, at, policy)
+        elif sign is not None and sign.firm and _lasted(sign, at):
+            change, condition = Change.OPENED, _begin(sign, before.get(key), at, policy)
+        else:
+            continue
+        if condition is not before.get(key):
+            stored.append(condition)
+        if change is not None:
+            changes.append(Changed(change, condition, sign))
+    return Judged(tuple(stored), tuple(changes))
+
+
+def code_of(text: str) -> str:
+    """The code that a text begins with, or `other`: a platform's own words may quote anything."""
+    match = _CODE.match(text)
+    return match[0] if match is not None and not _LONG_NUMBER.search(match[0]) else "other"
+
+
+def replacements(alive: Collection[Alive], lost: Collection[Lost]) -> dict[int, int]:
+    """Which worker has taken the place of which lost one: lost id → the later one's id. Nobody replaces two.
+
+    One of the same name, or else the first that started afterwards; it may be lost itself by now.
+    """
+    taken = {one.replaced_by for one in lost}
+    later = sorted(
+        (one.started_at, one.worker_id, one.name)
+        for group in (alive, lost)
+        for one in group
+        if one.worker_id not in taken
+    )
+    pairs: dict[int, int] = {}
+    for gone in sorted(lost, key=lambda one: (one.lost_at, one.worker_id)):
+        if gone.replaced_by is not None:
+            continue
+        able = [one for one in later if one[0] >= gone.lost_at and one[1] != gone.worker_id]
+        chosen = next((one for one in able if one[2] == gone.name), able[0] if able else None)
+        if chosen is not None:
+            later.remove(chosen)
+            pairs[gone.worker_id] = chosen[1]
+    return pairs
+
+
+def _lasted(sign: Sign, at: datetime) -> bool:
+    """Long enough to be told of. Where nothing has to last, clocks that differ do not matter."""
+    after_s = _OPEN_AFTER_S.get(sign.key.kind, 0.0)
+    return not after_s or _seconds(sign.since, at) >= after_s
+
+
+def _begin(sign: Sign, before: Condition | None, at: datetime, policy: Policy) -> Condition:
+    ended_at = before.closed_at if before is not None else None
+    again = before is not None and ended_at is not None and _seconds(ended_at, at) < policy.again_s
+    reopened = before.reopened + 1 if before is not None and again else 0
+    return Condition(key=sign.key, opened_at=sign.since, reopened=min(reopened, _MOST_DOUBLINGS), told=sign.count)
+
+
+def _go_on(condition: Condition, sign: Sign | None, at: datetime, policy: Policy) -> tuple[Change | None, Condition]:
+    if sign is None:
+        if condition.clear_since is None:
+            return None, msgspec.structs.replace(condition, clear_since=at)
+        settle_s = min(policy.settle_s * 2**condition.reopened, policy.settle_max_s)
+        if _seconds(condition.clear_since, at) >= settle_s:
+            return Change.CLOSED, msgspec.structs.replace(condition, closed_at=at)
+        return None, condition
+    if condition.clear_since is not None:
+        condition = msgspec.structs.replace(condition, clear_since=None)
+    if condition.key.kind in _GROWS and sign.count >= max(_LEAST_GROWN, _GROWTH * condition.told):
+        return Change.GROWN, msgspec.structs.replace(condition, told=sign.count)
+    return None, condition
+
+
+def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
+    workers = len(facts.alive)
+    for (what, subject), seen in facts.seen.items():
+        if what == "breaker":
+            connection, _, operation = subject.partition("/")
+            waiting = facts.waiting.get((connection, operation))
+            yield Sign(
+                key=Key(Kind.TARGET, connection, operation),
+                since=seen.first_at,
+                count=waiting.count if waiting is not None else 0,
+                age_s=_seconds(waiting.oldest_at, at) if waiting is not None else 0.0,
+                code=seen.code,
+                workers=seen.workers,
+                of_workers=workers,
+            )
+        elif what == "kafka":
+            yield Sign(
+                key=Key(Kind.INBOX, "", ""),
+                since=seen.first_at,
+                count=facts.inbox.count if facts.inbox is not None else 0,
+                workers=seen.workers,
+                of_workers=workers,
+            )
+    yield from _unproven(facts)
+    for connection, refusal in facts.refusals.items():
+        count = sum(waiting.count for (name, _), waiting in facts.waiting.items() if name == connection)
+        yield Sign(key=Key(Kind.AUTHORISE, connection, ""), since=refusal.at, code=refusal.code, count=count)
+    found = replacements(facts.alive, facts.lost)
+    for gone in facts.lost:
+        if gone.replaced_by is None and gone.worker_id not in found:
+            yield Sign(key=Key(Kind.WORKER, "", gone.name), since=gone.lost_at, count=gone.lanes, of_workers=workers)
+    yield from _backlogs(facts, at, policy)
+    for kind, groups in (
+        (Kind.DEAD_LETTER, facts.dead_letters),
+        (Kind.BLOCKED, facts.blocked),
+        (Kind.CONFLICT, facts.conflicts),
+    ):
+        for (connection, code), group in _by_code(groups).items():
+            yield Sign(key=Key(kind, connection, code), since=group.first_at, count=group.count)
+
+
+def _unproven(facts: Facts) -> Iterator[Sign]:
+    """Targets of which a worker that has started since knows nothing, with deliveries that were tried in vain.
+
+    Its breaker is closed because it is new, and what was seen before it went with its predecessor: that does not say
+    that the target is up. Enough to keep a condition open, until those deliveries have gone through.
+    """
+    for (connection, operation), waiting in facts.waiting.items():
+        seen = ("breaker", f"{connection}/{operation}") in facts.seen
+        new = any(worker.started_at > waiting.oldest_at for worker in facts.alive)
+        if waiting.failing and new and not seen:
+            key = Key(Kind.TARGET, connection, operation)
+            yield Sign(key=key, since=waiting.oldest_at, firm=False, count=waiting.count)
+
+
+def _by_code(groups: Mapping[tuple[str, str], Group]) -> dict[tuple[str, str], Group]:
+    """`groups` under codes that may be shown; those that may not are one."""
+    merged: dict[tuple[str, str], Group] = {}
+    for (connection, text), group in groups.items():
+        place = connection, code_of(text)
+        other = merged.get(place, Group(0, group.first_at))
+        merged[place] = Group(other.count + group.count, min(other.first_at, group.first_at))
+    return merged
+
+
+def _backlogs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
+    waits = {("", "inbox"): facts.inbox} if facts.inbox is not None else {}
+    for place, waiting in (*facts.waiting.items(), *waits.items()):
+        age_s = _seconds(waiting.oldest_at, at)
+        if age_s >= policy.backlog_age_s / 2:
+            yield Sign(
+                key=Key(Kind.BACKLOG, *place),
+                since=waiting.oldest_at,
+                firm=age_s >= policy.backlog_age_s,
+                count=waiting.count,
+                age_s=age_s,
+            )
+
+
+def _seconds(since: datetime, at: datetime) -> float:
+    return (at - since).total_seconds()

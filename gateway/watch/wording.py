@@ -1,0 +1,253 @@
+"""How a notice reads, in Chinese or English: what happened, what is known, what a person should do. Pure.
+
+Nothing of a buyer stands in it: it is made of the names of connections, counts, times and codes from closed sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from gateway.core.notice import Change, Kind, Sign, Words
+from gateway.watch.conditions import Changed, code_of
+
+Language = Literal["zh", "en"]
+Say = Callable[[str, str], str]
+
+KIND_NAMES: Mapping[Kind, tuple[str, str]] = {
+    Kind.TARGET: ("目标不可用", "target down"),
+    Kind.AUTHORISE: ("授权失效", "authorisation refused"),
+    Kind.WORKER: ("进程失联", "worker gone"),
+    Kind.INBOX: ("Kafka 不可用", "Kafka away"),
+    Kind.BACKLOG: ("积压", "backlog"),
+    Kind.DEAD_LETTER: ("死信", "dead letters"),
+    Kind.BLOCKED: ("待人工", "blocked"),
+    Kind.CONFLICT: ("订单冲突", "conflicts"),
+}
+
+_OPERATIONS = {
+    "create": ("下单", "create"),
+    "cancel": ("取消", "cancel"),
+    "ship": ("发货回传", "ship"),
+    "stock": ("库存回传", "stock"),
+}
+_BEIJING = timezone(timedelta(hours=8))
+
+
+def sayer(language: Language) -> Say:
+    """Chooses between a Chinese and an English text."""
+    return (lambda zh, en: zh) if language == "zh" else (lambda zh, en: en)
+
+
+def words(changed: Changed, *, at: datetime, language: Language, runbooks: str) -> Words:
+    """The notice of one change; `runbooks` is where the pages lie, a folder or a URL that ends with a slash."""
+    say = sayer(language)
+    key, opened_at = changed.condition.key, changed.condition.opened_at
+    if changed.change is Change.CLOSED:
+        lasted = span((at - opened_at).total_seconds(), say)
+        facts = say(f"始于 {when(opened_at)}，历时 {lasted}。", f"Since {when(opened_at)}, for {lasted}.")
+        return Words(_closed(changed, say), facts, "")
+    assert changed.sign is not None
+    title, fact, advice = _OPENED[key.kind](changed.sign, say)
+    if changed.change is Change.GROWN:
+        title = say(f"{title}（增多）", f"{title} (growing)")
+    facts = say(f"始于 {when(opened_at)}。{fact}", f"Since {when(opened_at)}. {fact}").rstrip()
+    return Words(title, facts, say(f"处理：{advice}", f"To do: {advice}") + f"\n{runbooks}{key.kind.value}.md")
+
+
+def when(at: datetime) -> str:
+    """``05-01 09:30:05 (UTC+8)``: the merchant's time, wherever the server is."""
+    return at.astimezone(_BEIJING).strftime("%m-%d %H:%M:%S (UTC+8)")
+
+
+def span(seconds: float, say: Say) -> str:
+    """``45 秒``, ``12 分钟``, ``3 小时 5 分钟``."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return say(f"{whole} 秒", f"{whole} s")
+    minutes = round(whole / 60)
+    if minutes < 90:
+        return say(f"{minutes} 分钟", f"{minutes} min")
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return say(f"{hours} 小时", f"{hours} h") + (say(f" {rest} 分钟", f" {rest} min") if rest else "")
+    return say(f"{hours // 24} 天", f"{hours // 24} days")
+
+
+def _operation(name: str, say: Say) -> str:
+    zh, en = _OPERATIONS.get(name, (name, name))
+    return say(zh, en)
+
+
+def _closed(changed: Changed, say: Say) -> str:
+    key = changed.condition.key
+    operation, code = _operation(key.subject, say), key.subject
+    match key.kind:
+        case Kind.TARGET:
+            return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
+        case Kind.AUTHORISE:
+            return say(f"授权已恢复：{key.connection}", f"Authorised again: {key.connection}")
+        case Kind.WORKER:
+            return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
+        case Kind.INBOX:
+            return say("Kafka 已恢复，事件重新走 Kafka", "Kafka is back and carries the events again")
+        case Kind.BACKLOG if not key.connection:
+            return say("收件箱积压已消除", "The inbox has caught up")
+        case Kind.BACKLOG:
+            return say(f"积压已消除：{key.connection} {operation}", f"Caught up: {key.connection} {operation}")
+        case Kind.DEAD_LETTER:
+            return say(f"死信已清：{key.connection} {code}", f"No dead letters any more: {key.connection} {code}")
+        case Kind.BLOCKED:
+            return say(f"待人工已清：{key.connection} {code}", f"Nothing blocked any more: {key.connection} {code}")
+        case Kind.CONFLICT:
+            return say(f"冲突已清：{key.connection} {code}", f"No conflicts any more: {key.connection} {code}")
+
+
+def _target(sign: Sign, say: Say) -> tuple[str, str, str]:
+    key = sign.key
+    operation = _operation(key.subject, say)
+    title = say(
+        f"不可用：{key.connection} {operation}，{sign.count} 单在等",
+        f"Down: {key.connection} {operation}, {sign.count} orders wait",
+    )
+    causes = {
+        "failure_share": ("多数请求失败或过慢", "most requests fail or are slow"),
+        "timeouts": ("连续超时", "time-outs in a row"),
+        "probe_failed": ("试探请求失败", "a probe failed"),
+    }
+    cause = say(*causes.get(sign.code, ("多数请求失败或过慢", "most requests fail or are slow")))
+    fact = say(
+        f"{sign.of_workers} 个进程中 {sign.workers} 个已熔断（{cause}）。"
+        "网关已停止下发，自动试探，恢复后补发，不会重复。",
+        f"{sign.workers} of {sign.of_workers} workers have stopped sending ({cause})."
+        " The gateway probes by itself and then sends what waits, nothing twice.",
+    )
+    if sign.count:
+        fact += say(
+            f"最早的一单已等 {span(sign.age_s, say)}。", f" The oldest order has waited for {span(sign.age_s, say)}."
+        )
+    return title, fact, say("联系对方确认系统状态；订单无需手工处理", "ask whoever runs it; no order needs a hand")
+
+
+def _authorise(sign: Sign, say: Say) -> tuple[str, str, str]:
+    title = say(f"授权失效：{sign.key.connection}", f"Authorisation refused: {sign.key.connection}")
+    fact = say(
+        f"平台返回 {code_of(sign.code)}，该连接已停止收发，{sign.count} 条下发在等，全部保留。",
+        f"The platform says {code_of(sign.code)}. Nothing goes to or comes from it; {sign.count} deliveries are kept.",
+    )
+    return (
+        title,
+        fact,
+        say("登录平台重新授权，更新配置中的令牌", "authorise again at the platform, set the new token"),
+    )
+
+
+def _worker(sign: Sign, say: Say) -> tuple[str, str, str]:
+    name = sign.key.subject
+    title = say(f"进程失联：{name}", f"Worker gone: {name}")
+    fact = say(
+        f"租约到期，{sign.count} 条下发已由其余 {sign.of_workers} 个进程接管，先查询再补发。",
+        f"Its lease ran out; {sign.count} deliveries went to the other {sign.of_workers} and are asked for before they"
+        " are sent.",
+    )
+    return title, fact, say("查看该机器和日志，重新启动进程", "look at its machine and log, and start it again")
+
+
+def _inbox(sign: Sign, say: Say) -> tuple[str, str, str]:
+    title = say("Kafka 不可用，改走收件箱", "Kafka is away, the inbox takes the events")
+    fact = say(
+        f"{sign.of_workers} 个进程中 {sign.workers} 个写不进 Kafka；新订单存入收件箱（{sign.count} 条），不会丢失。",
+        f"{sign.workers} of {sign.of_workers} workers cannot write to it. New orders are stored in the database"
+        f" ({sign.count} wait there), none is lost.",
+    )
+    return title, fact, say("检查 Kafka 集群（ordergate check）", "look at the brokers (ordergate check)")
+
+
+def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
+    key, age = sign.key, span(sign.age_s, say)
+    if not key.connection:
+        title = say(f"收件箱积压：最早 {age}", f"The inbox is behind: oldest {age}")
+        fact = say(f"{sign.count} 条事件尚未处理。", f"{sign.count} events are not decided.")
+        return title, fact, say("查看数据库负载和进程状态", "look at the database's load and the workers")
+    operation = _operation(key.subject, say)
+    title = say(
+        f"积压：{key.connection} {operation}，{sign.count} 单，最早 {age}",
+        f"Backlog: {key.connection} {operation}, {sign.count} orders, oldest {age}",
+    )
+    fact = say("网关持续按限速下发，无需重发。", "The gateway goes on sending within its limits.")
+    return (
+        title,
+        fact,
+        say(
+            f"ordergate deliveries list --target {key.connection}；核对对方状态和限速",
+            f"ordergate deliveries list --target {key.connection}; check the target and the rate limit",
+        ),
+    )
+
+
+def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
+    connection, code = sign.key.connection, sign.key.subject
+    title = say(f"死信：{connection} {code}，{sign.count} 条", f"Dead letters: {connection} {code}, {sign.count}")
+    fact = say(
+        "这些报文无法解析，原文完整保留；同一订单的后续报文在其后等待，其余订单不受影响。",
+        "They could not be understood and are kept whole; later events of the same orders wait, all others flow.",
+    )
+    return (
+        title,
+        fact,
+        say(
+            f"ordergate dead list --source {connection} --code {code}，修复后放行",
+            f"ordergate dead list --source {connection} --code {code}, repair and release",
+        ),
+    )
+
+
+def _blocked(sign: Sign, say: Say) -> tuple[str, str, str]:
+    connection, code = sign.key.connection, sign.key.subject
+    title = say(
+        f"待人工：{connection} {code}，{sign.count} 单", f"Wait for a person: {connection} {code}, {sign.count} orders"
+    )
+    if code == "unknown":
+        fact = say("对方是否已收到无法确认。", "Nobody knows whether the target has them.")
+    else:
+        fact = say("对方拒收，重发同样内容没有用。", "The target refuses them; the same again would not help.")
+    return (
+        title,
+        fact,
+        say(
+            f"ordergate deliveries list --state blocked --target {connection}，修改后重发，或标记已处理",
+            f"ordergate deliveries list --state blocked --target {connection}; edit and resend, or resolve",
+        ),
+    )
+
+
+def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
+    connection, code = sign.key.connection, sign.key.subject
+    title = say(
+        f"订单冲突：{connection} {code}，{sign.count} 单", f"Conflicts: {connection} {code}, {sign.count} orders"
+    )
+    fact = say(
+        "各系统对订单的说法不一致，网关不会替人决定。",
+        "The systems contradict each other, a person decides.",
+    )
+    return (
+        title,
+        fact,
+        say(
+            f"ordergate orders list --conflict {code}，逐单核对",
+            f"ordergate orders list --conflict {code}, settle each",
+        ),
+    )
+
+
+_OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
+    Kind.TARGET: _target,
+    Kind.AUTHORISE: _authorise,
+    Kind.WORKER: _worker,
+    Kind.INBOX: _inbox,
+    Kind.BACKLOG: _backlog,
+    Kind.DEAD_LETTER: _dead_letter,
+    Kind.BLOCKED: _blocked,
+    Kind.CONFLICT: _conflict,
+}

@@ -1,0 +1,409 @@
+"""The platform's orders as facts: amounts, statuses, receivers, and what a dead letter says."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.pinduoduo import mapping
+from gateway.core.order import Facts, Order, OrderNumber, merge
+from gateway.pipeline.review import reasons_to_wait
+from gateway.pipeline.rules import Rules
+from gateway.sdk.models import (
+    BadInput,
+    Closing,
+    ConnectionName,
+    Content,
+    Hold,
+    Line,
+    Party,
+    Payment,
+    Receiver,
+    Refund,
+    RefundStatus,
+    Sku,
+)
+
+SN = "260501-123456789012345"
+INFO: dict[str, Any] = {
+    "order_sn": SN,
+    "order_status": 1,
+    "confirm_status": 1,
+    "group_status": 1,
+    "refund_status": 1,
+    "after_sales_status": 0,
+    "risk_control_status": 0,
+    "created_time": "2026-05-01 09:28:10",
+    "pay_time": "2026-05-01 09:28:30",
+    "pay_type": "WEIXIN",
+    "confirm_time": "2026-05-01 09:28:31",
+    "updated_at": "2026-05-01 09:28:35",
+    "last_ship_time": "2026-05-03 09:28:31",
+    "province": "广东省",
+    "city": "深圳市",
+    "town": "南山区",
+    "receiver_name": "~AgAAAA==~cipher~",
+    "receiver_name_mask": "李**",
+    "receiver_phone": "$AgAA$cipher$",
+    "receiver_phone_mask": "1*********1",
+    "receiver_address": "~AgAA==~cipher~",
+    "receiver_address_mask": "科**路***",
+    "open_address_id": "OA1",
+    "goods_amount": 79.8,
+    "discount_amount": 5.0,
+    "platform_discount": 3.0,
+    "seller_discount": 2.0,
+    "postage": 0.0,
+    "pay_amount": 74.8,
+    "buyer_memo": "快点",
+    "remark": "",
+    "item_list": [
+        {
+            "goods_id": "900001",
+            "sku_id": "800001",
+            "outer_id": "TEA-250G",
+            "goods_name": "绿茶",
+            "goods_spec": "250g",
+            "goods_price": 39.9,
+            "goods_count": 2,
+        }
+    ],
+}
+SEALED = '{"open_address_id":"OA1","name":"~AgAAAA==~cipher~","phone":"$AgAA$cipher$","address":"~AgAA==~cipher~"}'
+RULES = Rules(shops={}, mandatory=tuple(f"receiver.{name}" for name in ("name", "phone", "province", "city", "detail")))
+EMPTIED = {"receiver_name": "", "receiver_phone": "", "receiver_address": "", "open_address_id": ""}
+"""What the platform answers once an order is no longer to be shipped."""
+
+
+def decode(**changes: Any) -> Facts:
+    return mapping.decode(json.dumps({**INFO, **changes}).encode())
+
+
+def test_an_order_to_ship() -> None:
+    assert decode() == Facts(
+        party=Party.SHOP,
+        order_no=SN,
+        version=1777598915000,
+        rank=mapping.RANK_PAID + 1,
+        content=Content(
+            datetime(2026, 5, 1, 1, 28, 10, tzinfo=UTC),
+            (Line("1", Sku("TEA-250G"), 2, 3990, "绿茶 250g"),),
+            Receiver("李**", "1*********1", "广东省", "深圳市", "南山区", "", "科**路***", "", SEALED),
+            7480,
+            freight_minor=0,
+            discount_minor=500,
+            buyer_note="快点",
+            latest_ship_at=datetime(2026, 5, 3, 1, 28, 31, tzinfo=UTC),
+        ),
+        payment=Payment(True, 7480, datetime(2026, 5, 1, 1, 28, 30, tzinfo=UTC), "WEIXIN"),
+        hold=Hold(False),
+        closing=Closing(False),
+    )
+
+
+# --- statuses ---------------------------------------------------------------------------------------------------
+
+GROUPING = {"confirm_status": 0, "group_status": 0}
+REVIEW = {"risk_control_status": 1, **EMPTIED}
+SHIPPED = {"order_status": 2, **EMPTIED}
+
+
+@pytest.mark.parametrize(
+    ("changes", "paid", "hold", "closing", "refund", "rank"),
+    [
+        ({**GROUPING, "pay_time": ""}, False, "拼团中", "", None, mapping.RANK_CREATED),
+        (GROUPING, True, "拼团中", "", None, mapping.RANK_CREATED),
+        ({"group_status": 0}, True, "拼团中", "", None, mapping.RANK_CREATED),
+        ({}, True, "", "", None, mapping.RANK_PAID),
+        (REVIEW, True, "风控审核中", "", None, mapping.RANK_REVIEW),
+        (SHIPPED, True, "平台已发货", "", None, mapping.RANK_SHIPPED),
+        ({**SHIPPED, "order_status": 3}, True, "平台已发货", "", None, mapping.RANK_SIGNED),
+        ({"confirm_status": 2, **EMPTIED}, True, "", "订单已取消", None, mapping.RANK_CLOSED),
+        ({"confirm_status": 2, "pay_time": "", **EMPTIED}, False, "", "订单已取消", None, mapping.RANK_CLOSED),
+        ({"group_status": 2, "confirm_status": 0}, True, "拼团中", "拼团失败", None, mapping.RANK_CLOSED),
+        ({"refund_status": 2, "after_sales_status": 2}, True, "", "", RefundStatus.OPEN, mapping.RANK_PAID),
+        ({"refund_status": 3, "after_sales_status": 4}, True, "", "", RefundStatus.OPEN, mapping.RANK_PAID),
+        ({"refund_status": 4, "after_sales_status": 10}, True, "", "", RefundStatus.DONE, mapping.RANK_PAID),
+        ({"refund_status": 1, "after_sales_status": 11}, True, "", "", RefundStatus.REJECTED, mapping.RANK_PAID),
+    ],
+)
+def test_statuses(
+    changes: dict[str, Any], paid: bool, hold: str, closing: str, refund: RefundStatus | None, rank: int
+) -> None:
+    facts = decode(**changes)
+
+    assert facts.payment is not None and facts.payment.paid is paid
+    assert facts.payment.amount_minor == (7480 if paid else 0)
+    assert facts.hold == Hold(bool(hold), hold)
+    assert facts.closing == Closing(bool(closing), closing)
+    assert [one.status for one in facts.refunds] == ([] if refund is None else [refund])
+    assert facts.rank == rank + changes.get("refund_status", 1)
+
+
+def test_a_refund_is_the_whole_amount_under_the_order_s_number() -> None:
+    assert decode(refund_status=4, after_sales_status=10).refunds == (Refund(SN, RefundStatus.DONE, 7480, "退款成功"),)
+    assert decode(refund_status=2, after_sales_status=27).refunds[0].reason == "售后状态 27"
+
+
+@pytest.mark.parametrize(("step", "paid"), [(0, False), (1, False), (2, True), (None, True)])
+def test_a_deposit_is_not_a_payment(step: int | None, paid: bool) -> None:
+    facts = decode(step_order_info={"step_trade_status": step, "advanced_paid_fee": "5.00"})
+    assert facts.payment is not None and facts.payment.paid is paid
+
+
+@pytest.mark.parametrize(
+    "name", ["order_status", "confirm_status", "group_status", "refund_status", "risk_control_status"]
+)
+def test_a_status_nobody_knows_is_refused(name: str) -> None:
+    refused = refusal(**{name: 9})
+    assert (refused.code, str(refused).split(":")[0]) == ("value", f"$.{name}")
+
+
+def test_of_one_second_the_later_status_wins_in_either_order() -> None:
+    paid, shipped, cancelled = decode(), decode(**SHIPPED), decode(confirm_status=2)
+    assert paid.version == shipped.version == cancelled.version
+    for facts in ([paid, shipped, cancelled], [cancelled, shipped, paid], [shipped, cancelled, paid]):
+        order = merged(*facts)
+        assert order.closed
+    assert merged(shipped, paid).held and merged(paid, shipped).held
+
+
+# --- receivers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("F24")
+@pytest.mark.parametrize(
+    "later",
+    [
+        SHIPPED,
+        {**SHIPPED, "receiver_name_mask": "", "receiver_phone_mask": "", "receiver_address_mask": ""},
+        {**SHIPPED, "order_status": 3},
+        REVIEW,
+        {"confirm_status": 2, **EMPTIED},
+        EMPTIED,
+        # Filled by mistake, or by what the platform may do one day: it is no longer to be shipped.
+        {"order_status": 2},
+    ],
+)
+def test_a_receiver_that_was_known_is_not_wiped(later: dict[str, Any]) -> None:
+    first, second = decode(), decode(updated_at="2026-05-02 09:00:00", **later)
+
+    assert second.content is None
+    for order in (merged(first, second), merged(second, first)):
+        assert order.content is not None and order.content.value == first.content
+
+
+def test_an_address_changed_while_it_is_to_be_shipped_counts() -> None:
+    order = merged(decode(), decode(updated_at="2026-05-01 10:00:00", receiver_address="~AgAA==~other~"))
+    assert order.content is not None and "other" in order.content.value.receiver.token
+
+
+def test_while_a_group_forms_the_lines_are_known_and_the_order_waits() -> None:
+    forming = decode(**GROUPING, **EMPTIED, receiver_name_mask="", receiver_phone_mask="", receiver_address_mask="")
+    complete = decode(updated_at="2026-05-01 09:40:00")
+
+    assert forming.content is not None and forming.content.lines == complete.content.lines  # type: ignore[union-attr]
+    assert {"channel_hold", "missing:receiver.name"} <= set(reasons_to_wait(merged(forming), RULES))
+    assert reasons_to_wait(merged(forming, complete), RULES) == ()
+
+
+@pytest.mark.feature("F24")
+def test_masks_satisfy_the_review_and_pass_untouched() -> None:
+    bare = {"receiver_name_mask": "", "receiver_phone_mask": "", "receiver_address_mask": ""}
+    facts = decode(**bare)
+    assert facts.content is not None
+    receiver = facts.content.receiver
+    assert (receiver.name, receiver.phone, receiver.detail, receiver.token) == ("", "", "", SEALED)
+    assert reasons_to_wait(merged(facts), RULES) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"receiver_name": "李四", "receiver_name_mask": ""}, ("name", "李四")),
+        ({"receiver_phone": "", "receiver_phone_mask": "", "contact_mobile": "1390001"}, ("phone", "1390001")),
+        ({"receiver_address_mask": "", "address_mask": "广东省深圳市南山区科**"}, ("detail", "科**")),
+        ({"receiver_address": "科苑路1号", "receiver_address_mask": ""}, ("detail", "科苑路1号")),
+        ({"receiver_name": "李四"}, ("token", SEALED.replace('"name":"~AgAAAA==~cipher~",', ""))),
+    ],
+)
+def test_what_stands_in_for_a_part_of_the_receiver(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    facts = decode(**changes)
+    assert facts.content is not None
+    assert getattr(facts.content.receiver, expected[0]) == expected[1]
+
+
+def test_a_contact_alone_is_a_receiver_and_the_rest_is_asked_for() -> None:
+    """Since 2025-11-07 name and address may be empty and the telephone stand in `contact_mobile` alone."""
+    hidden = dict.fromkeys(("receiver_name_mask", "receiver_phone_mask", "receiver_address_mask"), "")
+    facts = decode(**EMPTIED, **hidden, contact_mobile="13900010001")
+    assert facts.content is not None and facts.content.receiver.phone == "13900010001"
+    assert reasons_to_wait(merged(facts), RULES) == ("missing:receiver.name", "missing:receiver.detail")
+
+
+# --- amounts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "minor"),
+    [("0.29", 29), ("1.1", 110), ("74.80000000000001", 7480), ("74.79999999999999", 7480), ("1e1", 1000), ("7", 700)],
+)
+def test_a_json_number_is_read_exactly(text: str, minor: int) -> None:
+    body = json.dumps({**INFO, "goods_amount": 0, "discount_amount": 0, "item_list": [gift()]}).encode()
+    body = body.replace(b'"pay_amount": 74.8', b'"pay_amount": ' + text.encode())
+    facts = mapping.decode(body)
+    assert facts.content is not None and facts.content.total_minor == minor
+
+
+def test_amounts_may_be_text() -> None:
+    assert decode(pay_amount="74.80", goods_amount="79.80", postage="0", order_status="1") == decode()
+
+
+@pytest.mark.parametrize("text", ["74.805", "-1", "1e20", '"x"', '""', "true"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    body = json.dumps(INFO).encode().replace(b'"pay_amount": 74.8', b'"pay_amount": ' + text.encode())
+    with pytest.raises(BadInput) as refused:
+        mapping.decode(body)
+    assert refused.value.code in ("amount", "shape")
+    assert str(refused.value).startswith("$.pay_amount: ")
+
+
+@given(
+    lines=st.lists(st.tuples(st.integers(0, 500_000), st.integers(1, 99)), min_size=1, max_size=5),
+    gifts=st.lists(st.integers(1, 5), max_size=2),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    postage=st.integers(0, 5000),
+    services=st.integers(0, 5000),
+)
+def test_the_sums_are_proven(
+    lines: list[tuple[int, int]], gifts: list[int], shares: tuple[float, float], postage: int, services: int
+) -> None:
+    listed = sum(price * count for price, count in lines)
+    goods = listed - int(shares[0] * listed)
+    discount = int(shares[1] * goods)
+    facts = decode(
+        goods_amount=goods / 100,
+        discount_amount=discount / 100,
+        postage=postage / 100,
+        pay_amount=(goods - discount + postage + services) / 100,
+        item_list=[
+            {"goods_count": count, "goods_price": price / 100, "outer_id": f"S{n}"}
+            for n, (price, count) in enumerate(lines)
+        ],
+        gift_list=[{**gift(), "goods_count": count} for count in gifts],
+    )
+    content = facts.content
+    assert content is not None
+    assert [(line.price_minor, line.quantity) for line in content.lines] == [*lines, *((0, count) for count in gifts)]
+    assert content.discount_minor == listed - goods + discount
+    assert content.freight_minor == postage + services
+    summed = sum(line.price_minor * line.quantity for line in content.lines)
+    assert summed - content.discount_minor + content.freight_minor == content.total_minor
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"pay_amount": 74.79}, "$.pay_amount"),
+        ({"goods_amount": 79.81, "pay_amount": 74.81}, "$.goods_amount"),
+    ],
+)
+def test_sums_that_do_not_fit_are_refused(changes: dict[str, Any], where: str) -> None:
+    refused = refusal(**changes)
+    assert (refused.code, str(refused).split(":")[0]) == ("amount", where)
+
+
+def test_a_subsidy_that_is_not_in_the_discount_is_one_too() -> None:
+    facts = decode(pay_amount=64.8, trade_in_national_subsidy_amount=10)
+    assert facts.content is not None
+    assert (facts.content.total_minor, facts.content.discount_minor) == (6480, 1500)
+
+
+# --- lines ------------------------------------------------------------------------------------------------------
+
+
+def gift() -> dict[str, Any]:
+    return {"goods_id": 1, "sku_id": 800009, "outer_id": "BAG", "goods_price": 9.9, "goods_count": 1}
+
+
+def test_gifts_are_lines_of_price_zero() -> None:
+    facts = decode(gift_list=[gift()])
+    assert facts.content is not None
+    assert facts.content.lines[1] == Line("G1", Sku("BAG"), 1, 0)
+    assert facts.content.total_minor == 7480
+
+
+def test_without_a_code_of_the_merchant_it_is_the_variant_s_id() -> None:
+    facts = decode(item_list=[{**INFO["item_list"][0], "outer_id": " ", "outer_goods_id": "TEA", "sku_id": 800001}])
+    assert facts.content is not None and facts.content.lines[0].sku == "800001"
+
+
+# --- what a dead letter says ------------------------------------------------------------------------------------
+
+
+def without(name: str) -> bytes:
+    return json.dumps({key: value for key, value in INFO.items() if key != name}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "where"),
+    [
+        (b"{", "json", "$"),
+        (b"\xff", "json", "$"),
+        (b"[]", "shape", "$"),
+        (without("item_list"), "field", "$.item_list"),
+        (without("order_status"), "field", "$.order_status"),
+        (without("pay_amount"), "field", "$.pay_amount"),
+        (json.dumps({**INFO, "item_list": {}}).encode(), "shape", "$.item_list"),
+        (json.dumps({**INFO, "item_list": []}).encode(), "field", "$.item_list"),
+        (json.dumps({**INFO, "item_list": [{"goods_price": 1}]}).encode(), "field", "$.item_list[0].goods_count"),
+        (
+            json.dumps({**INFO, "item_list": [{**gift(), "goods_count": 0}]}).encode(),
+            "value",
+            "$.item_list[0].goods_count",
+        ),
+        (json.dumps({**INFO, "gift_list": [{"goods_count": 1}]}).encode(), "field", "$.gift_list[0]"),
+        (json.dumps({**INFO, "updated_at": ""}).encode(), "field", "$.updated_at"),
+        (json.dumps({**INFO, "updated_at": "yesterday"}).encode(), "value", "$.updated_at"),
+        (json.dumps({**INFO, "order_sn": "a b"}).encode(), "value", "$.order_sn"),
+        (json.dumps({**INFO, "buyer_memo": "a\0b"}).encode(), "value", "$.buyer_memo"),
+    ],
+)
+def test_every_refusal_says_what_where_and_what_to_do(body: bytes, code: str, where: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        mapping.decode(body)
+    assert refused.value.code == code
+    assert str(refused.value).startswith(f"{where}: ")
+    assert refused.value.advice
+    assert "13800001111" not in str(refused.value)
+
+
+def test_a_detail_the_platform_refuses_says_so() -> None:
+    with pytest.raises(BadInput) as refused:
+        mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", "40001 订单不存在"))
+    assert refused.value.code == "field"
+    assert "40001 订单不存在" in str(refused.value) and refused.value.advice
+
+
+def test_an_instant_before_there_was_a_shop_is_none() -> None:
+    assert decode(last_ship_time="1970-01-01 08:00:00").content.latest_ship_at is None  # type: ignore[union-attr]
+    assert mapping.parse_beijing("0000-00-00 00:00:00", "$") is None
+
+
+def refusal(**changes: Any) -> BadInput:
+    with pytest.raises(BadInput) as refused:
+        decode(**changes)
+    assert refused.value.advice
+    return refused.value
+
+
+def merged(*facts: Facts) -> Order:
+    order = Order(number=OrderNumber(f"P{SN}"))
+    for one in facts:
+        order = merge(order, one, ConnectionName("pdd-1"))
+    return order

@@ -1,0 +1,426 @@
+"""The way in, against a shop on loopback whose pages shift while they are read."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.pinduoduo import mapping
+from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
+from adapters.pinduoduo.source import PinduoduoSource
+from adapters.pinduoduo.target import MOST_SKEW
+from gateway.core.order import Order, OrderNumber, merge
+from gateway.plugins import discover
+from gateway.sdk.http import Http
+from gateway.sdk.models import BadInput, Event, Failed, RefundStatus, Throttled, Unauthorised
+from gateway.sdk.pull import Page, PullSource, Window
+from tests.adapters.pinduoduo.shop import START, Clock, CountingBudget, access_of, setup_for
+
+CUP = FakeLine(outer_id="CUP", quantity=2, price_minor=3990)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    async with Http(connections=8) as client:
+        yield client
+
+
+def source_of(
+    fake: FakePinduoduo, http: Http, clock: Clock, *, budget: CountingBudget | None = None, **settings: Any
+) -> PinduoduoSource:
+    return PinduoduoSource(setup_for(fake.router_url, now=clock, **settings), access_of(fake, http, budget=budget))
+
+
+def window(clock: Clock) -> Window:
+    """The newest the platform answers: up to three minutes ago."""
+    end = clock().replace(microsecond=0) - timedelta(seconds=181)
+    return Window(end - timedelta(minutes=30), end)
+
+
+async def read(source: PullSource, asked: Window) -> list[Event]:
+    events: list[Event] = []
+    position = ""
+    while True:
+        page = await source.pull(asked, position, deadline_s=5)
+        if isinstance(page, Failed):
+            # As the engine does: the same again.
+            assert page.code == "internal"
+            continue
+        assert isinstance(page, Page), page
+        events += page.events
+        if not page.next:
+            return events
+        position = page.next
+
+
+async def test_an_order_comes_with_its_detail_untouched(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP], discount_minor=500)
+        unseen = fake.place([CUP], pay=False)
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+
+        [event] = await read(source, window(clock))
+
+        assert event.body == fake.render(order_sn)
+        assert unseen not in event.id
+    assert (event.type, event.order_key, event.time) == ("pinduoduo.order.v1", order_sn, START)
+    assert event.id.startswith(f"{order_sn}/1777599000000/")
+    facts = source.decode(event)
+    assert (facts.order_no, facts.version) == (order_sn, 1777599000000)
+    assert facts.content is not None and facts.content.total_minor == 7480
+
+
+async def test_the_same_state_has_the_same_id_and_a_new_one_another(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        [first], [again] = await read(source, window(clock)), await read(source, window(clock))
+        fake.open_refund(order_sn)
+        clock.forward(minutes=4)
+        [changed] = await read(source, window(clock))
+
+    assert again == first
+    assert changed.id != first.id
+    assert source.decode(changed).refunds[0].status is RefundStatus.OPEN
+
+
+async def test_a_second_that_is_not_over_is_left_to_a_later_window(http: Http) -> None:
+    """Read within the second of a change, a state may be followed by another one of the same version."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        fake.on_page = lambda: fake.touch(order_sn)
+        assert await read(source, window(clock)) == []
+
+        fake.on_page = None
+        fake.review(order_sn)
+        clock.forward(minutes=4)
+        [event] = await read(source, window(clock))
+    facts = source.decode(event)
+    assert facts.hold is not None and facts.hold.held
+
+
+async def test_an_empty_window(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        assert await source_of(fake, http, clock).pull(window(clock), "", deadline_s=5) == Page(())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    orders=st.integers(0, 40),
+    page_size=st.integers(1, 7),
+    at_once=st.integers(1, 5),
+    newest_first=st.booleans(),
+    changes=st.lists(st.integers(0, 5), max_size=12),
+    failing=st.sampled_from([0.0, 0.2, 0.5]),
+    seed=st.integers(0, 1000),
+)
+def test_nothing_is_left_out_while_rows_move(
+    orders: int, page_size: int, at_once: int, newest_first: bool, changes: list[int], failing: float, seed: int
+) -> None:
+    """After each page some orders of the window change, any of them, and details fail in the middle of a page. What was
+    in the window at the start and is still in it at the end has been read; what left it stands in a later one."""
+
+    async def play() -> None:
+        clock = Clock()
+        lots = random.Random(seed)
+        left: set[str] = set()
+        async with FakePinduoduo(now=clock, newest_first=newest_first) as fake, Http(connections=8) as http:
+            placed = []
+            for _ in range(orders):
+                placed.append(fake.place([CUP]))
+                clock.forward(seconds=lots.choice((0, 0, 1, 7)))
+            clock.forward(seconds=190)
+            waiting = list(changes)
+
+            def change() -> None:
+                for order_sn in lots.sample(placed, min(len(placed), waiting.pop() if waiting else 0)):
+                    fake.touch(order_sn)
+                    left.add(order_sn)
+
+            fake.on_page = change
+            fake.set_faults({"error_in_200_share": failing, "commands": ["detail"], "seed": seed})
+            first = window(clock)
+            source = source_of(fake, http, clock, page_size=page_size, details_at_once=at_once)
+            read_now = {event.order_key for event in await read(source, first)}
+            fake.on_page = None
+            clock.forward(minutes=5)
+            later = Window(first.end_at + timedelta(seconds=1), clock() - timedelta(seconds=181))
+            read_later = {event.order_key for event in await read(source, later)}
+
+        assert set(placed) - left <= read_now
+        assert left <= read_later
+
+    asyncio.run(play())
+
+
+async def test_the_fake_s_pages_do_shift(http: Http) -> None:
+    """The control: who reads from the first page to the last leaves rows out."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock, churn=3) as fake:
+        placed = {fake.place([CUP]) for _ in range(40)}
+        clock.forward(minutes=4)
+        asked = window(clock)
+        source = source_of(fake, http, clock, page_size=5)
+        forwards: set[str] = set()
+        for page in range(1, 9):
+            result = await source.pull(asked, str(page * 5), deadline_s=5)
+            assert isinstance(result, Page)
+            forwards |= {event.order_key for event in result.events}
+        still_there = {sn for sn in placed if asked.start_at <= fake.orders[sn].updated_at <= asked.end_at}
+        assert still_there - forwards
+
+        fake.churn = 0
+        backwards = {event.order_key for event in await read(source, asked)}
+        assert still_there <= backwards
+
+
+async def test_every_request_but_the_first_takes_a_turn(http: Http) -> None:
+    clock, budget = Clock(), CountingBudget()
+    async with FakePinduoduo(now=clock) as fake:
+        for _ in range(7):
+            fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, budget=budget, page_size=3)
+
+        first = await source.pull(window(clock), "", deadline_s=5)
+        assert first == Page((), "7")
+        assert budget.turns == 0
+        last_page = await source.pull(window(clock), "7", deadline_s=5)
+        assert isinstance(last_page, Page) and len(last_page.events) == 1 and last_page.next == "6"
+        assert budget.turns == 1
+        await source.pull(window(clock), "6", deadline_s=5)
+        assert budget.turns == 4
+        assert fake.books.requests == 3 + 4
+
+
+@pytest.mark.feature("F7")
+async def test_what_was_read_before_the_limit_is_kept_and_the_rest_follows(http: Http) -> None:
+    clock, budget = Clock(), CountingBudget()
+    async with FakePinduoduo(now=clock, rate_per_s=1e-9, burst=6) as fake:
+        placed = [fake.place([CUP]) for _ in range(9)]
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, budget=budget, details_at_once=1)
+        asked = window(clock)
+
+        page = await source.pull(asked, "", deadline_s=5)
+        assert isinstance(page, Page) and len(page.events) == 5 and page.next == "4"
+        assert budget.pauses == [10.0]
+        assert await source.pull(asked, page.next, deadline_s=5) == Throttled(10.0, THROTTLED)
+        fake._turns = 100.0
+        rest = await source.pull(asked, page.next, deadline_s=5)
+        assert isinstance(rest, Page) and rest.next == ""
+    assert [event.order_key for event in (*page.events, *rest.events)] == placed[::-1]
+
+
+THROTTLED = "70031 调用过于频繁，请调整调用频率 调用过于频繁，请调整调用频率"
+
+
+@pytest.mark.feature("F6")
+async def test_an_ended_authorisation(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        fake.expire()
+        answer = await source.pull(window(clock), "", deadline_s=5)
+        assert isinstance(answer, Unauthorised) and answer.code == "10019"
+
+        fake.authorise(lifetime_s=3600)
+        assert len(await read(source, window(clock))) == 1
+
+
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        ({"share_5xx": 1.0}, "http_503"),
+        ({"share_5xx": 1.0, "status_5xx": 500}, "http_500"),
+        ({"error_in_200_share": 1.0}, "internal"),
+        ({"hang_share": 1.0}, "timeout"),
+        ({"garbage_share": 1.0}, "unreadable"),
+    ],
+)
+@pytest.mark.parametrize("command", ["list", "detail"])
+async def test_faults_end_in_failed(http: Http, faults: dict[str, Any], code: str, command: str) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        fake.place([CUP])
+        clock.forward(minutes=4)
+        fake.set_faults({**faults, "commands": [command]})
+        answer = await source_of(fake, http, clock).pull(window(clock), "", deadline_s=0.2)
+        assert isinstance(answer, Failed) and answer.code == code
+
+
+async def test_a_window_the_platform_refuses(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        source = source_of(fake, http, clock)
+        for start, end in ((timedelta(minutes=40), timedelta(minutes=5)), (timedelta(minutes=5), timedelta(minutes=1))):
+            answer = await source.pull(Window(clock() - start, clock() - end), "", deadline_s=5)
+            assert isinstance(answer, Failed) and answer.code == "business"
+
+
+def test_the_manifest_keeps_to_the_platform_s_windows() -> None:
+    manifest = discover().manifests["pinduoduo"]
+    assert manifest.pull is not None
+    assert manifest.pull.window_s <= 1800
+    assert manifest.pull.delay_s >= 180 + MOST_SKEW.total_seconds()
+
+
+async def test_an_order_whose_detail_is_refused_is_kept_and_refused(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        good, gone = fake.place([CUP]), fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        fake.on_page = lambda: fake.orders.pop(gone) and None
+        bad, event = await read(source, window(clock))
+
+    assert (event.order_key, bad.order_key, bad.time) == (good, gone, START)
+    source.decode(event)
+    with pytest.raises(BadInput, match="40001 订单不存在") as refused:
+        source.decode(bad)
+    assert refused.value.code == "field" and refused.value.advice
+
+
+async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        [*good, bad] = [fake.place([CUP]) for _ in range(5)]
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, detail_tries=3, details_at_once=2)
+        fake.orders[bad].broken = True
+
+        for _ in range(2):
+            assert isinstance(await source.pull(window(clock), "", deadline_s=5), Failed)
+        events = await read(source, window(clock))
+
+    assert [event.order_key for event in events] == [bad, *good[::-1]]
+    with pytest.raises(BadInput, match="50001"):
+        source.decode(events[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_day_of_a_shop_ends_with_what_the_shop_says(http: Http, seed: int) -> None:
+    """Six hours in windows that overlap, while orders are placed and live their lives and pages shift. Merged in any
+    order, the events amount to what the platform says at the end, with the receivers it showed on the way."""
+    clock, lots = Clock(), random.Random(seed)
+    manifest = discover().manifests["pinduoduo"].pull
+    assert manifest is not None
+    events: dict[str, Event] = {}
+    async with FakePinduoduo(now=clock, churn=1, newest_first=bool(seed % 2)) as fake:
+        source = source_of(fake, http, clock, page_size=4)
+        fake.set_faults({"error_in_200_share": 0.1, "commands": ["detail"], "seed": seed})
+        read_to = clock()
+
+        async def poll() -> None:
+            nonlocal read_to
+            end = clock().replace(microsecond=0) - timedelta(seconds=manifest.delay_s)
+            start = read_to - timedelta(seconds=manifest.overlap_s)
+            asked = Window(start, min(end, start + timedelta(seconds=manifest.window_s)))
+            if asked.end_at > read_to:
+                events.update({event.id: event for event in await read(source, asked)})
+                read_to = asked.end_at
+
+        for _ in range(120):
+            for _ in range(lots.randrange(3)):
+                fake.place([CUP], pay=lots.random() < 0.8)
+            for order_sn in lots.sample(sorted(fake.orders), min(4, len(fake.orders))):
+                live(fake, order_sn, lots)
+            clock.forward(seconds=lots.randrange(1, 360))
+            await poll()
+        fake.churn = 0
+        for _ in range(4):
+            clock.forward(minutes=20)
+            await poll()
+        ends = {sn: mapping.decode(fake.render(sn)) for sn, one in fake.orders.items() if one.concluded_at}
+
+    orders: dict[str, Order] = {}
+    for event in lots.sample(list(events.values()), len(events)):
+        order = orders.get(event.order_key, Order(number=OrderNumber(event.order_key)))
+        orders[event.order_key] = merge(order, source.decode(event), event.source)
+    assert orders.keys() == ends.keys() and len(ends) > 60
+    for order_sn, end in ends.items():
+        order = orders[order_sn]
+        assert order.payment is not None and order.payment.value == end.payment
+        assert order.hold is not None and order.hold.value == end.hold
+        assert order.closing is not None and order.closing.value == end.closing
+        assert {one.value for one in order.refunds.values()} >= set(end.refunds)
+        if order.content is not None:
+            assert order.content.value.receiver.token
+    assert sum(order.content is not None for order in orders.values()) > len(orders) / 2
+
+
+def live(fake: FakePinduoduo, order_sn: str, lots: random.Random) -> None:
+    """One more step in the life of an order."""
+    order = fake.orders[order_sn]
+    if order.concluded_at is None:
+        fake.pay(order_sn)
+        fake.conclude(order_sn)
+    elif order.under_review:
+        fake.release(order_sn)
+    elif order.confirm_status == mapping.CANCELLED or order.refund_status == 4:
+        fake.touch(order_sn)
+    elif order.refund_status == 2:
+        lots.choice((fake.withdraw_refund, fake.finish_refund))(order_sn)
+    elif order.order_status == mapping.SHIPPED:
+        fake.sign(order_sn)
+    elif lots.random() < 0.4:
+        fake.ship_by_hand(order_sn, logistics_id=44, tracking_number=f"SF{order_sn}")
+    else:
+        lots.choice((fake.review, fake.open_refund, fake.cancel, fake.touch))(order_sn)
+
+
+async def test_another_order_than_was_asked_for_is_refused(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        fake.place([CUP])
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock)
+        [event] = await read(source, window(clock))
+    other = Event(id=event.id, source=event.source, type=event.type, order_key="X", time=event.time, body=event.body)
+    with pytest.raises(BadInput, match="not the order"):
+        source.decode(other)
+
+
+async def test_the_life_of_an_order_as_the_fake_tells_it(http: Http) -> None:
+    """What the platform shows at each step is what `decode` expects of it."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP], gifts=[FakeLine(outer_id="BAG")], discount_minor=80, postage_minor=600)
+
+        def told() -> Any:
+            return mapping.decode(fake.render(order_sn))
+
+        assert told().content.total_minor == 8500 and told().content.receiver.token
+        fake.review(order_sn)
+        assert told().hold.held and told().content is None
+        fake.release(order_sn)
+        assert not told().hold.held and told().content is not None
+        fake.open_refund(order_sn)
+        assert told().refunds[0].status is RefundStatus.OPEN
+        fake.withdraw_refund(order_sn)
+        assert told().refunds[0].status is RefundStatus.REJECTED
+        fake.ship_by_hand(order_sn, logistics_id=44, tracking_number="SF1")
+        assert told().hold.held and told().content is None
+        fake.sign(order_sn)
+        assert told().rank > mapping.RANK_SIGNED
+        fake.finish_refund(order_sn)
+        assert told().refunds[0].status is RefundStatus.DONE
+        fake.cancel(order_sn)
+        assert told().closing.closed

@@ -1,0 +1,405 @@
+"""The way in: nothing is left out while the shop goes on, and what a shop answers decides what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.taobao.fake import BUSY, FREQUENT, QUOTA
+from adapters.taobao.source import DETAIL, LIST, TaobaoSource
+from gateway.sdk.http import Http
+from gateway.sdk.models import BadInput, Event, Failed, Throttled, Token, Unauthorised
+from gateway.sdk.pull import Page, Pulled, Window
+from tests.adapters.taobao.support import CUP, START, Shop
+
+
+def until_now(shop: Shop, *, span_s: float = 1800.0) -> Window:
+    """The window that ends a second before the shop's now."""
+    end = shop.clock.now() - timedelta(seconds=1)
+    return Window(end - timedelta(seconds=span_s), end)
+
+
+async def read(source: TaobaoSource, window: Window) -> list[Event]:
+    """All of a window, as the engine goes through it."""
+    events: list[Event] = []
+    position = ""
+    for _ in range(1000):
+        page = await source.pull(window, position, deadline_s=5)
+        assert isinstance(page, Page), page
+        events += page.events
+        if not page.next:
+            return events
+        position = page.next
+    raise AssertionError("the window never ends")
+
+
+def keys(events: list[Event]) -> list[str]:
+    return sorted({event.order_key for event in events})
+
+
+async def test_a_trade_becomes_an_event_with_its_untouched_detail(shop: Shop, http: Http) -> None:
+    tid = shop.fake.place([CUP], paid=True, freight_minor=500, note="请放门口")
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+
+    (event,) = await read(source, until_now(shop))
+    assert (event.source, event.type, event.order_key, event.time) == ("shop-tb", "taobao.trade.v1", tid, START)
+    assert event.id.startswith(f"{tid}/1777599000000/")
+    detail = msgspec.json.decode(event.body)
+    assert (detail["tid_str"], detail["oaid"], detail["receiver_name"]) == (tid, f"1oaid{tid[-12:]}", "张**")
+    facts = source.decode(event)
+    assert facts.content is not None and facts.payment is not None
+    assert (facts.payment.paid, facts.payment.amount_minor, facts.content.total_minor) == (True, 6480, 6480)
+    assert await read(source, until_now(shop)) == [event]
+
+
+async def test_both_forms_of_lists_read(http: Http) -> None:
+    shop = Shop(wrapped=False)
+    async with shop.fake:
+        tids = [shop.fake.place([CUP, CUP]) for _ in range(3)]
+        shop.clock.advance(10)
+        events = await read(TaobaoSource(shop.setup(page_size=2), shop.access(http)), until_now(shop))
+    assert keys(events) == tids
+
+
+async def test_an_empty_window_costs_one_question(shop: Shop, http: Http) -> None:
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    assert await source.pull(until_now(shop), "", deadline_s=5) == Page(())
+    assert await source.pull(Window(START, START), "", deadline_s=5) == Page(())
+    assert (shop.budget.turns, shop.fake.calls) == (0, {LIST: 2})
+
+
+async def test_no_kind_of_trade_is_left_out(shop: Shop, http: Http) -> None:
+    """Without `type` the platform leaves `fixed` and others out; the shop here does, too."""
+    tids = [shop.fake.place([CUP], kind=kind) for kind in ("fixed", "cod", "step", "fenxiao", "nopaid")]
+    shop.clock.advance(10)
+    assert keys(await read(TaobaoSource(shop.setup(), shop.access(http)), until_now(shop))) == tids
+    few = TaobaoSource(shop.setup(types=("cod",)), shop.access(http))
+    assert keys(await read(few, until_now(shop))) == [tids[1]]
+
+
+async def test_every_request_but_the_first_takes_a_turn(shop: Shop, http: Http) -> None:
+    for _ in range(5):
+        shop.fake.place([CUP])
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(page_size=2), shop.access(http))
+    pulls = 0
+    position = ""
+    while True:
+        page = await source.pull(until_now(shop), position, deadline_s=5)
+        assert isinstance(page, Page)
+        pulls += 1
+        position = page.next
+        if not position:
+            break
+    assert shop.budget.turns == sum(shop.fake.calls.values()) - pulls
+    # Three pages, the total before them, two questions at the end.
+    assert (pulls, shop.fake.calls) == (4, {LIST: 6, DETAIL: 5})
+
+
+# --- paging while the shop goes on ----------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("F3")
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("seed", range(12))
+async def test_nothing_is_left_out_while_rows_move(http: Http, seed: int, newest_first: bool) -> None:
+    """Trades change between any two requests. Whatever was in the window when it began is read in it, or has left it
+    with a later change, which the next window reads."""
+    draw = random.Random(seed)
+    shop = Shop(newest_first=newest_first)
+    async with shop.fake:
+        tids = []
+        for _ in range(60):
+            shop.clock.advance(draw.choice([0, 0, 1, 7]))
+            tids.append(shop.fake.place([CUP]))
+        shop.clock.advance(2)
+        source = TaobaoSource(shop.setup(page_size=draw.choice([1, 3, 7, 20]), details_at_once=3), shop.access(http))
+        seen: dict[str, list[datetime]] = {tid: [] for tid in tids}
+
+        def move(_: str) -> None:
+            shop.clock.advance(draw.choice([0, 0, 0, 1]))
+            for _ in range(draw.choice([0, 0, 1, 2])):
+                shop.fake.remark(draw.choice(tids), f"memo {draw.random()}")
+            if draw.random() < 0.1:
+                tids.append(shop.fake.place([CUP]))
+                seen[tids[-1]] = []
+
+        shop.fake.between = move
+        for _ in range(6):
+            window = until_now(shop, span_s=300)
+            for event in await read(source, window):
+                seen[event.order_key].append(event.time)
+            for tid in tids:
+                inside = window.start_at <= shop.fake.trades[tid].modified <= window.end_at
+                assert not inside or seen[tid][-1:] == [shop.fake.trades[tid].modified]
+        shop.fake.between = None
+        shop.clock.advance(2)
+        for event in await read(source, until_now(shop)):
+            seen[event.order_key].append(event.time)
+    for tid in tids:
+        assert shop.fake.trades[tid].modified in seen[tid]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_a_window_that_reaches_into_now_is_walked_again(http: Http, newest_first: bool) -> None:
+    """The platform's clock may be behind ours: then rows move *into* the window, and push unread ones away."""
+    shop = Shop(newest_first=newest_first)
+    async with shop.fake:
+        tids = [shop.fake.place([CUP]) for _ in range(9) if shop.clock.advance(1) is None]
+        shop.clock.advance(1)
+        window = Window(START, shop.clock.now() + timedelta(seconds=60))
+        moves: Iterator[Callable[[], Any]] = iter(
+            [
+                lambda: shop.fake.remark(tids[4]),  # moves within the window, the total stays
+                lambda: tids.append(shop.fake.place([CUP])),  # a new row
+            ]
+        )
+        asked = 0
+
+        def move(method: str) -> None:
+            nonlocal asked
+            asked += method == LIST
+            if method == LIST and asked in (3, 6):
+                shop.clock.advance(1)
+                next(moves)()
+
+        shop.fake.between = move
+        events = await read(TaobaoSource(shop.setup(page_size=2), shop.access(http)), window)
+        times = {event.order_key: event.time for event in events}
+    assert times == {tid: shop.fake.trades[tid].modified for tid in tids}
+
+
+async def test_rows_that_cannot_be_read_are_kept_and_end_no_walk(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.clock.advance(10)
+    shop.fake.trades[tids[2]].detail["tid"] = "new kind"
+    source = TaobaoSource(shop.setup(page_size=2), shop.access(http))
+    events = await read(source, until_now(shop))
+    assert keys(events) == ["", tids[0], tids[1], tids[3], tids[4]]
+    with pytest.raises(BadInput) as caught:
+        source.decode(next(event for event in events if not event.order_key))
+    assert caught.value.where == "$.tid"
+
+
+async def test_a_position_of_another_release_begins_the_window_anew(shop: Shop, http: Http) -> None:
+    tid = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    page = await TaobaoSource(shop.setup(), shop.access(http)).pull(until_now(shop), "page 7", deadline_s=5)
+    assert isinstance(page, Page) and keys(list(page.events)) == [tid]
+
+
+# --- what the shop answers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FREQUENT, Throttled(2.0, f"7 {FREQUENT['sub_code']} {FREQUENT['sub_msg']}")),
+        (QUOTA, Throttled(14.5 * 3600, f"7 {QUOTA['sub_code']} App Call Limited")),
+        (BUSY, Failed("platform", f"15 {BUSY['sub_code']} 系统繁忙")),
+        ({"code": 27}, Unauthorised("session", "27")),
+        ({"code": 25, "msg": "Invalid Signature"}, Failed("signature", "25 Invalid Signature")),
+        ({"code": 31, "msg": "Invalid Timestamp"}, Failed("clock", "31 Invalid Timestamp")),
+    ],
+)
+@pytest.mark.parametrize("method", [LIST, DETAIL])
+async def test_errors_inside_200(shop: Shop, http: Http, error: dict[str, Any], expected: Pulled, method: str) -> None:
+    tid = shop.fake.place([CUP])
+    shop.clock.advance(1)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    window = until_now(shop)
+    shop.fake.refuse(method, error)
+
+    assert await source.pull(window, "", deadline_s=5) == expected
+    page = await source.pull(window, "", deadline_s=5)
+    assert isinstance(page, Page) and keys(list(page.events)) == [tid]
+
+
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        ({"share_5xx": 1.0}, "http_503"),
+        ({"hang_share": 1.0}, "timeout"),
+        ({"garbage_share": 1.0}, "unreadable"),
+        ({"error_in_200_share": 1.0}, "platform"),
+    ],
+)
+async def test_faults_fail_and_lose_nothing(shop: Shop, http: Http, faults: dict[str, Any], code: str) -> None:
+    tid = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    shop.fake.set_faults(faults)
+    answer = await source.pull(until_now(shop), "", deadline_s=0.2)
+    assert isinstance(answer, Failed) and answer.code == code
+    shop.fake.set_faults(dict.fromkeys(faults, 0.0))
+    assert keys(await read(source, until_now(shop))) == [tid]
+
+
+async def test_a_page_that_fails_in_the_middle_goes_on_where_it_was(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(6)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1), shop.access(http))
+    shop.fake.refuse(tids[2], FREQUENT)
+    shop.fake.refuse(tids[1], FREQUENT)
+    window = until_now(shop)
+    answers = [await source.pull(window, "", deadline_s=5) for _ in range(3)]
+    assert [type(answer) for answer in answers] == [Throttled, Throttled, Page]
+    assert isinstance(answers[2], Page) and keys(list(answers[2].events)) == tids
+    assert shop.fake.calls[DETAIL] == 6 + 2
+
+
+@pytest.mark.parametrize("page_size", [50, 2])
+async def test_a_page_of_which_a_part_fails_is_handed_over_as_far_as_it_goes(
+    shop: Shop, http: Http, page_size: int
+) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1, page_size=page_size), shop.access(http))
+    shop.fake.refuse(tids[3], BUSY)
+    shop.fake.refuse(tids[1], BUSY)
+    events = await read(source, until_now(shop))
+    assert sorted(event.order_key for event in events) == tids, "each of them once"
+    assert shop.fake.calls[DETAIL] == 5 + 2
+
+
+async def test_what_was_handed_over_is_read_again_in_another_window(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(2)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1), shop.access(http))
+    shop.fake.refuse(tids[0], BUSY)
+    part = await source.pull(until_now(shop), "", deadline_s=5)
+    assert isinstance(part, Page) and part.next and keys(list(part.events)) == tids[1:]
+    shop.clock.advance(1)
+    whole = await source.pull(until_now(shop), part.next, deadline_s=5)
+    assert isinstance(whole, Page) and keys(list(whole.events)) == tids
+
+
+async def test_a_shop_that_fails_one_request_in_five_is_read_without_a_pause(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(60)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(page_size=20), shop.access(http))
+    shop.fake.set_faults({"error_in_200_share": 0.1, "share_5xx": 0.1})
+    seen: list[str] = []
+    position, failures = "", 0
+    while True:
+        answer = await source.pull(until_now(shop), position, deadline_s=5)
+        if isinstance(answer, Page):
+            seen += [event.order_key for event in answer.events]
+            position = answer.next
+            if not position:
+                break
+        else:
+            assert isinstance(answer, Failed)
+            failures += 1
+    assert sorted(seen) == tids
+    assert failures < 10, "only those of the list itself, and of pages that did not get on at all"
+
+
+async def test_a_trade_that_the_platform_refuses_is_kept_and_holds_nobody_up(shop: Shop, http: Http) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(3)]
+    shop.clock.advance(10)
+    shop.fake.refuse(tids[1], {"code": 15, "sub_code": "isv.trade-not-exist", "sub_msg": "订单不存在"})
+    source = TaobaoSource(shop.setup(), shop.access(http))
+
+    events = await read(source, until_now(shop))
+    assert keys(events) == tids
+    broken = next(event for event in events if event.order_key == tids[1])
+    assert broken.time == START
+    with pytest.raises(BadInput) as caught:
+        source.decode(broken)
+    assert (caught.value.code, caught.value.where) == ("field", "$.error_response")
+    assert msgspec.json.decode(broken.body) == {
+        "row": {"tid": int(tids[1]), "modified": "2026-05-01 09:30:00"},
+        "error_response": {"code": "business", "message": "15 isv.trade-not-exist 订单不存在"},
+    }
+
+
+@pytest.mark.feature("F14")
+async def test_an_odd_refusal_is_that_of_a_trade_and_many_are_that_of_the_question(shop: Shop, http: Http) -> None:
+    odd = {"code": 41, "msg": "Invalid Arguments"}
+    source = TaobaoSource(shop.setup(details_at_once=1), shop.access(http))
+    window = Window(START - timedelta(seconds=60), START + timedelta(seconds=60))
+    shop.fake.refuse(LIST, odd)
+    assert await source.pull(window, "", deadline_s=5) == Failed("argument", "41 Invalid Arguments")
+    tids = [shop.fake.place([CUP]) for _ in range(5)]
+    shop.fake.refuse(tids[2], odd)
+    assert len(await read(source, window)) == 5
+    shop.fake.refuse(DETAIL, *[odd] * 9)
+    assert await source.pull(window, "", deadline_s=5) == Failed("argument", "41 Invalid Arguments")
+
+
+@pytest.mark.feature("F6")
+async def test_a_session_that_ends_is_unauthorised_until_the_token_is_renewed(shop: Shop, http: Http) -> None:
+    tid = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    shop.fake.expire()
+    answer = await source.pull(until_now(shop), "", deadline_s=5)
+    assert answer == Unauthorised("session", "27 invalid-sessionkey Invalid Session")
+    shop.fake.session, shop.fake.expires_at = "t1", None
+    shop.tokens = [Token("t1")]
+    assert keys(await read(source, until_now(shop))) == [tid]
+
+
+async def test_details_are_asked_for_a_few_at_a_time(shop: Shop, http: Http) -> None:
+    for _ in range(8):
+        shop.fake.place([CUP])
+    shop.clock.advance(10)
+    together = most = 0
+    inside = asyncio.Event()
+
+    class Gate:
+        async def turn(self) -> None:
+            nonlocal together, most
+            together += 1
+            most = max(most, together)
+            if together == 3:
+                inside.set()
+            await inside.wait()
+            together -= 1
+
+        def pause(self, for_s: float) -> None: ...
+
+    access = msgspec.structs.replace(shop.access(http), budget=Gate())
+    events = await read(TaobaoSource(shop.setup(details_at_once=3), access), until_now(shop))
+    assert (len(events), most) == (8, 3)
+
+
+async def test_a_cancelled_pull_leaves_nothing_behind(shop: Shop, http: Http) -> None:
+    tid = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    shop.fake.set_faults({"hang_share": 1.0})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await source.pull(until_now(shop), "", deadline_s=5)
+    shop.fake.set_faults({"hang_share": 0.0})
+    assert keys(await read(source, until_now(shop))) == [tid]
+
+
+async def test_the_quota_of_a_day_is_counted_in_beijing(http: Http) -> None:
+    shop = Shop(quota_per_day=2)
+    async with shop.fake:
+        source = TaobaoSource(shop.setup(), shop.access(http))
+        window = until_now(shop)
+        answers = [await source.pull(window, "", deadline_s=5) for _ in range(3)]
+        assert [type(answer) for answer in answers] == [Page, Page, Throttled]
+        assert isinstance(answers[2], Throttled) and answers[2].retry_after_s is not None
+        shop.clock.advance(answers[2].retry_after_s - 2)
+        assert isinstance(await source.pull(window, "", deadline_s=5), Throttled)
+        shop.clock.advance(2)
+        assert isinstance(await source.pull(window, "", deadline_s=5), Page)
+
+
+async def test_a_real_rate_limit(shop: Shop, http: Http) -> None:
+    shop.fake.set_faults({"throttle_per_s": 0.001})
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    answers = [await source.pull(until_now(shop), "", deadline_s=5) for _ in range(2)]
+    assert [type(answer) for answer in answers] == [Page, Throttled]

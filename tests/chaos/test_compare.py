@@ -1,0 +1,123 @@
+"""`ordergate compare`: the warehouse is asked for what the gateway has only watched, and nothing is changed there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from gateway.app import now, setup_of
+from gateway.core.delivery import Delivery, Done
+from gateway.core.order import Command, Content, Line, Operation, Order, OrderNumber, Receiver, Register, Route, Sku
+from gateway.sdk.http import Http
+from gateway.sdk.signing import decode_secret, sign
+from tests.chaos.gateway import ROOT, SECRET, WAREHOUSE, Fake, Gateway, until
+
+SHOP = "shop-o"
+
+
+def document(number: int, **more: Any) -> bytes:
+    return msgspec.json.encode(
+        {
+            "order_no": f"{number}",
+            "updated_at": "2026-05-01T09:30:00+08:00",
+            "placed_at": "2026-05-01T09:30:00+08:00",
+            "lines": [{"line_no": "1", "sku": "SKU-001", "quantity": 1, "price": "9.90"}],
+            "receiver": {
+                "name": "王*",
+                "phone": "139****0001",
+                "province": "浙江省",
+                "city": "杭州市",
+                "detail": "一号",
+            },
+            "payment": {"paid": True, "amount": "9.90"},
+            **more,
+        }
+    )
+
+
+async def watch(gateway: Gateway, bodies: list[bytes]) -> None:
+    key = decode_secret(SECRET)
+    async with aiohttp.ClientSession() as session:
+        for number, body in enumerate(bodies):
+            headers = {
+                "webhook-id": f"m{number}",
+                "webhook-timestamp": str(int(time.time())),
+                "webhook-signature": sign(key, message_id=f"m{number}", timestamp=int(time.time()), body=body),
+            }
+            async with session.post(f"{gateway.hooks_url}/{SHOP}", data=body, headers=headers) as answer:
+                assert answer.status == 202, await answer.text()
+
+
+async def deliver_as_before(gateway: Gateway, numbers: list[str]) -> None:
+    """What the system that is to be replaced does: the same warehouse, the shop's own numbers."""
+    wms = gateway.settings.connections["wms"]
+    assert wms.adapter.target_type is not None
+    content = Content(now(), (Line("1", Sku("SKU-001"), 1, 990),), Receiver("王*", "139", "浙江省", "杭州市"), 990)
+    async with Http(connections=1) as http:
+        target = wms.adapter.target_type(setup_of(wms, gateway.settings), http)
+        for number in numbers:
+            order = Order(number=OrderNumber(number), content=Register(1, 0, content), route=Route(wms.name, WAREHOUSE))
+            command = Command(wms.name, 1, Operation.CREATE, "create")
+            assert isinstance(await target.send(Delivery(order_id=1, order=order, command=command), deadline_s=5), Done)
+
+
+def compare(gateway: Gateway, *arguments: str) -> tuple[int, str]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "compare", "-c", str(gateway.config), *arguments],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.returncode, ran.stdout or ran.stderr
+
+
+async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, folder: Path) -> None:
+    fake = Fake("qimen", folder)
+    route = [{"target": "wms", "warehouse": WAREHOUSE}]
+    observing = {"adapter": "webhook", "prefix": "O-", "mode": "observe", "route": route}
+    gateway = Gateway(
+        folder,
+        database_url=postgres_url,
+        fakes=[fake],
+        connections={SHOP: {**observing, "settings": {"secrets": [SECRET]}}},
+    )
+    async with fake, gateway:
+        code, said = await asyncio.to_thread(compare, gateway, SHOP)
+        assert code == 1 and "mode: observe" in said
+        bodies = [document(number) for number in range(1, 7)]
+        bodies.append(document(7, payment={"paid": False}))
+        await watch(gateway, bodies)
+        await until(
+            lambda: _watched(gateway, len(bodies)), within_s=30, what="the orders to be decided", log=gateway.log
+        )
+        await deliver_as_before(gateway, ["1", "2", "3", "4"])
+
+        code, said = await asyncio.to_thread(compare, gateway, SHOP, "--channel-numbers", "--json", "--rate", "100")
+        assert code == 0, said
+        found = json.loads(said)
+        assert (found["orders"], found["there"], found["not_there"], found["not_told"]) == (7, 4, 3, 0)
+        assert sorted(found["missing"]) == ["5", "6", "7"]
+        assert found["held"] == {"unpaid": 1}
+
+        code, said = await asyncio.to_thread(compare, gateway, SHOP, "--last", "3", "--rate", "100", "--lang", "en")
+        assert code == 0 and "not there, some of them: O-7 O-6 O-5" in said
+
+        code, said = await asyncio.to_thread(compare, gateway, "shop-x")
+        assert code == 1 and SHOP in said
+        books = await fake.books()
+        assert {number: book.documents for number, book in books.orders.items()} == dict.fromkeys("1234", 1)
+
+
+async def _watched(gateway: Gateway, count: int) -> bool:
+    rows = await gateway.fetch("SELECT count(*) FROM orders WHERE reasons LIKE 'observed%'")
+    return bool(rows[0][0] == count)

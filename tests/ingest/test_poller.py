@@ -1,0 +1,174 @@
+"""Windows and the cursor, with clocks that are wrong; the source notes what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway.core.access import Token
+from gateway.core.delivery import Failed, Throttled
+from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.happening import Happening, PullFailed, Trouble
+from gateway.core.order import Facts
+from gateway.ingest.authorisation import Authorisation
+from gateway.ingest.duty import Ownership
+from gateway.ingest.inbound import Inbound, InboxLeg
+from gateway.ingest.poller import PolledShop, Poller, WindowReader, next_window
+from gateway.sdk.pull import Page, Pulled, Window
+from gateway.settings import PullPolicy
+from gateway.store.inbox import take
+from gateway.store.outbox import start_worker
+from gateway.store.pulls import claim_duty, read_cursor
+from gateway.store.sql import migrate, open_pool, register_connections
+
+SHOP = ConnectionName("shop")
+POLICY = PullPolicy(window_s=600, overlap_s=60, lookback_s=86400, delay_s=0, every_s=0.1, deadline_s=5)
+
+
+class Source:
+    """Answers from a list, then with empty pages."""
+
+    def __init__(self, *answers: Pulled) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[Window, str]] = []
+        self.enough = asyncio.Event()
+
+    async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
+        self.asked.append((window, position))
+        if len(self.asked) >= 5:
+            self.enough.set()
+        return self.answers.pop(0) if self.answers else Page(())
+
+    def decode(self, event: Event) -> Facts:
+        raise NotImplementedError
+
+
+class Budget:
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    async def turn(self) -> None: ...
+
+    def pause(self, for_s: float) -> None:
+        self.pauses.append(for_s)
+
+
+class Bench:
+    """A poller of one shop on a real database."""
+
+    def __init__(self, source: Source, *, now: Callable[[], datetime]) -> None:
+        self.source = source
+        self.budget = Budget()
+        self.happened: list[Happening] = []
+        self._now = now
+
+    async def run(self, url: str) -> None:
+        """Until the source has been asked five times."""
+        self.pool = await open_pool(url, size=4)
+        await migrate(self.pool)
+        number = (await register_connections(self.pool, [SHOP])).id(SHOP)
+        worker_id = await start_worker(self.pool, name="test", lease_s=60)
+        assert await claim_duty(self.pool, number, worker_id=worker_id)
+        owner, inbox = Ownership(SHOP, number, worker_id), InboxLeg(self.pool)
+        reader = WindowReader(
+            name=SHOP,
+            source=self.source,
+            budget=self.budget,
+            authorisation=Authorisation(
+                SHOP, seed=Token("t"), renewable=False, now=self._now, changed=lambda _: None, wake=lambda: None
+            ),
+            inbound=Inbound(kafka=None, inbox=inbox, observe=self.happened.extend),
+            deadline_s=5,
+            waits=lambda: False,
+            rng=random.Random(1),
+            observe=self.happened.extend,
+            reach=lambda _: None,
+        )
+        poller = Poller(
+            shop=PolledShop(SHOP, "S", None, POLICY),
+            reader=reader,
+            pool=self.pool,
+            now=self._now,
+            observe=self.happened.extend,
+            reach=lambda _: None,
+        )
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            leg = group.create_task(inbox.run())
+            polling = group.create_task(poller.run(owner))
+            await self.source.enough.wait()
+            owner.stop()
+            await asyncio.wait([polling])
+            leg.cancel()
+        cursor = await read_cursor(self.pool, number)
+        assert cursor is not None
+        self.cursor = cursor
+
+
+def ahead(by: timedelta) -> Callable[[], datetime]:
+    return lambda: datetime.now(UTC) + by
+
+
+def event(**changes: str) -> Event:
+    values = {"id": "E1", "source": SHOP, "type": "order", "order_key": "1", **changes}
+    return Event(
+        id=EventId(values["id"]),
+        source=ConnectionName(values["source"]),
+        type=values["type"],
+        order_key=values["order_key"],
+        time=datetime.now(UTC),
+        body=b"{}",
+    )
+
+
+async def test_a_clock_that_runs_ahead_leaps_over_nothing_and_hurries_nobody(postgres_url: str) -> None:
+    bench = Bench(Source(), now=ahead(timedelta(hours=1)))
+    began = datetime.now(UTC)
+    await bench.run(postgres_url)
+    assert bench.cursor.read_to <= datetime.now(UTC)
+    assert bench.cursor.begun_at <= datetime.now(UTC)
+    assert datetime.now(UTC) - began >= timedelta(seconds=0.4), "five windows, four rests between them"
+    assert all(window.start_at <= datetime.now(UTC) for window, _ in bench.source.asked)
+    await bench.pool.close()
+
+
+async def test_the_same_is_asked_again_after_whatever_is_not_a_page(postgres_url: str) -> None:
+    strange = event(source="other")
+    bench = Bench(Source(Page((), "2"), Failed("down"), Throttled(0.0), Page((strange,), "1")), now=ahead(timedelta()))
+    await bench.run(postgres_url)
+    assert [position for _, position in bench.source.asked] == ["", "2", "2", "2", "2"]
+    assert len({window for window, _ in bench.source.asked}) == 1
+    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["down", "throttled", "adapter"]
+    assert bench.budget.pauses == [1.0], "an answer of 0 s is no reason for a loop"
+    assert [one.what for one in bench.happened if isinstance(one, Trouble)] == [
+        "shop pull: an event of another connection"
+    ]
+    await bench.pool.close()
+
+
+async def test_what_no_database_can_hold_does_not_hold_up_the_shop(postgres_url: str) -> None:
+    bench = Bench(Source(Page((event(id="E\x00\ud800", order_key="1\x00"),))), now=ahead(timedelta()))
+    await bench.run(postgres_url)
+    async with bench.pool.acquire() as connection, connection.transaction():
+        (arrival,) = await take(connection, 10)
+    assert (arrival.event.id, arrival.event.order_key) == ("E\ufffd?", "1\ufffd")
+    await bench.pool.close()
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"2026-05-01T{text}+00:00")
+
+
+@pytest.mark.parametrize(
+    ("read_to", "upto", "edge", "start", "end"),
+    [
+        ("10:00:00", "11:00:00", "00:00:00", "09:59:00", "10:09:00"),
+        ("10:00:00", "10:00:30", "00:00:00", "09:59:00", "10:00:30"),
+        ("10:00:00", "11:00:00", "09:59:30", "09:59:30", "10:09:30"),
+    ],
+)
+def test_the_next_window(read_to: str, upto: str, edge: str, start: str, end: str) -> None:
+    assert next_window(at(read_to), at(upto), POLICY, edge=at(edge)) == Window(at(start), at(end))

@@ -1,0 +1,134 @@
+"""What people do about shops: look at them, check them, and give them a new token that no command line shows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.core.happening import ConnectionChanged, ConnectionState, WindowRead
+from gateway.remote.client import RemoteError
+from gateway.remote.connections import _authorisation
+from tests.shops.conftest import Shop
+
+NOW_S = 1_780_000_000.0
+
+
+async def ordergate(*arguments: str, stdin: str = "") -> tuple[int, str]:
+    """The command, beside the worker's loop: exit code and what it prints."""
+
+    def run() -> tuple[int, str]:
+        shown, sys.stdin = io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin.encode()))
+        try:
+            with redirect_stdout(shown):
+                main(arguments)
+        except SystemExit as end:
+            return int(end.code or 0), shown.getvalue()
+        finally:
+            sys.stdin = sys.__stdin__
+        return 0, shown.getvalue()
+
+    return await asyncio.to_thread(run)
+
+
+async def test_a_shop_is_authorised_again_from_standard_input(shop: Shop) -> None:
+    shop.platform.tokens = {"t2"}
+    worker = await shop.start()
+    await shop.until(lambda: shop.saw(ConnectionChanged))
+    url, token = await shop.api(worker)
+    remote = ["--url", url, "--token", token]
+    code, page = await ordergate("connections", "list", *remote)
+    assert code == 0 and "需重新授权" in page and "token: session expired" in page
+    given = json.dumps({"access_token": "t2", "refresh_token": "r2", "expires_in": 86400})
+    code, page = await ordergate("connections", "authorise", "shop", "-r", "renewed", *remote, stdin=given)
+    assert code == 0 and "t2" not in page
+    await shop.until(lambda: shop.saw(WindowRead))
+    code, page = await ordergate("connections", "list", "--lang", "en", *remote)
+    assert "ready" in page and "test/0" in page
+    assert [one.state for one in shop.saw(ConnectionChanged)] == [ConnectionState.RE_AUTHORISE, ConnectionState.READY]
+
+
+async def test_pausing_and_resuming_are_told(shop: Shop) -> None:
+    worker = await shop.start()
+    await shop.until(lambda: shop.saw(WindowRead))
+    for deed in ("pause", "resume"):
+        assert (await shop.call(worker, "POST", f"/connections/shop/{deed}", {"reason": "stocktaking"}))[0] == 200
+        if deed == "pause":
+            shown = await shop.connection(worker)
+            assert (shown["state"], shown["reason"]) == ("paused", "stocktaking")
+    assert [one.state for one in shop.saw(ConnectionChanged)] == [ConnectionState.PAUSED, ConnectionState.READY]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "where"),
+    [
+        ("nope", {"access_token": "t", "reason": "r"}, 404, "path.name"),
+        ("shop", {"access_token": "", "reason": "r"}, 422, "$.access_token"),
+        ("shop", {"access_token": "t"}, 422, "$"),
+        ("shop", {"access_token": "t", "reason": "r", "expires_at": "2020-01-01T00:00:00Z"}, 422, "$.expires_at"),
+        ("shop", {"access_token": "t", "reason": "r", "expires_at": "2099-01-01T00:00:00"}, 422, "$.expires_at"),
+    ],
+)
+async def test_a_bad_authorisation_is_refused(shop: Shop, path: str, body: Any, status: int, where: str) -> None:
+    worker = await shop.start()
+    got, answer = await shop.call(worker, "POST", f"/connections/{path}/authorise", body)
+    assert (got, answer["where"]) == (status, where)
+    assert await shop.pool.fetchval("SELECT count(*) FROM audit") == 0
+
+
+async def test_check_asks_the_platform_with_the_token_that_the_workers_use(shop: Shop) -> None:
+    config = shop.folder / "ordergate.yaml"
+
+    async def check(token: str) -> tuple[int, Any]:
+        config.write_text(shop.text(token=token), encoding="utf-8")
+        code, page = await ordergate("check", "-c", str(config), "--json", "--lang", "en")
+        shown = json.loads(page)
+        lines = (*shown["problems"], *shown["notes"])
+        return code, next(one for one in lines if one["where"] == "connections.shop")
+
+    assert await check("t1") == (0, {"where": "connections.shop", "what": "the target answers"})
+    code, problem = await check("t0")
+    assert code == 2 and "the platform says: token" in problem["what"]
+    code, problem = await check("")
+    assert code == 2 and "no token" in problem["what"] and "authorise shop" in problem["proposal"]
+    worker = await shop.start(shop.settings(token="t0"))
+    await shop.until(lambda: shop.saw(ConnectionChanged))
+    code, problem = await check("t0")
+    assert code == 2 and "refuses our token" in problem["what"]
+    body = {"access_token": "t1", "reason": "r"}
+    assert (await shop.call(worker, "POST", "/connections/shop/authorise", body))[0] == 200
+    assert (await check("t0"))[0] == 0, "the newer token of the database wins over that of the file"
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ("t1\n", {"access_token": "t1"}),
+        ('{"access_token": "t1", "refresh_token": "r", "expires_in": 60}', {"expires_at": NOW_S + 60}),
+        ('{"access_token": "t1", "expires_at": 1780000100}', {"expires_at": 1780000100}),
+        ('{"access_token": "t1", "expires_at": "1780000100000"}', {"expires_at": 1780000100}),
+        ('{"access_token": "t1", "refresh_expires_in": 60}', {"refresh_expires_at": NOW_S + 60}),
+    ],
+)
+def test_tokens_are_read_as_platforms_write_them(content: str, taken: dict[str, Any]) -> None:
+    found = _authorisation(content.encode(), now_s=NOW_S)
+    assert found["access_token"] == "t1"
+    for key, value in taken.items():
+        wanted = value if isinstance(value, str) else datetime.fromtimestamp(value, UTC).isoformat()
+        assert found[key] == wanted
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"two words", b"\xff", b"{", b'{"token": "secret-9"}', b'{"access_token": 1, "expires_in": "x"}']
+)
+def test_what_is_no_token_is_refused_without_quoting_it(content: bytes) -> None:
+    with pytest.raises(RemoteError) as caught:
+        _authorisation(content, now_s=NOW_S)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,197 @@
+"""Sealed columns: what is written cannot be read without the key, and keys can be replaced while rows are in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from gateway.core.errors import SettingsError
+from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Register, Sku
+from gateway.plugins import discover
+from gateway.settings import parse
+from gateway.store.inbox import put, take
+from gateway.store.orders import encode_state, lock_orders
+from gateway.store.reseal import SEALED, left, reseal
+from gateway.store.sql import Private, migrate, open_pool
+from gateway.store.vault import MAGIC, OVERHEAD_BYTES, CannotOpen, Vault, enter_keys, keys_in_use
+
+NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
+OLD, NEW = b"o" * 32, b"n" * 32
+NAME = "欧阳测试甲"
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+def test_sealed_bytes_come_back_and_never_look_alike() -> None:
+    vault = Vault([OLD])
+    first, second = vault.seal(b"buyer"), vault.seal(b"buyer")
+    assert first != second
+    assert b"buyer" not in first
+    assert len(first) == len(b"buyer") + OVERHEAD_BYTES
+    assert vault.open(first) == vault.open(second) == b"buyer"
+    assert vault.open(vault.seal(b"")) == b""
+
+
+def test_any_configured_key_opens_and_the_first_seals() -> None:
+    sealed = Vault([OLD]).seal(b"buyer")
+    both = Vault([NEW, OLD])
+    assert both.open(sealed) == b"buyer"
+    assert Vault([NEW]).open(both.seal(b"buyer")) == b"buyer"
+
+
+def test_a_missing_key_and_a_changed_byte_are_told_apart() -> None:
+    sealed = Vault([OLD]).seal(b"buyer")
+    with pytest.raises(CannotOpen, match="not configured"):
+        Vault([NEW]).open(sealed)
+    with pytest.raises(CannotOpen, match="changed"):
+        Vault([OLD]).open(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    with pytest.raises(CannotOpen, match="changed"):
+        Vault([OLD]).open(sealed[:20])
+
+
+def test_what_was_never_sealed_is_read_as_it_is() -> None:
+    assert Vault([OLD]).open(b'{"order_no":"1"}') == b'{"order_no":"1"}'
+
+
+def settings_problems(keys: str) -> list[str]:
+    try:
+        parse(f"encryption: {{keys: {keys}}}", {}, discover(), name="x.yaml", folder=Path("/"))
+    except SettingsError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def test_a_key_that_is_none_is_a_problem_that_does_not_quote_it() -> None:
+    good = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4="
+    assert settings_problems(f"[{good}]") == []
+    (short,) = settings_problems("[c2hvcnQ=]")
+    assert "encryption.keys" in short and "32 bytes in base64" in short and "c2hvcnQ" not in short
+    (twice,) = settings_problems(f"[{good}, {good}]")
+    assert "is there twice" in twice
+
+
+@asynccontextmanager
+async def pool_with(url: str, *keys: bytes) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(url, size=2, vault=Vault(keys) if keys else None)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def order(n: int) -> Order:
+    content = Content(NOW, (Line("1", Sku("X"), 1, 100),), Receiver(NAME, "13900001111"), 100)
+    return Order(number=OrderNumber(f"A{n}"), content=Register(1, 0, content))
+
+
+async def insert(pool: asyncpg.Pool, *numbers: int) -> None:
+    await pool.copy_records_to_table(
+        "orders",
+        columns="order_id number stage state".split(),
+        records=[(n, f"A{n}", "received", encode_state(order(n))) for n in numbers],
+    )
+
+
+def event(n: int, body: bytes) -> Event:
+    return Event(id=EventId(f"e{n}"), source=ConnectionName("shop"), type="t", order_key=str(n), time=NOW, body=body)
+
+
+async def test_statements_write_sealed_and_read_plain(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as plain, pool_with(postgres_url, OLD) as sealed:
+        await migrate(plain)
+        await insert(sealed, 1)
+        # Through unnest too, as updates and dead letters go.
+        await sealed.execute(
+            "UPDATE orders o SET state = n.state FROM unnest($1::bigint[], $2::bytea[]) AS n(id, state)"
+            " WHERE o.order_id = n.id",
+            [1],
+            [encode_state(order(1))],
+        )
+        stored = await plain.fetchval("SELECT state FROM orders")
+        assert stored.startswith(MAGIC)
+        assert NAME.encode() not in stored
+        async with sealed.acquire() as connection, connection.transaction():
+            found = await lock_orders(connection, [OrderNumber("A1")])
+        assert found[OrderNumber("A1")].order == order(1)
+        # Other bytes are none of its business.
+        assert await sealed.fetchval("SELECT $1::bytea", b"digest") == b"digest"
+        assert await plain.fetchval("SELECT $1::bytea", Private(b"no key")) == b"no key"
+
+
+async def test_bytes_that_look_sealed_come_back_unchanged(postgres_url: str) -> None:
+    async with pool_with(postgres_url, OLD) as sealed:
+        assert await sealed.fetchval("SELECT $1::bytea", MAGIC + b"not ours") == MAGIC + b"not ours"
+
+
+async def test_an_event_in_the_inbox_is_sealed(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as plain, pool_with(postgres_url, OLD) as sealed:
+        await migrate(plain)
+        await put(sealed, [event(1, NAME.encode()), event(2, MAGIC + b"odd")])
+        assert all(row[0].startswith(MAGIC) for row in await plain.fetch("SELECT body FROM inbox"))
+        async with sealed.acquire() as connection, connection.transaction():
+            arrivals = await take(connection, 10)
+        assert [arrival.event.body for arrival in arrivals] == [NAME.encode(), MAGIC + b"odd"]
+
+
+async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_url: str) -> None:
+    heard: list[tuple[str, int]] = []
+    async with pool_with(postgres_url) as raw:
+        await migrate(raw)
+        await insert(raw, 1, 2)  # before anything was sealed
+        async with pool_with(postgres_url, OLD) as old:
+            await enter_keys(old, Vault([OLD]))
+            await insert(old, *range(3, 1203))
+            await put(old, [event(1, b"{}")])
+        vault = Vault([NEW, OLD])
+        await enter_keys(raw, vault)
+        assert [(key.active, key.configured) for key in await keys_in_use(raw, vault)] == [(False, True), (True, True)]
+        assert (await left(raw, vault))["orders.state"] == 1202
+        changed = await reseal(raw, vault, told=lambda column, rows: heard.append((column, rows)))
+        assert changed == {
+            column.name: {"orders.state": 1202, "inbox.body": 1}.get(column.name, 0) for column in SEALED
+        }
+        assert ("orders.state", 1202) in heard and len(heard) >= 4
+        assert set((await left(raw, vault)).values()) == {0}
+        assert [key.active for key in await keys_in_use(raw, vault)] == [True]
+        await enter_keys(raw, Vault([NEW]))  # the old key may go
+        async with pool_with(postgres_url, NEW) as new, new.acquire() as connection, connection.transaction():
+            found = await lock_orders(connection, [OrderNumber("A1"), OrderNumber("A700")])
+            assert {number: stored.order for number, stored in found.items()} == {
+                OrderNumber("A1"): order(1), OrderNumber("A700"): order(700),
+            }  # fmt: skip
+        assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
+
+
+async def test_a_row_that_changes_meanwhile_keeps_its_change(postgres_url: str) -> None:
+    """The writer is between the read and the write of `reseal`: it holds the row's lock, and its value stays."""
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as new:
+        await migrate(raw)
+        await insert(raw, 1)
+        changed = Order(number=OrderNumber("A1"))
+        async with new.acquire() as writer:
+            change = writer.transaction()
+            await change.start()
+            await writer.execute("UPDATE orders SET state = $1 WHERE order_id = 1", encode_state(changed))
+            resealing = asyncio.ensure_future(reseal(raw, Vault([NEW]), told=lambda *_: None))
+            while not await new.fetchval(_WAITING):  # noqa: ASYNC110 (no event of ours tells)
+                await asyncio.sleep(0.01)
+            await change.commit()
+        assert (await resealing)["orders.state"] == 0
+        async with new.acquire() as connection, connection.transaction():
+            assert (await lock_orders(connection, [OrderNumber("A1")]))[OrderNumber("A1")].order == changed
+
+
+async def test_a_key_that_rows_need_may_not_be_missing(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        await enter_keys(pool, Vault([OLD]))
+        for vault in (None, Vault([NEW])):
+            with pytest.raises(CannotOpen, match=r"which encryption\.keys lacks"):
+                await enter_keys(pool, vault)
+        await enter_keys(pool, Vault([NEW, OLD]))

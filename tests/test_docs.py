@@ -1,0 +1,64 @@
+"""Pages that are made of the code are up to date, and every page's links, commands and configuration are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from gateway.admin import all_settings
+from gateway.cli import app
+from gateway.plugins import discover
+from gateway.settings import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts
+)
+
+
+def test_the_configuration_page_is_up_to_date() -> None:
+    """`ordergate reference > docs/configuration.md` makes it."""
+    assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == all_settings().rstrip() + "\n"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    file = ROOT / page
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_its_options_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    lines = [line.split("  #")[0] for line in blocks.splitlines()] + re.findall(r"`(ordergate [^`]+)`", text)
+    for line in lines:
+        if not line.startswith(("ordergate ", ".venv/bin/ordergate ")):
+            continue
+        command = typer.main.get_command(app)
+        words = line.split()[1:]
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands, f"{page}: {line}"
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        used = {word.split("=")[0] for word in words if word.startswith("-") and word != "-"}
+        assert used <= known | {"--help"}, f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "cut-over" in page])
+def test_the_steps_of_a_cut_over_are_configurations(page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    observe, live = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    wms = yaml.safe_load((ROOT / "docs/quickstart.yaml").read_text(encoding="utf-8"))["connections"]["wms-1"]
+    entries = yaml.safe_load(observe)["connections"]
+    for change in ({}, yaml.safe_load(live)):
+        entries["shop-a"].update(change)
+        secret = "whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA=="
+        document = yaml.safe_dump({"connections": {**entries, "wms-1": wms}})
+        made = parse(document, {"SHOP_A_SECRET": secret}, discover(), name=page, folder=tmp_path)
+        assert made.connections["shop-a"].mode == change.get("mode", "observe")  # type: ignore[index]

@@ -1,0 +1,259 @@
+"""What begins, grows and ends, by tables: thresholds, flapping, a leader that changes. No clock but the table's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from gateway.core.notice import (
+    Alive,
+    Change,
+    Condition,
+    Facts,
+    Group,
+    Key,
+    Kind,
+    Lost,
+    Refusal,
+    Seen,
+    Sign,
+    Waiting,
+)
+from gateway.watch.conditions import Judged, Policy, judge, replacements, signs
+
+T0 = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
+DOWN = Key(Kind.TARGET, "wms-1", "create")
+POLICY = Policy()
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+class Book:
+    """The stored conditions, kept like the table keeps them, and what was told."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.policy = policy
+        self.conditions: dict[Key, Condition] = {}
+        self.told: list[tuple[float, Change, Key]] = []
+
+    def look(self, seconds: float, *found: Sign) -> Judged:
+        judged = judge(found, list(self.conditions.values()), at=at(seconds), policy=self.policy)
+        self.conditions.update({one.key: one for one in judged.conditions})
+        self.told += [(seconds, one.change, one.condition.key) for one in judged.changes]
+        return judged
+
+
+def down(since: float, *, count: int = 0) -> Sign:
+    return Sign(key=DOWN, since=at(since), count=count, workers=1, of_workers=1)
+
+
+def test_a_target_is_told_down_at_once_and_up_after_it_has_settled() -> None:
+    book = Book()
+    book.look(0)
+    book.look(1, down(0.5))
+    for second in range(2, 60):
+        book.look(second, down(0.5))
+    for second in range(60, 90):
+        book.look(second)
+    assert book.told == [(1, Change.OPENED, DOWN), (80, Change.CLOSED, DOWN)]
+
+
+def test_a_breaker_that_flaps_for_an_hour_is_told_of_a_few_times() -> None:
+    book, since = Book(), 0
+    for second in range(3600):
+        # 15 s open, 30 s closed: longer than the first settling, so that it is told up once.
+        if second % 45 < 15:
+            since = second if second % 45 == 0 else since
+            book.look(second, down(since))
+        else:
+            book.look(second)
+    assert [change for _, change, _ in book.told] == [Change.OPENED, Change.CLOSED, Change.OPENED]
+    for second in range(3600, 3700):
+        book.look(second)
+    assert book.told[-1][1] is Change.CLOSED
+
+
+def test_what_comes_back_much_later_is_a_new_affair() -> None:
+    book = Book()
+    for first in (0, 2000):
+        book.look(first, down(first))
+        book.look(first + 10)
+        book.look(first + 30)
+    assert [second for second, change, _ in book.told if change is Change.CLOSED] == [30, 2030]
+
+
+def test_a_new_leader_with_the_same_table_tells_nothing_again() -> None:
+    book = Book()
+    book.look(0, down(0))
+    book.look(5)
+    successor = Book()
+    successor.conditions = dict(book.conditions)
+    successor.look(6, down(0))
+    successor.look(7)
+    successor.look(27)
+    assert successor.told == [(27, Change.CLOSED, DOWN)]
+
+
+def test_looking_twice_changes_nothing() -> None:
+    book = Book()
+    book.look(0, down(0))
+    assert book.look(1, down(0)) == Judged((), ())
+    book.look(2)
+    assert book.look(3) == Judged((), ())
+
+
+@pytest.mark.parametrize("kind", [Kind.WORKER, Kind.INBOX, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT])
+def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
+    book = Book()
+    sign = Sign(key=Key(kind, "", "x"), since=at(0))
+    book.look(4.9, sign)
+    book.look(6)
+    assert book.told == []
+    book.look(7, sign)
+    assert [change for _, change, _ in book.told] == [Change.OPENED]
+
+
+def test_a_heap_that_grows_tenfold_is_told_again_and_a_target_is_not() -> None:
+    book = Book()
+    dead = Key(Kind.DEAD_LETTER, "shop-a", "json")
+
+    def heap(count: int) -> Sign:
+        return Sign(key=dead, since=at(-60), count=count)
+
+    for second, count in enumerate((1, 5, 9, 10, 50, 99, 100, 250)):
+        book.look(second, heap(count), down(0, count=count))
+    assert [(s, change) for s, change, key in book.told if key == dead] == [
+        (0, Change.OPENED), (3, Change.GROWN), (6, Change.GROWN),
+    ]  # fmt: skip
+    assert [change for _, change, key in book.told if key == DOWN] == [Change.OPENED]
+
+
+def test_a_backlog_ends_at_half_of_what_began_it() -> None:
+    book = Book(Policy(backlog_age_s=900, settle_s=20))
+    second = 0.0
+
+    def age(oldest_s: float) -> None:
+        nonlocal second
+        second += 30
+        facts = Facts(waiting={("wms-1", "create"): Waiting(7, at(second - oldest_s))})
+        book.look(second, *signs(facts, at=at(second), policy=book.policy))
+
+    for oldest_s in (500, 899, 901, 880, 460, 899, 449, 449, 899):
+        age(oldest_s)
+    key = Key(Kind.BACKLOG, "wms-1", "create")
+    assert book.told == [(90, Change.OPENED, key), (240, Change.CLOSED, key)]
+
+
+def test_what_the_facts_show() -> None:
+    facts = Facts(
+        seen={
+            ("breaker", "wms-1/create"): Seen(2, at(-3), "timeouts"),
+            ("kafka", ""): Seen(1, at(-9), ""),
+        },
+        refusals={"shop-a": Refusal("27 invalid session", at(-60))},
+        alive=tuple(Alive(number, f"run/{number}", at(-100)) for number in (1, 2, 3)),
+        waiting={("wms-1", "create"): Waiting(132, at(-40)), ("shop-a", "ship"): Waiting(5, at(-50))},
+        blocked={("wms-1", "rejected:address"): Group(2, at(-70))},
+        dead_letters={("shop-a", "json"): Group(9, at(-80))},
+        conflicts={("shop-a", "cancelled_but_shipped"): Group(1, at(-90))},
+        inbox=Waiting(4, at(-2)),
+    )
+    found = {sign.key: sign for sign in signs(facts, at=at(0), policy=POLICY)}
+    assert found.keys() == {
+        DOWN,
+        Key(Kind.INBOX, "", ""),
+        Key(Kind.AUTHORISE, "shop-a", ""),
+        Key(Kind.BLOCKED, "wms-1", "rejected:address"),
+        Key(Kind.DEAD_LETTER, "shop-a", "json"),
+        Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
+    }
+    assert found[DOWN] == Sign(key=DOWN, since=at(-3), count=132, code="timeouts", workers=2, of_workers=3, age_s=40.0)
+    assert found[Key(Kind.AUTHORISE, "shop-a", "")].count == 5
+    assert found[Key(Kind.INBOX, "", "")].count == 4
+
+
+def test_a_worker_that_is_new_does_not_say_that_a_target_is_up() -> None:
+    waiting = {("wms-1", "create"): Waiting(7, at(-300), failing=7)}
+    old, new = Alive(1, "a/0", at(-900)), Alive(2, "a/1", at(10))
+    book = Book()
+
+    def look(second: float, *alive: Alive, failing: bool = True, seen: bool = False) -> None:
+        facts = Facts(
+            alive=alive,
+            waiting=waiting if failing else {},
+            seen={("breaker", "wms-1/create"): Seen(1, at(0), "timeouts")} if seen else {},
+        )
+        book.look(second, *signs(facts, at=at(second), policy=POLICY))
+
+    look(0, old, seen=True)
+    look(11, new)  # it went, and its sighting with it
+    look(200, new)
+    assert [change for _, change, _ in book.told] == [Change.OPENED]
+    look(201, new, failing=False)
+    look(221, new, failing=False)
+    assert [change for _, change, _ in book.told] == [Change.OPENED, Change.CLOSED]
+    # One that was there all the time has seen that it is up, whatever still waits for its back-off; and it begins none.
+    other = Book()
+    other.look(0, *signs(Facts(alive=(new,), waiting=waiting), at=at(20), policy=POLICY))
+    assert other.told == []
+    assert signs(Facts(alive=(old,), waiting=waiting), at=at(20), policy=POLICY) == []
+
+
+def test_a_muted_kind_is_not_seen() -> None:
+    facts = Facts(dead_letters={("shop-a", "json"): Group(9, at(-80))})
+    assert signs(facts, at=at(0), policy=Policy(mute=frozenset({Kind.DEAD_LETTER}))) == []
+
+
+def lost(number: int, name: str, *, started: float, gone: float, replaced_by: int | None = None) -> Lost:
+    return Lost(number, name, at(started), at(gone), 3, replaced_by)
+
+
+@pytest.mark.parametrize(
+    ("alive", "gone", "pairs"),
+    [
+        # Nobody has started since.
+        ([Alive(2, "b/0", at(-50))], [lost(1, "a/0", started=-100, gone=-10)], {}),
+        # The same slot started again, and not the other that started before it.
+        (
+            [Alive(2, "a/1", at(-5)), Alive(3, "a/0", at(-4))],
+            [lost(1, "a/0", started=-100, gone=-10)],
+            {1: 3},
+        ),
+        # Another machine stepped in.
+        ([Alive(2, "b/0", at(-5))], [lost(1, "a/0", started=-100, gone=-10)], {1: 2}),
+        # Two went, one came: it stands for one of them only, now and later.
+        (
+            [Alive(3, "b/0", at(-5))],
+            [lost(1, "a/0", started=-100, gone=-10), lost(2, "a/1", started=-100, gone=-10)],
+            {1: 3},
+        ),
+        (
+            [Alive(3, "b/0", at(-5))],
+            [lost(1, "a/0", started=-100, gone=-10, replaced_by=3), lost(2, "a/1", started=-100, gone=-10)],
+            {},
+        ),
+        # The one who stepped in went too, and was replaced.
+        (
+            [Alive(3, "a/0", at(-2))],
+            [lost(1, "a/0", started=-100, gone=-10), lost(2, "a/0", started=-8, gone=-4)],
+            {1: 2, 2: 3},
+        ),
+    ],
+)
+def test_who_replaces_whom(alive: list[Alive], gone: list[Lost], pairs: dict[int, int]) -> None:
+    assert replacements(alive, gone) == pairs
+
+
+def test_a_worker_is_silent_until_another_one_has_taken_its_place() -> None:
+    book = Book()
+    facts = Facts(alive=(Alive(2, "b/0", at(-50)),), lost=(lost(1, "a/0", started=-100, gone=0),))
+    book.look(6, *signs(facts, at=at(6), policy=POLICY))
+    facts = msgspec.structs.replace(facts, alive=(*facts.alive, Alive(3, "a/0", at(30))))
+    book.look(31, *signs(facts, at=at(31), policy=POLICY))
+    book.look(51, *signs(facts, at=at(51), policy=POLICY))
+    key = Key(Kind.WORKER, "", "a/0")
+    assert book.told == [(6, Change.OPENED, key), (51, Change.CLOSED, key)]

@@ -1,0 +1,569 @@
+"""From a change in a real PostgreSQL to a message that people see at real servers on loopback; the time is injected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from adapters.smtp.notifier import SmtpNotifier
+from adapters.smtp.settings import Settings as MailSettings
+from adapters.wecom.fake import PER_MINUTE, FakeWecom
+from adapters.wecom.notifier import WecomNotifier
+from adapters.wecom.settings import Settings as WecomSettings
+from gateway.core.delivery import Answer, Done, Failed, Rejected
+from gateway.core.event import ConnectionName
+from gateway.core.happening import Happening, MessageEnded, Trouble
+from gateway.core.notice import Kind, Sighting
+from gateway.sdk.adapter import Setup
+from gateway.sdk.carriers import load_carriers
+from gateway.sdk.http import Http
+from gateway.sdk.notify import Limits, Message, Notifier, Person
+from gateway.store.notices import list_conditions, list_notices, read_changing, read_waiting
+from gateway.store.outbox import adopt, start_worker
+from gateway.store.sql import Connection, migrate, open_pool
+from gateway.watch.conditions import Policy
+from gateway.watch.digest import Rule
+from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
+from tests.mailbox import Mailbox, mail_server
+
+KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
+PEOPLE = {
+    "wang": Person(name="wang", userid="wangwu", email="wang@example.com"),
+    "li": Person(name="li", mobile="13800000002"),
+}
+
+pytestmark = pytest.mark.feature("F81")
+
+
+class Killed(BaseException):
+    """This process ends here, as if by `kill -9`."""
+
+
+class Stage:
+    """A database, a clock that stands until it is moved, and a leader that looks and tells when it is asked to."""
+
+    def __init__(self, pool: asyncpg.Pool, connection: Connection) -> None:
+        self.pool = pool
+        self.connection = connection
+        self.at = datetime.now(UTC).replace(microsecond=0)
+        self.happened: list[Happening] = []
+        self.channels: dict[str, Notifier] = {}
+        self.rules: tuple[Rule, ...] = ()
+        self.kill_at = ""
+        self.leader = self.watch()
+
+    def now(self) -> datetime:
+        return self.at
+
+    def seconds(self) -> float:
+        return self.at.timestamp()
+
+    def reach(self, name: str) -> None:
+        if name == self.kill_at:
+            raise Killed
+
+    def watch(self) -> NoticeWatch:
+        telling = Telling(
+            policy=Policy(),
+            language="zh",
+            people=PEOPLE,
+            rules=self.rules,
+            runbooks="docs/runbooks/",
+            hand_over_s=90.0,
+        )
+        return NoticeWatch(
+            self.pool,
+            channels=self.channels,
+            telling=telling,
+            now=self.now,
+            observe=self.happened.extend,
+            reach=self.reach,
+            deadline_s=0.5,
+        )
+
+    async def succeed(self) -> None:
+        """Another worker leads from now on."""
+        self.leader = self.watch()
+        await self.leader.take_over(self.connection)
+
+    async def second(self, seconds: float = 0.0) -> None:
+        """Let that much time pass; then the leader looks once, and tells."""
+        self.at += timedelta(seconds=seconds)
+        facts = merged(await read_changing(self.connection), await read_waiting(self.connection))
+        await self.leader.look(self.connection, facts)
+        await self.leader.tell(self.connection)
+
+    async def dead_letter(self, source: str, code: str, *, message: str = "", body: bytes = b"{}") -> None:
+        await self.pool.execute(
+            "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
+            " partition, position, code, message, created_at)"
+            " VALUES (gen_random_uuid()::text, $1, 't', 'k', '', $4, $4, $5, 'inbox', 0, 0, $2, $3, $4)",
+            source,
+            code,
+            message,
+            self.at - timedelta(seconds=10),
+            body,
+        )
+
+    async def close_dead_letters(self) -> None:
+        await self.pool.execute("UPDATE dead_letter SET closed_at = now() WHERE closed_at IS NULL")
+
+    async def states(self) -> Counter[str]:
+        return Counter(row[0] for row in await self.pool.fetch("SELECT state FROM notice"))
+
+    async def results(self) -> list[str]:
+        return [row[0] for row in await self.pool.fetch("SELECT result FROM notice_message ORDER BY message_id")]
+
+
+@pytest.fixture
+async def stage(postgres_url: str) -> AsyncIterator[Stage]:
+    pool = await open_pool(postgres_url, size=3)
+    await migrate(pool)
+    async with pool.acquire() as connection:
+        yield Stage(pool, connection)
+    await pool.close()
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def robot(stage: Stage, stack: AsyncExitStack, *keys: str) -> FakeWecom:
+    """A group with its robots, by the stage's clock, as the channel `robot`."""
+    keys = keys or (KEY,)
+    fake = await stack.enter_async_context(FakeWecom(keys=keys, clock=stage.seconds))
+    http = await stack.enter_async_context(Http(connections=1))
+    stage.channels["robot"] = WecomNotifier(_setup(WecomSettings(robot_keys=keys, base_url=fake.url)), http)
+    return fake
+
+
+async def mail(stage: Stage, stack: AsyncExitStack) -> Mailbox:
+    box = Mailbox()
+    port = await stack.enter_async_context(mail_server(box))
+    http = await stack.enter_async_context(Http(connections=1))
+    settings = MailSettings(
+        host="127.0.0.1", port=port, security="none", sender="gateway@example.com", to=("ops@example.com",)
+    )
+    stage.channels["mail"] = SmtpNotifier(_setup(settings), http)
+    return box
+
+
+def _setup(settings: Any) -> Setup:
+    return Setup(
+        connection=ConnectionName("x"), settings=settings, now=lambda: datetime.now(UTC), carriers=load_carriers()
+    )
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    return max((sum(1 for other in times if at - 60 < other <= at) for at in times), default=0)
+
+
+async def test_a_storm_of_a_thousand_changes_keeps_the_rate_and_loses_none(stage: Stage, stack: AsyncExitStack) -> None:
+    fake = await robot(stage, stack)
+    worker = await start_worker(stage.pool, name="a/0", lease_s=15)
+    began = stage.seconds()
+    urgent_told_s = None
+    for second in range(180):
+        if second < 60:
+            for number in range(second * 1000 // 60, (second + 1) * 1000 // 60):
+                await stage.dead_letter(f"shop-{number % 40}", f"code-{number // 40}")
+        if second == 40:
+            await stage.pool.execute(
+                "INSERT INTO sighting (worker_id, kind, subject, code, since)"
+                " VALUES ($1, 'breaker', 'wms-1/create', 'timeouts', $2)",
+                worker,
+                stage.at,
+            )
+        if second % 20 == 19:  # the rate is in the table, not in anybody's memory
+            await stage.succeed()
+        await stage.second(1.0)
+        if urgent_told_s is None and any("不可用：wms-1" in told.text for told in fake.told):
+            urgent_told_s = second - 40
+    times = [told.at - began for told in fake.told]
+    assert most_in_a_minute(times) <= PER_MINUTE
+    assert "over_the_rate" not in fake.books.injected
+    assert urgent_told_s is not None and urgent_told_s <= 7
+    # Every change is in a message that people have seen, which says of how many changes it is.
+    rows = await stage.pool.fetch(
+        "SELECT n.notice_id, n.title, n.state, m.body, m.notices, m.result FROM notice n JOIN notice_message m USING"
+        " (message_id)"
+    )
+    seen = {told.text for told in fake.told}
+    assert len(rows) == 1001
+    assert {row["state"] for row in rows} <= {"sent", "merged"}
+    assert all(row["body"] in seen and row["result"] == "sent" for row in rows)
+    per_body = Counter(row["body"] for row in rows)
+    for row in rows:
+        count = per_body[row["body"]]
+        assert row["notices"] == count
+        lines = row["body"].splitlines()
+        if count > 1:
+            assert lines[0].startswith(f"{count} 条通知")
+            listed = sum(line.startswith("· ") for line in lines)
+            assert listed == count or f"另有 {count - listed} 条" in row["body"]
+    print(
+        f"1,001 changes in 60 s: {len(fake.told)} messages, at most {most_in_a_minute(times)} in any minute,"
+        f" the last {max(times):.0f} s after the first change; the urgent one after {urgent_told_s} s"
+    )
+
+
+async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, stack: AsyncExitStack) -> None:
+    fake = await robot(stage, stack)
+    stage.rules = (Rule("shop-a", None, ("wang",)), Rule("", None, ("li",)))
+    await stage.succeed()
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(5):
+        await stage.second(1)
+        await stage.succeed()
+    await stage.close_dead_letters()
+    for _ in range(30):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a json，1 条", "死信已清：shop-a json"]
+    assert [told.mentioned for told in fake.told] == [("wangwu",), ("wangwu",)]
+    assert fake.told[0].text.endswith("\ndocs/runbooks/dead_letter.md")
+    assert await stage.states() == {"sent": 2}
+    assert await list_conditions(stage.pool) == []
+    sent = [one for one in stage.happened if isinstance(one, MessageEnded)]
+    assert [(one.result, one.notices) for one in sent] == [("sent", 1)] * 2
+
+
+async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_ended(
+    stage: Stage, stack: AsyncExitStack, postgres_url: str
+) -> None:
+    fake = await robot(stage, stack)
+    pool = await open_pool(postgres_url, size=2)
+    stack.push_async_callback(pool.close)
+    telling = Telling(
+        policy=Policy(settle_s=0.1), language="en", people={}, rules=(), runbooks="docs/runbooks/", hand_over_s=90.0
+    )
+
+    def watch() -> asyncio.Task[None]:
+        one = NoticeWatch(
+            pool,
+            channels=stage.channels,
+            telling=telling,
+            now=lambda: datetime.now(UTC),
+            observe=stage.happened.extend,
+            every_s=0.02,
+        )
+        return asyncio.create_task(one.run())
+
+    async def until(lines: list[str]) -> None:
+        for _ in range(1500):
+            # Told and written down: a leader that ends between the two is followed by one that says it again.
+            if await stage.states() == {"sent": len(lines)}:
+                break
+            await asyncio.sleep(0.01)
+        assert [told.text.splitlines()[0] for told in fake.told] == lines
+
+    await stage.dead_letter("shop-a", "json")
+    leaders = [watch(), watch()]
+    try:
+        await until(["Dead letters: shop-a json, 1"])
+        await stage.close_dead_letters()
+        leaders[0].cancel()
+        await asyncio.gather(leaders[0], return_exceptions=True)
+        await until(["Dead letters: shop-a json, 1", "No dead letters any more: shop-a json"])
+    finally:
+        for leader in leaders:
+            leader.cancel()
+        await asyncio.gather(*leaders, return_exceptions=True)
+    assert [one for one in stage.happened if isinstance(one, Trouble)] == []
+    # The sessions go on in the pool, without the lock.
+    assert await stage.pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_lost(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake, box = await robot(stage, stack), await mail(stage, stack)
+    other = next(iter(stage.channels.values()))
+    for number in range(PER_MINUTE):  # somebody else writes through the same robot
+        said = Message(key="k", title="t", text=f"other {number}", outlet=other.outlets[0])
+        assert await other.notify(said, deadline_s=5) == Done()
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(59):
+        await stage.second(1)
+    assert len(fake.told) == PER_MINUTE and await stage.states() == {"waiting": 1}
+    for _ in range(5):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told[PER_MINUTE:]] == ["死信：shop-a json，1 条"]
+    assert await stage.results() == ["throttled", "sent"]
+    assert box.mails == []
+
+
+@pytest.mark.feature("F83")
+async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Stage, stack: AsyncExitStack) -> None:
+    fake, box = await robot(stage, stack), await mail(stage, stack)
+    stage.rules = (Rule("", None, ("wang",)),)
+    await stage.succeed()
+    fake.keys.clear()
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(3):
+        await stage.second(1)
+    assert [mail["Subject"] for mail in box.mails] == ["死信：shop-a json，1 条"]
+    assert box.recipients == [["ops@example.com", "wang@example.com"]]
+    assert await stage.results() == ["unauthorised", "sent"]
+    [row] = await list_notices(stage.pool, state=None, kind=None, connection=None, before=None, limit=10)
+    assert (row.state, row.channel, row.people) == ("sent", "mail", ["wang"])
+
+
+async def test_a_second_robot_takes_over_before_the_next_medium_does(stage: Stage, stack: AsyncExitStack) -> None:
+    second = "second-robot-key-5678"
+    fake, box = await robot(stage, stack, KEY, second), await mail(stage, stack)
+    fake.keys.discard(KEY)
+    await stage.dead_letter("shop-a", "json")
+    await stage.second(1)
+    await stage.second(1)
+    assert [told.outlet for told in fake.told] == [second]
+    assert box.mails == []
+
+
+async def test_a_robot_that_fails_is_tried_for_a_bounded_time_and_used_again_when_it_is_back(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake, box = await robot(stage, stack), await mail(stage, stack)
+    fake.set_faults({"error_in_200_share": 1.0})
+    await stage.dead_letter("shop-a", "json")
+    began = stage.at
+    while not box.mails:
+        await stage.second(1)
+        assert stage.at - began < timedelta(seconds=100)
+    assert stage.at - began >= timedelta(seconds=90)
+    # It has failed for so long: what comes now does not wait for it.
+    await stage.dead_letter("shop-a", "shape")
+    await stage.second(1)
+    assert len(box.mails) == 2 and fake.told == []
+    fake.set_faults({"error_in_200_share": 0.0})
+    await stage.dead_letter("shop-a", "field")
+    await stage.second(300)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a field，1 条"]
+    assert await stage.states() == {"sent": 3}
+
+
+async def test_an_unknown_outcome_is_sent_again_as_it_was(stage: Stage, stack: AsyncExitStack) -> None:
+    fake = await robot(stage, stack)
+    fake.set_faults({"commit_then_timeout_share": 1.0, "first_attempts_only": True})
+    await stage.dead_letter("shop-a", "json")
+    await stage.second(1)
+    assert await stage.states() == {"sending": 1}
+    await stage.dead_letter("shop-a", "shape")
+    for _ in range(5):
+        await stage.second(1)
+    texts = [told.text for told in fake.told]
+    assert texts[0] == texts[1] and len(texts) == 3
+    assert await stage.results() == ["unknown", "sent", "sent"]
+    keys = [row[0] for row in await stage.pool.fetch("SELECT key FROM notice_message ORDER BY message_id")]
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(("where", "shown"), [("notice.before_send", 1), ("notice.after_send", 2)])
+async def test_a_leader_that_is_killed_while_it_sends_is_followed_by_one_that_says_it_again(
+    stage: Stage, stack: AsyncExitStack, where: str, shown: int
+) -> None:
+    fake = await robot(stage, stack)
+    await stage.dead_letter("shop-a", "json")
+    stage.kill_at = where
+    with pytest.raises(Killed):
+        await stage.second(1)
+    stage.kill_at = ""
+    await stage.succeed()
+    await stage.second(1)
+    await stage.second(1)
+    assert len(fake.told) == shown and len({told.text for told in fake.told}) == 1
+    assert await stage.states() == {"sent": 1}
+    assert await stage.results() == ["unknown", "sent"]
+
+
+class Picky:
+    """A medium that will not take one word."""
+
+    outlets = ("only",)
+    limits = Limits(messages=20, window_s=60.0, text_bytes=2048)
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self.told: list[str] = []
+
+    async def notify(self, message: Message, *, deadline_s: float) -> Answer:
+        if self._word in message.text:
+            return Rejected("word", "not that word")
+        self.told.append(message.text)
+        return Done()
+
+    async def check(self, *, deadline_s: float) -> None: ...
+
+
+async def test_one_text_that_is_refused_takes_no_other_with_it_and_is_accounted_for(stage: Stage) -> None:
+    picky = Picky("shape")
+    stage.channels["picky"] = picky
+    for code in ("json", "shape", "field"):
+        await stage.dead_letter("shop-a", code)
+    for _ in range(5):
+        await stage.second(1)
+    assert await stage.states() == {"sent": 2, "failed": 1}
+    assert [text.splitlines()[0] for text in picky.told] == ["死信：shop-a field，1 条", "死信：shop-a json，1 条"]
+    [row] = await list_notices(stage.pool, state="failed", kind=None, connection=None, before=None, limit=10)
+    assert (row.subject, row.why) == ("shape", "picky: word not that word")
+
+
+class Broken(Picky):
+    """A medium of somebody else's making: it raises, answers nonsense, or in bytes that no database takes."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.answers: list[Any] = [RuntimeError(f"key={KEY}"), None, Failed("\x00", "\x00 \udc80"), Done("\x00\udc80")]
+
+    async def notify(self, message: Message, *, deadline_s: float) -> Answer:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        self.told.append(message.text)
+        return answer  # type: ignore[no-any-return]
+
+
+async def test_a_broken_notifier_is_contained(stage: Stage) -> None:
+    broken = stage.channels["broken"] = Broken()
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(30):
+        await stage.second(1)
+    assert broken.answers == [] and await stage.states() == {"sent": 1}
+    assert await stage.results() == ["unknown", "unknown", "failed", "sent"]
+    said = await stage.pool.fetch("SELECT code, detail FROM notice_message")
+    assert KEY not in str([tuple(row) for row in said])
+
+
+async def test_what_nobody_has_taken_within_a_day_has_failed_and_the_log_says_so(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    fake.keys.clear()
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(26):
+        await stage.second(3600)
+    [row] = await list_notices(stage.pool, state="failed", kind=None, connection=None, before=None, limit=10)
+    assert row.why == "no channel took it within 24 hours"
+    assert any(isinstance(one, Trouble) and "reached nobody" in one.what for one in stage.happened)
+
+
+async def test_a_worker_writes_what_it_sees_when_it_changes_and_its_end_takes_it_away(stage: Stage) -> None:
+    worker = await start_worker(stage.pool, name="a/0", lease_s=15)
+    seen: set[Sighting] = {Sighting("breaker", "wms-1/create", "timeouts")}
+    sightings = Sightings(
+        stage.pool, worker_id=worker, look=lambda: frozenset(seen), observe=stage.happened.extend, every_s=0.01
+    )
+
+    async def until(wanted: set[str]) -> None:
+        for _ in range(1000):
+            if {row[0] for row in await stage.pool.fetch("SELECT subject FROM sighting")} == wanted:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not {wanted}")
+
+    task = asyncio.create_task(sightings.run())
+    await until({"wms-1/create"})
+    first = await stage.pool.fetchval("SELECT since FROM sighting")
+    seen.add(Sighting("kafka", "", ""))
+    await until({"wms-1/create", ""})
+    assert await stage.pool.fetchval("SELECT min(since) FROM sighting") == first
+    seen.clear()
+    await until(set())
+    seen.add(Sighting("kafka", "", ""))
+    await until({""})
+    await adopt(stage.pool, settle_s={}, dead=[worker])
+    assert await stage.pool.fetchval("SELECT count(*) FROM sighting") == 0
+    seen.add(Sighting("breaker", "wms-1/cancel", "timeouts"))  # it does not know yet that it was replaced
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await stage.pool.fetchval("SELECT count(*) FROM sighting") == 0
+    assert [one for one in stage.happened if isinstance(one, Trouble)] == []
+
+
+async def test_a_worker_that_was_adopted_is_told_of_until_another_one_starts(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    gone = await start_worker(stage.pool, name="a/0", lease_s=15)
+    await start_worker(stage.pool, name="b/0", lease_s=15)
+    await adopt(stage.pool, settle_s={}, dead=[gone])
+    stage.at = datetime.now(UTC)
+    await stage.second(4)
+    assert fake.told == []
+    await stage.second(3)
+    await start_worker(stage.pool, name="c/0", lease_s=15)
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["进程失联：a/0", "进程 a/0 已有接替"]
+
+
+async def test_an_authorisation_that_is_refused_is_told_and_told_again_when_it_is_good(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    await stage.pool.execute("INSERT INTO connection (name) VALUES ('shop-a')")
+    await stage.pool.execute(
+        "INSERT INTO credential (connection_id, seed, token, refused, refused_at)"
+        " SELECT connection_id, '\\x00', '\\x00', '27 session 61023abc wang', $1 FROM connection",
+        stage.at,
+    )
+    await stage.second(1)
+    await stage.pool.execute("UPDATE credential SET refused = NULL, refused_at = NULL")
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["授权失效：shop-a", "授权已恢复：shop-a"]
+    assert "平台返回 27，" in fake.told[0].text and "61023abc" not in fake.told[0].text
+
+
+CANARIES = ("张三丰", "13912345678", "张江路1号", KEY, "whsec_c2VjcmV0")
+
+
+@pytest.mark.feature("F103")
+async def test_no_buyer_and_no_key_stands_in_any_message_notice_or_log(stage: Stage, stack: AsyncExitStack) -> None:
+    fake, box = await robot(stage, stack), await mail(stage, stack)
+    canary = " ".join(CANARIES)
+    await stage.dead_letter("shop-a", f"bad {canary}", message=canary, body=canary.encode())
+    await stage.dead_letter("shop-a", "13912345678", message=canary)
+    await stage.dead_letter("shop-b", CANARIES[0], message=canary)
+    await stage.pool.execute("INSERT INTO connection (name) VALUES ('wms-1')")
+    await stage.pool.execute(
+        "INSERT INTO lane (order_id, target_id, operation, head, tail, blocked, opened_at)"
+        " SELECT n, connection_id, 'create', 1, 1, b, $1 FROM connection,"
+        " unnest(ARRAY['rejected:' || $2, $2]) WITH ORDINALITY AS x(b, n)",
+        stage.at - timedelta(seconds=10),
+        canary,
+    )
+    await stage.second(1)
+    fake.keys.clear()
+    await stage.close_dead_letters()
+    for _ in range(30):
+        await stage.second(1)
+    assert fake.told and box.mails
+    rows = await stage.pool.fetch("SELECT * FROM notice")
+    messages = await stage.pool.fetch("SELECT * FROM notice_message")
+    conditions = await stage.pool.fetch("SELECT * FROM condition")
+    said = "\n".join(
+        [
+            *(str(tuple(row)) for row in (*rows, *messages, *conditions)),
+            *(told.text for told in fake.told),
+            *(f"{one['Subject']} {one.get_content()}" for one in box.mails),
+            *(repr(one) for one in stage.happened),
+        ]
+    )
+    assert [canary for canary in CANARIES if canary in said] == []
+
+
+def test_every_kind_has_its_runbook() -> None:
+    from tests.architecture.test_imports import ROOT
+
+    pages = {page.stem for page in (ROOT / "docs/runbooks").glob("*.md")} - {"README"}
+    assert pages == {kind.value for kind in Kind}

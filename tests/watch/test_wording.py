@@ -1,0 +1,124 @@
+"""How every kind reads in both languages: short, within a robot's limit, and naming only commands that there are."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import typer
+
+from gateway.cli import app
+from gateway.core.notice import Change, Condition, Key, Kind, Notice, Sign
+from gateway.watch.conditions import Changed, code_of
+from gateway.watch.digest import compose
+from gateway.watch.wording import Language, sayer, span, words
+from tests.architecture.test_imports import ROOT
+
+T0 = datetime(2026, 5, 1, 1, 30, 5, tzinfo=UTC)
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+KEYS = {
+    Kind.TARGET: Key(Kind.TARGET, "wms-1", "create"),
+    Kind.AUTHORISE: Key(Kind.AUTHORISE, "shop-a", ""),
+    Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
+    Kind.INBOX: Key(Kind.INBOX, "", ""),
+    Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
+    Kind.DEAD_LETTER: Key(Kind.DEAD_LETTER, "shop-a", "json"),
+    Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
+    Kind.CONFLICT: Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
+}
+CHANGES = [(kind, change) for kind in Kind for change in Change]
+
+
+def text_of(key: Key, change: Change, language: Language) -> str:
+    sign = Sign(key=key, since=T0, count=132, code="27 invalid session", workers=2, of_workers=3, age_s=754.0)
+    condition = Condition(key=key, opened_at=T0)
+    changed = Changed(change, condition, None if change is Change.CLOSED else sign)
+    said = words(changed, at=T0 + timedelta(minutes=31), language=language, runbooks="docs/runbooks/")
+    notice = Notice(notice_id=1, at=T0, key=key, change=change, words=said)
+    return compose([notice], limit_bytes=2048, language=language)[1]
+
+
+def test_a_target_that_is_down_reads_like_this() -> None:
+    assert text_of(KEYS[Kind.TARGET], Change.OPENED, "zh") == (
+        "不可用：wms-1 下单，132 单在等\n"
+        "始于 05-01 09:30:05 (UTC+8)。3 个进程中 2 个已熔断（多数请求失败或过慢）。"
+        "网关已停止下发，自动试探，恢复后补发，不会重复。最早的一单已等 13 分钟。\n"
+        "处理：联系对方确认系统状态；订单无需手工处理\n"
+        "docs/runbooks/target.md"
+    )
+    assert text_of(KEYS[Kind.TARGET], Change.CLOSED, "zh") == (
+        "已恢复：wms-1 下单\n始于 05-01 09:30:05 (UTC+8)，历时 31 分钟。"
+    )
+    assert text_of(KEYS[Kind.TARGET], Change.CLOSED, "en") == (
+        "Up again: wms-1 create\nSince 05-01 09:30:05 (UTC+8), for 31 min."
+    )
+
+
+@pytest.mark.parametrize(("kind", "change"), CHANGES)
+def test_every_notice_says_what_since_when_and_where_to_look(kind: Kind, change: Change) -> None:
+    for language in LANGUAGES:
+        text = text_of(KEYS[kind], change, language)
+        assert "05-01 09:30:05 (UTC+8)" in text
+        assert KEYS[kind].connection in text
+        assert len(text.encode()) < 1000
+        assert text.isascii() or language == "zh"
+        if change is not Change.CLOSED:
+            assert text.endswith(f"docs/runbooks/{kind.value}.md")
+
+
+COMMAND = re.compile(r"ordergate((?: [a-z][a-z-]*)+)((?: (?:--[a-z-]+|[^\s`；，,;.)）]+))*)")
+
+
+def texts() -> list[str]:
+    notices = [text_of(KEYS[kind], change, language) for kind, change in CHANGES for language in LANGUAGES]
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("runbooks/*.md"))]
+    return notices + pages
+
+
+def test_every_command_that_is_named_is_there_with_its_options() -> None:
+    found = set()
+    for text in texts():
+        for match in COMMAND.finditer(text):
+            found.add(" ".join(match[0].split()))
+    assert len(found) > 10
+    for line in sorted(found):
+        command: Any = typer.main.get_command(app)
+        parts = line.split()[1:]
+        while parts and parts[0] in getattr(command, "commands", ()):
+            command = command.commands[parts.pop(0)]
+        assert not hasattr(command, "commands"), f"{line}: no such command"
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {part for part in parts if part.startswith("--")} <= known, line
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("rejected:address", "rejected:address"),
+        ("27 session 61023", "27"),
+        ("张三丰", "other"),
+        ("", "other"),
+        ("13912345678", "other"),
+        ("order-1234567890", "other"),
+        ("x" * 200, "x" * 64),
+    ],
+)
+def test_only_codes_are_shown(text: str, code: str) -> None:
+    assert code_of(text) == code
+
+
+@pytest.mark.parametrize(
+    ("seconds", "zh", "en"),
+    [
+        (-1, "0 秒", "0 s"),
+        (89, "89 秒", "89 s"),
+        (90, "2 分钟", "2 min"),
+        (5399, "1 小时 30 分钟", "1 h 30 min"),
+        (7200, "2 小时", "2 h"),
+        (200_000, "2 天", "2 days"),
+    ],
+)
+def test_spans(seconds: float, zh: str, en: str) -> None:
+    assert (span(seconds, sayer("zh")), span(seconds, sayer("en"))) == (zh, en)
