@@ -12,9 +12,11 @@ import secrets as randomness
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +38,9 @@ DEFAULT_CONFIG = Path("ordergate.yaml")
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="配置文件。Configuration file", envvar="ORDERGATE_CONFIG")
 ]
+
+_READ_AGAIN = timedelta(days=1)
+"""Before the newest event of a backup: what was taken earlier and not yet decided then is within it."""
 
 token = typer.Typer(no_args_is_help=True, help="管理令牌。The administrator's token.")
 keys = typer.Typer(no_args_is_help=True, help="静态数据加密的密钥。Keys that buyer data is sealed with.")
@@ -144,25 +149,99 @@ def all_settings() -> str:
     return text
 
 
-def restored(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
-    """从备份恢复后运行：所有未完成的下发先查询对方。After a restore from backup: ask before anything is sent again."""
-    from gateway.store.outbox import doubt_everything
+def restored(
+    config: ConfigFile = DEFAULT_CONFIG,
+    since: Annotated[
+        str,
+        typer.Option(
+            help="从此时刻重读 Kafka，例如 2026-05-01T09:30:00+08:00；默认为备份中最新事件前一天。"
+            "Read Kafka again from then; else from a day before the newest event of the backup"
+        ),
+    ] = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """从备份恢复后、启动前运行。After a restore, before the start: read again what came since, ask before sending."""
+    from gateway.brokers import rewind
+    from gateway.store.outbox import doubt_everything, newest_event
+    from gateway.store.sql import migrate as bring_up
 
-    async def doubt(pool: Any) -> int:
+    settings = read_settings(config)
+    given = _instant(since)
+
+    async def doubt(pool: Any) -> tuple[int, datetime | None, int]:
+        await bring_up(pool)
         alive = await pool.fetch("SELECT name FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now()")
         if alive:
             names = ", ".join(row[0] for row in alive)
             raise OrdergateError(f"网关正在运行，请先停止 / the gateway runs, stop it first: {names}")
-        return await doubt_everything(pool)
+        start, again = given, 0
+        if settings.kafka is not None:
+            if start is None and (newest := await newest_event(pool)) is not None:
+                start = newest - _READ_AGAIN
+            # Before the rest: when Kafka is away nothing has been done, and all of it is repeated.
+            again = await rewind(settings.kafka, start or datetime(2000, 1, 1, tzinfo=UTC))
+        return await doubt_everything(pool), start, again
 
-    lanes = _in_database(config, doubt)
+    lanes, start, again = _in_database(config, doubt)
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
-        terminal.json({"in_doubt": lanes})
-    else:
+        terminal.json({"in_doubt": lanes, "since": start, "events_again": again})
+        return
+    terminal.line(
+        f"{lanes} 条未完成的下发将先向对方查询", f"{lanes} open deliveries are looked up before they are sent again"
+    )
+    if settings.kafka is not None:
         terminal.line(
-            f"{lanes} 条未完成的下发将先向对方查询", f"{lanes} open deliveries are looked up before they are sent again"
+            f"Kafka 中 {again} 个事件将重读，其下发也先查询",
+            f"{again} events are read again from Kafka; what they ask for is looked up, too",
         )
+
+
+def purge(
+    config: ConfigFile = DEFAULT_CONFIG,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="只统计，不删除。Only count, remove nothing")] = False,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """立即按保留期清除（网关每晚自动执行）。Remove by age what need not be kept; the gateway does it every night."""
+    from gateway.app import ages_of
+    from gateway.store.purge import LOCK, begin_walk, count_due
+    from gateway.store.sql import unlock
+    from gateway.store.vault import vault_of
+    from gateway.watch.purge import purge_all
+
+    settings = read_settings(config)
+    vault = vault_of(settings.encryption.decoded)
+    rows: Counter[str] = Counter()
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    async def work(pool: Any) -> None:
+        async with pool.acquire() as connection:
+            if dry_run:
+                rows.update(await count_due(connection, ages_of(settings, now())))
+                return
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                raise OrdergateError("网关正在清除 / the gateway is purging just now")
+            if vault is not None:
+                await vault.attend(connection)
+            try:
+                await begin_walk(connection, now())
+                await purge_all(connection, ages=partial(ages_of, settings), now=now, told=rows.update)
+            finally:
+                await unlock(connection, LOCK)
+
+    _in_database(config, work)
+    terminal = Terminal(language=lang, as_json=as_json)
+    if as_json:
+        terminal.json({"dry_run": dry_run, "rows": rows})
+    elif not rows:
+        terminal.line("没有到期的内容", "nothing is old enough")
+    else:
+        what = ("将清除（行）", "Would go, rows") if dry_run else ("已清除（行）", "Gone, rows")
+        terminal.table([("表", "Table"), what], sorted(rows.items()))
 
 
 def compare(
@@ -436,6 +515,18 @@ def webhook_verify(
         terminal.json({"good": True, "why": ""})
     else:
         terminal.line("通过", "good")
+
+
+def _instant(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise OrdergateError(f"不是带时区的时刻 / not an instant with its zone: {text!r}; 2026-05-01T09:30:00+08:00")
+    return instant
 
 
 def _key(secret: str) -> bytes:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import metadata
 from typing import Any, cast
@@ -31,7 +31,7 @@ from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
 from gateway.brokers import kafka_options
 from gateway.core.errors import Fenced
-from gateway.core.event import ConnectionName
+from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import GateChanged, Happening, Observer
 from gateway.core.notice import Sighting
 from gateway.core.order import Operation, Route
@@ -58,7 +58,8 @@ from gateway.settings import Connection, Settings
 from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import LevelRule
-from gateway.store.outbox import adopt, start_worker
+from gateway.store.outbox import adopt, doubt_before, start_worker
+from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
 from gateway.store.vault import vault_of
@@ -66,10 +67,12 @@ from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
+from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling
+from gateway.watch.purge import Hours, PurgeWatch
 from gateway.watch.redrive import RedriveLoop
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
@@ -120,6 +123,12 @@ def rules_of(settings: Settings) -> Rules:
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),
     )
+
+
+def ages_of(settings: Settings, now: datetime) -> Ages:
+    """What is too old to be kept at `now`."""
+    retention = settings.retention
+    return Ages(now - timedelta(days=retention.timeline_days), now - timedelta(days=retention.tombstone_days))
 
 
 def setup_of(connection: Connection, settings: Settings) -> Setup:
@@ -280,8 +289,9 @@ class Worker:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
         dispatcher, shops = await self._dispatcher(pool, names, stack)
         sources = sources_of(self._settings)
+        doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
-        decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher)
+        decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
@@ -304,7 +314,15 @@ class Worker:
         ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
-        background += self._watching(pool, names, dispatcher, shops)
+        purge = PurgeWatch(
+            pool,
+            ages=partial(ages_of, self._settings),
+            hours=Hours(*self._settings.retention.minutes),
+            observe=self._observe,
+            now=now,
+        )
+        background.append(("purge", purge.run))
+        background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
         background += await self._telling(dispatcher, kafka_leg, stack)
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
@@ -462,6 +480,7 @@ class Worker:
         *,
         decoders: Mapping[ConnectionName, Decode],
         dispatcher: Dispatcher,
+        doubtful: datetime | None,
     ) -> Decider:
         return Decider(
             pool=pool,
@@ -473,6 +492,7 @@ class Worker:
             observe=self._observe,
             now=now,
             reach=self._reach,
+            doubt_before=doubtful,
         )
 
     def _readers(self, pool: asyncpg.Pool, decider: Decider, inbox_wake: asyncio.Event) -> list[Reader]:
@@ -591,16 +611,28 @@ class Worker:
 
     # --- what is watched
 
-    def _watching(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher, shops: Shops) -> list[Loop]:
+    def _watching(
+        self,
+        pool: asyncpg.Pool,
+        names: Names,
+        dispatcher: Dispatcher,
+        shops: Shops,
+        *,
+        readers: Sequence[Reader],
+        kafka_leg: KafkaLeg | None,
+    ) -> list[Loop]:
         """Nothing where nobody draws gauges."""
         if self._gauges is None:
             return []
         targets = [str(connection.name) for connection in self._settings.connections.values() if connection.gates]
         show = _backlog_shown(self._gauges, names, targets)
-        backlog = BacklogWatch(pool, show=show, observe=self._observe, every_s=GAUGES_EVERY_S)
+        backlog = BacklogWatch(
+            pool, show=show, unknown=self._gauges.backlog_unknown, observe=self._observe, every_s=GAUGES_EVERY_S
+        )
         return [
             ("backlog", backlog.run),
             ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
+            ("worker gauges", partial(_show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
             ("connection gauges", partial(_show_connections, self._gauges, shops)),
         ]
 
@@ -698,6 +730,20 @@ async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
+async def _show_worker(gauges: Gauges, lease: Lease, readers: Sequence[Reader], kafka_leg: KafkaLeg | None) -> None:
+    """That this worker lives, what it takes of the machine, and how it stands with Kafka."""
+    counted_s = 0.0
+    while True:
+        cpu_s = time.process_time()
+        alive_at = time.time() if lease.left_s() > 0 else None
+        gauges.worker(alive_at=alive_at, cpu_s=cpu_s - counted_s, memory_bytes=memory_bytes())
+        counted_s = cpu_s
+        if kafka_leg is not None:
+            gauges.leg_up(Leg.KAFKA, kafka_leg.up)
+            gauges.intake_lag(Leg.KAFKA, sum(reader.lag for reader in readers if isinstance(reader, KafkaReader)))
+        await asyncio.sleep(GAUGES_EVERY_S)
+
+
 async def _show_connections(gauges: Gauges, shops: Shops) -> None:
     """How the connections stand, as this worker sees them."""
     while True:
@@ -716,9 +762,10 @@ def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Call
             lanes[name, LaneState.PARKED] += count.parked
             lanes[name, LaneState.BLOCKED] += count.blocked
         gauges.lanes(lanes)
-        gauges.oldest_waiting(
-            {names.find(target_id) or "other": age_s for target_id, age_s in backlog.oldest_s.items()}
-        )
+        ages_s = dict.fromkeys(targets, 0.0)
+        for target_id, age_s in backlog.oldest_s.items():
+            ages_s[names.find(target_id) or "other"] = age_s
+        gauges.oldest_waiting(ages_s)
         gauges.inbox_rows(backlog.inbox_rows)
         gauges.dead_letters_open(backlog.dead_letters)
 

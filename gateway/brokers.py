@@ -10,22 +10,33 @@ import asyncio
 import enum
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from typing import Any
 
 import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
     IllegalSaslStateError,
     KafkaConnectionError,
+    KafkaError,
+    RebalanceInProgressError,
     SaslAuthenticationFailed,
+    UnknownMemberIdError,
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from gateway.core.errors import Problem
+from gateway.core.errors import OrdergateError, Problem, Unavailable
 from gateway.settings import Kafka, KafkaSecurity, host_port
+
+REWIND_WITHIN_S = 30.0
 
 Say = Callable[[str, str], str]
 """Chooses between a Chinese and an English text."""
@@ -40,6 +51,56 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Problem, ...] = ()
     brokers: int = 0
     topic: int | None = None
+
+
+async def rewind(kafka: Kafka, since: datetime) -> int:
+    """Set the group back to the first event at or after `since`, never forward; returns how many come again.
+
+    Nobody of the group may run; a member that was killed counts until its session ends. Raises Unavailable, and
+    OrdergateError when the group runs.
+    """
+    runs = OrdergateError(
+        f"消费组 {kafka.group} 正在运行，请先停止全部网关 / the group {kafka.group} runs, stop every gateway first"
+    )
+    ends_at = time.monotonic() + REWIND_WITHIN_S
+    try:
+        async with asyncio.timeout(2 * REWIND_WITHIN_S), AsyncExitStack() as stack:
+            admin = AIOKafkaAdminClient(**kafka_options(kafka))
+            await admin.start()
+            stack.push_async_callback(admin.close)
+            [about] = await admin.describe_topics([kafka.topic])
+            partitions = [TopicPartition(kafka.topic, one["partition"]) for one in about["partitions"]]
+            consumer = await stack.enter_async_context(
+                AIOKafkaConsumer(**kafka_options(kafka), group_id=kafka.group, enable_auto_commit=False)
+            )
+            consumer.assign(partitions)
+            offsets, again = await _earlier(consumer, partitions, since)
+            while offsets:
+                try:
+                    await consumer.commit(offsets)
+                    break
+                except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError, CommitFailedError):
+                    if time.monotonic() > ends_at:
+                        raise runs from None
+                    await asyncio.sleep(1.0)
+            return again
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Unavailable(f"Kafka ({kafka.bootstrap}): {type(error).__name__}; `ordergate check` says why") from error
+
+
+async def _earlier(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], since: datetime
+) -> tuple[dict[TopicPartition, int], int]:
+    """Offsets to go back to, of the partitions whose commit is later, and how many events lie between."""
+    first = await consumer.offsets_for_times(dict.fromkeys(partitions, int(since.timestamp() * 1000)))
+    offsets, again = {}, 0
+    for partition in partitions:
+        found, committed = first[partition], await consumer.committed(partition)
+        # Without a commit the group begins at the oldest event there is.
+        if found is not None and committed is not None and found.offset < committed:
+            offsets[partition] = found.offset
+            again += committed - found.offset
+    return offsets, again
 
 
 class Cause(enum.Enum):

@@ -113,6 +113,7 @@ for command in (
     admin.adapters,
     admin.reference,
     admin.restored,
+    admin.purge,
     admin.compare,
     pause,
     resume,

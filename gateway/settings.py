@@ -197,6 +197,33 @@ class StockRules(_Section, frozen=True, kw_only=True):
     ] = "pass"
 
 
+class Retention(_Section, frozen=True, kw_only=True):
+    timeline_days: Annotated[
+        int, Meta(ge=90, le=3650, description="Events, attempts, stock movements and the buyer of orders that are over")
+    ] = 180
+    tombstone_days: Annotated[
+        int,
+        Meta(
+            ge=180,
+            le=36500,
+            description="Whole orders; longer than any shop looks back, or a late repeat would be a new order",
+        ),
+    ] = 730
+    hours: Annotated[
+        str,
+        Meta(
+            pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+            description="When old rows are removed, Beijing time",
+        ),
+    ] = "02:00-06:00"
+
+    @property
+    def minutes(self) -> tuple[int, int]:
+        """Start and end of `hours`, in minutes since midnight."""
+        start, end = (int(part[:2]) * 60 + int(part[3:]) for part in self.hours.split("-"))
+        return start, end
+
+
 class Log(_Section, frozen=True, kw_only=True):
     level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level written")] = "info"
     format: Annotated[Literal["json", "text"], Meta(description="`json` for collectors, `text` for eyes")] = "json"
@@ -401,6 +428,7 @@ class _Sections(_Section, frozen=True, kw_only=True):
         dict[str, Annotated[str, Meta(min_length=1, max_length=60)]],
         Meta(description="Whose work waits: code (`short_of_stock`, `rejected`), connection, kind or `default` → who"),
     ] = {}
+    retention: Annotated[Retention, Meta(description="How long what is over is kept")] = Retention()
     log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
     notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
 
@@ -559,6 +587,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
             _check_pull(entry, entries[entry], adapter.manifest, report)
         _check_route(entry, entries, loaded, connections, report)
     _check_lease(document.dispatch, connections, report)
+    _check_retention(document.retention, connections, report)
     _check_carriers(document.carriers, adapters, report)
     _check_notices(document.notices, entries, loaded, report)
     if report.problems:
@@ -986,6 +1015,18 @@ def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connec
         report.add(
             ("dispatch", "lease_s"), what, f"at least {deadline_s * LEASE_DEADLINES + 5:g}, or shorter deadlines"
         )
+
+
+def _check_retention(retention: Retention, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
+    if retention.tombstone_days < retention.timeline_days:
+        what = f"is {retention.tombstone_days}, below timeline_days ({retention.timeline_days})"
+        report.add(("retention", "tombstone_days"), what, "whole orders stay longer than their timelines")
+    for name, connection in connections.items():
+        pull = connection.manifest.pull
+        if pull is not None and retention.tombstone_days * 86_400 <= pull.lookback_s:
+            days = int(pull.lookback_s // 86_400) + 1
+            what = f"is {retention.tombstone_days}, but {name} may tell of orders from {days} days ago"
+            report.add(("retention", "tombstone_days"), what, f"at least {days + 1}")
 
 
 def _check_notices(

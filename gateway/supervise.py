@@ -154,7 +154,9 @@ class Supervisor:
         return await ended
 
     async def _serve_metrics(self, stack: AsyncExitStack) -> socket.socket:
-        from gateway.telemetry.metrics import metrics_page
+        from gateway.telemetry.metrics import metrics_page, show_wanted
+
+        show_wanted(self._workers)
 
         async def metrics(_: web.Request) -> web.Response:
             page = await asyncio.to_thread(metrics_page)

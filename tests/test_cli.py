@@ -287,7 +287,11 @@ async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, 
     assert "已是最新" in (await _away_from_the_loop("migrate", "-c", config)).out
     token = (await _away_from_the_loop("token", "replace", "-c", config)).out.strip()
     assert token.startswith("og_")
-    assert (await _away_from_the_loop("restored", "-c", config, "--json")).json == {"in_doubt": 0}
+    assert (await _away_from_the_loop("restored", "-c", config, "--json")).json == {
+        "in_doubt": 0,
+        "since": None,
+        "events_again": 0,
+    }
 
 
 def test_adapters_are_listed() -> None:

@@ -528,6 +528,14 @@ def test_nothing_but_settings_error_comes_out(tree: dict[str, Any]) -> None:
         assert error.problems
 
 
+def test_whole_orders_stay_longer_than_their_timelines(adapters: plugins.Registry) -> None:
+    [problem] = problems(GOOD + "\nretention: {timeline_days: 400, tombstone_days: 300}\n", adapters)
+    assert "tombstone_days" in problem.where and "below timeline_days (400)" in problem.what
+    found = problems(GOOD + "\nretention: {timeline_days: 89, hours: '2-6'}\n", adapters)
+    assert {problem.where.rsplit(".", 1)[-1] for problem in found} == {"timeline_days", "hours"}
+    assert parsed(GOOD + "\nretention: {hours: '23:00-01:30'}\n", adapters).retention.minutes == (1380, 90)
+
+
 POLLED = """\
 connections:
   mall:

@@ -166,6 +166,13 @@ class Trouble(msgspec.Struct, frozen=True, gc=False):
     what: str
 
 
+class Purged(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a table were removed because of their age."""
+
+    table: str
+    rows: int
+
+
 Happening = (
     Accepted
     | Refused
@@ -182,6 +189,7 @@ Happening = (
     | MessageEnded
     | Watched
     | LevelTold
+    | Purged
     | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

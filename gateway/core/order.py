@@ -307,6 +307,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return None
 
     @property
+    def changed_after_sent(self) -> bool:
+        """Whether lines, receiver or amounts are not those that `create` was planned with; False where it was not."""
+        if self.content is None or not self.sent_content or self.content.rank >= _REDUCED:
+            return False
+        return self.sent_content != digest(self.content.value)
+
+    @property
     def closed(self) -> bool:
         return self.closing is not None and self.closing.value.closed
 
@@ -409,10 +416,31 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     return msgspec.structs.replace(order, **changes) if changes else order
 
 
+def reduced(order: Order) -> Order:
+    """What is kept of an order that is over: everything that keeps a late event from having an effect, no buyer.
+
+    What the same version says again loses against the register that is left, so a late duplicate brings nothing back.
+    Only for orders that wait for nothing: without a receiver an order would be held.
+    """
+    content = order.content
+    if content is None or content.rank >= _REDUCED:
+        return order
+    kept = msgspec.structs.replace(content.value, receiver=Receiver(), buyer_note="", seller_note="")
+    sent = order.sent_content
+    if not sent and order.issued(Operation.CREATE) is not None:
+        sent = digest(content.value)
+    return msgspec.structs.replace(
+        order, content=Register(content.version, content.rank + _REDUCED, kept), sent_content=sent
+    )
+
+
 def digest(content: Content) -> bytes:
     """Eight bytes that change when lines, receiver or amounts do; equal contents under two versions agree."""
     return hashlib.blake2b(_encode(content), digest_size=8).digest()
 
+
+_REDUCED = 1 << 40
+"""Added to a rank: above every rank of a platform, below the next version."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 

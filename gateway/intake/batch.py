@@ -29,8 +29,8 @@ from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
-from gateway.core.order import Facts, OrderNumber, Party, Sku
-from gateway.core.stock import Place
+from gateway.core.order import Command, Facts, Order, OrderNumber, Party, Sku
+from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
 from gateway.pipeline.items import Tables
@@ -47,6 +47,7 @@ from gateway.store.orders import (
     write_orders,
     write_outbox,
 )
+from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private
 from gateway.store.stock import wake_waiting_for
@@ -103,7 +104,10 @@ class Decider:
         observe: Observer,
         now: Callable[[], datetime],
         reach: Callable[[str], None],
+        doubt_before: datetime | None = None,
     ) -> None:
+        """`doubt_before`: what an event from before this instant asks for may have been sent already; ask first."""
+        self._doubt_before = doubt_before
         self._pool = pool
         self._names = names
         self._rules = rules
@@ -211,10 +215,22 @@ class Decider:
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
         self._reach("intake.facts_read")
         tables = await self._tables(connection, by_order, stored) if self._mapped else NO_TABLES
-        folded = [self._fold(number, items, stored.get(number), tables) for number, items in by_order.items()]
-        places = set[Place]().union(*(item.places() for item in folded)) if folded else set()
+        singly = self._singly(by_order)
+        folded = [
+            self._fold(number, items, stored.get(number), tables)
+            for number, items in by_order.items()
+            if number not in singly
+        ]
+        steps = [
+            self._fold(number, items[: end + 1], stored.get(number), tables)
+            for number, items in singly.items()
+            for end in range(len(items))
+        ]
+        places = set[Place]().union(*(item.places() for item in (*folded, *steps))) if by_order else set()
         balances = await self._places.lock(connection, places)
         decisions = settle(folded, balances, self._rules)
+        for number, items in singly.items():
+            decisions.append(self._one_by_one(number, items, stored.get(number), balances, tables))
         writes = await self._writes(connection, decisions, by_order, stored)
         await write_orders(connection, writes, names=self._names)
         if freed := given_back(decisions, balances):
@@ -229,11 +245,15 @@ class Decider:
             worker_id=self._worker_id,
             names=self._names,
         )
+        in_doubt: frozenset[Lane] = frozenset()
+        if self._doubt_before is not None:
+            in_doubt = _in_doubt(writes, by_order, self._names, before=self._doubt_before)
+            await doubt(connection, sorted(in_doubt))
         if parked:
             await wake_dispatch(connection, parked)
         kept = await set_aside(connection, letters) if letters else []
         written = {write.order.number for write in writes}
-        return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept)
+        return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept, in_doubt)
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
@@ -311,6 +331,42 @@ class Decider:
         found = await self._skus.lock(connection, {number: named[shop] for number, shop in ids.items()})
         return {ids[number]: table for number, table in found.items()}
 
+    def _singly(self, by_order: Mapping[OrderNumber, Sequence[Prepared]]) -> dict[OrderNumber, Sequence[Prepared]]:
+        """Orders whose events have to be decided one after the other: see `_one_by_one`. None without a restore."""
+        before = self._doubt_before
+        if before is None:
+            return {}
+        return {
+            number: items
+            for number, items in by_order.items()
+            if len(items) > 1 and any(_is_before(item, before) for item in items)
+        }
+
+    def _one_by_one(
+        self,
+        number: OrderNumber,
+        items: Sequence[Prepared],
+        stored: Stored | None,
+        balances: Mapping[Place, Balance],
+        tables: Tables,
+    ) -> Decision:
+        """What deciding event by event comes to, as one decision.
+
+        After a restore an order and its cancel are read again in one batch. Folded, the order would never have been
+        sent, and a warehouse that was sent it before would not be told of the cancel.
+        """
+        first = stored.order if stored is not None else None
+        order: Order | None = first
+        movements: list[Movement] = []
+        commands: list[Command] = []
+        for item in items:
+            [decision] = settle([fold(number, order, [item], self._rules, tables)], balances, self._rules)
+            order = decision.order
+            movements += decision.movements
+            commands += decision.commands
+        assert order is not None
+        return Decision(first, order, tuple(movements), tuple(commands))
+
     async def _writes(
         self,
         connection: Connection,
@@ -359,7 +415,7 @@ class Decider:
 
     def _committed(self, result: _Applied, claims: _Claims, *, leg: Leg, events: int, took_s: float) -> None:
         taken = {number: _first_taken(items) for number, items in result.by_order.items()}
-        self._outlet.take(claims.deliveries(result.mine, taken, self._names))
+        self._outlet.take(claims.deliveries(result.mine, taken, result.in_doubt))
         happened: list[Happening] = [BatchCommitted(leg, events, took_s)]
         for decision in result.decisions:
             order, items = decision.order, result.by_order[decision.order.number]
@@ -387,6 +443,7 @@ class _Applied(msgspec.Struct, frozen=True):
     by_order: Mapping[OrderNumber, Sequence[Prepared]]
     mine: set[tuple[int, int]]
     kept: Sequence[DeadLettered]
+    in_doubt: frozenset[Lane]
 
 
 class _Claims:
@@ -414,12 +471,14 @@ class _Claims:
                     parked.add(lane[1])
         return parked
 
-    def deliveries(self, mine: set[tuple[int, int]], taken: Mapping[OrderNumber, datetime], names: Names) -> list[Held]:
+    def deliveries(
+        self, mine: set[Lane], taken: Mapping[OrderNumber, datetime], in_doubt: frozenset[Lane]
+    ) -> list[Held]:
         """What is ours after the commit. A lane that existed already is somebody else's: its place goes back."""
         held = []
         for lane, delivery in self._births.items():
             if lane in mine:
-                held.append(Held(delivery=delivery, taken_at=taken[delivery.order.number]))
+                held.append(Held(delivery=delivery, in_doubt=lane in in_doubt, taken_at=taken[delivery.order.number]))
             else:
                 self._outlet.give_back(delivery.target, delivery.operation)
         self._births = {}
@@ -429,6 +488,26 @@ class _Claims:
         for delivery in self._births.values():
             self._outlet.give_back(delivery.target, delivery.operation)
         self._births = {}
+
+
+def _in_doubt(
+    writes: Sequence[OrderWrite],
+    by_order: Mapping[OrderNumber, Sequence[Prepared]],
+    names: Names,
+    *,
+    before: datetime,
+) -> frozenset[Lane]:
+    """The lanes of new commands that an event from before `before` asks for."""
+    return frozenset(
+        (write.order_id, names.id(command.target))
+        for write in writes
+        if write.commands and any(_is_before(item, before) for item in by_order[write.order.number])
+        for command in write.commands
+    )
+
+
+def _is_before(item: Prepared, instant: datetime) -> bool:
+    return min(item.arrival.taken_at, item.arrival.event.time) < instant
 
 
 def _first_taken(items: Sequence[Prepared]) -> datetime:

@@ -58,6 +58,7 @@ class KafkaReader:
         self._observe = observe
         self._reach = reach
         self._done: dict[TopicPartition, int] = {}
+        self._decided: dict[TopicPartition, int] = {}
         self._epoch = 0
         self._consumer: AIOKafkaConsumer | None = None
         self._committed_at = 0.0
@@ -66,6 +67,15 @@ class KafkaReader:
     def stop(self) -> None:
         """Finish the batch that is being decided, commit its offsets, leave the group, and return from `run`."""
         self._stopping = True
+
+    @property
+    def lag(self) -> int:
+        """Events on our partitions that are not decided, as far as the last polls tell."""
+        if self._consumer is None:
+            return 0
+        assigned = self._consumer.assignment()
+        ends = {partition: self._consumer.highwater(partition) for partition in self._decided.keys() & assigned}
+        return sum(max(0, end - self._decided[partition]) for partition, end in ends.items() if end is not None)
 
     async def run(self) -> None:
         """Until stopped; starts again, with a new consumer, whenever the broker cannot be talked to."""
@@ -92,6 +102,7 @@ class KafkaReader:
         )
         self._consumer = consumer
         self._done.clear()
+        self._decided.clear()
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
         try:
             await _start(consumer)
@@ -170,6 +181,7 @@ class KafkaReader:
                 except Unavailable as error:
                     await asyncio.sleep(error.retry_after_s)
             self._done.update(ahead.offsets)
+            self._decided.update(ahead.offsets)
         # Without the lock, which the inbox shares: the broker may be away, and then the inbox carries the orders.
         self._reach("kafka.before_offset")
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
@@ -185,6 +197,7 @@ class KafkaReader:
             self._epoch += 1
         await self._commit(consumer)
         self._done.clear()
+        self._decided.clear()
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
         """Commit what is finished. Offsets that the broker does not confirm in time go with the next ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Command, Operation, Order, Origin, ProgressStep, Stage, digest
+from gateway.core.order import Command, Operation, Order, Origin, ProgressStep, Stage
 from gateway.pipeline.rules import Rules
 
 
@@ -75,7 +75,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     if order.confirmations and order.route is not None and len(order.confirmed) < len(order.confirmations):
         found.append("confirmed_by_other_warehouse")
     if order.issued(Operation.CREATE) is not None and not order.shipped_final:
-        if order.content is not None and order.sent_content and order.sent_content != digest(order.content.value):
+        if order.changed_after_sent:
             found.append("changed_after_sent")
         if order.held:
             found.append("held_after_sent")

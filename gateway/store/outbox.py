@@ -149,9 +149,36 @@ async def free_lanes(pool: asyncpg.Pool, lanes: Sequence[Lane], *, worker_id: in
 
 
 async def doubt_everything(pool: asyncpg.Pool) -> int:
-    """After a restore from backup: every open lane is in doubt (F130). Returns how many there are."""
-    status = await pool.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
+    """After a restore from backup: every open lane is in doubt (F130). Returns how many there are.
+
+    So is every lane that an event from before now gives birth to: the backup does not know what was sent since it.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("INSERT INTO restoration DEFAULT VALUES")
+        status = await connection.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
     return int(status.rsplit(" ", 1)[1])
+
+
+async def doubt_before(pool: asyncpg.Pool) -> datetime | None:
+    """Events from before this instant may have been acted on by a gateway whose database is lost; None: there was none.
+
+    A restore is forgotten after 90 days: nobody tells anything new of what is older.
+    """
+    found: datetime | None = await pool.fetchval(
+        "SELECT max(restored_at) FROM restoration WHERE restored_at > now() - interval '90 days'"
+    )
+    return found
+
+
+async def doubt(connection: Connection, lanes: Sequence[Lane]) -> None:
+    """Mark `lanes` as in doubt, in the caller's transaction."""
+    await connection.execute(_DOUBT, as_array(lane[0] for lane in lanes), as_array(lane[1] for lane in lanes))
+
+
+async def newest_event(pool: asyncpg.Pool) -> datetime | None:
+    """When the newest of the events that are known was taken."""
+    found: datetime | None = await pool.fetchval("SELECT max(taken_at) FROM event", timeout=600)
+    return found
 
 
 async def claim(
@@ -356,6 +383,18 @@ WITH free AS (
 SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
   FROM claimed c JOIN orders o USING (order_id)
  ORDER BY c.opened_at, c.order_id
+"""
+_DOUBT = """
+WITH these AS (
+    SELECT l.order_id, l.target_id
+      FROM lane l
+      JOIN unnest($1::text::bigint[], $2::text::smallint[]) AS d(order_id, target_id)
+        ON l.order_id = d.order_id AND l.target_id = d.target_id
+     ORDER BY l.order_id, l.target_id
+       FOR UPDATE OF l
+)
+UPDATE lane l SET in_doubt = true FROM these
+ WHERE l.order_id = these.order_id AND l.target_id = these.target_id
 """
 _ADOPT = """
 WITH own AS (

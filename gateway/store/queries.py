@@ -338,7 +338,9 @@ async def read_backlog(pool: Connection) -> Backlog:
     """What the gauges show. Reads every open lane: seldom more than thousands, at worst (a target dead) millions."""
     lanes = await gate_lanes(pool)
     oldest = await pool.fetch(
-        "SELECT target_id, extract(epoch FROM now() - min(opened_at))::float8 FROM lane GROUP BY target_id"
+        # What is blocked waits for a person, not for its target.
+        "SELECT target_id, extract(epoch FROM now() - min(opened_at))::float8 FROM lane"
+        " WHERE blocked IS NULL GROUP BY target_id"
     )
     inbox_rows = await pool.fetchval("SELECT count(*) FROM inbox")
     dead = await pool.fetch("SELECT source, count(*) FROM dead_letter WHERE closed_at IS NULL GROUP BY source")

@@ -34,6 +34,7 @@ from gateway.core.happening import (
     OrderDecided,
     PullChanged,
     PullFailed,
+    Purged,
     Refused,
     ShopReread,
     Trouble,
@@ -387,6 +388,8 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case Refused(source, code):
             # Debug: whoever floods the door must not flood the log.
             return logging.DEBUG, _event("refused", at, "debug", source=source, code=code)
+        case Purged(table, rows):
+            return logging.DEBUG, _event("purged", at, "debug", table=table, rows=rows)
         case BatchCommitted(leg, events, took_s):
             return logging.DEBUG, _event("batch_committed", at, "debug", leg=leg, events=events, took_s=took_s)
     return logging.DEBUG, {}

@@ -10,6 +10,7 @@ worker then writes its values to files, and `metrics_page` adds them up.
 from __future__ import annotations
 
 import enum
+import math
 import os
 import re
 from bisect import bisect_left
@@ -61,19 +62,25 @@ class Label(msgspec.Struct, frozen=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric. `across` says how a gauge of several workers becomes one: add them up, or take the newest."""
+    """One metric. `across` says how a gauge of several workers becomes one: add them up, or take the newest or least.
+
+    `zh` is `help` in Chinese, for the catalogue.
+    """
 
     name: str
     kind: Literal["counter", "histogram", "gauge"]
     help: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
-    across: Literal["livesum", "livemostrecent"] = "livesum"
+    across: Literal["livesum", "livemostrecent", "livemin"] = "livesum"
+    zh: str
 
 
 def _values(kind: type[enum.StrEnum]) -> tuple[str, ...]:
     return tuple(member.value for member in kind)
 
+
+PURGED_TABLES = ("orders", "event", "attempt", "movement", "delivery_edit", "dead_letter", "audit")
 
 RESULTS = {result: result.name.lower() for result in Result}
 
@@ -94,96 +101,112 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_events_accepted_total",
         kind="counter",
         help="Events made durable on a leg before their sender was told so",
+        zh="在一条通道上落盘后才答复发送方的事件",
         labels=(_SOURCE, _LEG),
     ),
     Metric(
         name="ordergate_events_refused_total",
         kind="counter",
         help="Requests turned away, by reason; nothing of them is kept",
+        zh="被拒收的请求，按原因；不留任何内容",
         labels=(_SOURCE, _CODE),
     ),
     Metric(
         name="ordergate_events_decided_total",
         kind="counter",
         help="Events whose order was decided, duplicates included",
+        zh="已裁决订单的事件，含重复事件",
         labels=(_CONNECTION,),
     ),
     Metric(
         name="ordergate_events_duplicate_total",
         kind="counter",
         help="Events that said nothing new",
+        zh="没有新内容的事件",
         labels=(_CONNECTION,),
     ),
     Metric(
         name="ordergate_orders_decided_total",
         kind="counter",
         help="Decisions on orders, by the stage they left the order in",
+        zh="订单裁决次数，按裁决后的阶段",
         labels=(_CONNECTION, _STAGE),
     ),
     Metric(
         name="ordergate_orders_moved_total",
         kind="counter",
         help="Orders that entered a stage",
+        zh="进入某阶段的订单",
         labels=(_CONNECTION, _STAGE),
     ),
     Metric(
         name="ordergate_orders_held_total",
         kind="counter",
         help="Decisions that made an order wait, by reason",
+        zh="使订单等待的裁决，按原因",
         labels=(_CONNECTION, Label("reason", Domain.CODES)),
     ),
     Metric(
         name="ordergate_order_conflicts_total",
         kind="counter",
         help="Decisions that found a contradiction a person has to settle",
+        zh="发现矛盾、须由人处理的裁决",
         labels=(_CONNECTION, Label("conflict", Domain.CODES)),
     ),
     Metric(
         name="ordergate_commands_planned_total",
         kind="counter",
         help="Commands written to the outbox",
+        zh="写入发件箱的指令",
         labels=(_CONNECTION,),
     ),
     Metric(
         name="ordergate_dead_letters_total",
         kind="counter",
         help="Events set aside for a person, by what is wrong with them",
+        zh="搁置待人处理的事件，按问题",
         labels=(_SOURCE, _CODE),
     ),
     Metric(
         name="ordergate_attempts_total",
         kind="counter",
         help="Attempts of deliveries, by outcome",
+        zh="下发尝试，按结果",
         labels=(*_GATE, Label("result", tuple(RESULTS.values()))),
     ),
     Metric(
         name="ordergate_levels_told_total",
         kind="counter",
         help="Calls that tell a shop how much of a SKU it may sell, by outcome",
-        labels=(Label("connection", Domain.CONNECTIONS), Label("result", tuple(RESULTS.values()))),
+        zh="告知店铺可售数量的调用，按结果",
+        labels=(_CONNECTION, Label("result", tuple(RESULTS.values()))),
     ),
     Metric(
         name="ordergate_attempt_codes_total",
         kind="counter",
         help="Attempts that ended with a code of the adapter",
+        zh="以适配器代码结束的尝试",
         labels=(*_GATE, _CODE),
     ),
     Metric(
         name="ordergate_batch_events_total",
         kind="counter",
         help="Events in committed batches of intake",
+        zh="已提交批次中的事件",
         labels=(_LEG,),
     ),
     Metric(
         name="ordergate_breaker_changes_total",
         kind="counter",
         help="Changes of a gate's breaker, by the state it went to",
+        zh="闸门熔断器的状态变化，按变后的状态",
         labels=(*_GATE, Label("state", _values(GateState))),
     ),
     Metric(
         name="ordergate_notice_messages_total",
         kind="counter",
         help="Messages to people, by how the attempt ended",
+        zh="发给人的消息，按结果",
         labels=(
             _CONNECTION,
             Label("result", ("sent", "failed", "throttled", "unknown", "unauthorised", "rejected")),
@@ -193,41 +216,48 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_notice_looks_total",
         kind="counter",
         help="Looks whether people have to be told, one a second over all workers; none: nobody watches",
+        zh="检查是否须通知人的次数，全部工作进程合计每秒一次；为零说明无人值守",
     ),
     Metric(
         name="ordergate_troubles_total",
         kind="counter",
         help="Failures inside the gateway that were contained, by where they happened",
+        zh="网关内部已被控制住的故障，按发生处",
         labels=(Label("where", Domain.CODES),),
     ),
     Metric(
         name="ordergate_connection_changes_total",
         kind="counter",
         help="Changes of a connection, by the state it went to",
+        zh="连接的状态变化，按变后的状态",
         labels=(_CONNECTION, Label("state", _values(ConnectionState))),
     ),
     Metric(
         name="ordergate_pull_windows_total",
         kind="counter",
         help="Windows of polled shops that were read through",
+        zh="已读完的轮询窗口",
         labels=(_SOURCE,),
     ),
     Metric(
         name="ordergate_pull_failures_total",
         kind="counter",
         help="Questions to polled shops that were not answered with a page, by reason",
+        zh="未得到数据页的轮询，按原因",
         labels=(_SOURCE, _CODE),
     ),
     Metric(
         name="ordergate_missed_orders_total",
         kind="counter",
         help="Orders that only the daily re-read of their shop has found",
+        zh="只有每日重读才发现的订单",
         labels=(_SOURCE,),
     ),
     Metric(
         name="ordergate_attempt_seconds",
         kind="histogram",
         help="Time of one attempt, from the request to its outcome",
+        zh="一次尝试的耗时，从请求到结果",
         labels=_GATE,
         buckets=_FAST_S,
     ),
@@ -235,6 +265,7 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_end_to_end_seconds",
         kind="histogram",
         help="Time from taking an order's event to the target's acknowledgement",
+        zh="从收到订单事件到对方确认的时间",
         labels=_GATE,
         buckets=_SLOW_S,
     ),
@@ -242,6 +273,7 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_decision_lag_seconds",
         kind="histogram",
         help="Time from taking an event to the commit of the decision on it",
+        zh="从收到事件到其裁决提交的时间",
         labels=(_CONNECTION,),
         buckets=_SLOW_S,
     ),
@@ -249,6 +281,7 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_batch_commit_seconds",
         kind="histogram",
         help="Time of one batch of intake, from its first read to the commit",
+        zh="一个接收批次的耗时，从首次读取到提交",
         labels=(_LEG,),
         buckets=_FAST_S,
     ),
@@ -256,24 +289,28 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_gate_state",
         kind="gauge",
         help="Workers whose breaker of this gate is in this state",
+        zh="本闸门熔断器处于该状态的工作进程数",
         labels=(*_GATE, Label("state", _values(GateState))),
     ),
     Metric(
         name="ordergate_gate_held_deliveries",
         kind="gauge",
         help="Deliveries held in memory, waiting for the gate or in flight",
+        zh="内存中等待闸门或在途的下发",
         labels=_GATE,
     ),
     Metric(
         name="ordergate_gate_limit_requests",
         kind="gauge",
         help="Most requests in flight at once, as the limit of this gate stands now",
+        zh="本闸门当前允许的最大在途请求数",
         labels=_GATE,
     ),
     Metric(
         name="ordergate_connection_state",
         kind="gauge",
         help="1 for the state a connection is in, 0 for the others",
+        zh="连接所处的状态为 1，其余为 0",
         labels=(_CONNECTION, Label("state", _values(ConnectionState))),
         across="livemostrecent",
     ),
@@ -281,6 +318,7 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_pull_read_to_timestamp_seconds",
         kind="gauge",
         help="Everything that changed at a polled shop up to this instant is durable here",
+        zh="该店铺截至此刻的变更都已落盘（Unix 时间）",
         labels=(_SOURCE,),
         across="livemostrecent",
     ),
@@ -288,13 +326,15 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_lanes",
         kind="gauge",
         help="Lanes in the database: open (all), parked (waiting for their time), blocked (waiting for a person)",
+        zh="数据库中的通道：open 全部，parked 等待到时，blocked 等人处理",
         labels=(_TARGET, Label("state", _values(LaneState))),
         across="livemostrecent",
     ),
     Metric(
         name="ordergate_oldest_waiting_seconds",
         kind="gauge",
-        help="Age of the oldest delivery that is not done",
+        help="Age of the oldest delivery that is neither done nor waiting for a person",
+        zh="最久未完成（且不是在等人处理）的下发已等待的时间",
         labels=(_TARGET,),
         across="livemostrecent",
     ),
@@ -302,12 +342,14 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_inbox_rows",
         kind="gauge",
         help="Events in the inbox that are not decided",
+        zh="收件箱中未裁决的事件",
         across="livemostrecent",
     ),
     Metric(
         name="ordergate_dead_letters_open",
         kind="gauge",
         help="Dead letters that wait for a person",
+        zh="等待人处理的死信",
         labels=(_SOURCE,),
         across="livemostrecent",
     ),
@@ -315,13 +357,62 @@ METRICS: tuple[Metric, ...] = (
         name="ordergate_notice_untold_seconds",
         kind="gauge",
         help="Age of the oldest notice that no channel has taken",
+        zh="最久没有任何渠道收下的通知已等待的时间",
         across="livemostrecent",
     ),
     Metric(
         name="ordergate_intake_lag_events",
         kind="gauge",
-        help="Events on a leg that no worker has read",
+        help="Events on a leg that no worker has decided",
+        zh="通道上尚未裁决的事件",
         labels=(_LEG,),
+    ),
+    Metric(
+        name="ordergate_leg_up",
+        kind="gauge",
+        help="1 while every worker can make events durable on this leg, else 0; the inbox is not watched this way",
+        zh="所有工作进程都能在该通道落盘时为 1，否则为 0；收件箱不以此监视",
+        labels=(_LEG,),
+        across="livemin",
+    ),
+    Metric(
+        name="ordergate_workers",
+        kind="gauge",
+        help="Worker processes that are there",
+        zh="现有的工作进程",
+    ),
+    Metric(
+        name="ordergate_workers_wanted",
+        kind="gauge",
+        help="Worker processes that should be there, as `ordergate run --workers` says",
+        zh="应有的工作进程（ordergate run --workers）",
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_worker_alive_timestamp_seconds",
+        kind="gauge",
+        help="When the worker that has been silent for longest last ran its loop with a lease in hand (Unix time)",
+        zh="沉默最久的工作进程最后一次持租约运行的时刻（Unix 时间）",
+        across="livemin",
+    ),
+    Metric(
+        name="ordergate_worker_cpu_seconds_total",
+        kind="counter",
+        help="CPU time of the workers",
+        zh="工作进程的 CPU 时间",
+    ),
+    Metric(
+        name="ordergate_worker_memory_bytes",
+        kind="gauge",
+        help="Resident memory of the workers",
+        zh="工作进程的常驻内存",
+    ),
+    Metric(
+        name="ordergate_purged_rows_total",
+        kind="counter",
+        help="Rows removed by age",
+        zh="按保留期清除的行",
+        labels=(Label("table", PURGED_TABLES),),
     ),
 )
 
@@ -447,12 +538,34 @@ class Gauges:
         """Per source, the dead letters waiting for a person; a source left out has none."""
         self._snapshot("ordergate_dead_letters_open", {(source,): n for source, n in counts.items()})
 
+    def backlog_unknown(self) -> None:
+        """This process reads the database's picture no longer: what it showed last is not the state now.
+
+        Not a number instead of zero: `max` over several machines then takes the one that knows.
+        """
+        for name, seen in self._seen.items():
+            for labels in seen:
+                self._metrics.gauge(name, *labels).set(math.nan)
+        self._metrics.gauge("ordergate_inbox_rows").set(math.nan)
+
     def notices_untold(self, age_s: float) -> None:
         self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)
 
     def intake_lag(self, leg: Leg, events: int) -> None:
-        """Events that this worker has still to read on `leg` (its own partitions)."""
+        """Events that this worker has still to decide on `leg` (its own partitions)."""
         self._metrics.gauge("ordergate_intake_lag_events", leg.value).set(events)
+
+    def leg_up(self, leg: Leg, up: bool) -> None:
+        """Whether this worker can make events durable on a leg that is configured."""
+        self._metrics.gauge("ordergate_leg_up", leg.value).set(up)
+
+    def worker(self, *, alive_at: float | None, cpu_s: float, memory_bytes: int) -> None:
+        """This worker runs: since when it was last sure of its lease (None: not now), `cpu_s` more than last time."""
+        self._metrics.gauge("ordergate_workers").set(1)
+        if alive_at is not None:
+            self._metrics.gauge("ordergate_worker_alive_timestamp_seconds").set(alive_at)
+        self._metrics.counter("ordergate_worker_cpu_seconds_total").inc(cpu_s)
+        self._metrics.gauge("ordergate_worker_memory_bytes").set(memory_bytes)
 
     def _snapshot(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
         totals: dict[tuple[str, ...], float] = {}
@@ -465,6 +578,12 @@ class Gauges:
         for labels, value in totals.items():
             self._metrics.gauge(name, *labels).set(value)
         seen.update(totals)
+
+
+def show_wanted(workers: int, registry: CollectorRegistry = REGISTRY) -> None:
+    """The parent's own gauge: how many workers there should be. Once per process, which has no other metric of ours."""
+    metric = next(metric for metric in METRICS if metric.name == "ordergate_workers_wanted")
+    Gauge(metric.name, metric.help, multiprocess_mode=metric.across, registry=registry).set(workers)
 
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:

@@ -25,6 +25,7 @@ from gateway.core.happening import (
     MessageEnded,
     OrderDecided,
     PullFailed,
+    Purged,
     Refused,
     ShopReread,
     Trouble,
@@ -125,6 +126,8 @@ class MetricsObserver:
                 self._gauges.notices_untold(untold_s)
             case Trouble(where, _):
                 counts["ordergate_troubles_total", where] += 1
+            case Purged(table, rows):
+                counts["ordergate_purged_rows_total", table] += rows
 
 
 def _count_decisions(connection: str, decided: list[OrderDecided], counts: Counts, times: Times) -> None:

@@ -1,8 +1,12 @@
-"""Metrics of several workers on one machine: the folder they share. Imports nothing of prometheus_client on purpose."""
+"""The processes of one machine: the folder their metrics share, and what one takes of the machine.
+
+Imports nothing of prometheus_client on purpose.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -30,3 +34,13 @@ def forget(pid: int) -> None:
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process; where the kernel does not tell (no /proc), the most it ever had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * resource.getpagesize()

@@ -21,10 +21,18 @@ class BacklogWatch:
     """Reads while this worker holds the advisory lock; the others try again until its holder is gone."""
 
     def __init__(
-        self, pool: asyncpg.Pool, *, show: Callable[[Backlog], None], observe: Observer, every_s: float = 5.0
+        self,
+        pool: asyncpg.Pool,
+        *,
+        show: Callable[[Backlog], None],
+        observe: Observer,
+        unknown: Callable[[], None] = lambda: None,
+        every_s: float = 5.0,
     ) -> None:
+        """`unknown` is called when this worker stops reading: what it has shown last is then nobody's picture."""
         self._pool = pool
         self._show = show
+        self._unknown = unknown
         self._observe = observe
         self._every_s = every_s
 
@@ -47,5 +55,6 @@ class BacklogWatch:
                 self._show(await read_backlog(connection))
                 await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
         finally:
+            self._unknown()
             # The lock is the session's, and the session goes on in the pool.
             await unlock(connection, _LOCK)

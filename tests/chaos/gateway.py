@@ -160,7 +160,7 @@ class Gateway:
         self.fakes = {fake.name: fake for fake in fakes}
         self.shop = shop
         self.port = free_port()
-        self._metrics_port = free_port()
+        self.metrics_port = free_port()
         limits = {"deadline_s": 0.5, "slow_s": 0.4, **(gates or {})}
         wms = {
             name: fake.connection(gates=dict.fromkeys(fake.operations, limits), settle_s=settle_s)
@@ -184,7 +184,7 @@ class Gateway:
         document: dict[str, Any] = {
             "data_dir": str(folder / "data"),
             "database": {"url": database_url},
-            "http": {"listen": f"127.0.0.1:{self.port}", "metrics_listen": f"127.0.0.1:{self._metrics_port}"},
+            "http": {"listen": f"127.0.0.1:{self.port}", "metrics_listen": f"127.0.0.1:{self.metrics_port}"},
             # Short, so that a test sees in seconds what takes minutes in production; the ratios are the same.
             "dispatch": {"lease_s": lease_s, "heartbeat_s": lease_s / 5},
             "retry": {"durable_base_s": 0.5, "durable_max_s": 2.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from gateway.core.happening import (
     MessageEnded,
     OrderDecided,
     PullFailed,
+    Purged,
     Refused,
     ShopReread,
     Trouble,
@@ -108,6 +110,7 @@ def test_each_happening_moves_its_metrics() -> None:
             PullFailed(SHOP, "throttled"),
             ShopReread(SHOP, 500, 2),
             Trouble("intake", "PostgreSQL is away"),
+            Purged("event", 500),
             MessageEnded(SHOP, "throttled", "", 12),
             Watched(42.0),
         ]
@@ -142,6 +145,7 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_pull_failures_total", source="shop-a", code="throttled") == 1
     assert value(found, "ordergate_missed_orders_total", source="shop-a") == 2
     assert value(found, "ordergate_troubles_total", where="intake") == 1
+    assert value(found, "ordergate_purged_rows_total", table="event") == 500
     assert value(found, "ordergate_notice_messages_total", connection="shop-a", result="throttled") == 1
     assert value(found, "ordergate_notice_looks_total") == 1
     assert value(found, "ordergate_notice_untold_seconds") == 42
@@ -283,6 +287,20 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_inbox_rows") == 9
     assert value(found, "ordergate_intake_lag_events", leg="kafka") == 11
     assert value(found, "ordergate_gate_state", target="wms-1", operation="create", state="closed") == 1
+
+
+def test_a_picture_that_is_nobody_s_any_more_is_not_a_number() -> None:
+    """On another machine somebody goes on reading; `max` over both is then what that one says."""
+    registry = CollectorRegistry()
+    gauges = Gauges(Metrics([SHOP, WMS], registry=registry))
+    gauges.oldest_waiting({"wms-1": 900.0})
+    gauges.inbox_rows(9)
+    gauges.backlog_unknown()
+    found = page(registry)
+    assert math.isnan(value(found, "ordergate_oldest_waiting_seconds", target="wms-1") or 0)
+    assert math.isnan(value(found, "ordergate_inbox_rows") or 0)
+    gauges.oldest_waiting({})
+    assert value(page(registry), "ordergate_oldest_waiting_seconds", target="wms-1") == 0
 
 
 WORKER = """

@@ -24,9 +24,16 @@ async def pool(postgres_url: str) -> AsyncIterator[asyncpg.Pool]:
 async def test_only_one_reads_and_another_goes_on_when_it_has_ended(pool: asyncpg.Pool) -> None:
     shown: asyncio.Queue[str] = asyncio.Queue()
     troubles: list[Happening] = []
+    given_up: list[str] = []
 
     def watch(name: str) -> BacklogWatch:
-        return BacklogWatch(pool, show=lambda _: shown.put_nowait(name), observe=troubles.extend, every_s=0.02)
+        return BacklogWatch(
+            pool,
+            show=lambda _: shown.put_nowait(name),
+            unknown=lambda: given_up.append(name),
+            observe=troubles.extend,
+            every_s=0.02,
+        )
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         first = group.create_task(watch("first").run())
@@ -38,5 +45,6 @@ async def test_only_one_reads_and_another_goes_on_when_it_has_ended(pool: asyncp
             pass
         second.cancel()
     assert troubles == []
+    assert given_up == ["first", "second"]
     # The session goes on in the pool, without the lock.
     assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0

