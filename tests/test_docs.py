@@ -43,8 +43,9 @@ def test_every_command_and_its_options_exist(page: str) -> None:
         command = typer.main.get_command(app)
         words = line.split()[1:]
         while words and hasattr(command, "commands"):
-            assert words[0] in command.commands, f"{page}: {line}"
-            command = command.commands[words.pop(0)]
+            *others, last = words.pop(0).split("|")
+            assert {*others, last} <= command.commands.keys(), f"{page}: {line}"
+            command = command.commands[last]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         used = {word.split("=")[0] for word in words if word.startswith("-") and word != "-"}
         assert used <= known | {"--help"}, f"{page}: {line}"
