@@ -71,16 +71,21 @@ def run(
 def demo(
     orders: Annotated[int, typer.Option(min=1, max=155_518, help="How many orders / 订单数")] = 2_000,
     seed: Annotated[int, typer.Option(help="Which purchases, and which calls fail / 随机种子")] = 1,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Orders a second / 每秒下单数")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Orders a second before the surge / 高峰前每秒下单数")
+    ] = None,
+    without_gateway: Annotated[
+        bool, typer.Option("--without-gateway", help="The same day through a naive forwarder / 没有网关的同一天")
+    ] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep logs, books and data in this new folder / 保留目录")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object as the last line / 最后一行输出 JSON")
     ] = False,
 ) -> None:
-    """Real purchases through the whole way into a warehouse that fails in the middle. 演示：仓库中途出故障。"""
+    """The incident of 5 January on this machine, with a verdict. 演示：1 月 5 日 15:00 的故障，最后对账。"""
     from gateway.demo.play import Wishes, run_demo
 
-    wishes = Wishes(orders=orders, seed=seed, per_s=rate, keep=keep, as_json=as_json)
+    wishes = Wishes(orders=orders, seed=seed, per_s=rate, keep=keep, as_json=as_json, without_gateway=without_gateway)
     raise typer.Exit(asyncio.run(run_demo(wishes)))
 
 

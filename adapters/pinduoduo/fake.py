@@ -96,6 +96,7 @@ class FakePinduoduo(FakeServer):
 
     `now` is its clock. `rate_per_s` is the platform's limit in real seconds (the gateway's budget runs in those, too).
     `churn`: so many orders of the asked window change after each page, which moves every row behind them.
+    `settled_after_s`: how far behind now a window has to end.
     `refresh_extends`: False as the vendor says; True lets a long run go on without a person.
     """
 
@@ -109,6 +110,7 @@ class FakePinduoduo(FakeServer):
         burst: float = 10.0,
         churn: int = 0,
         newest_first: bool = False,
+        settled_after_s: float = 180.0,
         token_lifetime_s: float = 365 * 86_400.0,
         refresh_extends: bool = False,
         port: int = 0,
@@ -137,6 +139,7 @@ class FakePinduoduo(FakeServer):
         self._turns = burst
         self._turns_at = 0.0
         self._newest_first = newest_first
+        self._settled_after_s = settled_after_s
         self._refresh_extends = refresh_extends
         self._changes: list[tuple[datetime, int, str]] = []
         self._serial = 0
@@ -338,7 +341,7 @@ class FakePinduoduo(FakeServer):
             return _error(10001, "缺少必填参数")
         if not 0 <= end - start <= 1800:
             return _error(10001, "开始时间结束时间间距不超过 30 分钟")
-        if end > self.now().timestamp() - 180:
+        if end > self.now().timestamp() - self._settled_after_s:
             return _error(10001, "end_updated_at 必须小于当前时间 3 分钟")
         if page < 1 or not 1 <= size <= 100:
             return _error(10001, "page 从 1 开始，page_size 最大 100")

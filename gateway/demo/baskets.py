@@ -24,7 +24,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -43,13 +42,20 @@ _PAID_AFTER = timedelta(seconds=40)
 
 
 class Shop(msgspec.Struct, frozen=True):
-    """A shop: its connection, and what our order numbers begin with."""
+    """A shop: its connection, what our order numbers begin with, and the adapter of the platform it sells on."""
 
     name: str
     prefix: str
+    platform: str
 
 
-SHOPS = (Shop("shop-a", "A"), Shop("shop-b", "B"), Shop("shop-c", "C"), Shop("shop-d", "D"))
+SHOPS = (
+    Shop("taobao-1", "A", "taobao"),
+    Shop("taobao-2", "B", "taobao"),
+    Shop("pdd-1", "C", "pinduoduo"),
+    Shop("mini-1", "D", "webhook"),
+)
+"""Two shops on Taobao, one on Pinduoduo, and a mini-program of one's own."""
 
 
 class Bought(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +153,20 @@ def sample(orders: int, *, seed: int, path: Path | None = None) -> Iterator[Bask
             return
 
 
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """A line of an order, with a price per piece."""
+
+    line_no: str
+    sku: str
+    quantity: int
+    price_minor: int
+
+
+def lines_of(basket: Basket) -> list[Line]:
+    """The lines of `basket` as a shop has them: one for each product, or two where the amount does not divide."""
+    return [line for bought in basket.lines for line in _order_lines(bought)]
+
+
 def document_of(basket: Basket, *, shift: timedelta = timedelta()) -> bytes:
     """The order as its shop tells it: one paid order document of the webhook adapter. `shift` moves its dates."""
     placed_at = basket.bought_at + shift
@@ -157,7 +177,15 @@ def document_of(basket: Basket, *, shift: timedelta = timedelta()) -> bytes:
             "updated_at": placed_at + _PAID_AFTER,
             "status": "paid",
             "placed_at": placed_at,
-            "lines": [line for bought in basket.lines for line in _order_lines(bought)],
+            "lines": [
+                {
+                    "line_no": line.line_no,
+                    "sku": line.sku,
+                    "quantity": line.quantity,
+                    "price": format_minor(line.price_minor),
+                }
+                for line in lines_of(basket)
+            ],
             "receiver": _receiver(basket.household_id),
             "total": total,
             "payment": {"paid": True, "amount": total, "paid_at": placed_at + _PAID_AFTER, "method": "alipay"},
@@ -207,7 +235,7 @@ def _basket(head: tuple[int, int, int, int], lines: list[Bought]) -> Basket:
     return Basket(basket_id, household, store, at_s, tuple(lines))
 
 
-def _order_lines(bought: Bought) -> Iterator[dict[str, Any]]:
+def _order_lines(bought: Bought) -> Iterator[Line]:
     """One line, or two where the amount does not divide by the pieces."""
     price_minor, dearer = divmod(bought.amount_minor, bought.quantity)
     for suffix, quantity, each_minor in (
@@ -215,12 +243,7 @@ def _order_lines(bought: Bought) -> Iterator[dict[str, Any]]:
         ("+", dearer, price_minor + 1),
     ):
         if quantity:
-            yield {
-                "line_no": f"{bought.product_id}{suffix}",
-                "sku": sku_of(bought.product_id),
-                "quantity": quantity,
-                "price": format_minor(each_minor),
-            }
+            yield Line(f"{bought.product_id}{suffix}", sku_of(bought.product_id), quantity, each_minor)
 
 
 def _receiver(household_id: int) -> dict[str, str]:

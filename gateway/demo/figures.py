@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ import msgspec
 
 from gateway.core.delivery import Result
 from gateway.core.order import Operation, Stage
+from gateway.demo.platforms import Told
 from gateway.demo.scene import WMS, Scene
+from gateway.demo.shops import Placed
 from gateway.store.sql import AWAY
 from gateway.testing.fakes import Effect
 
 _ATTEMPTS = re.compile(r"^ordergate_attempts_total\{(.+)\} (\S+)$", re.MULTILINE)
+_ACCEPTED = re.compile(r"^ordergate_events_accepted_total\{(.+)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -43,12 +48,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     at_wms: int = 0
     documents: int = 0
     shipped_by_wms: int = 0
-    told_to_shops: int = 0
-    orders_at_shops: int = 0
+    """Confirmations."""
+    written_back: int = 0
+    """Orders whose shop knows of the whole shipment."""
+    oldest_s: float = 0.0
+    """Age of the oldest order that is not at the warehouse."""
+    inbox_events: int = 0
+    """Events that the inbox took because Kafka did not."""
     gate: GateFigures = GateFigures()
+    open_elsewhere: int = 0
+    """Deliveries to shops that are not done."""
     attempts: Mapping[str, int] = {}
-    to_shops: int = 0
-    """Attempts of write-backs."""
+    notices: int = 0
+    last_notice: str = ""
 
     @property
     def waiting(self) -> int:
@@ -62,8 +74,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return (
             not self.inbox
             and self.gate.open == self.gate.blocked
+            and not self.open_elsewhere
             and shipped == sum(self.stages.values())
-            and self.told_to_shops >= self.shipped_by_wms
+            and self.written_back >= shipped
         )
 
 
@@ -93,10 +106,17 @@ class JournalTail:
 class Watch:
     """Looks at the scene. What does not answer just now keeps its last figures."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, placed: Mapping[str, Placed]) -> None:
         self._scene = scene
+        self._placed = placed
         self._wms = JournalTail(scene.wms_journal)
         self._shops = JournalTail(scene.shops_journal)
+        self._not_at_wms: deque[tuple[str, float]] = deque()
+        self._not_written_back: dict[str, Placed] = {}
+        self._seen = 0
+        self._written_back = 0
+        self._inbox_events = 0
+        self._open_elsewhere = 0
         self._stages: Mapping[str, int] = {}
         self._inbox = 0
         self._gate = GateFigures()
@@ -112,25 +132,47 @@ class Watch:
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
             pass
         attempts = Counter[str]()
-        to_shops = 0
         for (operation, result, target), count in self._attempts.items():
             if target == WMS and operation == Operation.CREATE:
                 attempts[result] += count
-            elif target != WMS:
-                to_shops += count
         commands = self._wms.commands
+        self._ask_shops()
+        told = self._scene.wecom.told
         return Figures(
             stages=self._stages,
             inbox=self._inbox,
             at_wms=len(self._wms.orders),
             documents=commands["create"],
             shipped_by_wms=commands["ship"] + commands["ship_part"],
-            told_to_shops=self._shops.commands["ship"],
-            orders_at_shops=len(self._shops.orders),
+            written_back=self._written_back,
+            oldest_s=max(0.0, time.time() - self._not_at_wms[0][1]) if self._not_at_wms else 0.0,
+            inbox_events=self._inbox_events,
             gate=self._gate,
+            open_elsewhere=self._open_elsewhere,
             attempts={str(result.name).lower(): attempts[result.name.lower()] for result in Result},
-            to_shops=to_shops,
+            notices=len(told),
+            last_notice=told[-1].text if told else "",
         )
+
+    def _ask_shops(self) -> None:
+        """What the shops know by now; nothing is looked at again once it is settled."""
+        for number in islice(self._placed, self._seen, None):
+            placed = self._placed[number]
+            self._not_at_wms.append((number, placed.at))
+            self._not_written_back[number] = placed
+            self._seen += 1
+        # Placed in sequence, not delivered in it: the oldest one is what is asked for.
+        while self._not_at_wms and self._not_at_wms[0][0] in self._wms.orders:
+            self._not_at_wms.popleft()
+        for number, placed in list(self._not_written_back.items()):
+            shop = placed.basket.shop
+            if shop.name in self._scene.platforms.shops:
+                told = self._scene.platforms.told(shop, placed.basket.order_no) is Told.ONCE
+            else:
+                told = number in self._shops.orders
+            if told:
+                self._written_back += 1
+                del self._not_written_back[number]
 
     async def _ask_database(self) -> None:
         try:
@@ -148,6 +190,7 @@ class Watch:
         headers = {"Authorization": f"Bearer {self._scene.token}"}
         async with session.get(f"{self._scene.gateway_url}/api/v1/gates", headers=headers) as answer:
             gates = msgspec.json.decode(await answer.read(), type=dict[str, Any]).get("gates", ())
+        self._open_elsewhere = sum(gate["open"] for gate in gates if gate["target"] != WMS)
         for gate in gates:
             if gate["target"] == WMS and gate["operation"] == Operation.CREATE:
                 worker = gate["worker"] or {}
@@ -168,3 +211,6 @@ class Watch:
             label = dict(_LABEL.findall(labels))
             attempts[label["operation"], label["result"], label["target"]] = int(float(count))
         self._attempts = attempts
+        self._inbox_events = sum(
+            int(float(count)) for labels, count in _ACCEPTED.findall(page) if 'leg="inbox"' in labels
+        )

@@ -24,15 +24,16 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from gateway.core.errors import OrdergateError
-from gateway.demo import incident, verdict, view
-from gateway.demo.baskets import BEIJING, SHOPS, Basket, Totals, data_file, sample
+from gateway.demo import incident, naive, verdict, view
+from gateway.demo.baskets import BEIJING, Basket, Totals, data_file, sample
 from gateway.demo.figures import Figures, Watch
-from gateway.demo.scene import WAREHOUSE, Scene, open_scene
-from gateway.demo.shops import Shops
+from gateway.demo.scene import WAREHOUSE, WMS, Scene, open_scene
+from gateway.demo.shops import SURGE, Day, Shops
 from gateway.demo.verdict import Verdict
 
-ORDERS_PER_S = 45.0
-AT_LEAST_S = 8.0
+ORDERS_PER_S = 9.0
+"""In the morning; the surge is four times as much."""
+AT_LEAST_S = 12.0
 STOCK_SPARE = 5
 """Pieces of every product that are on the shelf beyond what is sold."""
 
@@ -40,25 +41,27 @@ _FRAME_S = 0.25
 _LINE_S = 2.0
 _RATE_OVER_S = 2.0
 _STUCK_S = 60.0
+_CAUGHT_UP_S = 10.0
 _STOCK_AT_ONCE = 2_000
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `per_s` None: `ORDERS_PER_S`, slower for so few orders that nothing would be seen."""
+    """What was asked for. `per_s` (before the surge) None: `ORDERS_PER_S`, slower for so few orders that nothing would
+    be seen."""
 
     orders: int = 2_000
     seed: int = 1
     per_s: float | None = None
     keep: Path | None = None
     as_json: bool = False
+    without_gateway: bool = False
 
     @property
-    def rate_per_s(self) -> float:
-        return self.per_s if self.per_s is not None else min(ORDERS_PER_S, self.orders / AT_LEAST_S)
-
-    @property
-    def during_s(self) -> float:
-        return self.orders / self.rate_per_s
+    def day(self) -> Day:
+        usual = Day(self.orders, self.per_s or ORDERS_PER_S)
+        if self.per_s is not None or usual.during_s >= AT_LEAST_S:
+            return usual
+        return Day(self.orders, ORDERS_PER_S * usual.during_s / AT_LEAST_S)
 
 
 async def run_demo(wishes: Wishes) -> int:
@@ -94,13 +97,20 @@ async def _play(wishes: Wishes) -> int:
     console = Console(highlight=False)
     baskets = list(sample(wishes.orders, seed=wishes.seed))
     began = time.monotonic()
+    if wishes.without_gateway:
+        with _folder(wishes.keep) as folder:
+            console.print(view.introduction_without(orders=wishes.orders, during_s=wishes.day.during_s))
+            loss = await naive.play(folder, baskets, wishes.day, seed=wishes.seed, console=console)
+        console.print(view.loss_panel(loss))
+        if wishes.as_json:
+            figures = {**msgspec.structs.asdict(loss), "without_gateway": True, "seed": wishes.seed}
+            print(msgspec.json.encode(figures).decode(), flush=True)
+        return 0
     with _folder(wishes.keep) as folder:
         console.print("[dim]准备数据库、WMS、店铺和网关 … setting the scene[/]")
         async with open_scene(folder) as scene:
             console.print(
-                view.introduction(
-                    orders=wishes.orders, shops=len(SHOPS), during_s=wishes.during_s, configuration=scene.configuration
-                )
+                view.introduction(orders=wishes.orders, during_s=wishes.day.during_s, configuration=scene.configuration)
             )
             await _fill_shelves(scene, baskets)
             result = await _Performance(scene, wishes, baskets, console).run()
@@ -125,12 +135,20 @@ class _Performance:
         last = max(basket.bought_at for basket in baskets)
         shift = timedelta(seconds=int((datetime.now(BEIJING) - last).total_seconds()) - 60)
         self._shops = Shops(
-            hooks_url=f"{scene.gateway_url}/hooks", secrets=scene.secrets, journal=scene.acknowledged, shift=shift
+            hooks_url=f"{scene.gateway_url}/hooks",
+            secrets=scene.secrets,
+            platforms=scene.platforms,
+            journal=scene.acknowledged,
+            shift=shift,
         )
-        self._watch = Watch(scene)
+        self._watch = Watch(scene, self._shops.placed)
         self._figures = Figures()
         self._act = 0
         self._resting = False
+        self._kafka_stopped = False
+        self._told = 0
+        self._back_at: float | None = None
+        self._caught_up_at: float | None = None
         self._most_waiting = 0
         self._opened = 0
         self._at_wms: deque[tuple[float, int]] = deque()
@@ -140,33 +158,59 @@ class _Performance:
         """Until everything has come to rest, or nothing has moved for a minute."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            wishes = self._wishes
+            wishes, during_s = self._wishes, self._wishes.day.during_s
             playing = [
-                group.create_task(self._shops.tell(self._baskets, per_s=wishes.rate_per_s), name="shops"),
+                group.create_task(self._shops.sell(self._baskets, wishes.day), name="shops"),
                 group.create_task(
-                    incident.play(
-                        self._scene.wms_url, during_s=wishes.during_s, seed=wishes.seed, begin=self._begin_act
-                    ),
+                    incident.play(self._scene.wms_url, during_s=during_s, seed=wishes.seed, begin=self._begin_act),
                     name="incident",
+                ),
+                group.create_task(
+                    incident.stop_kafka(self._scene.broker, during_s=during_s, begin=self._stop_kafka), name="kafka"
                 ),
             ]
             showing = group.create_task(self._show(), name="view")
             await self._settled(playing)
             showing.cancel()
         scene = self._scene
-        return verdict.judge(
+        judged = verdict.judge(
             acknowledged=verdict.read_journal(scene.acknowledged),
             totals=self._shops.totals,
             wms=await verdict.read_books(scene.wms_url),
             shops=await verdict.read_books(scene.shops_url),
+            platforms={
+                number: scene.platforms.told(placed.basket.shop, placed.basket.order_no)
+                for number, placed in self._shops.placed.items()
+                if placed.basket.shop.name in scene.platforms.shops
+            },
             known=await verdict.read_known(scene.database_url),
             stock_left=STOCK_SPARE,
+        )
+        failed_at = await verdict.first_failure_at(scene.database_url)
+        told_at = next(
+            (told.at for told in scene.wecom.told if failed_at and told.at >= failed_at and WMS in told.text), None
+        )
+        return msgspec.structs.replace(
+            judged,
+            notice_s=round(told_at - failed_at, 1) if told_at is not None and failed_at is not None else None,
+            catch_up_s=(round(self._caught_up_at - self._back_at, 1) if self._caught_up_at and self._back_at else None),
+            inbox_events=self._figures.inbox_events,
         )
 
     def _begin_act(self, act: int, resting: bool) -> None:
         self._act, self._resting = act, resting
+        if act == len(incident.ACTS) - 1:
+            self._back_at = time.monotonic()
+        self._say(view.act_line(act, resting=resting))
+
+    def _stop_kafka(self, stopped: bool) -> None:
+        self._kafka_stopped = stopped
+        self._say(view.kafka_line(stopped))
+
+    def _say(self, line: str) -> None:
+        """Where nobody looks at a live view."""
         if not self._console.is_terminal:
-            self._console.print(view.act_line(act, resting=resting), soft_wrap=True, markup=False)
+            self._console.print(line, soft_wrap=True, markup=False)
 
     async def _settled(self, playing: list[asyncio.Task[None]]) -> None:
         moved_at, before = time.monotonic(), self._figures
@@ -176,12 +220,17 @@ class _Performance:
                 self._most_waiting = max(self._most_waiting, figures.waiting)
                 self._opened += figures.gate.state == "open" and self._figures.gate.state != "open"
                 self._figures = figures
+                for told in self._scene.wecom.told[self._told :]:
+                    self._say(view.notice_line(told.text))
+                    self._told += 1
+                if self._back_at and not self._caught_up_at and figures.oldest_s < _CAUGHT_UP_S:
+                    self._caught_up_at = time.monotonic()
                 self._at_wms.append((time.monotonic(), figures.at_wms))
                 over = all(task.done() for task in playing)
                 if over and figures.settled and sum(figures.stages.values()) >= self._shops.acknowledged:
                     return
-                progress = (figures.stages, figures.told_to_shops, figures.at_wms)
-                if progress != (before.stages, before.told_to_shops, before.at_wms) or not over:
+                progress = (figures.stages, figures.written_back, figures.at_wms)
+                if progress != (before.stages, before.written_back, before.at_wms) or not over:
                     moved_at, before = time.monotonic(), figures
                 if time.monotonic() - moved_at > _STUCK_S:
                     return
@@ -222,6 +271,7 @@ class _Performance:
             wms_rate_per_s=self._wms_rate_per_s(),
             act=self._act,
             resting=self._resting,
+            kafka_stopped=self._kafka_stopped,
             most_waiting=self._most_waiting,
             opened=self._opened,
             figures=self._figures,
@@ -274,7 +324,8 @@ def _summary(result: Verdict, wishes: Wishes, configuration: Any, seconds: float
             "seconds": round(seconds, 1),
             "seed": wishes.seed,
             "config": {
-                "orders_per_s": round(wishes.rate_per_s, 1),
+                "orders_per_s": round(wishes.day.per_s, 1),
+                "surge": SURGE,
                 "workers": 1,
                 "retry": configuration["retry"],
                 "breaker": configuration["breaker"],

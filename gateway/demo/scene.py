@@ -1,7 +1,7 @@
 """The scene: the configuration of the demo, and the processes it consists of, all on free ports of this machine.
 
-A PostgreSQL in a folder of its own, the warehouse and the shops' platform as servers with books, and `ordergate run` as
-its users run it. What is played on it is the business of `gateway.demo.play`.
+A PostgreSQL in a folder of its own, a Kafka broker, the warehouse and the mini-program as servers with books, the
+shops' platforms and WeCom, and `ordergate run` as its users run it. What is played on it is `gateway.demo.play`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import base64
 import os
 import re
 import secrets
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ import aiohttp
 import msgspec
 import yaml
 
+from adapters.wecom.fake import FakeWecom
 from gateway.core.errors import OrdergateError
 from gateway.demo.baskets import SHOPS
+from gateway.demo.platforms import PINDUODUO_BEHIND, Platforms, open_platforms
 
 WMS = "wms"
+WECOM = "wecom"
 WAREHOUSE = "WH-HZ"
 WMS_SECRET = "demo-wms-secret"
 START_WITHIN_S = 60.0
@@ -52,6 +57,9 @@ class Scene(msgspec.Struct, kw_only=True):
     wms_url: str
     shops_url: str
     secrets: Mapping[str, str]
+    platforms: Platforms
+    wecom: FakeWecom
+    broker: Broker
     configuration: Mapping[str, Any]
     gateway_pid: int
 
@@ -76,18 +84,29 @@ def configuration(
     shop_secrets: Mapping[str, str],
     wms: Mapping[str, Any] = WMS_TIMES,
     sections: Mapping[str, Any] = TIMES,
+    polled: Mapping[str, Mapping[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The gateway's configuration: four shops and one Qimen warehouse. Without `shops_url` nothing is written back."""
+    """The gateway's configuration: four shops and one Qimen warehouse.
+
+    Shops that are not in `polled` are webhooks; without `shops_url` nothing is written back to those. `more` are other
+    connections.
+    """
     connections: dict[str, Any] = {
         shop.name: {
-            "adapter": "webhook",
+            **(
+                (polled or {}).get(shop.name)
+                or {
+                    "adapter": "webhook",
+                    "settings": {
+                        "secrets": [shop_secrets[shop.name]],
+                        **({"url": f"{shops_url}/{shop.name}"} if shops_url is not None else {}),
+                    },
+                }
+            ),
             "prefix": shop.prefix,
             "mode": "live",
             "route": [{"target": WMS, "warehouse": WAREHOUSE}],
-            "settings": {
-                "secrets": [shop_secrets[shop.name]],
-                **({"url": f"{shops_url}/{shop.name}"} if shops_url is not None else {}),
-            },
         }
         for shop in SHOPS
     }
@@ -111,6 +130,7 @@ def configuration(
             "not_found": [{"code": "S404"}],
         },
     }
+    connections.update(more or {})
     return {
         "data_dir": str(data_dir),
         "http": {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"},
@@ -122,11 +142,35 @@ def configuration(
 @asynccontextmanager
 async def open_scene(folder: Path) -> AsyncIterator[Scene]:
     """Everything runs when this is entered, and nothing of it when it is left, cancelled or not."""
-    shop_secrets = {shop.name: new_secret() for shop in SHOPS}
+    shop_secrets = {shop.name: new_secret() for shop in SHOPS if shop.platform == "webhook"}
     data_dir = folder / "data"
+    began_at = datetime.now(UTC)
+    robot = secrets.token_hex(16)
     async with _open_database(data_dir / "postgres") as database_url:
-        async with open_wms(folder / "wms.journal") as wms_url, open_shops(folder, shop_secrets) as shops_url:
-            document = configuration(data_dir=data_dir, wms_url=wms_url, shops_url=shops_url, shop_secrets=shop_secrets)
+        async with (
+            open_wms(folder / "wms.journal") as wms_url,
+            open_shops(folder, shop_secrets) as shops_url,
+            open_platforms() as platforms,
+            FakeWecom(keys=[robot]) as wecom,
+            open_broker() as broker,
+        ):
+            document = configuration(
+                data_dir=data_dir,
+                wms_url=wms_url,
+                shops_url=shops_url,
+                shop_secrets=shop_secrets,
+                sections={
+                    **TIMES,
+                    "kafka": {"bootstrap": broker.bootstrap, "acknowledge_within_s": 1.0},
+                    "notices": {"channels": [WECOM], "settle_s": 3.0, "backlog_age_s": 10.0},
+                },
+                polled={
+                    # Orders placed while the gateway is starting are new, too.
+                    name: {**entry, "start_at": began_at - PINDUODUO_BEHIND - timedelta(seconds=10)}
+                    for name, entry in platforms.connections().items()
+                },
+                more={WECOM: {"adapter": "wecom", "settings": {"robot_keys": [robot], "base_url": wecom.url}}},
+            )
             async with open_gateway(folder, document) as gateway:
                 # Where the warehouse tells us what it has shipped is known only now.
                 await post(
@@ -147,6 +191,9 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
                     wms_url=wms_url,
                     shops_url=shops_url,
                     secrets=shop_secrets,
+                    platforms=platforms,
+                    wecom=wecom,
+                    broker=broker,
                     configuration=document,
                     gateway_pid=gateway.pid,
                 )
@@ -191,6 +238,45 @@ async def open_wms(journal: Path, *arguments: str) -> AsyncIterator[str]:
     command = ["-m", "adapters.qimen.fake", "--port", "0", "--secret", WMS_SECRET, "--books", str(journal)]
     async with _server([*command, *arguments]) as url:
         yield url
+
+
+class Broker:
+    """A Kafka broker in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, bootstrap: str) -> None:
+        self._process = process
+        self.bootstrap = bootstrap
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It answers nobody in the meantime."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def open_broker() -> AsyncIterator[Broker]:
+    """librdkafka's in-memory cluster."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway.demo.broker"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(START_WITHIN_S):
+            bootstrap = (await process.stdout.readline()).decode().strip()
+        if not bootstrap:
+            raise OrdergateError("the broker of the demo did not start: pip install 'ordergate[demo]'")
+        yield Broker(process, bootstrap)
+    finally:
+        await _end(process, within_s=5.0)
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
-"""The shops' side: every order told by a signed webhook, again and again until it is acknowledged, and journaled then.
+"""The shops' side: buyers place their orders, at the platforms or in the mini-program, as the day goes.
 
-The journal is what the verdict goes by: a line stands for a promise that the gateway has given.
+An order on a platform stands there, and whoever is to deliver it has to find it. One of the mini-program is told by a
+signed webhook, again and again until it is acknowledged. Either way it is journaled then: a line of the journal stands
+for an order that a buyer has paid for, and it is what the verdict goes by.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import aiohttp
 import msgspec
 
 from gateway.demo.baskets import Basket, Totals, document_of
+from gateway.demo.platforms import Platforms
 from gateway.sdk.signing import decode_secret, sign
 
 _AGAIN_S = 0.2
@@ -30,22 +33,65 @@ class Acknowledged(msgspec.Struct, frozen=True):
     at: float
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """An order that a shop has, and since when (epoch, s)."""
+
+    basket: Basket
+    at: float
+
+
+class Day(msgspec.Struct, frozen=True):
+    """How fast orders come: `per_s` in the morning, and `SURGE` times as fast from `SURGES` of the time on."""
+
+    orders: int
+    per_s: float
+
+    @property
+    def during_s(self) -> float:
+        return self.orders / self.per_s / (SURGES + (1 - SURGES) * SURGE)
+
+    def at_s(self, index: int) -> float:
+        """When the order `index` is placed, from the beginning."""
+        morning = self.during_s * SURGES * self.per_s
+        if index < morning:
+            return index / self.per_s
+        return self.during_s * SURGES + (index - morning) / (self.per_s * SURGE)
+
+
+SURGE = 4.0
+"""Orders +300 %."""
+SURGES = 0.2
+
+
 class Shops:
-    """Tells baskets as orders; counts as it goes. `totals` is what was told, pieces and amounts."""
+    """Places baskets as orders; counts as it goes. `totals` is what was placed, pieces and amounts."""
 
     def __init__(
-        self, *, hooks_url: str, secrets: Mapping[str, str], journal: Path, shift: timedelta, callers: int = 12
+        self,
+        *,
+        hooks_url: str,
+        secrets: Mapping[str, str],
+        platforms: Platforms,
+        journal: Path,
+        shift: timedelta,
+        callers: int = 12,
     ) -> None:
         self._hooks_url = hooks_url
+        self._platforms = platforms
         self._keys = {shop: decode_secret(secret) for shop, secret in secrets.items()}
         self._journal = journal
         self._shift = shift
         self._callers = callers
         self._recent: deque[float] = deque()
         self.totals = Totals()
-        self.acknowledged = 0
+        self.placed: dict[str, Placed] = {}
+        """What is in the journal, by our number, the oldest first."""
         self.repeated = 0
         """Calls that were not acknowledged and made again."""
+
+    @property
+    def acknowledged(self) -> int:
+        return len(self.placed)
 
     def rate_per_s(self, *, over_s: float = 3.0) -> float:
         """Orders acknowledged a second, of late."""
@@ -54,8 +100,8 @@ class Shops:
             self._recent.popleft()
         return len(self._recent) / over_s
 
-    async def tell(self, baskets: Iterable[Basket], *, per_s: float) -> None:
-        """Tell every basket that is an order, `per_s` a second; returns when all are acknowledged."""
+    async def sell(self, baskets: Iterable[Basket], day: Day) -> None:
+        """Place every basket that is an order, as fast as the day goes; returns when all are journaled."""
         started = time.monotonic()
         queue = self._counted(baskets)
         journal = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -64,13 +110,14 @@ class Shops:
 
                 async def call() -> None:
                     for index, basket in queue:
-                        await asyncio.sleep(max(0.0, started + index / per_s - time.monotonic()))
-                        body = document_of(basket, shift=self._shift)
-                        while not await self._told(session, basket, body):
-                            self.repeated += 1
-                            await asyncio.sleep(_AGAIN_S)
-                        os.write(journal, msgspec.json.encode(Acknowledged(basket.number, time.time())) + b"\n")
-                        self.acknowledged += 1
+                        await asyncio.sleep(max(0.0, started + day.at_s(index) - time.monotonic()))
+                        if basket.shop.platform == "webhook":
+                            await self._tell(session, basket)
+                        else:
+                            self._platforms.place(basket)
+                        placed = Placed(basket, time.time())
+                        os.write(journal, msgspec.json.encode(Acknowledged(basket.number, placed.at)) + b"\n")
+                        self.placed[basket.number] = placed
                         self._recent.append(time.monotonic())
 
                 async with asyncio.TaskGroup() as group:
@@ -84,6 +131,12 @@ class Shops:
             self.totals.add(basket)
             if basket.lines:
                 yield self.totals.orders - 1, basket
+
+    async def _tell(self, session: aiohttp.ClientSession, basket: Basket) -> None:
+        body = document_of(basket, shift=self._shift)
+        while not await self._told(session, basket, body):
+            self.repeated += 1
+            await asyncio.sleep(_AGAIN_S)
 
     async def _told(self, session: aiohttp.ClientSession, basket: Basket, body: bytes) -> bool:
         timestamp = int(time.time())

@@ -15,8 +15,10 @@ import aiohttp
 import asyncpg
 import msgspec
 
+from gateway.core.delivery import Result
 from gateway.core.order import Stage
 from gateway.demo.baskets import Totals
+from gateway.demo.platforms import Told
 from gateway.demo.shops import Acknowledged
 from gateway.store.orders import decode_state
 from gateway.testing.fakes import Books
@@ -59,6 +61,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     skus_amounts_differ: int
     skus_gateway_differ: int
     skus_stock_differ: int
+    notice_s: float | None = None
+    """From the first answer that failed to the first message about the warehouse at the robot; None: there was none."""
+    catch_up_s: float | None = None
+    """From when the warehouse was back until no order had waited for it longer than ten seconds."""
+    inbox_events: int = 0
     samples: Mapping[str, Sequence[str]]
     """Some order numbers or products behind every figure that should be 0."""
 
@@ -77,9 +84,19 @@ _MUST_BE_ZERO = (
 
 
 def judge(
-    *, acknowledged: Set[str], totals: Totals, wms: Books, shops: Books, known: Known, stock_left: int
+    *,
+    acknowledged: Set[str],
+    totals: Totals,
+    wms: Books,
+    shops: Books,
+    platforms: Mapping[str, Told],
+    known: Known,
+    stock_left: int,
 ) -> Verdict:
-    """Compare. `stock_left`: pieces of every product that must be left on the shelf."""
+    """Compare. `platforms`: order number → what a platform knows, `shops` are the books of all other shops.
+
+    `stock_left`: pieces of every product that must be left on the shelf.
+    """
     at_wms = {number: book for number, book in wms.orders.items() if book.documents}
     lost = sorted(acknowledged - at_wms.keys())
     doubled = sorted(number for number, book in at_wms.items() if book.documents > 1)
@@ -87,7 +104,11 @@ def judge(
     for number, book in at_wms.items():
         confirmed = sum(command in ("ship", "ship_part") for command in book.commands)
         told = shops.orders[number].commands if number in shops.orders else []
-        if confirmed and len(told) == len(set(told)) == confirmed:
+        if number in platforms:
+            written_back += bool(confirmed) and platforms[number] is Told.ONCE
+            if platforms[number] is Told.WRONGLY:
+                wrongly.append(number)
+        elif confirmed and len(told) == len(set(told)) == confirmed:
             written_back += 1
         elif len(told) > confirmed or len(told) != len(set(told)):
             wrongly.append(number)
@@ -134,6 +155,19 @@ async def read_books(url: str) -> Books:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
         async with session.get(f"{url}/books") as answer:
             return msgspec.json.decode(await answer.read(), type=Books)
+
+
+async def first_failure_at(database_url: str) -> float | None:
+    """When (epoch, s) the first call of the warehouse failed or went without an answer."""
+    connection = await asyncpg.connect(database_url, timeout=5)
+    try:
+        at = await connection.fetchval(
+            "SELECT extract(epoch FROM min(ended_at))::float8 FROM attempt WHERE result = ANY($1::smallint[])",
+            [int(Result.FAILED), int(Result.UNKNOWN)],
+        )
+    finally:
+        await connection.close()
+    return None if at is None else float(at)
 
 
 async def read_known(database_url: str) -> Known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich import box
@@ -19,6 +19,9 @@ from gateway.demo.figures import Figures
 from gateway.demo.incident import ACTS
 from gateway.demo.verdict import Verdict
 
+if TYPE_CHECKING:
+    from gateway.demo.naive import Loss
+
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one frame shows."""
@@ -30,6 +33,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     act: int
     resting: bool = False
+    kafka_stopped: bool = False
     wms_rate_per_s: float
     most_waiting: int
     opened: int
@@ -59,7 +63,7 @@ BREAKER: Mapping[str, tuple[str, str, str]] = {
 }
 RESTING = ("缓了一口气", "a breather")
 _ALWAYS = ("done", "failed", "unknown", "found", "not_found")
-FULL_HEIGHT = 30
+FULL_HEIGHT = 32
 """A terminal with fewer lines gets the current act alone."""
 
 
@@ -68,10 +72,10 @@ def frame(picture: Picture, *, height: int = FULL_HEIGHT) -> RenderableType:
     sides = Table.grid(expand=True, padding=(0, 0))
     sides.add_column(ratio=1)
     sides.add_column(ratio=1)
-    sides.add_row(_stages(picture.figures), _gate(picture))
+    sides.add_row(_stages(picture.figures, kafka_stopped=picture.kafka_stopped), _gate(picture))
     return Panel(
-        Group(_progress(picture), sides, _incident(picture, whole=height >= FULL_HEIGHT)),
-        title="[bold]订单网关演示[/] · Ordergate demo",
+        Group(_progress(picture), sides, _incident(picture, whole=height >= FULL_HEIGHT), _notice(picture)),
+        title="[bold]1 月 5 日 15:00[/] · the incident, on this machine",
         subtitle=f"[dim]{picture.elapsed_s:.0f} s · Ctrl-C 结束 to stop[/]",
         box=box.ROUNDED,
         padding=(0, 1),
@@ -88,18 +92,27 @@ def line(picture: Picture) -> str:
     return (
         f"{picture.elapsed_s:5.1f} s  已确认/acknowledged {picture.acknowledged:,} ({picture.rate_per_s:.0f}/s)"
         f"  WMS {figures.at_wms:,}  等待/waiting {figures.waiting:,}"
-        f"  已发货/shipped {figures.stages.get(Stage.SHIPPED, 0):,}  回写/written back {figures.orders_at_shops:,}"
-        f"  熔断/breaker {state[0]}/{state[1]}  {attempts}"
+        f"  已发货/shipped {figures.stages.get(Stage.SHIPPED, 0):,}  回写/written back {figures.written_back:,}"
+        f"  熔断/breaker {state[0]}/{state[1]}  Kafka {'停/stopped' if picture.kafka_stopped else '通/up'}"
+        f"  收件箱/by inbox {figures.inbox_events:,}  通知/notices {figures.notices}  {attempts}"
     )
 
 
 def act_line(act: int, *, resting: bool) -> str:
-    return "WMS ▶ " + " · ".join(RESTING if resting else (ACTS[act].zh, ACTS[act].en))
+    return "▶ " + " · ".join(RESTING if resting else (ACTS[act].zh, ACTS[act].en))
 
 
-def introduction(*, orders: int, shops: int, during_s: float, configuration: Mapping[str, Any]) -> RenderableType:
+def kafka_line(stopped: bool) -> str:
+    return "▶ " + ("Kafka 停了 · Kafka is stopped" if stopped else "Kafka 回来了 · Kafka goes on")
+
+
+def notice_line(text: str) -> str:
+    return "企业微信 WeCom ▶ " + text.replace("\n", " ")
+
+
+def introduction(*, orders: int, during_s: float, configuration: Mapping[str, Any]) -> RenderableType:
     """What is going to happen, and the demo's own times beside those of production."""
-    retry, breaker = configuration["retry"], configuration["breaker"]
+    retry, breaker, kafka = configuration["retry"], configuration["breaker"], configuration["kafka"]
     wms = configuration["connections"]["wms"]
     create = wms["gates"]["create"]
     times = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
@@ -109,6 +122,8 @@ def introduction(*, orders: int, shops: int, during_s: float, configuration: Map
     for zh, en, here, default in (
         ("请求时限", "deadline of a call", f"{create['deadline_s']:g} s", "5 s"),
         ("查无结果多久才算数", "'not found' counts after", f"{wms['settle_s']:g} s", "15 s"),
+        ("Kafka 多久不确认改走收件箱", "inbox takes over after", f"{kafka['acknowledge_within_s']:g} s", "2 s"),
+        ("店铺轮询", "shops are asked every", "1 s", "30 s"),
         ("熔断断开", "breaker open", f"{breaker['open_s']:g}–{breaker['open_max_s']:g} s", "10–60 s"),
         (
             "重试一轮后的退避",
@@ -120,12 +135,44 @@ def introduction(*, orders: int, shops: int, during_s: float, configuration: Map
         times.add_row(f"{zh} [dim]{en}[/]", here, default)
     return Group(
         Text.from_markup(
-            f"[bold]{orders:,} 笔真实购物[/]，{shops} 家店铺在 {during_s:.0f} 秒内下单 → 网关 → 奇门 WMS"
-            "（中途出故障）→ 发货回写店铺\n"
-            f"[dim]{orders:,} real purchases from {shops} shops within {during_s:.0f} s → the gateway → a Qimen WMS"
-            " that fails in the middle → shipments written back[/]"
+            f"[bold]{orders:,} 笔真实购物[/]，{during_s:.0f} 秒：淘宝两店、拼多多、小程序"
+            " → 网关 → 奇门 WMS → 回写店铺\n"
+            f"[dim]{orders:,} real purchases within {during_s:.0f} s: two shops on Taobao, one on Pinduoduo,"
+            " a mini-program → the gateway → a Qimen WMS → shipments written back[/]"
         ),
         times,
+    )
+
+
+def introduction_without(*, orders: int, during_s: float) -> RenderableType:
+    """The same day through a naive forwarder."""
+    return Text.from_markup(
+        f"[bold]没有网关的同一天[/]：{orders:,} 笔订单，{during_s:.0f} 秒，自制中间件直连 WMS（1 秒超时，重试 3 次）\n"
+        f"[dim]The same day without the gateway: {orders:,} orders within {during_s:.0f} s, a home-made middleware"
+        " straight to the WMS (1 s for an answer, 3 tries)[/]"
+    )
+
+
+def loss_panel(loss: Loss) -> RenderableType:
+    """What the naive forwarder lost and doubled."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for zh, en, value, good in (
+        ("店铺下单", "orders placed", loss.orders_placed, True),
+        ("WMS 里的订单", "orders at the WMS", loss.orders_at_wms, loss.orders_at_wms == loss.orders_placed),
+        ("丢失", "lost", loss.lost, not loss.lost),
+        ("重复", "doubled", loss.duplicated, not loss.duplicated),
+        ("日志里的 Sync Failed", "lines of Sync Failed", loss.sync_failed, not loss.sync_failed),
+    ):
+        table.add_row(f"{zh} [dim]{en}[/]", f"[{'green' if good else 'bold red'}]{value:,}[/]")
+    return Panel(
+        table,
+        title="[bold]没有网关[/] · Without the gateway",
+        border_style="red" if loss.lost or loss.duplicated else "green",
+        box=box.ROUNDED,
+        padding=(0, 1),
+        expand=False,
     )
 
 
@@ -150,6 +197,14 @@ def verdict_panel(verdict: Verdict, *, seconds: float) -> RenderableType:
     row("金额不符的商品", "SKUs: amounts differ", verdict.skus_amounts_differ, 0)
     row("网关账不符的商品", "SKUs: gateway differs", verdict.skus_gateway_differ, 0)
     row("库存不符的商品", "SKUs: stock differs", verdict.skus_stock_differ, 0)
+    for zh, en, seconds_, most in (
+        ("首次失败到通知", "first failure to message", verdict.notice_s, 60.0),
+        ("WMS 恢复到追平", "WMS back to caught up", verdict.catch_up_s, 60.0),
+    ):
+        shown = "—" if seconds_ is None else f"{seconds_:.1f} s"
+        style = "green" if seconds_ is not None and seconds_ <= most else "yellow"
+        table.add_row(f"{zh} [dim]{en}[/]", f"[{style}]{shown}[/]", "")
+    table.add_row("Kafka 停时走收件箱 [dim]by the inbox[/]", f"{verdict.inbox_events:,}", "")
     for zh, en, value in (
         ("没有下过的单", "never placed", verdict.never_placed),
         ("错误回写", "written back wrongly", verdict.written_back_wrongly),
@@ -187,9 +242,9 @@ def _progress(picture: Picture) -> RenderableType:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", no_wrap=True, style="dim", min_width=6)
     rows = (
-        ("店铺已下单", "acknowledged", picture.acknowledged, f"{picture.rate_per_s:.0f}/s", "cyan"),
+        ("店铺已下单", "orders placed", picture.acknowledged, f"{picture.rate_per_s:.0f}/s", "cyan"),
         ("WMS 已收单", "at the WMS", figures.at_wms, f"{picture.wms_rate_per_s:.0f}/s", "blue"),
-        ("发货已回写", "written back", figures.orders_at_shops, "", "green"),
+        ("发货已回写", "written back", figures.written_back, "", "green"),
     )
     for zh, en, count, more, style in rows:
         bar = ProgressBar(
@@ -199,7 +254,7 @@ def _progress(picture: Picture) -> RenderableType:
     return table
 
 
-def _stages(figures: Figures) -> RenderableType:
+def _stages(figures: Figures, *, kafka_stopped: bool) -> RenderableType:
     table = _figures_table()
     table.add_row("收件箱 [dim]inbox[/]", _count(figures.inbox))
     known = dict(figures.stages)
@@ -207,9 +262,9 @@ def _stages(figures: Figures) -> RenderableType:
         table.add_row(f"{zh} [dim]{en}[/]", _count(known.pop(stage, 0)))
     for stage, count in sorted(known.items()):
         table.add_row(f"[red]{stage}[/]", f"[red]{count:,}[/]")
-    table.add_row("", "")
     table.add_row("WMS 发货次数 [dim]confirmed[/]", _count(figures.shipped_by_wms))
-    table.add_row("回写店铺次数 [dim]told[/]", _count(figures.told_to_shops))
+    table.add_row("Kafka", "[bold red]停 stopped[/]" if kafka_stopped else "[green]通 up[/]")
+    table.add_row("走收件箱 [dim]by the inbox[/]", _count(figures.inbox_events))
     return Panel(table, title="订单阶段 · stages", title_align="left", box=box.ROUNDED, border_style="dim")
 
 
@@ -223,7 +278,8 @@ def _gate(picture: Picture) -> RenderableType:
     table.add_row("断开次数 [dim]opened[/]", _count(picture.opened))
     waiting = f"[bold yellow]{figures.waiting:,}[/]" if figures.waiting > 50 else _count(figures.waiting)
     table.add_row("等待送出 [dim]waiting[/]", waiting)
-    table.add_row("最多等待 [dim]most[/]", _count(picture.most_waiting))
+    oldest = f"{figures.oldest_s:.0f} s" if figures.oldest_s >= 1 else "[dim]0 s[/]"
+    table.add_row("最久已等 [dim]oldest[/]", oldest)
     table.add_row("在途请求 [dim]in flight[/]", _count(gate.in_flight))
     for name, (zh, en) in RESULTS.items():
         count = figures.attempts.get(name, 0)
@@ -246,11 +302,21 @@ def _incident(picture: Picture, *, whole: bool) -> RenderableType:
             table.add_row(mark, f"[dim]{act.zh} {act.en}[/]")
     return Panel(
         table,
-        title="WMS 正在怎样对我们 · what the WMS does now",
+        title="正在发生 · what happens now",
         title_align="left",
         box=box.ROUNDED,
         border_style="dim",
     )
+
+
+def _notice(picture: Picture) -> RenderableType:
+    figures = picture.figures
+    first, *_ = figures.last_notice.splitlines() or [""]
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append("企业微信 WeCom ", style="dim")
+    text.append(f"{figures.notices} ", style="bold" if figures.notices else "dim")
+    text.append(first or "—", style="yellow" if first else "dim")
+    return text
 
 
 def _count(count: int) -> str:

@@ -42,15 +42,17 @@ def processes_in(folder: Path) -> list[str]:
     ]
 
 
-async def test_a_hundred_baskets_survive_the_incident(server_folder: Path) -> None:
-    process = start(server_folder, "--orders", "100", "--seed", "3", "--json")
+async def test_a_short_day_survives_the_incident(server_folder: Path) -> None:
+    """Two shops on Taobao, one on Pinduoduo and a mini-program, Kafka stopped, the warehouse worse and worse."""
+    process = start(server_folder, "--orders", "200", "--seed", "3", "--json")
     out, err = await asyncio.to_thread(process.communicate, timeout=120)
 
     assert process.returncode == 0, out + err
     summary = msgspec.json.decode(out.splitlines()[-1])
-    assert summary["orders_placed"] == summary["orders_at_wms"] == summary["written_back"] == 100, summary
+    assert summary["orders_placed"] == summary["orders_at_wms"] == summary["written_back"] == 200, summary
     assert summary["lost"] == summary["duplicated"] == 0
     assert summary["ok"] and not summary["samples"]
+    assert summary["notice_s"] is not None and summary["catch_up_s"] is not None and summary["inbox_events"] > 0
     assert summary["config"]["workers"] == 1
     for act in ACTS:
         assert act.zh in out
@@ -58,7 +60,21 @@ async def test_a_hundred_baskets_survive_the_incident(server_folder: Path) -> No
     assert processes_in(server_folder) == []
 
 
-@pytest.mark.parametrize("at", ["setting the scene", ACTS[1].zh])
+async def test_the_same_day_without_the_gateway_loses_orders(server_folder: Path) -> None:
+    process = start(server_folder, "--orders", "150", "--seed", "3", "--without-gateway", "--json")
+    out, err = await asyncio.to_thread(process.communicate, timeout=120)
+
+    assert process.returncode == 0, out + err
+    loss = msgspec.json.decode(out.splitlines()[-1])
+    assert loss["without_gateway"] and loss["orders_placed"] == 150
+    assert loss["lost"] == loss["orders_placed"] - loss["orders_at_wms"] > 10
+    assert loss["sync_failed"] > 10
+    assert "没有网关" in out and "Sync Failed" in out
+    assert list(server_folder.iterdir()) == []
+    assert processes_in(server_folder) == []
+
+
+@pytest.mark.parametrize("at", ["setting the scene", ACTS[2].zh, "Kafka is stopped"])
 async def test_control_c_cleans_up(server_folder: Path, at: str) -> None:
     """Also while the database is starting, which goes on in a thread of its own."""
     process = start(server_folder, "--orders", "100")
@@ -90,13 +106,14 @@ async def test_a_folder_in_use_is_left_alone(server_folder: Path) -> None:
     assert [path.name for path in server_folder.iterdir()] == ["mine"]
 
 
-@pytest.mark.parametrize("height", [24, 30])
+@pytest.mark.parametrize("height", [24, 32])
 @pytest.mark.parametrize("act", range(len(ACTS)))
 def test_a_frame_fits_an_ordinary_terminal(height: int, act: int) -> None:
     picture = view.Picture(
         orders=2_000,
         acknowledged=1_234,
         rate_per_s=44.7,
+        kafka_stopped=True,
         repeated=3,
         elapsed_s=31.0,
         act=act,
@@ -106,7 +123,11 @@ def test_a_frame_fits_an_ordinary_terminal(height: int, act: int) -> None:
         figures=Figures(
             stages={"received": 1, "allocated": 400, "packed": 12, "shipped": 821},
             at_wms=1_100,
-            orders_at_shops=800,
+            written_back=800,
+            oldest_s=12.3,
+            inbox_events=45,
+            notices=3,
+            last_notice="【WMS 停】wms create：连续超时，已熔断 12 秒，345 单在等\n其余照常",
             gate=GateFigures(state="open", reopen_in_s=2.3, open=345, parked=300, in_flight=16),
             attempts={"done": 1_000, "failed": 200, "unknown": 100, "found": 60, "not_found": 40, "throttled": 0},
         ),

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.order import Stage
 from gateway.demo.baskets import Basket, Bought, Totals
+from gateway.demo.platforms import Told
 from gateway.demo.verdict import Known, Verdict, judge
 from gateway.testing.fakes import Books, OrderBook
 
@@ -26,6 +27,7 @@ class Accounts(msgspec.Struct):
     wms: Books
     shops: Books
     known: Known
+    platforms: dict[str, Told] = {}
 
     def judged(self) -> Verdict:
         return judge(
@@ -33,6 +35,7 @@ class Accounts(msgspec.Struct):
             totals=self.totals,
             wms=self.wms,
             shops=self.shops,
+            platforms=self.platforms,
             known=self.known,
             stock_left=LEFT,
         )
@@ -93,6 +96,8 @@ def _set(path: str, value: object) -> Callable[[Accounts], None]:
         (lambda accounts: accounts.shops.orders["A1"].commands.append("ship:wms/2"), "written_back_wrongly", 1),
         (lambda accounts: accounts.shops.orders["B2"].commands.append("ship:wms/9"), "written_back_wrongly", 1),
         (lambda accounts: accounts.shops.orders["A1"].commands.pop(), "written_back", 1),
+        (_set("platforms.B2", Told.NOT_YET), "written_back", 1),
+        (_set("platforms.B2", Told.WRONGLY), "written_back_wrongly", 1),
         (_set("known.stages.A1", Stage.PACKED), "not_shipped", 1),
         (_set("known.for_a_person", 1), "for_a_person", 1),
         (_set("known.dead_letters", 1), "dead_letters", 1),
@@ -111,3 +116,9 @@ def test_a_planted_difference_is_seen(
 
     assert getattr(result, figure) == expected
     assert not result.ok
+
+
+def test_what_a_platform_knows_counts_in_place_of_the_books(accounts: Accounts) -> None:
+    accounts.platforms["B2"] = Told.ONCE
+    del accounts.shops.orders["B2"]
+    assert accounts.judged().ok
