@@ -314,8 +314,11 @@ class Worker:
         ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
+        # Of its own: at night it keeps a connection for hours, and `pool` may have two.
+        night = await open_pool(self._url, size=1, vault=vault_of(self._settings.encryption.decoded))
+        stack.push_async_callback(_close, night)
         purge = PurgeWatch(
-            pool,
+            night,
             ages=partial(ages_of, self._settings),
             hours=Hours(*self._settings.retention.minutes),
             observe=self._observe,

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.settings import Settings
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token
@@ -63,6 +62,9 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             url = self._settings.database.url
             if self._settings.database.embedded:
+                # Here: who brings a database of his own needs none of what the bundled one is made of.
+                from gateway.embedded.postgres import EmbeddedPostgres
+
                 server = await stack.enter_async_context(EmbeddedPostgres(Path(self._settings.data_dir) / "postgres"))
                 url = server.url
             await self._prepare_database(url)

@@ -32,7 +32,8 @@ NOT_IN_THIS_RUN = {
     "ordergate_connection_changes_total": "nobody paused a connection, and none lost its authorisation",
     "ordergate_pull_": "the shops of this run are webhooks: nothing is polled",
     "ordergate_missed_orders_total": "the same",
-    "ordergate_notice_": "nobody is configured to be told",
+    "ordergate_notice_messages_total": "nobody is configured to be told",
+    "ordergate_notice_untold_seconds": "the same",
     "ordergate_order_conflicts_total": "no order of this run was cancelled after it had left",
     "ordergate_purged_rows_total": "nothing here is older than the 90 days that are kept at least",
 }
@@ -84,6 +85,12 @@ async def scraped(postgres_url: str, server_folder: Path, kafka: Any) -> AsyncIt
                 )
                 await wms.faults(down_s=3.0)
                 await producer.tell(told[len(told) // 2 :], per_s=30)
+                # Some go by the inbox, in any case.
+                kafka.pause()
+                try:
+                    await producer.tell(stories(5, shops=SHOPS, seed=10))
+                finally:
+                    kafka.resume()
                 # Refusals of content: what is asked for next is answered by the business, not by the network.
                 await wms.faults(error_in_200_share=0.3)
                 await producer.tell(stories(20, shops=SHOPS, seed=8), per_s=30)

@@ -14,6 +14,7 @@ from gateway.core.order import Content, Facts, Line, Order, OrderNumber, Party, 
 from gateway.store.orders import decode_state, encode_state
 from gateway.store.purge import AGAIN_AFTER, Ages, begin_walk, count_due, purge_closed, purge_orders
 from gateway.store.sql import migrate, open_pool
+from gateway.store.vault import MAGIC, Vault
 from gateway.watch.purge import Hours, purge_all
 
 NOW = datetime(2026, 6, 1, 20, tzinfo=UTC)
@@ -302,3 +303,20 @@ async def test_what_a_step_costs_and_whether_intake_waits(
     assert rows == 1_020_000
     assert await ledger_is_whole(pool)
     assert max(steps) < 5
+
+
+async def test_what_stays_is_sealed_again(postgres_url: str) -> None:
+    vault = Vault([b"k" * 32])
+    pool = await open_pool(postgres_url, size=2, vault=vault)
+    plain = await open_pool(postgres_url, size=2)
+    try:
+        await migrate(pool)
+        await fill(pool, 2, days_old=100)
+        assert (await plain.fetchval("SELECT state FROM orders LIMIT 1")).startswith(MAGIC)
+        assert (await purge(pool))["event"] == 4
+        assert (await plain.fetchval("SELECT state FROM orders LIMIT 1")).startswith(MAGIC)
+        order = decode_state(await pool.fetchval("SELECT state FROM orders LIMIT 1"))
+        assert order.content is not None and order.content.value.receiver == Receiver()
+    finally:
+        await pool.close()
+        await plain.close()

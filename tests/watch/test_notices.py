@@ -566,4 +566,5 @@ def test_every_kind_has_its_runbook() -> None:
     from tests.architecture.test_imports import ROOT
 
     pages = {page.stem for page in (ROOT / "docs/runbooks").glob("*.md")} - {"README"}
-    assert pages == {kind.value for kind in Kind}
+    # The others are of alerts that are no notices.
+    assert pages >= {kind.value for kind in Kind}
