@@ -217,6 +217,10 @@ async def listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> Any
     def wake(_connection: Any, _pid: int, channel: str, payload: str) -> None:
         channels[channel](payload)
 
-    for channel in channels:
-        await connection.add_listener(channel, wake)
+    try:
+        for channel in channels:
+            await connection.add_listener(channel, wake)
+    except BaseException:
+        connection.terminate()  # cancelled or refused on the way: nobody else knows of it
+        raise
     return connection
