@@ -33,6 +33,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Rejected,
     Sku,
+    lines_in,
     parse_minor,
 )
 
@@ -571,26 +572,26 @@ def consignments(delivery: Delivery) -> tuple[Consignment, ...] | Rejected:
     and what is told twice is found to be told. A line's `line_no` is the platform's `oid`.
     """
     order = delivery.order
-    confirmation = order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
+    name = delivery.command.key.removeprefix(f"{Operation.SHIP}:")
+    confirmation = order.confirmations.get(name)
     if confirmation is None or order.content is None:
         return Rejected("content", f"the order has no confirmation for {delivery.command.key}")
     if not confirmation.parcels:
         return Rejected("no_parcel", "the warehouse names no parcel: tell the shop by hand, then resolve this")
-    packed = [_skus(parcel.items) for parcel in confirmation.parcels]
-    said = _skus(confirmation.shipped).union(*packed)
+    inside = lines_in(order, name)
+    if not confirmation.shipped and not any(parcel.items for parcel in confirmation.parcels):
+        # The warehouse counts nothing: everything goes with the first parcel.
+        inside = (tuple([line.line_no for line in order.content.value.lines]),)
     by_parcel: dict[int, list[str]] = {}
-    for line in order.content.value.lines:
-        if line.sku in said or not said:
-            # What stands in no parcel goes with the first one.
-            first = next((number for number, inside in enumerate(packed) if line.sku in inside), 0)
-            by_parcel.setdefault(first, []).append(line.line_no)
+    told: set[str] = set()
+    for number, lines in enumerate(inside):
+        fresh = [line_no for line_no in lines if line_no not in told]
+        told.update(fresh)
+        if fresh:
+            by_parcel[number] = fresh
     if not by_parcel:
         return Rejected("no_line", "nothing that was shipped stands in the shop's order")
     return tuple(Consignment(tuple(oids), confirmation.parcels[number]) for number, oids in sorted(by_parcel.items()))
-
-
-def _skus(items: Iterable[tuple[Sku, int]]) -> frozenset[Sku]:
-    return frozenset([sku for sku, pieces in items if pieces > 0])
 
 
 def read_standing(body: bytes, settings: Settings) -> Standing:

@@ -14,6 +14,7 @@ from gateway.core.stock import Place
 from gateway.store.orders import encode_state
 from gateway.store.sql import migrate, open_pool, register_connections
 from gateway.store.stock import wake_waiting_for
+from gateway.store.vault import Vault
 
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
 X, Y = (Sku("X"), "W"), (Sku("Y"), "W")
@@ -65,3 +66,18 @@ async def test_the_oldest_that_fit_are_woken(pool: asyncpg.Pool) -> None:
     assert await woken(pool, {X: 3}) == ["A3", "A4", "A7"], "A3 may lack Y too, and holds nobody up; A8 is left nothing"
     assert await woken(pool, {X: 9, Y: 1}, limit=2) == ["A1", "A3"]
     assert await woken(pool, {Y: 1}) == ["A3", "A5"]
+
+
+async def test_orders_whose_state_is_sealed_are_woken_too(postgres_url: str) -> None:
+    """Which SKUs they lack cannot be told from the stored bytes: they are read, page after page."""
+    sealed = await open_pool(postgres_url, size=2, vault=Vault([b"k" * 32]))
+    await migrate(sealed)
+    await register_connections(sealed, [ConnectionName("shop")])
+    try:
+        for n in range(1, 41):
+            await wait(sealed, n, {"Y": 1})
+        await wait(sealed, 41, {"X": 2})
+        assert await woken(sealed, {X: 2}, limit=2) == ["A41"]
+        assert await woken(sealed, {X: 1}, limit=2) == []
+    finally:
+        await sealed.close()
