@@ -257,6 +257,10 @@ CHANNELS = Row(
                     _per_minute("ordergate_commands_planned_total", CONNECTION, "connection"),
                     "{{connection}} 指令 commands",
                 ),
+                Query(
+                    _per_minute("ordergate_levels_told_total", CONNECTION, "connection"),
+                    "{{connection}} 库存 stock levels",
+                ),
             ),
             width=12,
         ),

@@ -22,7 +22,7 @@ PINDUODUO_BEHIND = timedelta(seconds=193)
 """Pinduoduo shows what changed three minutes ago. The clock of its shop here is behind by as much, so that nobody has
 to wait for that; two seconds are left, as at the others."""
 
-_PULL: Mapping[str, Any] = {"every_s": 1.0, "reread_days": 0}
+_PULL: Mapping[str, Any] = {"every_s": 1.0, "overlap_s": 5.0, "reread_days": 0}
 _RATE: Mapping[str, Any] = {"per_s": 150.0, "burst": 60}
 
 

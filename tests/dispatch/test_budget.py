@@ -76,7 +76,8 @@ async def test_workers_share_the_rate_and_one_that_joins_waits_until_the_others_
     began = time.monotonic()
     times = [at - began for _, at in await served(one, *[Urgency.SEND] * 20)]
     assert times[0] >= 0.19
-    assert times[-1] - times[0] >= 19 / 50 - 0.002, "a quarter of the rate, and no burst after a pause"
+    # From when the first was due: it may have been served late.
+    assert times[-1] >= 0.2 + 19 / 50 - 0.005, "a quarter of the rate, and no burst after a pause"
     one.share(1)
     began = time.monotonic()
     await served(one, *[Urgency.SEND] * 20)

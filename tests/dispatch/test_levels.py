@@ -325,6 +325,7 @@ async def test_a_crash_between_the_call_and_its_note_repeats_the_call(desk: Desk
         pass
 
     def die(place: str) -> None:
+        assert place == "levels.after_send"
         raise Killed
 
     with pytest.raises(BaseExceptionGroup):
