@@ -61,7 +61,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
 
     `cancelled_but_shipped`; `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
-    `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`;
+    `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse it is routed to reported one.
     """
@@ -77,7 +77,8 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     if order.issued(Operation.CREATE) is not None and not order.shipped_final:
         if order.changed_after_sent:
             found.append("changed_after_sent")
-        if order.held:
+        if order.held and not order.confirmed:
+            # Once a parcel has left, a hold comes late: platforms call an order that they were told of shipped, or held.
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")

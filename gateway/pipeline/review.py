@@ -26,7 +26,7 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
     if order.origin is not Origin.LIVE:
         reasons.append(str(order.origin))
     if order.content is None:
-        return (*reasons, "no_content")
+        return (*reasons, "no_content", *(["channel_hold"] if order.held else []))
     if not order.paid:
         reasons.append("unpaid")
     if order.held:

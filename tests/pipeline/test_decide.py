@@ -74,6 +74,7 @@ def test_a_phone_number_is_its_digits(phone: str) -> None:
 _STAGES = {
     "placed, not paid": ([PLACED], Stage.RECEIVED, ("unpaid",)),
     "paid, content not known": ([PAID], Stage.RECEIVED, ("no_content",)),
+    "held, content not known": ([PAID, held()], Stage.RECEIVED, ("no_content", "channel_hold")),
     "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
     "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
     "let go": ([PLACED, PAID, held(3), held(4, yes=False)], Stage.ALLOCATED, ()),
@@ -238,6 +239,7 @@ def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
         ([PLACED, PAID, placed(3, X=3)], ("changed_after_sent",)),
         ([PLACED, PAID, placed(3, X=2)], ()),
         ([PLACED, PAID, held()], ("held_after_sent",)),
+        ([PLACED, PAID, shipped(final=False, X=1), held()], ()),
         ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], ("reopened_after_cancel",)),
         ([PLACED, PAID, reported(ProgressStep.EXCEPTION)], ("warehouse_exception",)),
         ([PLACED, PAID, elsewhere(reported(ProgressStep.EXCEPTION))], ()),
