@@ -78,7 +78,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
         if order.changed_after_sent:
             found.append("changed_after_sent")
         if order.held and not order.confirmed:
-            # Once a parcel has left, a hold comes late: platforms call an order that they were told of shipped, or held.
+            # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")
