@@ -105,6 +105,13 @@ async def untold(pool: asyncpg.Pool, due: DueLevel, *, again_in_s: float, failed
     )
 
 
+async def forget_told(pool: asyncpg.Pool, connection_ids: Sequence[int]) -> None:
+    """These shops are not told levels now, so somebody else may tell them some: what they have is not known."""
+    await pool.execute(
+        "UPDATE listing SET sent = NULL WHERE connection_id = ANY($1::smallint[]) AND sent IS NOT NULL", connection_ids
+    )
+
+
 async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str) -> None:
     """The shop takes no level of this listing, until a person has it told again or changes the listing."""
     await pool.execute(
