@@ -105,14 +105,19 @@ class KeyInUse(msgspec.Struct, frozen=True):
     configured: bool
 
 
+async def missing_keys(connection: Connection, vault: Vault | None) -> list[str]:
+    """Keys that have sealed something and are not configured."""
+    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
+    used = await connection.fetch("SELECT key_id FROM sealing_key ORDER BY key_id")
+    return [row[0] for row in used if bytes.fromhex(row[0]) not in known]
+
+
 async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
     """Note the key that seals from now on, before anything is written.
 
     Raises CannotOpen where a key that has sealed something is not configured.
     """
-    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
-    used = {row[0] for row in await pool.fetch("SELECT key_id FROM sealing_key")}
-    missing = sorted(identity for identity in used if bytes.fromhex(identity) not in known)
+    missing = await missing_keys(pool, vault)
     if missing:
         raise CannotOpen(
             f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks:"
