@@ -115,7 +115,10 @@ async def forget_told(pool: asyncpg.Pool, connection_ids: Sequence[int]) -> None
 async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str) -> None:
     """The shop takes no level of this listing, until a person has it told again or changes the listing."""
     await pool.execute(
-        "UPDATE listing SET refused = $2, sending = NULL WHERE listing_id = $1", due.listing_id, why[:500]
+        "UPDATE listing SET refused = $2, sending = NULL WHERE listing_id = $1 AND sending = $3",
+        due.listing_id,
+        why[:500],
+        due.level.quantity,
     )
 
 
