@@ -291,6 +291,17 @@ CHANNELS = Row(
             (Query(f"sum by (source) (increase(ordergate_missed_orders_total{{{SOURCE}}}[1d]))", "{{source}}"),),
         ),
         Panel(
+            "告知店铺的库存",
+            "Stock levels told, per minute",
+            "按结果；被拒的见 ordergate skus list。By outcome; `ordergate skus list` shows what was refused.",
+            (
+                Query(
+                    _per_minute("ordergate_levels_told_total", CONNECTION, "connection, result"),
+                    "{{connection}} {{result}}",
+                ),
+            ),
+        ),
+        Panel(
             "授权状态",
             "Authorisation",
             "失效的店铺须重新授权。A shop that is not authorised has to be authorised again.",
