@@ -264,7 +264,9 @@ def compare(
 
     settings = read_settings(config)
     found = _in_database(
-        config, lambda pool: ask(pool, settings, shop, last=last, channel_numbers=channel_numbers, per_s=per_s)
+        config,
+        lambda pool: ask(pool, settings, shop, last=last, channel_numbers=channel_numbers, per_s=per_s),
+        opened=True,
     )
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
@@ -544,22 +546,24 @@ def _key(secret: str) -> bytes:
 # --- the database
 
 
-def _in_database(config: Path, work: Callable[[Any], Awaitable[T]]) -> T:
+def _in_database(config: Path, work: Callable[[Any], Awaitable[T]], *, opened: bool = False) -> T:
+    """`opened`: what is sealed is read as it was written."""
     settings = read_settings(config)
 
     async def do() -> T:
-        async with _database(settings) as pool:
+        async with _database(settings, opened=opened) as pool:
             return await work(pool)
 
     return asyncio.run(do())
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Any]:
+async def _database(settings: Settings, *, opened: bool) -> AsyncIterator[Any]:
     """A pool on the configured database; the embedded one is attached to where it runs, else started meanwhile."""
     import asyncpg
 
     from gateway.store.sql import open_pool
+    from gateway.store.vault import vault_of
 
     async with AsyncExitStack() as stack:
         url = settings.database.url
@@ -568,7 +572,8 @@ async def _database(settings: Settings) -> AsyncIterator[Any]:
 
             url = (await stack.enter_async_context(EmbeddedPostgres(Path(settings.data_dir) / "postgres"))).url
         try:
-            pool = await open_pool(url, size=2)
+            vault = vault_of(settings.encryption.decoded) if opened else None
+            pool = await open_pool(url, size=2, vault=vault)
         except asyncpg.PostgresError as error:
             raise Unavailable(f"the database refuses us: {error}") from error
         stack.push_async_callback(pool.close)

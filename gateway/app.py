@@ -57,7 +57,7 @@ from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
 from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.store.credentials import CHANNEL
-from gateway.store.levels import LevelRule
+from gateway.store.levels import LevelRule, forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
@@ -327,6 +327,8 @@ class Worker:
         background.append(("purge", purge.run))
         background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
         background += await self._telling(dispatcher, kafka_leg, stack)
+        silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
+        await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
@@ -592,7 +594,7 @@ class Worker:
     def _publishing(self, pool: asyncpg.Pool, parts: ShopParts) -> Sequence[NamedLoop]:
         """What tells a shop its stock levels; nothing for a shop that is not told any."""
         connection = parts.connection
-        if not connection.stock.publish or parts.target is None:
+        if not connection.publishes_levels or parts.target is None:
             return []
         publisher = LevelPublisher(
             pool=pool,

@@ -30,6 +30,7 @@ from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.credentials import Credential, read_credentials, seed_of
 from gateway.store.sql import AWAY, migrations, pending_migrations
+from gateway.store.vault import missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.terminal import Terminal
 
@@ -189,7 +190,20 @@ class _Probe:
                     Problem("database", what, self._say("升级程序，或恢复备份", "upgrade, or restore a backup"))
                 )
         if not pending:
-            self._stored.set_result(await _stored_credentials(connection))
+            vault = vault_of(self._settings.encryption.decoded)
+            missing = await missing_keys(connection, vault)
+            if missing:
+                listed = ", ".join(missing)
+                what = self._say(
+                    f"缺少密钥 {listed}：数据库里有用它加密的行", f"lacks key {listed}, which has sealed rows"
+                )
+                problems.append(
+                    Problem("encryption.keys", what, self._say("把它放回，放在最后", "put it back, as the last one"))
+                )
+            else:
+                if vault is not None:
+                    await vault.attend(connection)
+                self._stored.set_result(await _stored_credentials(connection))
         state = (
             self._say(
                 f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)"

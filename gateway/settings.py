@@ -304,7 +304,9 @@ class RouteTo(_Section, frozen=True, kw_only=True):
 class Levels(_Section, frozen=True, kw_only=True):
     """What a shop is told of stock."""
 
-    publish: Annotated[bool, Meta(description="Tells the shop how many of each published SKU it may sell")] = False
+    publish: Annotated[
+        bool, Meta(description="Tells the shop how many of each published SKU it may sell; never while it is observed")
+    ] = False
     keep_back: Annotated[int, Meta(ge=0, le=1000000, description="So many of each SKU are kept from the shop")] = 0
     share: Annotated[Share, Meta(description="Of the rest it may sell this share, rounded down")] = 1.0
     every_s: Annotated[Seconds, Meta(description="How often changes are looked for; of many only the last is told")] = (
@@ -519,6 +521,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     def order_operations(self) -> tuple[Operation, ...]:
         """What the outbox delivers; levels of stock are published beside it."""
         return tuple(operation for operation in self.gates if operation is not Operation.STOCK)
+
+    @property
+    def publishes_levels(self) -> bool:
+        """Whether it is told stock levels: not while it is only observed, another system does so then."""
+        return self.stock.publish and self.mode is Mode.LIVE
 
     def gate(self, operation: Operation) -> GatePolicy:
         """The policy of `operation`. KeyError when the adapter does not declare it."""

@@ -257,10 +257,6 @@ CHANNELS = Row(
                     _per_minute("ordergate_commands_planned_total", CONNECTION, "connection"),
                     "{{connection}} 指令 commands",
                 ),
-                Query(
-                    _per_minute("ordergate_levels_told_total", CONNECTION, "connection"),
-                    "{{connection}} 库存 stock levels",
-                ),
             ),
             width=12,
         ),
@@ -293,6 +289,17 @@ CHANNELS = Row(
             "Orders found by the re-read, per day",
             "应为零；否则实时轮询漏了单。Should be zero, or polling misses orders.",
             (Query(f"sum by (source) (increase(ordergate_missed_orders_total{{{SOURCE}}}[1d]))", "{{source}}"),),
+        ),
+        Panel(
+            "告知店铺的库存",
+            "Stock levels told, per minute",
+            "按结果；被拒的见 ordergate skus list。By outcome; `ordergate skus list` shows what was refused.",
+            (
+                Query(
+                    _per_minute("ordergate_levels_told_total", CONNECTION, "connection, result"),
+                    "{{connection}} {{result}}",
+                ),
+            ),
         ),
         Panel(
             "授权状态",

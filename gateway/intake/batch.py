@@ -29,7 +29,7 @@ from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
-from gateway.core.order import Command, Facts, Order, OrderNumber, Party, Sku
+from gateway.core.order import Command, Facts, Operation, Order, OrderNumber, Party, Sku
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
@@ -497,13 +497,24 @@ def _in_doubt(
     *,
     before: datetime,
 ) -> frozenset[Lane]:
-    """The lanes of new commands that an event from before `before` asks for."""
-    return frozenset(
-        (write.order_id, names.id(command.target))
-        for write in writes
-        if write.commands and any(_is_before(item, before) for item in by_order[write.order.number])
-        for command in write.commands
-    )
+    """The lanes of new commands that an event from before `before` asks for, and of orders placed before that are sent.
+
+    A shop tells of its whole order whenever that changes: an event from today may be the first that this database sees
+    of an order that was sent before the restore.
+    """
+    doubtful: set[Lane] = set()
+    for write in writes:
+        if not write.commands:
+            continue
+        content = write.order.content
+        placed = content is not None and content.value.placed_at < before
+        told = any(_is_before(item, before) for item in by_order[write.order.number])
+        doubtful.update(
+            (write.order_id, names.id(command.target))
+            for command in write.commands
+            if told or (placed and command.operation is Operation.CREATE)
+        )
+    return frozenset(doubtful)
 
 
 def _is_before(item: Prepared, instant: datetime) -> bool:

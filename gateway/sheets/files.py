@@ -294,7 +294,7 @@ def _to_csv(header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes
 
 def _is_at_risk(text: str) -> bool:
     """Whether Excel would make something else of it: a shortened number, a date, a formula."""
-    return re.fullmatch(r"0[0-9].*|[0-9]{12,}|[0-9]+[-/.Ee][0-9+].*|[=+\-@].*", text, re.DOTALL) is not None
+    return re.fullmatch(r"0[0-9].*|[0-9]{12,}|[0-9]+[-/.Ee][0-9+].*|[=+\-@＝＋－＠].*", text, re.DOTALL) is not None
 
 
 _STRAY = " \t\r\n\u3000\u00a0\ufeff\u200b"

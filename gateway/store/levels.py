@@ -105,10 +105,20 @@ async def untold(pool: asyncpg.Pool, due: DueLevel, *, again_in_s: float, failed
     )
 
 
+async def forget_told(pool: asyncpg.Pool, connection_ids: Sequence[int]) -> None:
+    """These shops are not told levels now, so somebody else may tell them some: what they have is not known."""
+    await pool.execute(
+        "UPDATE listing SET sent = NULL WHERE connection_id = ANY($1::smallint[]) AND sent IS NOT NULL", connection_ids
+    )
+
+
 async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str) -> None:
     """The shop takes no level of this listing, until a person has it told again or changes the listing."""
     await pool.execute(
-        "UPDATE listing SET refused = $2, sending = NULL WHERE listing_id = $1", due.listing_id, why[:500]
+        "UPDATE listing SET refused = $2, sending = NULL WHERE listing_id = $1 AND sending = $3",
+        due.listing_id,
+        why[:500],
+        due.level.quantity,
     )
 
 

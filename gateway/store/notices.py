@@ -137,7 +137,8 @@ async def read_waiting(connection: Connection) -> Facts:
     conflicts = await connection.fetch(
         "SELECT coalesce(c.name, ''), k, count(*), min(o.updated_at)"
         " FROM orders o LEFT JOIN connection c USING (connection_id), unnest(string_to_array(o.conflicts, ' ')) AS k"
-        " WHERE o.conflicts <> '' GROUP BY 1, 2"
+        " WHERE o.conflicts <> '' AND NOT EXISTS (SELECT 1 FROM conflict_handled h"
+        " WHERE h.order_id = o.order_id AND h.conflicts = o.conflicts) GROUP BY 1, 2"
     )
     inbox = await connection.fetchrow("SELECT count(*), min(taken_at) FROM inbox")
     return Facts(

@@ -151,10 +151,13 @@ async def free_lanes(pool: asyncpg.Pool, lanes: Sequence[Lane], *, worker_id: in
 async def doubt_everything(pool: asyncpg.Pool) -> int:
     """After a restore from backup: every open lane is in doubt (F130). Returns how many there are.
 
-    So is every lane that an event from before now gives birth to: the backup does not know what was sent since it.
+    So is every lane that an event from before now gives birth to: the backup does not know what was sent since it. A
+    redrive that still runs in it asks as well, even one that was forced; what shops were told of stock is not known.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO restoration DEFAULT VALUES")
+        await connection.execute("UPDATE redrive_item SET ask = true WHERE state = 'waiting' AND NOT ask")
+        await connection.execute("UPDATE listing SET sent = NULL, sending = NULL")
         status = await connection.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
     return int(status.rsplit(" ", 1)[1])
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import asyncpg
 import msgspec
 
+from gateway.core.errors import OrdergateError
 from gateway.store.sql import Connection
-from gateway.store.vault import MAGIC, Vault
+from gateway.store.vault import MAGIC, Vault, enter_keys
 
 BATCH_ROWS = 500
 
@@ -42,11 +43,17 @@ SEALED = (
 Told = Callable[[str, int], None]
 
 
+class KeyNotInUse(OrdergateError):
+    """Workers run that were started before the active key was configured: they could not read what it seals."""
+
+
 async def reseal(pool: asyncpg.Pool, vault: Vault, *, told: Told) -> dict[str, int]:
     """Bring every sealed column to the active key: rows changed per column; keys no row has any more are struck off.
 
     `pool` is one whose connections do not open what they read. `told` hears the column and the rows changed so far.
+    Raises KeyNotInUse, before anything is changed, while workers run that may not have the active key.
     """
+    await _enter_active(pool, vault)
     changed = {}
     for column in SEALED:
         changed[column.name] = await _reseal_column(pool, vault, column, told)
@@ -64,6 +71,19 @@ async def left(pool: asyncpg.Pool, vault: Vault) -> dict[str, int]:
         )
         for column in SEALED
     }
+
+
+async def _enter_active(pool: asyncpg.Pool, vault: Vault) -> None:
+    identity = vault.active_id.hex()
+    entered = await pool.fetchval("SELECT EXISTS (SELECT 1 FROM sealing_key WHERE key_id = $1)", identity)
+    if not entered and await pool.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now())"
+    ):
+        raise KeyNotInUse(
+            f"网关运行中，但启动时还没有密钥 {identity}：请先用此配置重启网关"
+            f" / the gateway runs and was started without key {identity}: restart it with this configuration first"
+        )
+    await enter_keys(pool, vault)
 
 
 async def _reseal_column(pool: asyncpg.Pool, vault: Vault, column: Column, told: Told) -> int:

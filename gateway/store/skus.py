@@ -241,7 +241,8 @@ async def publish_again(
     async with pool.acquire() as connection, connection.transaction():
         status = await connection.execute(
             "UPDATE listing"
-            "   SET sent = NULL, refused = NULL, failures = 0, not_before = '-infinity', changed_at = now()"
+            "   SET sent = NULL, sending = NULL, refused = NULL, failures = 0, not_before = '-infinity',"
+            "       changed_at = now()"
             " WHERE connection_id = $1 AND publish AND ($2::text[] IS NULL OR sku = ANY($2))"
             " AND (NOT $3 OR refused IS NOT NULL)",
             connection_id,
@@ -364,11 +365,13 @@ INSERT INTO listing (connection_id, sku, item_id, sku_id, title, publish)
 SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[]) AS n
 """
 
-# What the shop was told holds only for the same item, and while nobody else could have told it something.
+# What the shop was told holds only for the same item, and while nobody else could have told it something. So does the
+# answer to a call under way: without `sending` it is not noted.
 _UPDATE = """
 UPDATE listing l
    SET item_id = n.item_id, sku_id = n.sku_id, title = n.title, publish = n.publish, changed_at = now(),
        sent = CASE WHEN l.item_id = n.item_id AND l.sku_id = n.sku_id AND l.publish AND n.publish THEN l.sent END,
+       sending = CASE WHEN l.item_id = n.item_id AND l.sku_id = n.sku_id AND l.publish AND n.publish THEN l.sending END,
        refused = NULL, failures = 0, not_before = '-infinity'
   FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[]) AS n(sku, item_id, sku_id, title, publish)
  WHERE l.connection_id = $1 AND l.sku = n.sku

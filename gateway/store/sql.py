@@ -49,6 +49,10 @@ COLLIDED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 COMMAND_TIMEOUT_S = 30.0
 
 _MIGRATION_LOCK = 7_262_001
+_MIGRATION_WITHIN_S = 86_400.0
+"""An index over years of orders takes its time; so do others wait for whoever is at it."""
+
+_MIGRATION_TRIES = 10
 
 
 # A worker that is stopped or cut off inside a transaction must not hold its locks for the two hours that TCP takes.
@@ -97,7 +101,7 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
     """
     applied: list[str] = []
     async with pool.acquire() as connection:
-        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_WITHIN_S)
         try:
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS migration"
@@ -107,9 +111,7 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
             for name, text in migrations():
                 if name in done:
                     continue
-                async with connection.transaction():
-                    await connection.execute(text)
-                    await connection.execute("INSERT INTO migration (name) VALUES ($1)", name)
+                await _apply(connection, name, text)
                 applied.append(name)
             unknown = done - {name for name, _ in migrations()}
             if unknown:
@@ -120,6 +122,19 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
         finally:
             await unlock(connection, _MIGRATION_LOCK)
     return applied
+
+
+async def _apply(connection: Connection, name: str, text: str) -> None:
+    """One migration; tried again where it meets the transactions of workers that still run."""
+    for left in reversed(range(_MIGRATION_TRIES)):
+        try:
+            async with connection.transaction():
+                await connection.execute(text, timeout=_MIGRATION_WITHIN_S)
+                await connection.execute("INSERT INTO migration (name) VALUES ($1)", name)
+            return
+        except COLLIDED:
+            if not left:
+                raise
 
 
 async def unlock(connection: Connection, key: int) -> None:

@@ -105,21 +105,38 @@ class KeyInUse(msgspec.Struct, frozen=True):
     configured: bool
 
 
+async def missing_keys(connection: Connection, vault: Vault | None) -> list[str]:
+    """Keys that have sealed something and are not configured."""
+    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
+    used = await connection.fetch("SELECT key_id FROM sealing_key ORDER BY key_id")
+    return [row[0] for row in used if bytes.fromhex(row[0]) not in known]
+
+
 async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
     """Note the key that seals from now on, before anything is written.
 
-    Raises CannotOpen where a key that has sealed something is not configured.
+    Raises CannotOpen where a key that has sealed something is not configured, and where the very first key comes while
+    workers run that have none: they would set aside every event of an order that is sealed.
     """
-    known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
-    used = {row[0] for row in await pool.fetch("SELECT key_id FROM sealing_key")}
-    missing = sorted(identity for identity in used if bytes.fromhex(identity) not in known)
+    missing = await missing_keys(pool, vault)
     if missing:
         raise CannotOpen(
             f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks:"
             " put it back; a key may be left out once `ordergate keys reseal` has ended"
         )
     if vault is not None:
+        if await pool.fetchval(_FIRST_AMONG_WORKERS):
+            raise CannotOpen(
+                "gateways run without a key, and could not read what is sealed from now on: stop them all, then start"
+                f" (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}"
+            )
         await pool.execute("INSERT INTO sealing_key (key_id) VALUES ($1) ON CONFLICT DO NOTHING", vault.active_id.hex())
+
+
+_FIRST_AMONG_WORKERS = """
+SELECT NOT EXISTS (SELECT 1 FROM sealing_key)
+   AND EXISTS (SELECT 1 FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now())
+"""
 
 
 async def keys_in_use(pool: asyncpg.Pool, vault: Vault | None) -> list[KeyInUse]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import subprocess
 import sys
@@ -90,6 +91,7 @@ async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, fo
         database_url=postgres_url,
         fakes=[fake],
         connections={SHOP: {**observing, "settings": {"secrets": [SECRET]}}},
+        sections={"encryption": {"keys": [base64.b64encode(b"k" * 32).decode()]}},
     )
     async with fake, gateway:
         code, said = await asyncio.to_thread(compare, gateway, SHOP)

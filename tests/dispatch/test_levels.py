@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
@@ -15,13 +16,14 @@ from gateway.core.access import Level
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, LevelTold
+from gateway.core.order import Part, Sku
 from gateway.dispatch.breaker import Breaker, BreakerPolicy
 from gateway.dispatch.levels import LevelPolicy, LevelPublisher
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.store.levels import LevelRule, begin, due_levels, told
 from gateway.store.outbox import start_worker
-from gateway.store.skus import publish_again
+from gateway.store.skus import ListingWish, import_skus, publish_again
 from gateway.store.sql import migrate, open_pool, register_connections
 
 SHOP = ConnectionName("shop")
@@ -35,6 +37,8 @@ class FakeShop:
         self.calls: list[tuple[str, int]] = []
         self.answers: dict[str, str] = {}
         self.busy = self.busiest = 0
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        """Happens once, while a call is under way."""
 
     async def __aenter__(self) -> FakeShop:
         application = web.Application()
@@ -54,6 +58,9 @@ class FakeShop:
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
         self.busy -= 1
         self.calls.append((level.sku, level.quantity))
         answer = self.answers.get(level.sku, "done")
@@ -487,6 +494,37 @@ async def test_an_answer_that_comes_after_another_worker_has_begun_is_not_noted(
     await told(desk.pool, other)
     row = await desk.row("A")
     assert (row["sent"], row["sending"]) == (3, None)
+
+
+@pytest.mark.parametrize("answer", ["done", "rejected"])
+async def test_an_answer_about_an_item_that_was_replaced_meanwhile_counts_for_nothing(desk: Desk, answer: str) -> None:
+    """The listing stands for another item of the platform from now on; what was told was the old one's level."""
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = answer
+
+    async def replace() -> None:
+        wish = ListingWish(sku=Sku("A"), parts=(Part(Sku("A"), 1),), item_id="another", publish=True)
+        await import_skus(
+            desk.pool, desk.connection_id, [wish], replace=False, dry_run=False, reason="r", actor="wang",
+            now=datetime.now(UTC),
+        )  # fmt: skip
+
+    desk.shop.meanwhile = replace
+    assert await desk.once() == 1
+    row = await desk.row("A")
+    assert (row["sent"], row["refused"]) == (None, None)
+    desk.shop.answers.clear()
+    assert await desk.once() == 1 and (await desk.row("A"))["sent"] == 5
+
+
+async def test_a_level_that_is_to_be_told_again_is_told_again_behind_one_under_way(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.meanwhile = lambda: publish_again(
+        desk.pool, desk.connection_id, skus=None, refused=False, reason="r", actor="wang"
+    )
+    assert [await desk.once() for _ in range(3)] == [1, 1, 0]
 
 
 async def test_a_stop_ends_between_two_calls(desk: Desk) -> None:

@@ -81,7 +81,7 @@ class Desk:
         self.happened: list[Happening] = []
         self.count = 0
 
-    async def worker(self, memory: Memory) -> Decider:
+    async def worker(self, memory: Memory, *, doubt_before: datetime | None = None) -> Decider:
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
         return Decider(
             pool=self.pool,
@@ -93,6 +93,7 @@ class Desk:
             observe=self.happened.extend,
             now=lambda: NOW,
             reach=lambda _: None,
+            doubt_before=doubt_before,
         )
 
     def arrival(self, order_no: str, body: bytes | Facts, *, kind: str = "test", at: datetime = NOW) -> Arrival:
@@ -255,3 +256,18 @@ async def test_a_connection_without_a_prefix_cannot_speak_for_a_shop(desk: Desk)
     await decide(decider, Arrival(event, stranger.position, NOW))
     assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
     assert await desk.rows("SELECT code FROM dead_letter") == [("not_a_shop",)]
+
+
+@pytest.mark.feature("F130")
+async def test_an_order_placed_before_a_restore_is_asked_for_however_late_it_is_told_of(desk: Desk) -> None:
+    """A polled shop tells of an order as it is now: the event that the lost gateway sent it by is not seen again."""
+    memory = Memory()
+    decider = await desk.worker(memory, doubt_before=NOW + timedelta(hours=1))
+    later = NOW + timedelta(hours=2)
+    fresh = msgspec.structs.replace(paid("2"), content=msgspec.structs.replace(EVERYTHING, placed_at=later))
+    for arrival in (desk.arrival("1", paid("1"), at=later), desk.arrival("2", fresh, at=later)):
+        await decide(decider, msgspec.structs.replace(arrival, taken_at=later))
+    assert await desk.rows("SELECT number, in_doubt FROM lane JOIN orders USING (order_id) ORDER BY 1") == [
+        ("A1", True), ("A2", False),
+    ]  # fmt: skip
+    assert {held.delivery.order.number: held.in_doubt for held in memory.held} == {"A1": True, "A2": False}

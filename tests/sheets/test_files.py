@@ -35,6 +35,14 @@ def cells(file: bytes) -> list[tuple[Cell, ...]]:
     return [row.cells for row in read(file)]
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "＝1", "＋1", "－1", "＠x"])
+def test_no_text_is_a_formula_in_a_csv(text: str) -> None:
+    """Excel in Chinese and Japanese takes the wide signs for the narrow ones."""
+    made = write(["a"], [[text]], "csv")
+    assert f"\t{text}" in made.decode("utf-8-sig")
+    assert cells(made)[1] == (Cell(text),)
+
+
 @pytest.mark.feature("F125")
 def test_what_excel_made_of_a_code_is_named() -> None:
     made = xlsx(

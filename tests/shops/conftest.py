@@ -32,7 +32,7 @@ connections:
   shop:
     adapter: bazaar
     prefix: B
-    mode: live
+    mode: {mode}
     route: [{{target: shop, warehouse: W1}}]
     settings: {{url: "{platform}", access_token: "{token}"{more}}}
 {extra}
@@ -62,14 +62,21 @@ class Shop:
         self._bases: dict[Worker, str] = {}
         self._token: str | None = None
 
-    def text(self, *, token: str = "t1", more: str = "", extra: str = "") -> str:
+    def text(self, *, token: str = "t1", more: str = "", extra: str = "", mode: str = "live") -> str:
         """The configuration; `more` continues the adapter's settings, `extra` the connection."""
         return CONFIG.format(
-            folder=self.folder, url=self.url, platform=self.platform.url, token=token, more=more, extra=extra
+            folder=self.folder,
+            url=self.url,
+            platform=self.platform.url,
+            token=token,
+            more=more,
+            extra=extra,
+            mode=mode,
         )
 
-    def settings(self, *, token: str = "t1", more: str = "", extra: str = "") -> Settings:
-        return parse(self.text(token=token, more=more, extra=extra), {}, discover(), name="t.yaml", folder=self.folder)
+    def settings(self, *, token: str = "t1", more: str = "", extra: str = "", mode: str = "live") -> Settings:
+        text = self.text(token=token, more=more, extra=extra, mode=mode)
+        return parse(text, {}, discover(), name="t.yaml", folder=self.folder)
 
     async def start(self, settings: Settings | None = None) -> Worker:
         sock = listening(("127.0.0.1", 0))

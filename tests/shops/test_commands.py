@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import sys
@@ -14,8 +15,11 @@ import pytest
 
 from gateway.cli import main
 from gateway.core.happening import ConnectionChanged, ConnectionState, WindowRead
+from gateway.plugins import discover
 from gateway.remote.client import RemoteError
 from gateway.remote.connections import _authorisation
+from gateway.settings import parse
+from gateway.store.vault import Vault, enter_keys
 from tests.shops.conftest import Shop
 
 NOW_S = 1_780_000_000.0
@@ -105,6 +109,19 @@ async def test_check_asks_the_platform_with_the_token_that_the_workers_use(shop:
     body = {"access_token": "t1", "reason": "r"}
     assert (await shop.call(worker, "POST", "/connections/shop/authorise", body))[0] == 200
     assert (await check("t0"))[0] == 0, "the newer token of the database wins over that of the file"
+
+
+async def test_check_reads_a_sealed_token_and_misses_its_key(shop: Shop) -> None:
+    config = shop.folder / "ordergate.yaml"
+    key = base64.b64encode(b"k" * 32).decode()
+    sealed = shop.text(extra=f"encryption: {{keys: [{key}]}}")
+    await enter_keys(shop.pool, Vault([b"k" * 32]))
+    settings = parse(sealed, {}, discover(), name="t.yaml", folder=shop.folder)
+    await shop.stop(await shop.start(settings))
+    for text, code, said in ((sealed, 0, "the target answers"), (shop.text(), 2, "which has sealed rows")):
+        config.write_text(text, encoding="utf-8")
+        ended, page = await ordergate("check", "-c", str(config), "--json", "--lang", "en")
+        assert (ended, said in page) == (code, True), page
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from gateway.plugins import discover
 from gateway.settings import parse
 from gateway.store.inbox import put, take
 from gateway.store.orders import encode_state, lock_orders
-from gateway.store.reseal import SEALED, left, reseal
+from gateway.store.outbox import retire_worker, start_worker
+from gateway.store.reseal import SEALED, KeyNotInUse, left, reseal
 from gateway.store.sql import Private, migrate, open_pool
 from gateway.store.vault import MAGIC, OVERHEAD_BYTES, CannotOpen, Vault, enter_keys, keys_in_use
 
@@ -195,3 +196,35 @@ async def test_a_key_that_rows_need_may_not_be_missing(postgres_url: str) -> Non
             with pytest.raises(CannotOpen, match=r"which encryption\.keys lacks"):
                 await enter_keys(pool, vault)
         await enter_keys(pool, Vault([NEW, OLD]))
+
+
+async def test_the_first_key_waits_until_no_worker_runs_without_one(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        worker_id = await start_worker(pool, name="run/0", lease_s=60)
+        with pytest.raises(CannotOpen, match="stop them all"):
+            await enter_keys(pool, Vault([OLD]))
+        await retire_worker(pool, worker_id)
+        await enter_keys(pool, Vault([OLD]))
+
+
+async def test_resealing_waits_for_workers_that_have_the_key(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        await enter_keys(pool, Vault([OLD]))
+        await insert(pool, 1)
+        await start_worker(pool, name="run/0", lease_s=60)
+        with pytest.raises(KeyNotInUse, match="restart it with this configuration first"):
+            await reseal(pool, Vault([NEW, OLD]), told=lambda *_: None)
+        assert (await left(pool, Vault([NEW])))["orders.state"] == 1
+        await enter_keys(pool, Vault([NEW, OLD]))  # as a gateway does that starts
+        assert (await reseal(pool, Vault([NEW, OLD]), told=lambda *_: None))["orders.state"] == 1
+
+
+async def test_the_key_of_a_reseal_without_a_gateway_may_not_go_missing(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        await insert(pool, 1)
+        await reseal(pool, Vault([NEW]), told=lambda *_: None)
+        with pytest.raises(CannotOpen, match=r"which encryption\.keys lacks"):
+            await enter_keys(pool, None)

@@ -10,6 +10,7 @@ import pytest
 from gateway.core.order import Stage
 from gateway.store import work
 from gateway.store.dead import BEHIND, set_aside
+from gateway.store.notices import read_waiting
 from gateway.store.sql import Names
 from gateway.store.work import WAIT_FOR_OTHERS, Item, Wish, cards, conflicts_handled, items
 
@@ -118,6 +119,9 @@ async def test_a_conflict_that_was_dealt_with_is_off_the_queue_until_it_changes(
 
     assert [one.number for one in await everything(pool, Wish(), limit=9)] == ["S2"]
     assert [card.count for card in await cards(pool, Wish())] == [1]
+    async with pool.acquire() as connection:
+        told = (await read_waiting(connection)).conflicts
+    assert told["shop", "held_after_sent"].count == 1, "nobody is told of what was handled"
     await pool.execute("UPDATE orders SET conflicts = 'held_after_sent warehouse_exception' WHERE number = 'S1'")
     assert len(await everything(pool, Wish(), limit=9)) == 2
     await conflicts_handled(pool, "S1", reason="that too", actor="li")

@@ -122,7 +122,8 @@ class Target(_Platform):
         raise NotImplementedError
 
     async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
-        raise NotImplementedError
+        answer = await self.ask("/level", deadline_s, item=level.item_id, quantity=level.quantity)
+        return Done() if isinstance(answer, dict) else answer
 
     async def check(self, *, deadline_s: float) -> None:
         answer = await self.ask("/check", deadline_s)

@@ -1,0 +1,37 @@
+"""After a restore nothing that the backup says counts as what others know: not what was sent, not what was told."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.store.outbox import doubt_everything
+from gateway.store.redrive import Pace, start, step
+from gateway.store.wanted import Wanted
+
+from .stuck import PAGER, SHOP, open_desk, policies, stick
+
+
+@pytest.mark.feature("F130")
+async def test_a_forced_redrive_that_was_running_sends_nothing_unasked(postgres_url: str) -> None:
+    pool, names = await open_desk(postgres_url)
+    await stick(pool, names, 20, target=PAGER, blocked="unknown")
+    wanted, pace = Wanted(target="pager"), Pace(per_s=1000)
+    assert await start(
+        pool, wanted, policies=policies(names), cap=100, pace=pace, forced=True, reason="they are back", actor="wang"
+    )
+    await doubt_everything(pool)  # the gateway that is lost went on with it
+    await step(pool)
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE blocked IS NULL") == 20
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE NOT in_doubt") == 0
+    await pool.close()
+
+
+@pytest.mark.feature("F130")
+async def test_levels_are_told_again(postgres_url: str) -> None:
+    pool, names = await open_desk(postgres_url)
+    await pool.execute(
+        "INSERT INTO listing (connection_id, sku, publish, sent) VALUES ($1, 'CUP', true, 3)", names.id(SHOP)
+    )
+    await doubt_everything(pool)
+    assert await pool.fetchval("SELECT sent FROM listing") is None
+    await pool.close()
