@@ -297,7 +297,8 @@ class Worker:
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
-        server = await self._serve(hooks, self._api(pool, names, dispatcher), self._health(pool, dispatcher, kafka_leg))
+        health = self._health(pool, dispatcher, readers, kafka_leg)
+        server = await self._serve(hooks, self._api(pool, names, dispatcher), health)
         stack.push_async_callback(server.cleanup)
         redrive = RedriveLoop(pool, observe=self._observe, reach=self._reach)
         woken = {
@@ -572,11 +573,15 @@ class Worker:
             version=metadata.version("ordergate"),
         )
 
-    def _health(self, pool: asyncpg.Pool, dispatcher: Dispatcher, kafka: KafkaLeg | None) -> Health:
+    def _health(
+        self, pool: asyncpg.Pool, dispatcher: Dispatcher, readers: Sequence[Reader], kafka: KafkaLeg | None
+    ) -> Health:
         def states() -> dict[Part, State]:
+            reading = [reader.reading for reader in readers if isinstance(reader, KafkaReader)]
             return {
                 Part.WORKER: State.STOPPING if self._stop.is_set() else State.UP,
                 Part.KAFKA: State.ABSENT if kafka is None else State.UP if kafka.up else State.DOWN,
+                Part.INTAKE: State.ABSENT if not reading else State.UP if all(reading) else State.DOWN,
                 Part.DISPATCH: State.UP if dispatcher.lease.left_s() > 0 else State.DOWN,
             }
 

@@ -7,6 +7,9 @@ aiokafka rebalances in the background and eagerly, so a partition may be taken a
 decided: `on_partitions_revoked` waits for the batch, commits what is finished and drops what was read ahead. What a
 zombie (stopped past its session time-out) decides late is harmless: facts are idempotent and its offset commit is
 refused by generation.
+
+Nothing ends in silence: a consumer that no longer reads is replaced (`pulse`), and events that the topic dropped before
+they were read are told.
 """
 
 from __future__ import annotations
@@ -15,15 +18,22 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Observer, Trouble
 from gateway.intake.batch import Batch, Decider, Prepared
+from gateway.intake.pulse import LOOK_EVERY_S, Pulse
 from gateway.store.dead import DeadLetter
 from gateway.store.sql import AWAY
 
@@ -32,6 +42,8 @@ _COMMIT_WITHIN_S = 3.0
 _END_WITHIN_S = 5.0
 _SLICE = 32
 """Events prepared without giving way: about a millisecond."""
+
+T = TypeVar("T")
 
 
 class KafkaReader:
@@ -62,11 +74,22 @@ class KafkaReader:
         self._epoch = 0
         self._consumer: AIOKafkaConsumer | None = None
         self._committed_at = 0.0
+        self._committing = asyncio.Lock()
+        self._joined = False
+        self._draining = False
+        self._emptied = 0
+        self._stalled = ""
+        self._waiting: asyncio.Timeout | None = None
         self._stopping = False
 
     def stop(self) -> None:
         """Finish the batch that is being decided, commit its offsets, leave the group, and return from `run`."""
         self._stopping = True
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is a consumer that has its part of the topic."""
+        return self._joined
 
     @property
     def lag(self) -> int:
@@ -78,23 +101,29 @@ class KafkaReader:
         return sum(max(0, end - self._decided[partition]) for partition, end in ends.items() if end is not None)
 
     async def run(self) -> None:
-        """Until stopped; starts again, with a new consumer, whenever the broker cannot be talked to."""
+        """Until stopped; starts again, with a new consumer, whenever the broker cannot be talked to or the consumer has
+        stopped reading."""
         while not self._stopping:
             failed = False
             try:
                 await self._consume()
+            except* _Stalled as stalls:
+                failed = True
+                if not self._stopping:
+                    why = "; ".join(str(stall) for stall in _leaves(stalls))
+                    self._observe([Trouble("kafka", f"the consumer has stopped reading and is replaced: {why}")])
             except* (KafkaError, OSError) as errors:
                 failed = True
                 kinds = {type(error.__cause__ or error).__name__ for error in _leaves(errors)}
                 what = f"consumer stopped: {', '.join(sorted(kinds))} (`ordergate check` says why)"
                 self._observe([Trouble("kafka", what)])
-            if failed:
+            if failed and not self._stopping:
                 await asyncio.sleep(1.0)
 
     async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # see `_reset`
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=2 * 1024 * 1024,
             isolation_level="read_committed",
@@ -103,9 +132,12 @@ class KafkaReader:
         self._consumer = consumer
         self._done.clear()
         self._decided.clear()
+        self._joined = self._draining = False
+        self._stalled = ""
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
+        watching = asyncio.create_task(self._watch(consumer), name="kafka watch")
         try:
-            await _start(consumer)
+            await self._unless_stalled(_start(consumer))
             async with asyncio.TaskGroup() as group:
                 deciding: asyncio.Task[None] | None = None
                 try:
@@ -113,27 +145,59 @@ class KafkaReader:
                         ahead = await self._read_ahead(consumer, deciding)
                         if ahead is not None and not self._stopping:
                             deciding = group.create_task(self._decide(consumer, ahead), name="kafka decide")
-                except (KafkaError, OSError):
+                except (KafkaError, OSError, _Stalled):
                     # A consumer that cannot go on is no reason to tear up what is being committed.
                     if deciding is not None:
                         await asyncio.wait([deciding])
                     raise
         finally:
+            watching.cancel()
             # Stopped whatever the commit does: a consumer left behind would go on as this member of the group.
             try:
                 await self._end(consumer, "offsets not committed", self._commit)
             finally:
-                await self._end(consumer, "consumer did not stop cleanly", AIOKafkaConsumer.stop)
+                self._joined = False
+                if not await self._end(consumer, "consumer did not stop cleanly", AIOKafkaConsumer.stop):
+                    await self._end(consumer, "connections not closed", _disconnect)
 
     async def _end(
         self, consumer: AIOKafkaConsumer, failed: str, step: Callable[[AIOKafkaConsumer], Awaitable[None]]
-    ) -> None:
+    ) -> bool:
         """A step of the end, bounded: a broker that is away must not hold it up. What is not committed comes again."""
         try:
             async with asyncio.timeout(_END_WITHIN_S):
-                await step(consumer)
-        except (TimeoutError, KafkaError, OSError) as error:
-            self._observe([Trouble("kafka", f"{failed}: {type(error).__name__}")])
+                await _own_cancel_only(step(consumer))
+        except (TimeoutError, KafkaError, OSError, _Stalled) as error:
+            self._observe([Trouble("kafka", f"{failed}: {type(error).__name__.lstrip('_')}")])
+            return False
+        return True
+
+    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+        """Until cancelled; ends what the reader waits for when the consumer does not read any more."""
+        pulse, emptied = Pulse(consumer, self._topic), self._emptied
+        while not self._stalled:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._draining:
+                continue  # it is the consumer that waits, for us
+            hungry, emptied = self._waiting is not None or self._emptied != emptied, self._emptied
+            self._stalled = await pulse.look(joining=not self._joined, hungry=hungry)
+            if self._stopping and not self._joined:
+                self._stalled = "the gateway is stopping"
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
+
+    async def _unless_stalled(self, wait: Awaitable[T]) -> T:
+        """What `wait` gives. Raises _Stalled when the watch finds that the consumer will not give it: while it is given
+        no partitions, aiokafka waits without end whatever time it is told."""
+        try:
+            async with asyncio.timeout(0.0 if self._stalled else None) as self._waiting:
+                return await _own_cancel_only(wait)
+        except TimeoutError:
+            if not self._stalled:
+                raise
+            raise _Stalled(self._stalled) from None
+        finally:
+            self._waiting = None
 
     async def _read_ahead(self, consumer: AIOKafkaConsumer, deciding: asyncio.Task[None] | None) -> _Ahead | None:
         """The next batch, prepared while the one before it is being decided; returns when that one is."""
@@ -153,10 +217,17 @@ class KafkaReader:
 
     async def _read(self, consumer: AIOKafkaConsumer, ahead: _Ahead, *, within_ms: int) -> _Ahead:
         """`ahead` with what a poll adds, prepared in slices: between them the batch before and the sends go on."""
-        polled = await consumer.getmany(timeout_ms=within_ms, max_records=self._batch_events - ahead.events)
+        room = self._batch_events - ahead.events
+        try:
+            polled = await self._unless_stalled(consumer.getmany(timeout_ms=within_ms, max_records=room))
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
+            await self._unless_stalled(self._reset(consumer, error))
+            return ahead
         if ahead.epoch != self._epoch:
             # Partitions were given up before this poll ended: its records are of the new assignment, those before not.
             ahead = _Ahead(self._epoch)
+        if sum(map(len, polled.values())) < room:
+            self._emptied += 1
         if polled:
             self._reach("kafka.polled")
         for partition, records in polled.items():
@@ -166,6 +237,26 @@ class KafkaReader:
                 ahead.add(self._decider.prepare(arrivals), partition, part[-1].offset + 1)
                 await asyncio.sleep(0)
         return ahead
+
+    async def _reset(self, consumer: AIOKafkaConsumer, error: KafkaError) -> None:
+        """Go on at the first event there is. Where others were to come before it, the topic has dropped them unread."""
+        missed: dict[TopicPartition, int]
+        if isinstance(error, OffsetOutOfRangeError):
+            [missed] = error.args
+        else:
+            missed = {partition: 0 for partition in error.args}
+        for partition, first in (await consumer.beginning_offsets(list(missed))).items():
+            if partition not in consumer.assignment():
+                continue
+            wanted = missed[partition]
+            if isinstance(error, OffsetOutOfRangeError):
+                gone = f"{first - wanted} events are lost" if first > wanted else "the topic was made anew"
+                what = (
+                    f"partition {partition.partition} no longer has offset {wanted}, goes on at {first}: {gone}"
+                    " (its retention is too short, or this group was away for too long)"
+                )
+                self._observe([Trouble("kafka", what)])
+            consumer.seek(partition, first)
 
     async def _decide(self, consumer: AIOKafkaConsumer, ahead: _Ahead) -> None:
         async with self._lock:
@@ -193,14 +284,32 @@ class KafkaReader:
         are given up."""
         if consumer is not self._consumer:
             return  # one that has been replaced: what is read ahead now is not its own
-        async with self._lock:
-            self._epoch += 1
-        await self._commit(consumer)
-        self._done.clear()
-        self._decided.clear()
+        self._draining = True
+        try:
+            async with self._lock:
+                self._epoch += 1
+            await self._commit(consumer)
+            self._done.clear()
+            self._decided.clear()
+        finally:
+            self._joined = self._draining = False
+
+    def joined(self, consumer: AIOKafkaConsumer) -> None:
+        """Called when partitions, or none, have been given to `consumer`."""
+        if consumer is self._consumer:
+            self._joined = True
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit what is finished. Offsets that the broker does not confirm in time go with the next ones."""
+        """Commit what is finished. Offsets that the broker does not confirm in time go with the next ones.
+
+        One at a time, and `drain` waits for the one under way: answered only behind the new join (brokers answer in
+        sequence), it would be refused, and aiokafka would take the refusal for the new member's and join once more.
+        """
+        if self._done or self._committing.locked():
+            async with self._committing:
+                await self._commit_done(consumer)
+
+    async def _commit_done(self, consumer: AIOKafkaConsumer) -> None:
         if not self._done:
             return
         assigned, epoch = consumer.assignment(), self._epoch
@@ -243,6 +352,32 @@ class _Ahead:
         return Batch(tuple(self._sound), tuple(self._unsound))
 
 
+class _Stalled(Exception):
+    """The consumer does not read any more; the text says how that shows."""
+
+
+async def _own_cancel_only(wait: Awaitable[T]) -> T:
+    """What `wait` gives. A cancel that is not ours is of one of aiokafka's tasks, and must not end the reader."""
+    try:
+        return await wait
+    except asyncio.CancelledError:
+        ours = asyncio.current_task()
+        if ours is not None and ours.cancelling():
+            raise
+        raise _Stalled("one of its tasks was cancelled") from None
+
+
+async def _disconnect(consumer: AIOKafkaConsumer) -> None:
+    """What a stop that was cut short has not come to (aiokafka 0.14): it may not go on fetching, nor as a member."""
+    if consumer._coordinator is not None:
+        consumer._coordinator._coordination_task.cancel()
+        if consumer._coordinator._heartbeat_task is not None:
+            consumer._coordinator._heartbeat_task.cancel()
+    if consumer._fetcher is not None:
+        consumer._fetcher._fetch_task.cancel()
+    await consumer._client.close()
+
+
 async def _start(consumer: AIOKafkaConsumer) -> None:
     """Raises KafkaError or OSError, also where an answer or a host name makes the library raise something else."""
     try:
@@ -262,7 +397,7 @@ class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._reader.drain(self._consumer)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        return
+        self._reader.joined(self._consumer)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:

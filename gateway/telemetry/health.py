@@ -18,6 +18,7 @@ class Part(enum.StrEnum):
     DATABASE = "database"
     KAFKA = "kafka"
     INTAKE = "intake"
+    """Of what is on Kafka; the inbox needs nothing but the database."""
     DISPATCH = "dispatch"
     WATCH = "watch"
 
@@ -77,7 +78,7 @@ _PARTS = {
     Part.WORKER: ("工作进程", "the worker"),
     Part.DATABASE: ("数据库", "the database"),
     Part.KAFKA: ("Kafka", "Kafka"),
-    Part.INTAKE: ("订单接收", "intake"),
+    Part.INTAKE: ("Kafka 事件的读取", "reading from Kafka"),
     Part.DISPATCH: ("下发", "dispatch"),
     Part.WATCH: ("定时任务", "the clock"),
 }
@@ -91,7 +92,7 @@ _STATES = {
 _CONSEQUENCES = {
     Part.DATABASE: ("事件暂存在 Kafka，订单处理暂停", "events are kept in Kafka, decisions wait"),
     Part.KAFKA: ("事件写入数据库收件箱", "events go to the inbox in the database"),
-    Part.INTAKE: ("事件已保存，等待处理", "events are kept and wait"),
+    Part.INTAKE: ("Kafka 中的事件已保存，等待处理", "events there are kept and wait"),
     Part.DISPATCH: ("订单已保存，等待下发", "deliveries are kept and wait"),
     Part.WATCH: ("超时提醒和对账暂停", "deadlines and reconciliation wait"),
 }

@@ -473,7 +473,7 @@ async def test_a_kafka_that_is_away_leaves_the_worker_ready(postgres_url: str, t
         async with aiohttp.ClientSession() as session, session.get(f"{running.base}/readyz") as response:
             body = await response.json()
     assert (response.status, body["ready"]) == (200, True)
-    assert [(reason["part"], reason["fatal"]) for reason in body["reasons"]] == [("kafka", False)]
+    assert [(reason["part"], reason["fatal"]) for reason in body["reasons"]] == [("kafka", False), ("intake", False)]
 
 
 async def test_without_a_database_it_says_so_and_comes_back(server_folder: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Consumer:
         self.between: Any = None
         self.away = False
         self.asked = asyncio.Event()
+        self.back = asyncio.Event()
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         if self.between is not None:
@@ -70,7 +71,7 @@ class Consumer:
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.asked.set()
         if self.away:
-            await asyncio.Event().wait()
+            await self.back.wait()
         self.committed.append(offsets)
 
 
@@ -178,6 +179,25 @@ async def test_a_broker_that_does_not_confirm_holds_up_nobody(monkeypatch: pytes
     assert consumer.committed == []
     consumer.away = False
     await reader._commit(consumer)
+    assert consumer.committed == [{P0: 2}]
+
+
+async def test_partitions_are_given_up_behind_the_commit_under_way() -> None:
+    """Answered only after the new join, it would be refused, and the refusal taken for the new member's."""
+    desk, consumer = Desk(), Consumer([0, 1])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    consumer.away = True
+    async with asyncio.TaskGroup() as group:
+        deciding = group.create_task(reader._decide(consumer, ahead))
+        await consumer.asked.wait()
+        draining = group.create_task(reader.drain(consumer))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not draining.done() and not deciding.done()
+        consumer.back.set()
     assert consumer.committed == [{P0: 2}]
 
 

@@ -1,0 +1,119 @@
+"""A real Kafka that answers nobody for longer than a member's session lasts: what was acknowledged is decided."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg
+from gateway.core.happening import Happening
+from gateway.core.order import OrderNumber
+from gateway.ingest.inbound import KafkaLeg
+from gateway.intake.batch import Batch, Prepared
+from gateway.intake.kafka import KafkaReader
+from tests.real.broker import KafkaBroker
+
+pytestmark = pytest.mark.real
+
+SESSION_S = 6
+"""The shortest that a broker lets members ask for."""
+
+
+@pytest.fixture
+def own_kafka(server_folder: Path) -> Iterator[KafkaBroker]:
+    with KafkaBroker(server_folder, quick=True) as broker:
+        yield broker
+
+
+class Desk:
+    """Takes its time, as the database does."""
+
+    def __init__(self) -> None:
+        self.decided: set[EventId] = set()
+
+    def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
+        return Batch(
+            tuple(Prepared(a.event.source, None, a, OrderNumber(a.event.order_key), None) for a in arrivals), ()
+        )
+
+    async def decide(self, batch: Batch, *, leg: Leg) -> None:
+        await asyncio.sleep(0.002 * len(batch.sound))
+        self.decided |= {prepared.arrival.event.id for prepared in batch.sound}
+
+
+class Load:
+    """A hundred events a second into the Kafka leg; notes those that it acknowledges."""
+
+    def __init__(self, leg: KafkaLeg) -> None:
+        self.acknowledged: set[EventId] = set()
+        self.stopping = False
+        self._leg = leg
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in itertools.count():
+                if self.stopping:
+                    break
+                group.create_task(self._put(number))
+                await asyncio.sleep(0.01)
+
+    async def _put(self, number: int) -> None:
+        event = Event(
+            id=EventId(f"e{number}"), source=ConnectionName("shop"), type="t", order_key=f"o{number}",
+            time=datetime.now(UTC), body=b"{}" * 500,
+        )  # fmt: skip
+        if await self._leg.put(event):
+            self.acknowledged.add(event.id)
+
+    async def grows(self, by: int) -> None:
+        before = len(self.acknowledged)
+        while len(self.acknowledged) < before + by:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("stopped_s", [SESSION_S - 1, SESSION_S + 0.5, SESSION_S + 4])
+async def test_everything_acknowledged_is_decided_after_a_stop(own_kafka: KafkaBroker, stopped_s: float) -> None:
+    happened, desk, options = list[Happening](), Desk(), {"bootstrap_servers": own_kafka.bootstrap}
+    leg = KafkaLeg(
+        topic="orders",
+        options=options,
+        acknowledge_within_s=1.0,
+        clock=asyncio.get_running_loop().time,
+        observe=happened.extend,
+    )
+    reader = KafkaReader(
+        topic="orders",
+        options={
+            **options,
+            "group_id": "g",
+            "group_instance_id": "worker-0",
+            "session_timeout_ms": SESSION_S * 1000,
+        },
+        decider=desk,  # type: ignore[arg-type]
+        decide_lock=asyncio.Lock(),
+        batch_events=500,
+        batch_wait_ms=20,
+        observe=happened.extend,
+        reach=lambda _: None,
+    )
+    load = Load(leg)
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+        producing = group.create_task(leg.run(), name="leg")
+        group.create_task(reader.run(), name="reader")
+        group.create_task(load.run(), name="load")
+        await load.grows(200)
+        own_kafka.pause()
+        await asyncio.sleep(stopped_s)
+        own_kafka.resume()
+        await load.grows(200)
+        load.stopping = True
+        while load.acknowledged - desk.decided:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert reader.reading
+        reader.stop()
+        producing.cancel()
