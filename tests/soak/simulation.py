@@ -1,5 +1,10 @@
 """A simulated time: four shops and two warehouses on a fast clock, a real gateway between them, faults, and a verdict.
 
+What shops and workers call "now" is the fast clock; deadlines, leases, pauses and the database's clock are real. So it
+starts ten days back, because no shop counts as read past the database's clock; a poll that rests for half a second
+rests for minutes of the town, so the gateway is always behind and asks without a rest; and a signature that is good for
+five minutes is good for a second.
+
 By hand: ``python -m tests.soak.simulation --hours 48 --speed 240 --orders 8000 --seed 1``.
 """
 
