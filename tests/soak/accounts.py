@@ -296,8 +296,8 @@ def _told(accounts: Accounts, rests: Counter[str]) -> Iterator[Violation]:
 def _stock(accounts: Accounts) -> Iterator[Violation]:
     shipped: Counter[tuple[str, str]] = Counter()
     for target, books in accounts.wms.items():
-        for at in books.values():
-            for sku, pieces in at.shipped.items():
+        for here in books.values():
+            for sku, pieces in here.shipped.items():
                 shipped[sku, WAREHOUSES[target]] += pieces
     booked: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for known in accounts.known.values():
@@ -313,6 +313,14 @@ def _stock(accounts: Accounts) -> Iterator[Violation]:
             yield Violation("stock", name, f"{balance.opening} less {shipped[place]} shipped is not {balance.on_hand}")
         if booked[place] != [balance.locked, balance.committed]:
             yield Violation("stock", name, f"the orders have {booked[place]} booked, the balance is {balance}")
+    for number, known in accounts.known.items():
+        kept = [booking for booking in known.order.booked if booking.locked or booking.committed]
+        at = accounts.shops.get(number)
+        if not kept or at is None:
+            continue
+        left = accounts.wms[at.target].get(number, AtWms()).shipped == at.pieces
+        if left or (at.standing.stopped and not known.order.refund_open):
+            yield Violation("stock", number, f"keeps {kept} from others, and {'has left' if left else 'is stopped'}")
     for place in shipped.keys() - accounts.stock.keys():
         yield Violation("stock", "/".join(place), "was shipped, and there is no balance")
 

@@ -126,7 +126,10 @@ AN_HOUR: Sequence[Trouble] = (
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is simulated. `ships_after_s`: how long a warehouse takes; `token_h`: how long Taobao's tokens live."""
+    """What is simulated. `ships_after_s`: how long a warehouse takes; `token_h`: how long Taobao's tokens live.
+
+    `rate_per_s`: what may be asked of each platform, in real seconds.
+    """
 
     hours: float
     speed: float
@@ -135,6 +138,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     troubles: Sequence[Trouble] = ()
     ships_after_s: float = HOUR_S
     token_h: float = 7.0
+    rate_per_s: float = 150.0
     workers: int = 2
     within_s: float = 120.0
 
@@ -404,7 +408,7 @@ async def town(
             await stack.enter_async_context(platform)
         for warehouse in wms.values():
             await stack.enter_async_context(warehouse)
-        document = _document(folder, shops, wms, _platforms(taobao_a, taobao_b, pinduoduo, partner), clock)
+        document = _document(folder, shops, wms, _platforms(plan, taobao_a, taobao_b, pinduoduo, partner), clock)
         gateway = FastGateway(folder, document, database_url=database_url, workers=plan.workers)
         stack.callback(gateway.kill)
         await gateway.start(**clock.environ())
@@ -416,13 +420,16 @@ async def town(
 
 
 def _platforms(
-    taobao_a: FakeTaobao, taobao_b: FakeTaobao, pinduoduo: FakePinduoduo, partner: FakePartner
+    plan: Plan, taobao_a: FakeTaobao, taobao_b: FakeTaobao, pinduoduo: FakePinduoduo, partner: FakePartner
 ) -> dict[str, dict[str, Any]]:
     """Per shop what its connection needs beyond the route."""
     ship = {"ship": {"in_flight": 6, "deadline_s": 1.5, "slow_s": 1.2}}
     told = {operation: {"deadline_s": 1.5, "slow_s": 1.2} for operation in ("create", "cancel", "ship")}
     stock = {"stock": {"deadline_s": 1.5, "slow_s": 1.2}}
-    polled = {"pull": {"every_s": 0.5, "reread_days": 1, "deadline_s": 2.0}, "rate": {"per_s": 150.0, "burst": 60}}
+    polled = {
+        "pull": {"every_s": 0.5, "reread_days": 1, "deadline_s": 2.0},
+        "rate": {"per_s": plan.rate_per_s, "burst": 20},
+    }
     taobao = {
         name: {
             "adapter": "taobao",

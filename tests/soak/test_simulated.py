@@ -36,9 +36,9 @@ async def test_48_simulated_hours_of_four_shops_and_two_warehouses(
     notes = report.notes
     assert notes["postgresql"] == 2 and notes["worker"] == 12
     assert notes["renewed"]["taobao-a"] >= 5 and notes["authorise pinduoduo"] == 1
-    # While one warehouse was down the other did not suffer.
+    # One warehouse was down for 45 s; from payment to the other one it took no part of that.
     served, slowest_s = notes["other_while_down"]
-    assert served > 20 and slowest_s < 5.0
+    assert served > 20 and slowest_s < 15.0
     _held_to(report)
 
 
