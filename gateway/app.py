@@ -81,6 +81,8 @@ GAUGES_EVERY_S = 5.0
 
 Reader = InboxReader | KafkaReader
 
+Clock = Callable[[], datetime]
+
 Loop = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 """A task's name, and what it does until it is cancelled."""
 
@@ -131,7 +133,7 @@ def ages_of(settings: Settings, now: datetime) -> Ages:
     return Ages(now - timedelta(days=retention.timeline_days), now - timedelta(days=retention.tombstone_days))
 
 
-def setup_of(connection: Connection, settings: Settings) -> Setup:
+def setup_of(connection: Connection, settings: Settings, *, now: Clock = now) -> Setup:
     """What the adapter of `connection` is built from."""
     return Setup(
         connection=connection.name,
@@ -141,9 +143,9 @@ def setup_of(connection: Connection, settings: Settings) -> Setup:
     )
 
 
-def sources_of(settings: Settings) -> dict[ConnectionName, Source]:
+def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, Source]:
     return {
-        connection.name: connection.adapter.source_type(setup_of(connection, settings))
+        connection.name: connection.adapter.source_type(setup_of(connection, settings, now=now))
         for connection in settings.connections.values()
         if connection.adapter.source_type is not None
     }
@@ -212,11 +214,11 @@ def retry_policy_of(settings: Settings) -> RetryPolicy:
     )
 
 
-def notifier_of(settings: Settings, name: str, http: Http) -> Notifier:
+def notifier_of(settings: Settings, name: str, http: Http, *, now: Clock = now) -> Notifier:
     """The notifier of the connection `name`, which has one."""
     connection = settings.connections[ConnectionName(name)]
     assert connection.adapter.notifier_type is not None
-    return connection.adapter.notifier_type(setup_of(connection, settings), http)
+    return connection.adapter.notifier_type(setup_of(connection, settings, now=now), http)
 
 
 def telling_of(settings: Settings) -> Telling:
@@ -256,16 +258,27 @@ def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
 
 
 class Worker:
-    """One worker process. `run` returns after an orderly stop and raises Fenced when it has been replaced."""
+    """One worker process. `run` returns after an orderly stop and raises Fenced when it has been replaced.
+
+    `now` is the clock by which platforms are asked and signatures hold; deadlines, leases and pauses have their own.
+    """
 
     def __init__(
-        self, settings: Settings, place: WorkerPlace, *, url: str, observe: Observer, gauges: Gauges | None = None
+        self,
+        settings: Settings,
+        place: WorkerPlace,
+        *,
+        url: str,
+        observe: Observer,
+        gauges: Gauges | None = None,
+        now: Clock = now,
     ) -> None:
         self._settings = settings
         self._place = place
         self._url = url
         self._observe = observe
         self._gauges = gauges
+        self._now = now
         self._reach = crash_points(os.environ)
         self._stop = asyncio.Event()
 
@@ -288,7 +301,7 @@ class Worker:
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
         dispatcher, shops = await self._dispatcher(pool, names, stack)
-        sources = sources_of(self._settings)
+        sources = sources_of(self._settings, now=self._now)
         doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
         decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
@@ -323,7 +336,7 @@ class Worker:
             ages=partial(ages_of, self._settings),
             hours=Hours(*self._settings.retention.minutes),
             observe=self._observe,
-            now=now,
+            now=self._now,
         )
         background.append(("purge", purge.run))
         background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
@@ -397,9 +410,9 @@ class Worker:
             names=names,
             worker_id=worker_id,
             lease=lease,
-            setup=lambda connection: setup_of(connection, settings),
+            setup=lambda connection: setup_of(connection, settings, now=self._now),
             hold=lambda name, held: dispatcher.hold(name, held=held),
-            now=now,
+            now=self._now,
             observe=self._observe,
             reach=self._reach,
         )
@@ -496,7 +509,7 @@ class Worker:
             outlet=dispatcher,
             worker_id=dispatcher.worker_id,
             observe=self._observe,
-            now=now,
+            now=self._now,
             reach=self._reach,
             doubt_before=doubtful,
         )
@@ -555,7 +568,7 @@ class Worker:
             sources=sources,
             inbound=inbound,
             body_limit_bytes=self._settings.http.body_limit_bytes,
-            now=now,
+            now=self._now,
             observe=self._observe,
         )
 
@@ -568,7 +581,7 @@ class Worker:
             desk=desk_of(self._settings),
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
-            now=now,
+            now=self._now,
             clock=time.monotonic,
             version=metadata.version("ordergate"),
         )
@@ -656,7 +669,7 @@ class Worker:
         channels = {}
         for name in self._settings.notices.channels:
             http = await stack.enter_async_context(Http(connections=2))
-            channels[name] = notifier_of(self._settings, name, http)
+            channels[name] = notifier_of(self._settings, name, http, now=self._now)
         sightings = Sightings(
             watch_pool,
             worker_id=dispatcher.worker_id,
@@ -667,7 +680,7 @@ class Worker:
             watch_pool,
             channels=channels,
             telling=telling_of(self._settings),
-            now=now,
+            now=self._now,
             observe=self._observe,
             reach=self._reach,
         )
@@ -791,7 +804,7 @@ async def _close(pool: asyncpg.Pool) -> None:
         pool.terminate()
 
 
-def run_worker(settings: Settings, place: WorkerPlace, *, url: str) -> int:
+def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock = now) -> int:
     """Run one worker on uvloop until it is told to stop; the exit code (EXIT_FENCED: replaced, start me again)."""
     import uvloop
 
@@ -805,7 +818,7 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str) -> int:
         metrics = Metrics(settings.connections)
         gauges = Gauges(metrics)
         observe = _observer(settings, metrics)
-        uvloop.run(Worker(settings, place, url=url, observe=observe, gauges=gauges).run())
+        uvloop.run(Worker(settings, place, url=url, observe=observe, gauges=gauges, now=now).run())
     except* Fenced:
         code = EXIT_FENCED
     return code

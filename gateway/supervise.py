@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -30,8 +30,11 @@ RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 SETTLED_S = 30.0
 
 
+WORKER = (sys.executable, "-m", "gateway", "worker")
+
+
 class Supervisor:
-    """Runs `workers` processes of this very command until it is told to stop."""
+    """Runs `workers` processes of this very command until it is told to stop. `worker` is how one is started."""
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Supervisor:
         workers: int,
         stop_within_s: float = 25.0,
         tell: Callable[[str], None],
+        worker: Sequence[str] = WORKER,
     ) -> None:
         self._settings = settings
         self._config = config
         self._workers = workers
         self._stop_within_s = stop_within_s
         self._tell = tell
+        self._worker = worker
         self._run_id = secrets.token_hex(4)
         self._stop = asyncio.Event()
         self._alive: dict[int, asyncio.subprocess.Process] = {}
@@ -117,10 +122,7 @@ class Supervisor:
 
     async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gateway",
-            "worker",
+            *self._worker,
             "--config",
             str(self._config),
             "--name",

@@ -229,7 +229,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
         content=_content(trade, [closed and not _left(line) for closed, line in zip(closed_lines, lines, strict=True)]),
         payment=_payment(trade, stand),
         hold=_hold(trade, stand, step),
-        closing=Closing(ended, (trade.status or "") if ended else ""),
+        closing=Closing(True, trade.status or "", all(map(_left, lines))) if ended else Closing(False),
         refunds=_refunds(trade, settings),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +23,16 @@ class FakeShop(FakeServer):
     """Takes `order.create`, `order.cancel` and `order.ship`; a repeated `webhook-id` is done once and counted."""
 
     def __init__(
-        self, *, secrets: tuple[str, ...], port: int = 0, faults: Faults | None = None, journal: Path | None = None
+        self,
+        *,
+        secrets: tuple[str, ...],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        port: int = 0,
+        faults: Faults | None = None,
+        journal: Path | None = None,
     ) -> None:
         super().__init__(port=port, faults=faults, journal=journal)
+        self._now = now
         self._keys = tuple(decode_secret(secret) for secret in secrets)
         self.seen: dict[str, bytes] = {}
         """`webhook-id` → the body it first came with; empty when known from the journal only."""
@@ -36,7 +44,7 @@ class FakeShop(FakeServer):
             return web.Response(status=405)
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            message_id = verify(self._keys, headers, body, now=datetime.now(UTC))
+            message_id = verify(self._keys, headers, body, now=self._now())
         except BadSignature:
             self.books.refused += 1
             return web.Response(status=401)

@@ -104,6 +104,8 @@ class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     closed: bool
     reason: str = ""
+    after_shipping: bool = False
+    """The channel knew all of it as shipped: goods that come back, and nothing that anybody could have stopped."""
 
 
 class RefundStatus(enum.StrEnum):
@@ -316,6 +318,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     @property
     def closed(self) -> bool:
         return self.closing is not None and self.closing.value.closed
+
+    @property
+    def returned(self) -> bool:
+        """Closed after it had been shipped, by the channel's own account."""
+        return self.closed and self.closing is not None and self.closing.value.after_shipping
 
     @property
     def paid(self) -> bool:

@@ -41,9 +41,9 @@ def _next(order: Order, new: list[Command], target: ConnectionName, operation: O
 def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
     """The stage that `order`'s facts and bookings amount to."""
     confirmed = bool(order.confirmations) and bool(order.confirmed)
-    if confirmed and order.closed:
+    if confirmed and order.closed and not order.returned:
         return Stage.CONFLICT
-    if order.refunded:
+    if order.refunded or (confirmed and order.returned):
         return Stage.REFUNDED
     if order.closed:
         return Stage.CANCELLED
@@ -59,7 +59,8 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
 def conflicts_of(order: Order) -> tuple[str, ...]:
     """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
 
-    `cancelled_but_shipped`; `shipped_unknown_order`: a warehouse confirmed what no shop told of;
+    `cancelled_but_shipped`, unless the shop knew it as shipped when it closed it: goods that come back;
+    `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
@@ -68,7 +69,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     if not order.commands and not order.confirmations and not order.progress:
         return ()
     found = []
-    if order.confirmations and order.closed:
+    if order.confirmations and order.closed and not order.returned:
         found.append("cancelled_but_shipped")
     if order.confirmations and order.content is None:
         found.append("shipped_unknown_order")

@@ -136,6 +136,8 @@ class Fake:
 class Gateway:
     """`ordergate run` as a child process, on a database and perhaps a broker that are there already."""
 
+    module = "gateway"
+
     def __init__(
         self,
         folder: Path,
@@ -246,7 +248,7 @@ class Gateway:
         """Start `ordergate run`; returns when every worker has registered."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", "-c", str(self.config), "--workers", str(self.workers)],
+                [sys.executable, "-m", self.module, "run", "-c", str(self.config), "--workers", str(self.workers)],
                 cwd=ROOT,
                 env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,

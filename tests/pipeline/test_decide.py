@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
 
 from gateway.core.order import (
     Booking,
+    Closing,
     Facts,
     Order,
     OrderNumber,
@@ -251,6 +253,15 @@ def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
 )
 def test_contradictions_have_names(facts: list[Facts | Step], conflicts: tuple[str, ...]) -> None:
     assert decide(*facts).conflicts == conflicts
+
+
+def test_an_order_closed_after_the_shop_knew_it_as_shipped_is_a_return_and_no_conflict() -> None:
+    """Goods that come back are the shop's everyday business: nobody could have stopped anything."""
+    came_back = said(4, closing=Closing(True, "TRADE_CLOSED", after_shipping=True))
+    for sequence in itertools.permutations([PLACED, PAID, shipped(X=2), came_back]):
+        order = decide(*sequence)
+        assert (order.stage, order.conflicts) == (Stage.REFUNDED, ())
+    assert decide(PLACED, PAID, came_back).stage is Stage.CANCELLED
 
 
 def test_who_ships_an_observed_order_is_not_ours_to_judge() -> None:

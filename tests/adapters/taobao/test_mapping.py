@@ -250,6 +250,16 @@ def test_a_line_that_came_back_stays_in_the_order() -> None:
     assert [line.sku for line in content(made).lines] == ["A", "B"]
 
 
+@pytest.mark.parametrize(("left", "after"), [((0, 1), True), ((0,), False), ((), False)])
+def test_a_trade_that_is_closed_says_whether_all_of_it_had_left(left: tuple[int, ...], after: bool) -> None:
+    made = two_lines(status="TRADE_CLOSED", refund_status="SUCCESS") | {"status": "TRADE_CLOSED"}
+    for index, line in enumerate(made["orders"]["order"]):
+        line["status"] = "TRADE_CLOSED"
+        if index in left:
+            line["consign_time"] = "2026-05-01 09:30:40"
+    assert decode(made).closing == Closing(True, "TRADE_CLOSED", after_shipping=after)
+
+
 def test_a_line_that_was_closed_before_payment_is_neither_sent_nor_paid() -> None:
     made = two_lines(status="TRADE_CLOSED_BY_TAOBAO") | {"payment": "20.00"}
     found = content(made)
