@@ -380,7 +380,10 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     ] = None
     start_at: Annotated[
         Annotated[datetime, Meta(tz=True)] | None,
-        Meta(description="For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00"),
+        Meta(
+            description="For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00; a "
+            "shop that is polled is read from then on, without it from its first start"
+        ),
     ] = None
     route: Annotated[tuple[RouteTo, ...], Meta(description="For shops: where its orders go, first choice first")] = ()
     skus: Annotated[

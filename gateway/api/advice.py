@@ -102,6 +102,14 @@ def next_step(about: About) -> NextStep:
         return NextStep(
             zh=step.zh, en=step.en, command="ordergate stock set SKU WAREHOUSE PIECES -r REASON", call="PUT /stock"
         )
+    if about.code == "unmapped_sku":
+        shop = shlex.quote(about.connection) if about.connection else "SHOP"
+        return NextStep(
+            zh=step.zh,
+            en=step.en,
+            command=f"ordergate skus template {shop} table.xlsx",
+            call="GET /skus/{shop}/template",
+        )
     return NextStep(
         zh=step.zh,
         en=step.en,
@@ -160,6 +168,14 @@ _HOLDS: Mapping[str, tuple[Text, Text]] = {
     "no_route": (
         Text("没有可用的发货路线", "no route to a warehouse"),
         Text("在配置中为店铺设置 route 后重新判断", "give the shop a `route`, then decide it again"),
+    ),
+    "unmapped_sku": (
+        Text("店铺商品编码没有对照", "a shop SKU that is not mapped"),
+        Text(
+            "导出模板（缺的编码已填好），补上仓库编码后用 `ordergate skus import` 导入，订单自动继续",
+            "take the template, which has the missing ones, fill in the warehouse's SKUs and import it with"
+            " `ordergate skus import`; the orders go on by themselves",
+        ),
     ),
     "short_of_stock": (
         Text("库存不足", "short of stock"),

@@ -214,7 +214,8 @@ class Poller:
         read_to = cursor.read_to
         while not owner.stopping:
             upto = newest(self._now(), policy)
-            if read_to - upto > _CLOCK_BACK:
+            # A shop that has just begun counts as read up to then, and its platform shows that moment later.
+            if read_to > cursor.begun_at and read_to - upto > _CLOCK_BACK:
                 self._tell_clock(read_to, upto)
                 read_to = max(upto, cursor.begun_at)
             if self._reader.waits() or upto <= read_to:
@@ -237,7 +238,8 @@ class Poller:
 
     async def _begin(self, owner: Ownership) -> Cursor:
         now = self._now()
-        wanted = min(self._shop.start_at or now, now)
+        # Without `start_at`, what changed while this process started is new, too.
+        wanted = min(self._shop.start_at or now - timedelta(seconds=self._shop.policy.overlap_s), now)
         at = max(wanted, oldest(now, self._shop.policy))
         if at > wanted:
             self._lost("it starts later than start_at", wanted, at)
