@@ -28,7 +28,7 @@ RENEW_AHEAD = (timedelta(minutes=10), timedelta(days=7))
 """A token is renewed when a quarter of its life is left, but not later and not earlier than this before its end."""
 
 _GRACE_S = 60.0
-"""A token that has simply run out is being renewed: only when that takes longer is a person called."""
+"""A token that has simply run out, or is due, is being renewed: only when that takes longer is a person called."""
 
 _WARN_AHEAD = timedelta(days=3)
 _RENEW_LOOK_S = 5.0
@@ -85,11 +85,15 @@ class Authorisation:
 
     @property
     def being_renewed(self) -> bool:
-        """Whether the refused token has run out and its owner is about to replace it."""
+        """Whether the refused token has run out, or soon does, and its owner is about to replace it.
+
+        A platform may end a token as soon as it gives the next one: what was under way then is refused.
+        """
         refusal, ends_at = self.refusal, self._token.expires_at
         if refusal is None or not self.renewable or ends_at is None:
             return False
-        return ends_at <= self._now() < refusal.at + timedelta(seconds=_GRACE_S)
+        due_at = ends_at - renew_ahead(ends_at - self.changed_at)
+        return due_at <= self._now() < refusal.at + timedelta(seconds=_GRACE_S)
 
     def refused(self, version: int, answer: Unauthorised) -> None:
         """The platform refused the token of `version`: everything waits until the database has the last word."""

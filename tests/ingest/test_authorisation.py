@@ -75,6 +75,15 @@ def test_a_token_that_has_run_out_is_given_time_to_be_renewed() -> None:
         assert not other.being_renewed
 
 
+def test_a_token_that_is_refused_while_it_is_renewed_calls_nobody() -> None:
+    """Requests were under way with it when the platform gave the next one."""
+    shop = Shop(renewable=True, ends_at=NOW + timedelta(minutes=5))
+    shop.refused(1, EXPIRED)
+    assert shop.held and shop.being_renewed
+    shop.at = NOW + timedelta(seconds=61)
+    assert not shop.being_renewed
+
+
 def test_nothing_shows_a_token() -> None:
     shop = Shop()
     for text in (repr(shop.seed), repr(shop.stored(1)), str(shop.stored(1))):
