@@ -310,9 +310,6 @@ class Worker:
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
-        health = self._health(pool, dispatcher, readers, kafka_leg)
-        server = await self._serve(hooks, self._api(pool, names, dispatcher), health)
-        stack.push_async_callback(server.cleanup)
         redrive = RedriveLoop(pool, observe=self._observe, reach=self._reach)
         woken = {
             "ordergate_inbox": lambda _: inbox_wake.set(),
@@ -344,6 +341,10 @@ class Worker:
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
+        # Last: whoever is answered finds everything in place.
+        health = self._health(pool, dispatcher, readers, kafka_leg)
+        server = await self._serve(hooks, self._api(pool, names, dispatcher), health)
+        stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
     async def _live(

@@ -1,17 +1,19 @@
-"""A real Kafka that answers nobody for longer than a member's session lasts: what was acknowledged is decided."""
+"""A real Kafka that answers nobody for longer than a session, and a consumer that ends without a word: what was
+acknowledged is decided."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg
-from gateway.core.happening import Happening
+from gateway.core.happening import Happening, Trouble
 from gateway.core.order import OrderNumber
 from gateway.ingest.inbound import KafkaLeg
 from gateway.intake.batch import Batch, Prepared
@@ -78,7 +80,25 @@ class Load:
 
 @pytest.mark.parametrize("stopped_s", [SESSION_S - 1, SESSION_S + 0.5, SESSION_S + 4])
 async def test_everything_acknowledged_is_decided_after_a_stop(own_kafka: KafkaBroker, stopped_s: float) -> None:
-    happened, desk, options = list[Happening](), Desk(), {"bootstrap_servers": own_kafka.bootstrap}
+    async with under_load(own_kafka) as (_, load, _):
+        own_kafka.pause()
+        await asyncio.sleep(stopped_s)
+        own_kafka.resume()
+        await load.grows(200)
+
+
+async def test_a_static_member_that_ends_without_a_word_is_replaced_by_itself(own_kafka: KafkaBroker) -> None:
+    async with under_load(own_kafka) as (reader, load, happened):
+        assert reader._consumer is not None
+        reader._consumer._coordinator._coordination_task.cancel()
+        await load.grows(200)
+    assert any("is replaced" in one.what for one in happened if isinstance(one, Trouble)), happened
+
+
+@asynccontextmanager
+async def under_load(kafka: KafkaBroker) -> AsyncIterator[tuple[KafkaReader, Load, list[Happening]]]:
+    """Events come and are decided; at the end all that were acknowledged have been."""
+    happened, desk, options = list[Happening](), Desk(), {"bootstrap_servers": kafka.bootstrap}
     leg = KafkaLeg(
         topic="orders",
         options=options,
@@ -107,10 +127,7 @@ async def test_everything_acknowledged_is_decided_after_a_stop(own_kafka: KafkaB
         group.create_task(reader.run(), name="reader")
         group.create_task(load.run(), name="load")
         await load.grows(200)
-        own_kafka.pause()
-        await asyncio.sleep(stopped_s)
-        own_kafka.resume()
-        await load.grows(200)
+        yield reader, load, happened
         load.stopping = True
         while load.acknowledged - desk.decided:  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from gateway.core.order import Order
+from gateway.core.order import Operation, Order
 from gateway.store.orders import decode_state
 from gateway.testing.fakes import Effect
 from tests.chaos.checker import Violation
@@ -57,7 +57,8 @@ class AtShop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """An order in the gateway. `was_shipped`: it knew the order to have left whole before the shop stopped it."""
+    """An order in the gateway. `was_shipped`: it heard that the order had left before it could know of the stop, or
+    within two seconds of that."""
 
     order: Order
     stage: str
@@ -117,6 +118,15 @@ class Verdict(msgspec.Struct, kw_only=True):
     rests: dict[str, int]
 
 
+_LEFT_FIRST = """
+SELECT order_id FROM event e JOIN connection c USING (connection_id)
+ GROUP BY order_id
+HAVING bool_or(stage = 'shipped')
+    OR max(taken_at) FILTER (WHERE c.name = ANY($1))
+       <= min(taken_at) FILTER (WHERE c.name <> ALL($1) AND stage IN ('refunded', 'cancelled')) + interval '2 seconds'
+"""
+
+
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -173,9 +183,7 @@ async def gather(
     connection = await asyncpg.connect(url, timeout=10)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            left = {
-                row[0] for row in await connection.fetch("SELECT DISTINCT order_id FROM event WHERE stage = 'shipped'")
-            }
+            left = {row[0] for row in await connection.fetch(_LEFT_FIRST, list(WAREHOUSES))}
             rows = await connection.fetch("SELECT order_id, number, stage, state FROM orders")
             numbers = {row[0]: row[1] for row in rows}
             lanes = await connection.fetch(
@@ -265,10 +273,13 @@ def _stopped(accounts: Accounts, rests: Counter[str]) -> Iterator[Violation]:
             rests[f"stopped and left: {'+'.join(known.order.conflicts)}"] += 1
         elif refusal:
             rests[f"stopped and left: {refusal}"] += 1
-        elif known.was_shipped:
+        elif known.was_shipped and known.order.issued(Operation.CANCEL) is None:
             rests["stopped after it had left"] += 1
+        elif (refusal := blocked.get((number, at.sold.shop))) is not None:
+            rests[f"stopped and left, the shop refuses its parcel: {refusal}"] += 1
         else:
-            yield Violation("not_stopped", number, f"the warehouse did {here.status}, the order is {known.stage}")
+            commands = [command.key for command in known.order.commands]
+            yield Violation("not_stopped", number, f"{here.status} at its warehouse, {known.stage}: {commands}")
 
 
 def _told(accounts: Accounts, rests: Counter[str]) -> Iterator[Violation]:
