@@ -173,14 +173,23 @@ class KafkaReader:
         return True
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
-        """Until cancelled; ends what the reader waits for when the consumer does not read any more."""
-        pulse, emptied = Pulse(consumer, self._topic), self._emptied
+        """Until cancelled; ends what the reader waits for when the consumer does not read any more.
+
+        A look that fails says nothing about the consumer: it is told, once, and the next one follows.
+        """
+        pulse, emptied, told = Pulse(consumer, self._topic), self._emptied, False
         while not self._stalled:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._draining:
                 continue  # it is the consumer that waits, for us
             hungry, emptied = self._waiting is not None or self._emptied != emptied, self._emptied
-            self._stalled = await pulse.look(joining=not self._joined, hungry=hungry)
+            try:
+                self._stalled = await pulse.look(joining=not self._joined, hungry=hungry)
+            except Exception as error:
+                if not told:
+                    told = True
+                    what = f"the consumer cannot be watched: {type(error).__name__}; whether it reads is not known"
+                    self._observe([Trouble("kafka", what)])
             if self._stopping and not self._joined:
                 self._stalled = "the gateway is stopping"
         if self._waiting is not None:

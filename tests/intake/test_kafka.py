@@ -201,6 +201,27 @@ async def test_partitions_are_given_up_behind_the_commit_under_way() -> None:
     assert consumer.committed == [{P0: 2}]
 
 
+async def test_a_look_that_fails_is_told_once_and_the_watch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[object] = [AttributeError("_coordinator"), RuntimeError("again"), "", "its fetching has ended"]
+
+    async def look(_self: object, *, joining: bool, hungry: bool) -> str:
+        found = looks.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return str(found)
+
+    monkeypatch.setattr("gateway.intake.kafka.Pulse.look", look)
+    monkeypatch.setattr("gateway.intake.kafka.LOOK_EVERY_S", 0.01)
+    happened = list[Happening]()
+    reader = reader_of(Desk(), Consumer())
+    reader._observe = happened.extend
+    async with asyncio.timeout(5):
+        await reader._watch(Consumer())
+    assert looks == [] and reader._stalled == "its fetching has ended"
+    (told,) = happened
+    assert isinstance(told, Trouble) and "AttributeError" in told.what
+
+
 async def test_a_broker_name_that_no_codec_takes_does_not_end_the_reader() -> None:
     happened = list[Happening]()
     nobody: Any = None
