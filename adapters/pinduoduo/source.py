@@ -20,6 +20,9 @@ from gateway.sdk.adapter import Setup
 from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Unknown
 from gateway.sdk.pull import Access, Page, Pulled, Window
 
+MOST_REFUSED = 3
+"""So many orders in a row are taken for refused by themselves. What is refused after that may well be every question:
+each of them is tried like one that the platform fails at, and meanwhile the shop counts as failing."""
 FRESH = timedelta(seconds=15)
 """More than a second and the difference of two clocks."""
 
@@ -37,6 +40,7 @@ class PinduoduoSource:
         self._access = access
         self._router = wire.Router(setup, access)
         self._failures: dict[str, int] = {}
+        self._refused = 0
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
         """One page, or what of it could be read before the platform refused to go on."""
@@ -121,12 +125,17 @@ class PinduoduoSource:
     async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
         await self._access.budget.turn()
         answer = await self._router.call(wire.ORDER, {"order_sn": row.order_sn}, deadline_s=deadline_s)
-        if isinstance(answer, Rejected) or (isinstance(answer, Unknown) and self._given_up(row)):
+        refused = isinstance(answer, Rejected)
+        if isinstance(answer, Rejected | Unknown) and (
+            (refused and self._refused < MOST_REFUSED) or self._given_up(row)
+        ):
             # This one order: it must not keep those behind it waiting.
+            self._refused += refused
             return self._event(row, window, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
         if not isinstance(answer, bytes):
             return wire.as_later(answer)
         self._failures.pop(row.order_sn, None)
+        self._refused = 0
         try:
             return self._event(row, window, bytes(_read_detail(answer).order_info))
         except msgspec.DecodeError:

@@ -139,7 +139,8 @@ class Router:
     def _judge(self, error: _Error) -> Trouble:
         code = str(error.error_code)
         meaning, ours = self._errors.get(code, (Meaning.REJECTED, "business"))
-        message = _plain(f"{code} {error.error_msg or ''} {error.sub_code or ''} {error.sub_msg or ''}")
+        words = dict.fromkeys(str(word) for word in (code, error.error_msg, error.sub_code, error.sub_msg) if word)
+        message = _plain(" ".join(words))
         if meaning is Meaning.THROTTLED:
             return Throttled(self._settings.throttle_s, message)
         if meaning is Meaning.UNAUTHORISED:

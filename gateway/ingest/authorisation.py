@@ -172,7 +172,7 @@ class Authorisations:
             self._shops[connection_id].learn(credential)
 
     async def refuse(self, connection_id: int, shop: Authorisation, version: int, code: str, message: str) -> None:
-        reason = f"{code}: {message}" if message else code
+        reason = message if message.partition(" ")[0] == code else f"{code}: {message}".rstrip(": ")
         if await refuse(self._pool, connection_id, version=version, reason=reason.replace("\x00", "")):
             self._tell(shop, code)
 

@@ -227,7 +227,7 @@ async def test_what_was_read_before_the_limit_is_kept_and_the_rest_follows(http:
     assert [event.order_key for event in (*page.events, *rest.events)] == placed[::-1]
 
 
-THROTTLED = "70031 调用过于频繁，请调整调用频率 调用过于频繁，请调整调用频率"
+THROTTLED = "70031 调用过于频繁，请调整调用频率"
 
 
 @pytest.mark.feature("F6")
@@ -313,6 +313,30 @@ async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Htt
     assert [event.order_key for event in events] == [bad, *good[::-1]]
     with pytest.raises(BadInput, match="50001"):
         source.decode(events[0])
+
+
+async def test_a_platform_that_refuses_every_order_does_not_set_the_shop_aside(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        orders = [fake.place([CUP]) for _ in range(12)]
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, details_at_once=1, detail_tries=4)
+        kept = dict(fake.orders)
+        fake.on_page = fake.orders.clear  # listed, and every detail is refused
+        first = await source.pull(window(clock), "", deadline_s=5)
+        assert isinstance(first, Page) and [event.order_key for event in first.events] == orders[:-4:-1]
+        fake.on_page = None
+        for _ in range(2):
+            fake.orders.update(kept)
+            fake.on_page = fake.orders.clear
+            refused = await source.pull(window(clock), first.next, deadline_s=5)
+            assert isinstance(refused, Failed) and refused.code == "business"
+
+        fake.on_page = None
+        fake.orders.update(kept)
+        rest = await source.pull(window(clock), first.next, deadline_s=5)
+    assert isinstance(rest, Page) and [event.order_key for event in rest.events] == orders[-4::-1]
+    assert all(source.decode(event).order_no for event in rest.events)
 
 
 @pytest.mark.parametrize("seed", range(6))
