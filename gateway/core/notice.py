@@ -22,6 +22,8 @@ class Kind(enum.StrEnum):
     """A target operation fails: its breaker is open."""
     AUTHORISE = "authorise"
     """A platform refuses our authorisation: a person has to authorise again."""
+    SHOP_NOT_READ = "shop_not_read"
+    """A polled shop cannot be read: its platform fails at every question, or has us wait."""
     WORKER = "worker"
     """A worker has gone without retiring."""
     INBOX = "inbox"
@@ -36,7 +38,7 @@ class Kind(enum.StrEnum):
     """Orders whose facts contradict each other."""
 
 
-URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.WORKER})
+URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.SHOP_NOT_READ, Kind.WORKER})
 """What stops orders now; a part of each outlet's rate is kept for it."""
 
 
@@ -125,6 +127,13 @@ class Refusal(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A polled shop that cannot be read: the newest reason, and since when, whatever the reasons were."""
+
+    code: str
+    since: datetime
+
+
 class Alive(msgspec.Struct, frozen=True):
     """A worker that has not been replaced."""
 
@@ -149,6 +158,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     seen: Mapping[tuple[str, str], Seen] = {}
     refusals: Mapping[str, Refusal] = {}
+    unread: Mapping[str, Unread] = {}
     alive: tuple[Alive, ...] = ()
     lost: tuple[Lost, ...] = ()
     waiting: Mapping[tuple[str, str], Waiting] = {}

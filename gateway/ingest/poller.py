@@ -38,6 +38,7 @@ from gateway.store.pulls import (
 BEIJING = timezone(timedelta(hours=8))
 _HELD_LOOK_S = 1.0
 _MIN_PAUSE_S = 1.0
+_LONG_S = 60.0
 _DAY = timedelta(days=1)
 _CLOCK_BACK = timedelta(minutes=1)
 """A cursor so far ahead of what can be read was set by a clock that was wrong."""
@@ -94,7 +95,7 @@ class WindowReader:
 
         Asks again after whatever is not a page, for as long as it takes.
         """
-        position, failures = "", 0
+        position, failures, throttled = "", 0, False
         while not owner.stopping:
             if self.waits():
                 await owner.rest(_HELD_LOOK_S)
@@ -113,9 +114,13 @@ class WindowReader:
                     await report("")
                     if not then:
                         return True
-                    position, failures = then, 0
+                    position, failures, throttled = then, 0, False
                 case Throttled(retry_after_s):
                     self._observe([PullFailed(self._name, "throttled")])
+                    # Told to wait a little now and then is nobody's business; again and again, or for long, is.
+                    if throttled or (retry_after_s or 0.0) >= _LONG_S:
+                        await report("throttled")
+                    throttled = True
                     self._budget.pause(max(_MIN_PAUSE_S, retry_after_s or 0.0))
                 case Unauthorised(code):
                     self._observe([PullFailed(self._name, code)])

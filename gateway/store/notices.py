@@ -25,6 +25,7 @@ from gateway.core.notice import (
     Refusal,
     Seen,
     Sighting,
+    Unread,
     Waiting,
     Words,
 )
@@ -99,13 +100,19 @@ async def sight(pool: asyncpg.Pool, worker_id: int, *, new: Collection[Sighting]
 
 
 async def read_changing(connection: Connection) -> Facts:
-    """The facts that cost next to nothing to read: sightings, refused authorisations, workers."""
+    """The facts that cost next to nothing to read: sightings, refused authorisations, shops, workers."""
     seen = await connection.fetch(
         "SELECT kind, subject, count(*), min(since), min(code) FROM sighting GROUP BY kind, subject"
     )
     refusals = await connection.fetch(
         "SELECT c.name, r.refused, coalesce(r.refused_at, r.changed_at)"
         " FROM credential r JOIN connection c USING (connection_id) WHERE r.refused IS NOT NULL"
+    )
+    # One that nobody owns is not being read either, and the worker that is gone is told of.
+    unread = await connection.fetch(
+        "SELECT c.name, p.failing, p.failing_at FROM pull p JOIN connection c USING (connection_id)"
+        " JOIN duty d USING (connection_id) LEFT JOIN credential r USING (connection_id)"
+        " WHERE p.failing IS NOT NULL AND d.worker_id IS NOT NULL AND NOT c.paused AND r.refused IS NULL"
     )
     alive = await connection.fetch("SELECT worker_id, name, started_at FROM worker")
     lost = await connection.fetch(
@@ -115,6 +122,7 @@ async def read_changing(connection: Connection) -> Facts:
     return Facts(
         seen={(row[0], row[1]): Seen(row[2], row[3], row[4]) for row in seen},
         refusals={row[0]: Refusal(row[1], row[2]) for row in refusals},
+        unread={row[0]: Unread(row[1], row[2]) for row in unread},
         alive=tuple(Alive(*row) for row in alive),
         lost=tuple(Lost(*row) for row in lost),
     )

@@ -85,9 +85,13 @@ async def mark_reread(pool: asyncpg.Pool, connection_id: int, *, worker_id: int,
 
 
 async def set_failing(pool: asyncpg.Pool, connection_id: int, code: str | None) -> bool:
-    """Remember why a shop cannot be read (None: it can); whether that is new."""
+    """Remember why a shop cannot be read (None: it can); whether that is new.
+
+    `failing_at` is since when it cannot be read, whatever the reasons were.
+    """
     changed = await pool.fetchval(
-        "UPDATE pull SET failing = $2, failing_at = CASE WHEN $2::text IS NULL THEN NULL ELSE now() END"
+        "UPDATE pull SET failing = $2,"
+        " failing_at = CASE WHEN $2::text IS NULL THEN NULL ELSE coalesce(failing_at, now()) END"
         " WHERE connection_id = $1 AND failing IS DISTINCT FROM $2 RETURNING 1",
         connection_id,
         code,

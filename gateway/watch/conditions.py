@@ -22,6 +22,8 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     # connected.
     Kind.WORKER: 5.0,
     Kind.INBOX: 5.0,
+    # Platforms stumble all day long; what has not been answered for a minute is an outage.
+    Kind.SHOP_NOT_READ: 60.0,
     # The first of many: they are counted together.
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
@@ -93,7 +95,7 @@ def judge(found: Iterable[Sign], known: Collection[Condition], *, at: datetime, 
 def code_of(text: str) -> str:
     """The code that a text begins with, or `other`: a platform's own words may quote anything."""
     match = _CODE.match(text)
-    return match[0] if match is not None and not _LONG_NUMBER.search(match[0]) else "other"
+    return match[0].rstrip(":") or "other" if match is not None and not _LONG_NUMBER.search(match[0]) else "other"
 
 
 def replacements(alive: Collection[Alive], lost: Collection[Lost]) -> dict[int, int]:
@@ -175,6 +177,8 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
     for connection, refusal in facts.refusals.items():
         count = sum(waiting.count for (name, _), waiting in facts.waiting.items() if name == connection)
         yield Sign(key=Key(Kind.AUTHORISE, connection, ""), since=refusal.at, code=refusal.code, count=count)
+    for connection, unread in facts.unread.items():
+        yield Sign(key=Key(Kind.SHOP_NOT_READ, connection, ""), since=unread.since, code=unread.code)
     found = replacements(facts.alive, facts.lost)
     for gone in facts.lost:
         if gone.replaced_by is None and gone.worker_id not in found:

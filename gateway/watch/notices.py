@@ -314,7 +314,12 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
 def merged(changing: Facts, counted: Facts) -> Facts:
     """One picture of the facts that are read all the time and those that are counted now and then."""
     return msgspec.structs.replace(
-        counted, seen=changing.seen, refusals=changing.refusals, alive=changing.alive, lost=changing.lost
+        counted,
+        seen=changing.seen,
+        refusals=changing.refusals,
+        unread=changing.unread,
+        alive=changing.alive,
+        lost=changing.lost,
     )
 
 

@@ -18,6 +18,7 @@ Say = Callable[[str, str], str]
 KIND_NAMES: Mapping[Kind, tuple[str, str]] = {
     Kind.TARGET: ("目标不可用", "target down"),
     Kind.AUTHORISE: ("授权失效", "authorisation refused"),
+    Kind.SHOP_NOT_READ: ("店铺读不到", "shop not read"),
     Kind.WORKER: ("进程失联", "worker gone"),
     Kind.INBOX: ("Kafka 不可用", "Kafka away"),
     Kind.BACKLOG: ("积压", "backlog"),
@@ -88,6 +89,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
         case Kind.AUTHORISE:
             return say(f"授权已恢复：{key.connection}", f"Authorised again: {key.connection}")
+        case Kind.SHOP_NOT_READ:
+            return say(f"店铺已能读取：{key.connection}", f"Read again: {key.connection}")
         case Kind.WORKER:
             return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
         case Kind.INBOX:
@@ -139,7 +142,24 @@ def _authorise(sign: Sign, say: Say) -> tuple[str, str, str]:
     return (
         title,
         fact,
-        say("登录平台重新授权，更新配置中的令牌", "authorise again at the platform, set the new token"),
+        say(
+            f"登录平台重新授权，再执行 ordergate connections authorise {sign.key.connection}",
+            f"authorise again at the platform, then ordergate connections authorise {sign.key.connection}",
+        ),
+    )
+
+
+def _shop_not_read(sign: Sign, say: Say) -> tuple[str, str, str]:
+    code = code_of(sign.code)
+    title = say(f"店铺读不到：{sign.key.connection}（{code}）", f"Shop not read: {sign.key.connection} ({code})")
+    fact = say(
+        "新订单暂时进不来；读取位置停在原处，恢复后自动补读，不会丢单。",
+        "New orders do not come in now. Reading goes on from where it stopped, none is lost.",
+    )
+    return (
+        title,
+        fact,
+        say("ordergate connections list，按处置页核对原因", "ordergate connections list; the page explains the reason"),
     )
 
 
@@ -244,6 +264,7 @@ def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
 _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.TARGET: _target,
     Kind.AUTHORISE: _authorise,
+    Kind.SHOP_NOT_READ: _shop_not_read,
     Kind.WORKER: _worker,
     Kind.INBOX: _inbox,
     Kind.BACKLOG: _backlog,

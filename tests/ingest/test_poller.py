@@ -12,7 +12,7 @@ import pytest
 from gateway.core.access import Token
 from gateway.core.delivery import Failed, Throttled
 from gateway.core.event import ConnectionName, Event, EventId
-from gateway.core.happening import Happening, PullFailed, Trouble
+from gateway.core.happening import Happening, PullChanged, PullFailed, Trouble
 from gateway.core.order import Facts
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.duty import Ownership
@@ -146,6 +146,25 @@ async def test_the_same_is_asked_again_after_whatever_is_not_a_page(postgres_url
     assert [one.what for one in bench.happened if isinstance(one, Trouble)] == [
         "shop pull: an event of another connection"
     ]
+    await bench.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([Throttled(0.0)], []),
+        ([Throttled(0.0), Page((), "2"), Throttled(0.0)], []),
+        ([Throttled(0.0), Throttled(0.0)], ["throttled", ""]),
+        ([Throttled(60.0)], ["throttled", ""]),
+        ([Failed("down"), Throttled(60.0)], ["down", "throttled", ""]),
+    ],
+)
+async def test_being_told_to_wait_counts_as_failing_when_it_lasts(
+    postgres_url: str, answers: list[Pulled], told: list[str]
+) -> None:
+    bench = Bench(Source(*answers), now=ahead(timedelta()))
+    await bench.run(postgres_url)
+    assert [one.code for one in bench.happened if isinstance(one, PullChanged)] == told
     await bench.pool.close()
 
 

@@ -19,6 +19,7 @@ from gateway.core.notice import (
     Refusal,
     Seen,
     Sign,
+    Unread,
     Waiting,
 )
 from gateway.watch.conditions import Judged, Policy, judge, replacements, signs
@@ -117,6 +118,26 @@ def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
     assert [change for _, change, _ in book.told] == [Change.OPENED]
 
 
+def test_a_shop_is_told_of_when_nothing_was_read_for_a_minute() -> None:
+    key = Key(Kind.SHOP_NOT_READ, "shop-b", "")
+    book = Book()
+
+    def look(second: float, *, since: float | None) -> None:
+        facts = Facts(unread={} if since is None else {"shop-b": Unread("http_502", at(since))})
+        book.look(second, *signs(facts, at=at(second), policy=POLICY))
+
+    look(0, since=0)
+    look(59, since=0)
+    look(60, since=None)  # one page came through
+    look(61, since=61)
+    look(120, since=61)
+    assert book.told == []
+    look(121, since=61)
+    look(200, since=None)
+    look(220, since=None)
+    assert book.told == [(121, Change.OPENED, key), (220, Change.CLOSED, key)]
+
+
 def test_a_heap_that_grows_tenfold_is_told_again_and_a_target_is_not() -> None:
     book = Book()
     dead = Key(Kind.DEAD_LETTER, "shop-a", "json")
@@ -155,6 +176,7 @@ def test_what_the_facts_show() -> None:
             ("kafka", ""): Seen(1, at(-9), ""),
         },
         refusals={"shop-a": Refusal("27 invalid session", at(-60))},
+        unread={"shop-b": Unread("timeout", at(-61))},
         alive=tuple(Alive(number, f"run/{number}", at(-100)) for number in (1, 2, 3)),
         waiting={("wms-1", "create"): Waiting(132, at(-40)), ("shop-a", "ship"): Waiting(5, at(-50))},
         blocked={("wms-1", "rejected:address"): Group(2, at(-70))},
@@ -167,12 +189,14 @@ def test_what_the_facts_show() -> None:
         DOWN,
         Key(Kind.INBOX, "", ""),
         Key(Kind.AUTHORISE, "shop-a", ""),
+        Key(Kind.SHOP_NOT_READ, "shop-b", ""),
         Key(Kind.BLOCKED, "wms-1", "rejected:address"),
         Key(Kind.DEAD_LETTER, "shop-a", "json"),
         Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
     }
     assert found[DOWN] == Sign(key=DOWN, since=at(-3), count=132, code="timeouts", workers=2, of_workers=3, age_s=40.0)
     assert found[Key(Kind.AUTHORISE, "shop-a", "")].count == 5
+    assert found[Key(Kind.SHOP_NOT_READ, "shop-b", "")].code == "timeout"
     assert found[Key(Kind.INBOX, "", "")].count == 4
 
 

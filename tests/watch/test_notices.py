@@ -27,6 +27,7 @@ from gateway.sdk.http import Http
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.notices import list_conditions, list_notices, read_changing, read_waiting
 from gateway.store.outbox import adopt, start_worker
+from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.sql import Connection, migrate, open_pool
 from gateway.watch.conditions import Policy
 from gateway.watch.digest import Rule
@@ -522,6 +523,45 @@ async def test_an_authorisation_that_is_refused_is_told_and_told_again_when_it_i
         await stage.second(1)
     assert [told.text.splitlines()[0] for told in fake.told] == ["授权失效：shop-a", "授权已恢复：shop-a"]
     assert "平台返回 27，" in fake.told[0].text and "61023abc" not in fake.told[0].text
+
+
+async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_already(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    shop = await stage.pool.fetchval("INSERT INTO connection (name) VALUES ('shop-a') RETURNING connection_id")
+    worker = await start_worker(stage.pool, name="a/0", lease_s=86_400)
+    assert await claim_duty(stage.pool, shop, worker_id=worker)
+    await begin(stage.pool, shop, worker_id=worker, at=stage.at)
+
+    async def unread() -> bool:
+        return bool((await read_changing(stage.connection)).unread)
+
+    assert await set_failing(stage.pool, shop, "timeout")
+    since = await stage.pool.fetchval("SELECT failing_at FROM pull")
+    assert await set_failing(stage.pool, shop, "http_502")
+    assert not await set_failing(stage.pool, shop, "http_502")
+    assert await stage.pool.fetchval("SELECT failing_at FROM pull") == since, "another reason, the same outage"
+    await stage.pool.execute("UPDATE connection SET paused = true")
+    assert not await unread()
+    await stage.pool.execute("UPDATE connection SET paused = false")
+    await stage.pool.execute(
+        "INSERT INTO credential (connection_id, seed, token, refused) VALUES ($1, '\\x00', '\\x00', '27')", shop
+    )
+    assert not await unread(), "that is another notice"
+    await stage.pool.execute("UPDATE credential SET refused = NULL")
+
+    await stage.second(30)
+    assert fake.told == []
+    await stage.second(31)
+    assert await set_failing(stage.pool, shop, None)
+    assert not await unread()
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == [
+        "店铺读不到：shop-a（http_502）",
+        "店铺已能读取：shop-a",
+    ]
 
 
 CANARIES = ("张三丰", "13912345678", "张江路1号", KEY, "whsec_c2VjcmV0")

@@ -21,6 +21,7 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 KEYS = {
     Kind.TARGET: Key(Kind.TARGET, "wms-1", "create"),
     Kind.AUTHORISE: Key(Kind.AUTHORISE, "shop-a", ""),
+    Kind.SHOP_NOT_READ: Key(Kind.SHOP_NOT_READ, "shop-b", ""),
     Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
     Kind.INBOX: Key(Kind.INBOX, "", ""),
     Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
@@ -98,6 +99,7 @@ def test_every_command_that_is_named_is_there_with_its_options() -> None:
     [
         ("rejected:address", "rejected:address"),
         ("27 session 61023", "27"),
+        ("10019: access_token 已过期", "10019"),
         ("张三丰", "other"),
         ("", "other"),
         ("13912345678", "other"),
