@@ -250,6 +250,7 @@ def test_the_schema_file_is_what_the_decoder_takes() -> None:
 
 def test_schema_and_decoder_agree_on_the_example() -> None:
     jsonschema.Draft202012Validator(order_schema()).validate(EXAMPLE)
+    assert decode(EXAMPLE).order_no == EXAMPLE["order_no"]
 
 
 @pytest.mark.parametrize(
