@@ -298,10 +298,14 @@ class _Probe:
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
             text = _brief(error) if known else f"{type(error).__name__}: {_brief(error)}"
+            advice = self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings")
+            if token is not None:
+                renew = f"ordergate connections authorise {connection.name}"
+                advice += self._say(f"；令牌失效则执行 {renew}", f"; for a new token: {renew}")
             return _problem(
                 place,
                 self._say(f"目标系统没有正常应答：{text}", f"the target does not answer as it should: {text}"),
-                self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
+                advice,
             )
         return _note(place, self._say("目标系统可用", "the target answers"))
 

@@ -239,7 +239,7 @@ def _reference(shipments: Sequence[mapping.Shipment]) -> str:
 
 def _said(trouble: wire.Trouble) -> str:
     code = "throttled" if isinstance(trouble, Throttled) else trouble.code
-    return f"{code} {trouble.message}"
+    return trouble.message if trouble.message.startswith(code) else f"{code} {trouble.message}"
 
 
 def _clock() -> float:

@@ -100,6 +100,7 @@ async def test_check_asks_the_platform_with_the_token_that_the_workers_use(shop:
     assert await check("t1") == (0, {"where": "connections.shop", "what": "the target answers"})
     code, problem = await check("t0")
     assert code == 2 and "the platform says: token" in problem["what"]
+    assert "ordergate connections authorise shop" in problem["proposal"]
     code, problem = await check("")
     assert code == 2 and "no token" in problem["what"] and "authorise shop" in problem["proposal"]
     worker = await shop.start(shop.settings(token="t0"))
