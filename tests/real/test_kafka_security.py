@@ -315,8 +315,9 @@ async def test_a_gateway_that_may_not_talk_to_kafka_takes_orders_all_the_same(
         await until(told, within_s=10, what=reason, log=gateway.log)
         ready = await readiness(gateway)
         assert (ready["status"], ready["ready"]) == (200, True)
-        assert [(one["part"], one["fatal"]) for one in ready["reasons"]] == [("kafka", False)]
+        assert [(one["part"], one["fatal"]) for one in ready["reasons"]] == [("kafka", False), ("intake", False)]
         assert "go to the inbox" in ready["reasons"][0]["en"]
+        assert "events there are kept and wait" in ready["reasons"][1]["en"]
         assert gateway.worker_pids() == workers and "restart in" not in gateway.log.read_text()
         assert len(gateway.log.read_text().splitlines()) < 60, "the reason, and not a flood of it"
         assert PASSWORD not in gateway.log.read_text()
