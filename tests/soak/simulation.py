@@ -37,7 +37,13 @@ import yaml
 from adapters.pinduoduo.fake import FakePinduoduo
 from adapters.taobao.fake import FakeShop as FakeTaobao
 from adapters.webhook.fake import FakeShop as FakePartner
+from gateway.app import setup_of, sources_of
+from gateway.core.event import ConnectionName
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.intake.batch import Decode
+from gateway.plugins import discover
+from gateway.sdk.pull import Access
+from gateway.settings import load
 from gateway.sheets.skus import render
 from gateway.testing.fakes import FakeServer, Faults
 from tests.chaos.gateway import Fake, Gateway, free_port
@@ -211,7 +217,7 @@ class Town:
         shops: Mapping[str, Shop],
         fakes: Mapping[str, FakeServer],
         wms: Mapping[str, Fake],
-        server: EmbeddedPostgres | None,
+        server: EmbeddedPostgres,
     ) -> None:
         self.plan = plan
         self.clock = clock
@@ -266,8 +272,6 @@ class Town:
             while not self.gateway.kill_worker(self._rng):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         elif what == "postgresql":
-            if self.server is None:
-                return
             os.kill(self.server.pid, signal.SIGKILL)
             await asyncio.sleep(1.5)
             await self.server.start()
@@ -375,9 +379,7 @@ class Town:
 
 
 @asynccontextmanager
-async def town(
-    plan: Plan, folder: Path, *, database_url: str, server: EmbeddedPostgres | None = None
-) -> AsyncIterator[Town]:
+async def town(plan: Plan, folder: Path, *, database_url: str, server: EmbeddedPostgres) -> AsyncIterator[Town]:
     """Everything started, shelves full, SKU tables in place. The clock starts in the past: what it shows must never be
     ahead of the database's."""
     first_day = datetime.now(BEIJING).replace(hour=_FIRST_HOUR, minute=0, second=0, microsecond=0) - timedelta(days=10)
@@ -535,8 +537,20 @@ async def _open_warehouse(fake: Fake, hooks_url: str, plan: Plan) -> None:
             assert answer.status == 200, await answer.text()
 
 
-async def simulate(plan: Plan, folder: Path, *, database_url: str, server: EmbeddedPostgres | None = None) -> Report:
-    """Run `plan`, wait until nothing is left to do, and compare the accounts."""
+def _decoders(config: Path) -> dict[ConnectionName, Decode]:
+    """How the gateway reads what its connections tell, polled shops included."""
+    settings = load(config, os.environ, discover())
+    nothing: Any = None
+    nobody = Access(nothing, nothing, nothing)  # to decode, an adapter asks nobody
+    return {
+        connection.name: connection.adapter.pull_type(setup_of(connection, settings), nobody).decode
+        for connection in settings.connections.values()
+        if connection.adapter.pull_type is not None
+    } | {name: source.decode for name, source in sources_of(settings).items()}
+
+
+async def simulate(plan: Plan, folder: Path, *, database_url: str, server: EmbeddedPostgres) -> Report:
+    """Run `plan`, wait until nothing is left to do, and compare the accounts. `server` may be killed."""
     started = time.monotonic()
     async with town(plan, folder, database_url=database_url, server=server) as it:
         mini = it.shops["mini"]
@@ -549,7 +563,14 @@ async def simulate(plan: Plan, folder: Path, *, database_url: str, server: Embed
             telling.cancel()
             await asyncio.wait([telling])
         journals = {name: folder / f"{name}.books" for name in it.wms}
-        accounts = await gather(database_url, shops=it.shops, sold=it.sold, journals=journals, opening=OPENING)
+        accounts = await gather(
+            database_url,
+            shops=it.shops,
+            sold=it.sold,
+            journals=journals,
+            opening=OPENING,
+            decoders=_decoders(it.gateway.config),
+        )
         verdict = check(accounts)
         injected = {name: (await fake.books()).injected for name, fake in it.wms.items()}
         injected |= {name: fake.books.injected for name, fake in it.fakes.items()}
@@ -602,10 +623,15 @@ def main() -> int:
 
 
 async def simulate_alone(plan: Plan, folder: Path) -> Report:
-    """`simulate` with a PostgreSQL of its own, which may be killed."""
+    """`simulate` with a PostgreSQL of its own that remembers when each transaction was committed."""
     server = EmbeddedPostgres(folder / "postgres")
     await server.start()
     try:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+        await connection.close()
+        await server.stop()
+        await server.start()
         url = await make_database(server, "simulated")
         return await simulate(plan, folder, database_url=url, server=server)
     finally:

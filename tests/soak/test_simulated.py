@@ -10,25 +10,18 @@ import copy
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.embedded.postgres import EmbeddedPostgres
-from tests.chaos.run import make_database
 from tests.soak.accounts import Accounts, check
-from tests.soak.simulation import AN_HOUR, HOUR_S, TWO_DAYS, Plan, Report, simulate
+from tests.soak.simulation import AN_HOUR, HOUR_S, TWO_DAYS, Plan, Report, simulate_alone
 
 
 @pytest.mark.soak
 async def test_48_simulated_hours_of_four_shops_and_two_warehouses(
     server_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = EmbeddedPostgres(server_folder / "postgres")
-    await server.start()
     plan = Plan(hours=48, speed=240, orders=8_000, seed=2, troubles=TWO_DAYS)
-    try:
-        url = await make_database(server, "simulated")
-        report = await simulate(plan, server_folder, database_url=url, server=server)
-    finally:
-        await server.stop()
+    report = await simulate_alone(plan, server_folder)
     with capsys.disabled():
         print(f"\n{report}")
     assert report.verdict.violations == []
@@ -43,10 +36,10 @@ async def test_48_simulated_hours_of_four_shops_and_two_warehouses(
 
 
 async def test_one_simulated_hour_and_that_the_checker_bites(
-    server_folder: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
+    server_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = Plan(hours=1, speed=240, orders=240, troubles=AN_HOUR, ships_after_s=HOUR_S / 10, token_h=0.7, seed=7)
-    report = await simulate(plan, server_folder, database_url=postgres_url)
+    report = await simulate_alone(plan, server_folder)
     with capsys.disabled():
         print(f"\n{report}")
     assert report.verdict.violations == []
@@ -55,7 +48,7 @@ async def test_one_simulated_hour_and_that_the_checker_bites(
 
 
 def _held_to(report: Report) -> None:
-    """The checker sees what is wrong: three things planted, each found, and nothing else with it."""
+    """The checker sees what is wrong: four things planted, each found."""
     number = next(
         number
         for number, at in report.accounts.shops.items()
@@ -70,6 +63,13 @@ def _held_to(report: Report) -> None:
     doubled = _copy(report.accounts)
     doubled.wms[target][number].documents += 1
     assert _kinds(doubled, number) == {"doubled"}
+
+    late = _copy(report.accounts)
+    late.shops[number] = replace(late.shops[number], standing=replace(late.shops[number].standing, stopped=True))
+    late.known[number] = replace(late.known[number], left_first=False)
+    assert "not_stopped" in _kinds(late, number)
+    late.known[number] = replace(late.known[number], left_first=True)
+    assert "not_stopped" not in _kinds(late, number)
 
     level = _copy(report.accounts)
     listing = level.listings[0]
