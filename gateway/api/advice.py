@@ -191,6 +191,13 @@ _CONFLICTS: Mapping[str, tuple[Text, Text]] = {
         Text("买家已取消，仓库已发货", "cancelled at the shop, shipped by the warehouse"),
         Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
     ),
+    "refunded_but_shipped": (
+        Text(
+            "已全额退款并通知仓库取消，仓库仍发了货",
+            "paid back in full, shipped by the warehouse in spite of our cancel",
+        ),
+        Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
+    ),
     "shipped_unknown_order": (
         Text("仓库发了未知订单", "the warehouse shipped an order no shop told of"),
         Text("向仓库核实单号", "ask the warehouse about the number"),

@@ -60,6 +60,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
 
     `cancelled_but_shipped`, unless the shop knew it as shipped when it closed it: goods that come back;
+    `refunded_but_shipped`: paid back in full, the warehouse told to stop it, and a parcel has left all the same;
     `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
@@ -71,6 +72,9 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     found = []
     if order.confirmations and order.closed and not order.returned:
         found.append("cancelled_but_shipped")
+    if order.confirmations and order.refunded and not order.closed and order.issued(Operation.CANCEL) is not None:
+        # Without our cancel the refund came after the parcel: goods that come back.
+        found.append("refunded_but_shipped")
     if order.confirmations and order.content is None:
         found.append("shipped_unknown_order")
     if order.confirmations and order.route is not None and len(order.confirmed) < len(order.confirmations):
