@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ordergate 订单网关: every order into every warehouse system, exactly once in effect.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(metadata.version("ordergate"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="The release / 版本号")
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,10 @@ async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, 
         "since": None,
         "events_again": 0,
     }
+
+
+def test_it_says_which_release_it_is() -> None:
+    assert ordergate("--version").out.strip() == metadata.version("ordergate")
 
 
 def test_adapters_are_listed() -> None:
