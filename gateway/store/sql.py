@@ -21,6 +21,25 @@ class Private(bytes):
     """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
 
 
+def as_private(text: str) -> Private | None:
+    """`text` for a private column, without what a text column could not hold; None where nothing is left."""
+    if not text:
+        return None
+    return Private(text.replace("\x00", ""), "utf-8", "replace") or None
+
+
+def as_text(stored: bytes | None) -> str:
+    """What `as_private` wrote, and `private_or_plain` reads."""
+    return "" if stored is None else stored.decode()
+
+
+def private_or_plain(column: str) -> str:
+    """SQL of what `private_<column>` holds, or where that is null, `column` (rows from before migration 0009)."""
+    place, _, name = column.rpartition(".")
+    dot = f"{place}." if place else ""
+    return f"coalesce({dot}private_{name}, convert_to({column}, 'UTF8'))"
+
+
 class Sealing(Protocol):
     """What prepares each of a pool's connections to seal and open (`gateway.store.vault`)."""
 
