@@ -91,7 +91,7 @@ class Supervisor:
     async def _prepare_database(self, url: str) -> None:
         pool = await open_pool(url, size=2)
         try:
-            for name in await migrate(pool):
+            for name in await migrate(pool, told=self._tell):
                 self._tell(f"database migrated: {name}")
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)

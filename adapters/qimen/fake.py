@@ -33,7 +33,7 @@ class Warehouse(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
 
     `confirm_after_s` after an order came in its confirmation goes out; of `partial_share` of the orders with more than
     one piece, the first piece goes ahead in a confirmation of its own. `duplicate_share`: sent twice. `reports`:
-    progress goes out before.
+    progress goes out before. `quoting_share` of the orders is refused, in words that quote their receiver.
     """
 
     hooks_url: str = ""
@@ -41,6 +41,7 @@ class Warehouse(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     partial_share: float = 0.0
     duplicate_share: float = 0.0
     reports: bool = False
+    quoting_share: float = 0.0
     out_biz_code: bool = True
     carrier: str = "ZTO"
     callers: int = 4
@@ -135,6 +136,9 @@ class FakeWms(FakeServer):
             self.books.repeats += 1
             if self._dedupe:
                 return _envelope(False, "S002", f"出库单 {code} 已存在")
+        if _share(code, "quote") < self.warehouse.quoting_share:
+            quoted = _QUOTED.findall(body.partition(b"<receiverInfo>")[2])
+            return _envelope(False, "S010", f"收件人 {b' '.join(quoted).decode()} 无法送达")
         items: dict[str, int] = {}
         amounts_minor: dict[str, int] = {}
         for sku, pieces, price in _LINE.findall(body):
@@ -303,6 +307,7 @@ def render_report(code: str, status: str, at: datetime) -> bytes:
 
 _ORDER_CODE = re.compile(rb"<deliveryOrderCode>([^<]*)</")
 _CANCEL_CODE = re.compile(rb"<orderCode>([^<]*)</")
+_QUOTED = re.compile(rb"<(?:name|mobile|detailAddress)>([^<]*)</")
 _LINE = re.compile(
     rb"<itemCode>([^<]*)</itemCode>.*?<planQty>(\d+)</planQty>"
     rb"(?:<retailPrice>[^<]*</retailPrice><actualPrice>([0-9.]+)</actualPrice>)?"
@@ -335,6 +340,7 @@ def main() -> None:
     parser.add_argument("--partial-share", type=float, default=0.0)
     parser.add_argument("--duplicate-share", type=float, default=0.0)
     parser.add_argument("--reports", action="store_true")
+    parser.add_argument("--quoting-share", type=float, default=0.0)
     args = parser.parse_args()
     warehouse = Warehouse(
         hooks_url=args.hooks_url,
@@ -342,6 +348,7 @@ def main() -> None:
         partial_share=args.partial_share,
         duplicate_share=args.duplicate_share,
         reports=args.reports,
+        quoting_share=args.quoting_share,
     )
     run_fake(FakeWms(secret=args.secret, port=args.port, dedupe=args.dedupe, warehouse=warehouse, journal=args.books))
 

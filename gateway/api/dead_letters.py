@@ -126,7 +126,7 @@ def _repaired(body: ReleaseBody) -> bytes | None:
 
 
 def _masked(row: DeadLetterRow) -> DeadLetterRow:
-    return msgspec.structs.replace(row, message=mask_text(row.message))
+    return msgspec.structs.replace(row, message=mask_text(row.message), advice=mask_text(row.advice))
 
 
 def _closed(row: DeadLetterRow) -> ApiError:

@@ -16,7 +16,7 @@ from gateway.api.routing import Call, Route
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
-from gateway.store.queries import list_lanes
+from gateway.store.queries import list_lanes, receivers_of
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 
 _MOST_LINES = 500
@@ -59,7 +59,8 @@ class Deliveries:
             limit=query.limit,
         )
         more = f"{rows[-1].opened_at.isoformat()} {rows[-1].number}" if len(rows) == query.limit else ""
-        return LaneList(deliveries=[masked_lane(row) for row in rows], next=more)
+        receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
+        return LaneList(deliveries=[masked_lane(row, receivers.get(row.number)) for row in rows], next=more)
 
     async def resend_delivery(self, call: Call) -> Done:
         body: ResendBody = call.body

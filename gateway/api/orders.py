@@ -21,10 +21,12 @@ from gateway.api.views import (
     ReasonBody,
     UnmaskQuery,
     state_of,
+    unquoted,
 )
-from gateway.core.order import Stage
+from gateway.core.order import Receiver, Stage
 from gateway.store.queries import (
     AttemptEnded,
+    ByHand,
     Happened,
     LaneRow,
     OrderFilter,
@@ -35,7 +37,6 @@ from gateway.store.queries import (
     write_audit,
 )
 from gateway.store.repair import reconsider_order
-from gateway.telemetry.logs import mask_text
 
 
 class Orders:
@@ -90,14 +91,15 @@ class Orders:
             raise await no_order(self._pool, number, self._desk)
         if unmask:
             await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
+        receiver = None if detail.order.content is None else detail.order.content.value.receiver
         return OrderPage(
             number=number,
             created_at=detail.created_at,
             updated_at=detail.updated_at,
             masked=not unmask,
             order=state_of(detail.order, unmask=unmask),
-            lanes=[lane if unmask else masked_lane(lane) for lane in detail.lanes],
-            timeline=[one if unmask else _masked(one) for one in detail.timeline],
+            lanes=[lane if unmask else masked_lane(lane, receiver) for lane in detail.lanes],
+            timeline=[one if unmask else _masked(one, receiver) for one in detail.timeline],
         )
 
     async def get_payload(self, call: Call) -> Payload:
@@ -126,16 +128,20 @@ def text_of(body: bytes) -> str | None:
         return None
 
 
-def masked_lane(lane: LaneRow) -> LaneRow:
+def masked_lane(lane: LaneRow, receiver: Receiver | None) -> LaneRow:
     """A target's words may quote the receiver."""
     if lane.last_detail is None:
         return lane
-    return msgspec.structs.replace(lane, last_detail=mask_text(lane.last_detail))
+    return msgspec.structs.replace(lane, last_detail=unquoted(lane.last_detail, receiver))
 
 
-def _masked(one: Happened) -> Happened:
-    if isinstance(one, AttemptEnded) and one.detail:
-        return msgspec.structs.replace(one, detail=mask_text(one.detail))
+def _masked(one: Happened, receiver: Receiver | None) -> Happened:
+    """So may what people write."""
+    match one:
+        case AttemptEnded():
+            return msgspec.structs.replace(one, detail=unquoted(one.detail, receiver))
+        case ByHand():
+            return msgspec.structs.replace(one, reason=unquoted(one.reason, receiver))
     return one
 
 

@@ -24,6 +24,7 @@ from gateway.store.skus import UnmappedSku
 from gateway.store.stock import StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
 from gateway.store.work import WorkKind
+from gateway.telemetry.logs import mask_text
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$(?!\\n)")]
@@ -611,6 +612,17 @@ def masked(receiver: Receiver) -> Receiver:
         HIDDEN if receiver.postcode else "",
         HIDDEN if receiver.token else "",
     )
+
+
+def unquoted(text: str, receiver: Receiver | None) -> str:
+    """`text`, which may quote `receiver`, with its parts as `masked` shows them and without telephone numbers."""
+    if receiver is not None:
+        shown = masked(receiver)
+        for part in ("name", "phone", "town", "detail", "token"):
+            said = getattr(receiver, part)
+            if len(said) > 1:
+                text = text.replace(said, getattr(shown, part))
+    return mask_text(text)
 
 
 def state_of(order: Order, *, unmask: bool) -> Any:

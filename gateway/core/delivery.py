@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.code import code_of
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order
 
@@ -29,14 +30,23 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     already: bool = False
 
 
-class Failed(msgspec.Struct, frozen=True, gc=False):
-    """Did not work, the target certainly has nothing of it, and the same call may work later.
+class _No(msgspec.Struct, frozen=True, gc=False):
+    """`code` comes from the adapter's closed set, is grouped by and shown: it is cut to what can be one (`code_of`).
 
-    `code` comes from the adapter's closed set and may be a metric label; `message` is for a person.
+    `message` is for a person and may quote what was sent: it goes into no log, metric or notice.
     """
 
     code: str
     message: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code:
+            msgspec.structs.force_setattr(self, "code", code_of(str(self.code)))
+
+
+class Failed(_No, frozen=True, gc=False):
+    """Did not work, the target certainly has nothing of it, and the same call may work later."""
+
     retry_after_s: float | None = None
 
 
@@ -47,35 +57,27 @@ class Throttled(msgspec.Struct, frozen=True, gc=False):
     message: str = ""
 
 
-class Rejected(msgspec.Struct, frozen=True, gc=False):
+class Rejected(_No, frozen=True, gc=False):
     """The target understood and refuses this content; sending it again changes nothing."""
 
-    code: str
-    message: str = ""
 
-
-class Unknown(msgspec.Struct, frozen=True, gc=False):
+class Unknown(_No, frozen=True, gc=False):
     """The request left and no usable answer came back.
 
     `timeout` tells the breaker that the target was slow, `answered` that it is well: it answered, and only what it
     means for this document is open.
     """
 
-    code: str
-    message: str = ""
     timeout: bool = False
     answered: bool = False
 
 
-class Unauthorised(msgspec.Struct, frozen=True, gc=False):
+class Unauthorised(_No, frozen=True, gc=False):
     """The platform refuses our authorisation (F6): the token has expired or was withdrawn. Not counted as an attempt.
 
     Says nothing about what was sent: the connection's queue is kept until it is authorised again. `code` is the
-    platform's own, `message` is for a person.
+    platform's own.
     """
-
-    code: str
-    message: str = ""
 
 
 Answer = Done | Failed | Throttled | Rejected | Unknown | Unauthorised

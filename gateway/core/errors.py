@@ -18,6 +18,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway.core.code import code_of
+
 
 class OrdergateError(Exception):
     """Root of everything the gateway raises on purpose."""
@@ -32,7 +34,7 @@ class BadInput(OrdergateError):
 
     def __init__(self, code: str, message: str, *, where: str = "$", advice: str = "") -> None:
         super().__init__(f"{where}: {message}" + (f" ({advice})" if advice else ""))
-        self.code = code
+        self.code = code_of(code)
         self.message = message
         self.where = where
         self.advice = advice

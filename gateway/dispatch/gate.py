@@ -45,6 +45,7 @@ from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
+from gateway.store.sql import as_private
 
 _THROTTLE_PAUSE_S = 1.0
 """Pause after a throttled answer that names no time."""
@@ -644,8 +645,8 @@ class Gate:
                 now,
                 int(took_s * 1000),
                 result,
-                _storable(str(code or "")),
-                _storable(str(message or "")[:500]),
+                code or None,
+                as_private(str(message or "")[:500]),
             ),
             AttemptEnded(
                 delivery.order.number,
@@ -669,10 +670,3 @@ def _verdict(answer: Failed | Unknown) -> Verdict:
     if answer.answered:
         return Verdict.OK
     return Verdict.TIMEOUT if answer.timeout else Verdict.FAILED
-
-
-def _storable(text: str) -> str | None:
-    """A target's words as PostgreSQL can hold them: no NUL, no half of a surrogate pair."""
-    if not text:
-        return None
-    return text.replace("\x00", "").encode("utf-8", "replace").decode() or None

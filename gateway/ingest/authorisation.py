@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.access import Token
+from gateway.core.code import OTHER
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.event import ConnectionName
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer, Trouble
@@ -172,8 +173,9 @@ class Authorisations:
             self._shops[connection_id].learn(credential)
 
     async def refuse(self, connection_id: int, shop: Authorisation, version: int, code: str, message: str) -> None:
-        reason = message if message.partition(" ")[0] == code else f"{code}: {message}".rstrip(": ")
-        if await refuse(self._pool, connection_id, version=version, reason=reason.replace("\x00", "")):
+        code = code or OTHER
+        words = message if message.partition(" ")[0] == code else f"{code}: {message}".rstrip(": ")
+        if await refuse(self._pool, connection_id, version=version, code=code, words=words):
             self._tell(shop, code)
 
     def replaced(self, shop: Authorisation, swapped: Swapped) -> None:

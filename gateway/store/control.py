@@ -7,6 +7,8 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
+from gateway.store.sql import as_private
+
 
 class Forced(msgspec.Struct, frozen=True):
     """A breaker held open or closed by a person until an instant (aware UTC)."""
@@ -48,11 +50,11 @@ async def set_paused(pool: asyncpg.Pool, name: str, *, paused: bool, reason: str
         if found is None:
             return False
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
             actor,
             "connection.pause" if paused else "connection.resume",
             name,
-            reason,
+            as_private(reason),
         )
     return True
 
@@ -84,9 +86,9 @@ async def force_breaker(
                 until_at,
             )
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
             actor,
             f"breaker.{forced or 'automatic'}",
             f"{target_id}/{operation}",
-            reason,
+            as_private(reason),
         )

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.core.access import Token
 from gateway.core.errors import Fenced
-from gateway.store.sql import Private
+from gateway.store.sql import Private, as_private, as_text
 
 CHANNEL = "ordergate_credential"
 NO_TOKEN = "no_token"
@@ -23,7 +23,7 @@ NO_TOKEN = "no_token"
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What is stored of one shop. `refused` None: all is well as far as is known."""
+    """What is stored of one shop. `refused`: a code and the platform's words; None: all is well as far as is known."""
 
     connection_id: int
     version: int
@@ -66,8 +66,8 @@ async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | N
         if before[0] == seed or not token.access:
             return None
         await connection.execute(
-            "UPDATE credential SET seed = $2, token = $3, version = version + 1, refused = NULL, refused_at = NULL,"
-            " changed_at = now() WHERE connection_id = $1",
+            "UPDATE credential SET seed = $2, token = $3, version = version + 1, refused = NULL,"
+            " private_refused = NULL, refused_at = NULL, changed_at = now() WHERE connection_id = $1",
             connection_id,
             seed,
             _encode(token),
@@ -78,11 +78,13 @@ async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | N
 
 async def read_credentials(pool: asyncpg.Pool, connection_ids: Collection[int]) -> dict[int, Credential]:
     rows = await pool.fetch(
-        "SELECT connection_id, version, token, refused, changed_at, seed FROM credential"
+        "SELECT connection_id, version, token, refused, private_refused, changed_at, seed FROM credential"
         " WHERE connection_id = ANY($1::smallint[])",
         list(connection_ids),
     )
-    return {row[0]: Credential(row[0], row[1], _decode(row[2]), row[3], row[4], row[5]) for row in rows}
+    return {
+        row[0]: Credential(row[0], row[1], _decode(row[2]), _refused(row[3], row[4]), row[5], row[6]) for row in rows
+    }
 
 
 class Swapped(msgspec.Struct, frozen=True):
@@ -111,8 +113,9 @@ async def swap(pool: asyncpg.Pool, connection_id: int, token: Token, *, version:
         if was_refused is None:
             return None
         row = await connection.fetchrow(
-            "UPDATE credential SET token = $2, version = version + 1, refused = NULL, refused_at = NULL,"
-            " changed_at = now() WHERE connection_id = $1 RETURNING version, changed_at, seed",
+            "UPDATE credential SET token = $2, version = version + 1, refused = NULL,"
+            " private_refused = NULL, refused_at = NULL, changed_at = now()"
+            " WHERE connection_id = $1 RETURNING version, changed_at, seed",
             connection_id,
             _encode(token),
         )
@@ -120,18 +123,20 @@ async def swap(pool: asyncpg.Pool, connection_id: int, token: Token, *, version:
     return Swapped(Credential(connection_id, row[0], token, None, row[1], row[2]), was_refused)
 
 
-async def refuse(pool: asyncpg.Pool, connection_id: int, *, version: int, reason: str) -> bool:
+async def refuse(pool: asyncpg.Pool, connection_id: int, *, version: int, code: str, words: str) -> bool:
     """Hold the shop until it is authorised again; whether this call changed that.
 
-    Nothing changes when the token of `version` has been replaced, or was refused before.
+    `words` are the platform's, the code in front. Nothing changes when the token of `version` has been replaced, or was
+    refused before.
     """
     async with pool.acquire() as connection, connection.transaction():
         done = await connection.fetchval(
-            "UPDATE credential SET refused = $3, refused_at = now()"
+            "UPDATE credential SET refused = $3, private_refused = $4, refused_at = now()"
             " WHERE connection_id = $1 AND version = $2 AND refused IS NULL RETURNING 1",
             connection_id,
             version,
-            reason,
+            code,
+            as_private(words),
         )
         if done is not None:
             await _tell(connection)
@@ -149,17 +154,17 @@ async def authorise(
         await connection.execute(
             # The seed stays that of the configuration: this token wins until that is changed.
             "INSERT INTO credential (connection_id, seed, token) VALUES ($1, $2, $3) ON CONFLICT (connection_id)"
-            " DO UPDATE SET token = $3, version = credential.version + 1, refused = NULL, refused_at = NULL,"
-            " changed_at = now()",
+            " DO UPDATE SET token = $3, version = credential.version + 1, refused = NULL, private_refused = NULL,"
+            " refused_at = NULL, changed_at = now()",
             connection_id,
             seed_of(Token("")),
             _encode(token),
         )
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'connection.authorise', $2, $3)",
+            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, 'connection.authorise', $2, $3)",
             actor,
             name,
-            reason,
+            as_private(reason),
         )
         await _tell(connection)
     return bool(was_refused)
@@ -167,6 +172,12 @@ async def authorise(
 
 async def _tell(connection: asyncpg.Connection) -> None:
     await connection.execute(f"NOTIFY {CHANNEL}")
+
+
+def _refused(code: str | None, stored: bytes | None) -> str | None:
+    """The words are those of this code, unless a gateway of the release before has written it: they stayed."""
+    words = as_text(stored)
+    return words if code is not None and words.startswith(code) else code
 
 
 def _encode(token: Token) -> Private:

@@ -11,7 +11,7 @@ import msgspec
 from gateway.core.event import Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered
 from gateway.store.inbox import put_in
-from gateway.store.sql import Connection, Private
+from gateway.store.sql import Connection, Private, as_private
 
 LONGEST_NUMBER = 255
 
@@ -66,8 +66,8 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                         letter.arrival.position.partition,
                         letter.arrival.position.offset,
                         letter.code,
-                        _text(letter.message),
-                        letter.advice,
+                        as_private(letter.message),
+                        as_private(letter.advice),
                     )
                     for letter in letters
                 ),
@@ -152,11 +152,11 @@ async def put_back(connection: Connection, number: str, *, actor: str, repaired:
 
 async def _audit(connection: Connection, *, actor: str, action: str, subject: int, reason: str = "") -> None:
     await connection.execute(
-        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
         actor,
         action,
         str(subject),
-        reason,
+        as_private(reason),
     )
 
 
@@ -172,10 +172,11 @@ def _text(text: str) -> str:
 
 _INSERT = """
 INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, traceparent, body,
-                         body_sha256, leg, partition, position, code, message, advice)
+                         body_sha256, leg, partition, position, code, private_message,
+                         private_advice)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
                      $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $12::integer[],
-                     $13::bigint[], $14::text[], $15::text[], $16::text[])
+                     $13::bigint[], $14::text[], $15::bytea[], $16::bytea[])
     ON CONFLICT DO NOTHING
 RETURNING dead_letter_id, source, code
 """

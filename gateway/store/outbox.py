@@ -20,14 +20,14 @@ from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
-from gateway.store.sql import Connection, Names, as_array
+from gateway.store.sql import Connection, Names, Private, as_array
 
 Lane = tuple[int, int]
 """(order id, target id)."""
 
 
 class AttemptRow(NamedTuple):
-    """One ended attempt, as COPY takes it. `code` and `detail` name what went wrong, without buyer data."""
+    """One ended attempt, as COPY takes it. `code` names what went wrong, `detail` may quote anything."""
 
     order_id: int
     target_id: int
@@ -37,7 +37,7 @@ class AttemptRow(NamedTuple):
     took_ms: int
     result: Result
     code: str | None
-    detail: str | None
+    detail: Private | None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -325,7 +325,7 @@ def _keys(outcomes: Sequence[Outcome]) -> tuple[str, str, str]:
     )
 
 
-_ATTEMPT_COLUMNS = "order_id target_id seq worker_id ended_at took_ms result code detail".split()
+_ATTEMPT_COLUMNS = "order_id target_id seq worker_id ended_at took_ms result code private_detail".split()
 
 # Every statement below locks its lanes in key order first, like all other writers of lanes.
 _OWN = """

@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import msgspec
 import zstandard
 
 from gateway.core.delivery import Result
-from gateway.core.order import Order, OrderNumber, Stage
+from gateway.core.order import Order, OrderNumber, Receiver, Stage
 from gateway.store.orders import decode_state
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, as_private, as_text, private_or_plain
 
 MAX_ROWS = 500
 _MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
@@ -306,12 +306,26 @@ async def list_lanes(
     return [_lane(row) for row in rows]
 
 
+async def receivers_of(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, Receiver]:
+    """Number → who gets the order, where the shop has said so; an order of a later release is left out."""
+    receivers = {}
+    rows = await pool.fetch("SELECT number, state FROM orders WHERE number = ANY($1::text[])", numbers)
+    for number, state in rows:
+        try:
+            order = decode_state(state)
+        except msgspec.MsgspecError:
+            continue
+        if order.content is not None:
+            receivers[number] = order.content.value.receiver
+    return receivers
+
+
 async def list_dead_letters(
     pool: asyncpg.Pool, *, open_only: bool, source: str | None, code: str | None, before: int | None, limit: int
 ) -> list[DeadLetterRow]:
     """The newest dead letters. Those that only wait behind another are left out unless `code` asks for them."""
     rows = await pool.fetch(_DEAD_LETTERS, open_only, source, code, before, min(limit, MAX_ROWS))
-    return [DeadLetterRow(**dict(row)) for row in rows]
+    return [_letter(dict(row)) for row in rows]
 
 
 async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[DeadLetterRow, bytes] | None:
@@ -321,7 +335,7 @@ async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[Dea
         return None
     values = dict(row)
     body = values.pop("body")
-    return DeadLetterRow(**values), body
+    return _letter(values), body
 
 
 async def gate_lanes(pool: Connection) -> dict[tuple[int, str], GateLanes]:
@@ -355,7 +369,11 @@ async def read_backlog(pool: Connection) -> Backlog:
 async def write_audit(pool: asyncpg.Pool, *, actor: str, action: str, subject: str, reason: str = "") -> None:
     """Who looked at what, or did what, by hand."""
     await pool.execute(
-        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)", actor, action, subject, reason
+        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
+        actor,
+        action,
+        subject,
+        as_private(reason),
     )
 
 
@@ -390,7 +408,8 @@ async def _deliveries(connection: Connection, order_id: int, names: Mapping[int,
         "SELECT created_at, target_id, seq, operation, key FROM delivery WHERE order_id = $1", order_id
     )
     attempts = await connection.fetch(
-        "SELECT ended_at, target_id, seq, result, code, detail, took_ms, worker_id FROM attempt WHERE order_id = $1",
+        f"SELECT ended_at, target_id, seq, result, code, {private_or_plain('detail')}, took_ms, worker_id"
+        " FROM attempt WHERE order_id = $1",
         order_id,
     )
     edits = await connection.fetch(
@@ -408,7 +427,7 @@ async def _deliveries(connection: Connection, order_id: int, names: Mapping[int,
                 seq=row[2],
                 result=Result(row[3]).name.lower(),
                 code=row[4] or "",
-                detail=row[5] or "",
+                detail=as_text(row[5]),
                 took_ms=row[6],
                 worker=row[7],
             )
@@ -453,7 +472,7 @@ async def _redriven(connection: Connection, order_id: int, names: Mapping[int, s
 async def _by_hand(connection: Connection, number: str) -> list[ByHand]:
     """A number may itself hold a slash: what stands behind it tells whether it is this order that is meant."""
     rows = await connection.fetch(
-        "SELECT at, actor, action, subject, reason FROM audit"
+        f"SELECT at, actor, action, subject, {private_or_plain('reason')} FROM audit"
         " WHERE (subject = $1 OR subject LIKE $2) AND (action LIKE 'order.%' OR action LIKE 'delivery.%')"
         " ORDER BY audit_id LIMIT $3",
         number,
@@ -464,16 +483,22 @@ async def _by_hand(connection: Connection, number: str) -> list[ByHand]:
     for at, actor, action, subject, reason in rows:
         rest = subject[len(number) + 1 :]
         if _BEHIND_NUMBER.get(action.split(".")[0] if action != "order.raw" else action, _NOTHING).fullmatch(rest):
-            found.append(ByHand(at=at, actor=actor, action=action, subject=rest, reason=reason))
+            found.append(ByHand(at=at, actor=actor, action=action, subject=rest, reason=as_text(reason)))
     return found
 
 
 def _lane(row: Mapping[str, object]) -> LaneRow:
     values = dict(row)
-    result = values.pop("last_result")
+    result, detail = values.pop("last_result"), values.pop("last_detail")
     state = "blocked" if values["blocked"] is not None else "waiting" if values["worker"] is None else "held"
     name = Result(result).name.lower() if isinstance(result, int) else None
-    return LaneRow(**values, state=state, last_result=name)  # type: ignore[arg-type]
+    words = detail.decode() if isinstance(detail, bytes) else None
+    return LaneRow(**values, state=state, last_result=name, last_detail=words)  # type: ignore[arg-type]
+
+
+def _letter(values: dict[str, Any]) -> DeadLetterRow:
+    words = {name: as_text(values[name]) for name in ("message", "advice")}
+    return DeadLetterRow(**values | words)
 
 
 # Equal times: what caused something stands before it.
@@ -513,7 +538,7 @@ SELECT taken_at, event_id, connection_id, type, happened_at, stage, body
   FROM event WHERE order_id = $1 ORDER BY taken_at, digest
 """
 
-_LANE_COLUMNS = """
+_LANE_COLUMNS = f"""
 SELECT o.number, c.name AS target, l.head AS seq, l.tail AS last_seq, l.operation, d.key, l.blocked, l.in_doubt,
        l.bursts, l.not_before, l.opened_at, l.worker_id AS worker,
        (SELECT count(*) FROM attempt a
@@ -524,7 +549,7 @@ SELECT o.number, c.name AS target, l.head AS seq, l.tail AS last_seq, l.operatio
   JOIN connection c ON c.connection_id = l.target_id
   JOIN delivery d ON d.order_id = l.order_id AND d.target_id = l.target_id AND d.seq = l.head
   LEFT JOIN LATERAL (
-       SELECT ended_at, result, code, detail FROM attempt
+       SELECT ended_at, result, code, {private_or_plain("detail")} AS detail FROM attempt
         WHERE order_id = l.order_id AND target_id = l.target_id AND seq = l.head
         ORDER BY ended_at DESC LIMIT 1) a ON true
 """
@@ -547,8 +572,9 @@ WITH page AS (
     + " JOIN page p ON p.order_id = l.order_id AND p.target_id = l.target_id ORDER BY l.opened_at, o.number"
 )
 
-_DEAD_LETTER_COLUMNS = """
-SELECT dead_letter_id, source, type, event_id, order_key, number, code, message, advice, leg, partition, position,
+_DEAD_LETTER_COLUMNS = f"""
+SELECT dead_letter_id, source, type, event_id, order_key, number, code, {private_or_plain("message")} AS message,
+       {private_or_plain("advice")} AS advice, leg, partition, position,
        octet_length(body) - CASE WHEN substring(body for 4) = '\\xc14f4731' THEN 36 ELSE 0 END AS body_bytes,
        happened_at, taken_at, created_at, closed_at, closed_by, resolution,
        CASE WHEN number = '' OR code = 'behind' OR closed_at IS NOT NULL THEN 0 ELSE

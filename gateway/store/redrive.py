@@ -22,7 +22,7 @@ from gateway.core.delivery import AfterUnknown, Result
 from gateway.store.dead import put_back
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import audit
-from gateway.store.sql import Connection, as_array
+from gateway.store.sql import Connection, as_array, as_private, as_text, private_or_plain
 from gateway.store.wanted import (
     LANE_BUSY,
     LANES_WANTED,
@@ -100,10 +100,10 @@ async def start(
     async with pool.acquire() as connection, connection.transaction():
         given = arguments(wanted, await connection_names(connection))
         redrive_id = await connection.fetchval(
-            "INSERT INTO redrive (wanted, reason, author, forced, per_s, next_at)"
+            "INSERT INTO redrive (wanted, private_reason, author, forced, per_s, next_at)"
             " VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) RETURNING redrive_id",
             msgspec.json.encode(wanted).decode(),
-            reason,
+            as_private(reason),
             actor,
             forced,
             pace.per_s,
@@ -277,7 +277,9 @@ def _open_most(per_s: float) -> int:
 
 def _redrive(row: Mapping[str, object]) -> RedriveRow:
     values = dict(row)
-    return RedriveRow(**values | {"wanted": msgspec.json.decode(str(values["wanted"]), type=Wanted)})  # type: ignore[arg-type]
+    values["wanted"] = msgspec.json.decode(str(values["wanted"]), type=Wanted)
+    values["reason"] = as_text(values["reason"])  # type: ignore[arg-type]
+    return RedriveRow(**values)  # type: ignore[arg-type]
 
 
 # $8 cap, $9 redrive, then the policies: targets, operations, settle times, whether to be asked or told in doubt.
@@ -356,7 +358,8 @@ UPDATE lane l SET blocked = i.blocked, in_doubt = i.in_doubt, bursts = i.bursts,
 """
 
 _REDRIVES = f"""
-SELECT redrive_id, state, wanted, reason, author, forced, per_s, created_at, next_at, ended_at, ended_by,
+SELECT redrive_id, state, wanted, {private_or_plain("reason")} AS reason, author, forced,
+       per_s, created_at, next_at, ended_at, ended_by,
        c.total, c.waiting, c.released, c.done, c.found, c.again, c.skipped, c.kept, c.undone, c."left"
   FROM redrive r CROSS JOIN LATERAL (
        SELECT count(*) AS total,

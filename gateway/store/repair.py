@@ -17,7 +17,7 @@ from gateway.core.order import Content, Order, OrderNumber
 from gateway.store.inbox import put_in
 from gateway.store.orders import lock_orders, wake_dispatch
 from gateway.store.outbox import read_edits
-from gateway.store.sql import Connection, Private
+from gateway.store.sql import Connection, Private, as_private
 from gateway.store.stock import reconsider
 
 UNKNOWN = "unknown"
@@ -130,7 +130,7 @@ async def resolve(
         head = await _lock_head(connection, number=number, target=target, seq=seq)
         detail = f"{actor}: {reason}" + (f" [{reference}]" if reference else "")
         await connection.execute(
-            "INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code, detail)"
+            "INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code, private_detail)"
             " VALUES ($1, $2, $3, $4, $5, 0, $6, 'by_hand', $7)",
             head.order_id,
             head.target_id,
@@ -138,7 +138,7 @@ async def resolve(
             BY_HAND,
             now,
             int(Result.RESOLVED),
-            detail[:500],
+            as_private(detail[:500]),
         )
         goes_on = head.last_seq > seq
         if goes_on:
@@ -199,7 +199,11 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
 async def audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:
     """Who did what, inside the transaction that does it."""
     await connection.execute(
-        "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, $2, $3, $4)", actor, action, subject, reason
+        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
+        actor,
+        action,
+        subject,
+        as_private(reason),
     )
 
 

@@ -1,33 +1,51 @@
 """Sealing again with the active key: what is plain or sealed with another one, table by table, while everything runs.
 
-In batches along the primary key, each row only if it is still what was read; a run that is cut short starts over and
+In batches along the key, each row only if it is still what was read; a run that is cut short starts over and
 finds little left to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
 
 from gateway.core.errors import OrdergateError
-from gateway.store.sql import Connection
-from gateway.store.vault import MAGIC, Vault, enter_keys
+from gateway.store.sql import COLLIDED, Connection, private_or_plain
+from gateway.store.vault import MAGIC, PREFIX_BYTES, Vault, enter_keys
 
 BATCH_ROWS = 500
+_SCAN_WITHIN_S = 3600
+"""Behind the last row to be sealed stand all the others, millions perhaps, and each is looked at."""
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column that holds buyer data, and the key of its table with the types of its parts."""
+    """A column that holds buyer data, and the key of its table with the types of its parts.
+
+    `was`: the text column it has taken over from, which is emptied (migration 0009).
+    """
 
     table: str
     column: str
     key: tuple[tuple[str, str], ...]
+    was: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.table}.{self.column}"
+
+    @property
+    def stored(self) -> str:
+        """SQL of its bytes, sealed or plain, of the row `t`."""
+        return private_or_plain(f"t.{self.was}") if self.was else f"t.{self.column}"
+
+    @property
+    def left(self) -> str:
+        """SQL of whether a row is still to be sealed with the key whose mark is $1."""
+        sealed_otherwise = f"substring({self.column} for {PREFIX_BYTES}) <> $1"
+        return f"({sealed_otherwise} OR {self.was} <> '')" if self.was else sealed_otherwise
 
 
 SEALED = (
@@ -37,6 +55,14 @@ SEALED = (
     Column("dead_letter", "body", (("dead_letter_id", "bigint"),)),
     Column("delivery_edit", "body", (("edit_id", "bigint"),)),
     Column("credential", "token", (("connection_id", "smallint"),)),
+    Column("credential", "private_refused", (("connection_id", "smallint"),)),
+    # It has no key of its own; a place in the table is one as long as the row is what was read there.
+    Column("attempt", "private_detail", (("order_id", "bigint"), ("ctid", "tid")), was="detail"),
+    Column("dead_letter", "private_message", (("dead_letter_id", "bigint"),), was="message"),
+    Column("dead_letter", "private_advice", (("dead_letter_id", "bigint"),), was="advice"),
+    Column("audit", "private_reason", (("audit_id", "bigint"),), was="reason"),
+    Column("conflict_handled", "private_reason", (("order_id", "bigint"),), was="reason"),
+    Column("redrive", "private_reason", (("redrive_id", "bigint"),), was="reason"),
 )
 """Every column that holds buyer data or a secret of a shop."""
 
@@ -65,9 +91,7 @@ async def left(pool: asyncpg.Pool, vault: Vault) -> dict[str, int]:
     """Rows per column that are not sealed with the active key. Reads every row."""
     return {
         column.name: await pool.fetchval(
-            f"SELECT count(*) FROM {column.table} WHERE substring({column.column} for 8) IS DISTINCT FROM $1",
-            MAGIC + vault.active_id,
-            timeout=3600,
+            f"SELECT count(*) FROM {column.table} WHERE {column.left}", MAGIC + vault.active_id, timeout=_SCAN_WITHIN_S
         )
         for column in SEALED
     }
@@ -90,34 +114,38 @@ async def _reseal_column(pool: asyncpg.Pool, vault: Vault, column: Column, told:
     names = ", ".join(name for name, _ in column.key)
     place = ", ".join(f"${n}::{kind}" for n, (_, kind) in enumerate(column.key, 2))
     first = (
-        f"SELECT {names}, {column.column} FROM {column.table}"
-        f" WHERE substring({column.column} for 8) IS DISTINCT FROM $1 ORDER BY {names} LIMIT {BATCH_ROWS}"
+        f"SELECT {names}, {column.stored} FROM {column.table} t WHERE {column.left} ORDER BY {names} LIMIT {BATCH_ROWS}"
     )
     further = first.replace(" ORDER BY", f" AND ({names}) > ({place}) ORDER BY")
-    done, after = 0, None
+    active = MAGIC + vault.active_id
+    done, after = 0, tuple[Any, ...]()
     while True:
-        async with pool.acquire() as connection, connection.transaction():
-            active = MAGIC + vault.active_id
-            rows = await (
-                connection.fetch(first, active) if after is None else connection.fetch(further, active, *after)
-            )
-            for row in rows:
-                done += await _reseal_row(connection, vault, column, tuple(row))
-        if not rows:
-            return done
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(further if after else first, active, *after, timeout=_SCAN_WITHIN_S)
+                if not rows:
+                    return done
+                changed = await _reseal_rows(connection, vault, column, [tuple(row) for row in rows])
+        except COLLIDED:
+            continue  # with a batch of intake, which locks its orders in another sequence
+        done += changed
         after = tuple(rows[-1])[: len(column.key)]
         told(column.name, done)
 
 
-async def _reseal_row(connection: Connection, vault: Vault, column: Column, row: tuple[object, ...]) -> int:
-    key, stored = row[:-1], row[-1]
-    assert isinstance(stored, bytes)
-    same = " AND ".join(f"{name} = ${n}" for n, (name, _) in enumerate(column.key, 3))
+async def _reseal_rows(connection: Connection, vault: Vault, column: Column, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Seal those of `rows` (key, then what is stored) that are still as they were read; how many those are."""
+    kinds = ", ".join(f"${n}::{kind}[]" for n, (_, kind) in enumerate(column.key, 3))
+    names = ", ".join(f"key_{n}" for n in range(len(column.key)))
+    same = " AND ".join(f"t.{name} = n.key_{n}" for n, (name, _) in enumerate(column.key))
+    emptied = f", {column.was} = DEFAULT" if column.was else ""
     status = await connection.execute(
-        f"UPDATE {column.table} SET {column.column} = $1 WHERE {column.column} = $2 AND {same}",
-        vault.seal(vault.open(stored)),
-        stored,
-        *key,
+        f"UPDATE {column.table} t SET {column.column} = n.sealed{emptied}"
+        f"  FROM unnest($1::bytea[], $2::bytea[], {kinds}) AS n(sealed, stored, {names})"
+        f" WHERE {same} AND {column.stored} = n.stored",
+        [vault.seal(vault.open(row[-1])) for row in rows],
+        [row[-1] for row in rows],
+        *([row[n] for row in rows] for n in range(len(column.key))),
     )
     return int(status.rsplit(" ", 1)[1])
 
@@ -129,7 +157,10 @@ async def _strike_off(pool: asyncpg.Pool, vault: Vault) -> None:
             prefix = MAGIC + bytes.fromhex(row[0])
             in_use = [
                 await connection.fetchval(
-                    f"SELECT EXISTS (SELECT 1 FROM {column.table} WHERE substring({column.column} for 8) = $1)", prefix
+                    f"SELECT EXISTS (SELECT 1 FROM {column.table}"
+                    f" WHERE substring({column.column} for {PREFIX_BYTES}) = $1)",
+                    prefix,
+                    timeout=_SCAN_WITHIN_S,
                 )
                 for column in SEALED
             ]

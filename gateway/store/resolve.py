@@ -11,7 +11,7 @@ from gateway.core.delivery import Result
 from gateway.store.dead import discard
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import BY_HAND
-from gateway.store.sql import Connection, as_array
+from gateway.store.sql import Connection, as_array, as_private
 from gateway.store.wanted import (
     LANE_BUSY,
     LANES_WANTED,
@@ -67,10 +67,10 @@ async def _resolve(
     names = await connection_names(connection)
     await connection.copy_records_to_table(
         "attempt",
-        columns="order_id target_id seq worker_id ended_at took_ms result code detail".split(),
+        columns="order_id target_id seq worker_id ended_at took_ms result code private_detail".split(),
         records=[
             (row["order_id"], row["target_id"], row["head"], BY_HAND, now, 0, int(Result.RESOLVED), "by_hand",
-             f"{actor}: {reason}"[:500])
+             as_private(f"{actor}: {reason}"[:500]))
             for row in locked
         ],
     )  # fmt: skip
@@ -79,9 +79,14 @@ async def _resolve(
     await connection.execute(_NEXT, *keys)
     await connection.copy_records_to_table(
         "audit",
-        columns="actor action subject reason".split(),
+        columns="actor action subject private_reason".split(),
         records=[
-            (actor, "delivery.resolve", f"{numbers[row['order_id']]}/{names[row['target_id']]}/{row['head']}", reason)
+            (
+                actor,
+                "delivery.resolve",
+                f"{numbers[row['order_id']]}/{names[row['target_id']]}/{row['head']}",
+                as_private(reason),
+            )
             for row in locked
         ],
     )

@@ -19,7 +19,7 @@ from gateway.core.items import unmapped
 from gateway.core.order import Operation, Order, Part, Recipe, Sku
 from gateway.store.inbox import put_in
 from gateway.store.orders import decode_state
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, as_private
 from gateway.store.stock import reconsider
 
 _TABLE_LOCK = 7_262_010
@@ -221,12 +221,12 @@ async def import_skus(
             if events:
                 await put_in(connection, events)
             await connection.execute(
-                "INSERT INTO audit (actor, action, subject, reason)"
+                "INSERT INTO audit (actor, action, subject, private_reason)"
                 " SELECT $1, 'skus.import', name || $3::text, $4 FROM connection WHERE connection_id = $2",
                 actor,
                 connection_id,
                 f": {len(new)} new, {len(changed)} changed, {len(removed)} removed",
-                reason,
+                as_private(reason),
             )
     return done
 
@@ -251,12 +251,12 @@ async def publish_again(
         )
         count = int(status.rsplit(" ", 1)[1])
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason)"
+            "INSERT INTO audit (actor, action, subject, private_reason)"
             " SELECT $1, 'skus.publish', name || $3::text, $4 FROM connection WHERE connection_id = $2",
             actor,
             connection_id,
             f": {count} listings",
-            reason,
+            as_private(reason),
         )
     return count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
@@ -18,6 +19,25 @@ Connection: TypeAlias = Any
 
 class Private(bytes):
     """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
+
+
+def as_private(text: str) -> Private | None:
+    """`text` for a private column, without what a text column could not hold; None where nothing is left."""
+    if not text:
+        return None
+    return Private(text.replace("\x00", ""), "utf-8", "replace") or None
+
+
+def as_text(stored: bytes | None) -> str:
+    """What `as_private` wrote, and `private_or_plain` reads."""
+    return "" if stored is None else stored.decode()
+
+
+def private_or_plain(column: str) -> str:
+    """SQL of what `private_<column>` holds, or where that is null, `column` (rows from before migration 0009)."""
+    place, _, name = column.rpartition(".")
+    dot = f"{place}." if place else ""
+    return f"coalesce({dot}private_{name}, convert_to({column}, 'UTF8'))"
 
 
 class Sealing(Protocol):
@@ -53,6 +73,9 @@ _MIGRATION_WITHIN_S = 86_400.0
 """An index over years of orders takes its time; so do others wait for whoever is at it."""
 
 _MIGRATION_TRIES = 10
+_MIGRATION_LOCK_WITHIN_MS = 2_000
+"""Whoever waits for a whole table has everybody else wait behind him; autovacuum gives way after a second."""
+_MIGRATION_PAUSE_S = 3.0
 
 
 # A worker that is stopped or cut off inside a transaction must not hold its locks for the two hours that TCP takes.
@@ -93,11 +116,11 @@ async def _keep(_connection: Connection) -> None:
     """
 
 
-async def migrate(pool: asyncpg.Pool) -> list[str]:
+async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _: None) -> list[str]:
     """Bring the schema up to this release and return the names of the migrations applied.
 
     Each file is one transaction, under an advisory lock, so that several workers may start at once and a
-    migration that was cut short starts again from nothing.
+    migration that was cut short starts again from nothing. `told` hears of one that has to wait.
     """
     applied: list[str] = []
     async with pool.acquire() as connection:
@@ -111,7 +134,7 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
             for name, text in migrations():
                 if name in done:
                     continue
-                await _apply(connection, name, text)
+                await _apply(connection, name, text, told)
                 applied.append(name)
             unknown = done - {name for name, _ in migrations()}
             if unknown:
@@ -124,17 +147,27 @@ async def migrate(pool: asyncpg.Pool) -> list[str]:
     return applied
 
 
-async def _apply(connection: Connection, name: str, text: str) -> None:
-    """One migration; tried again where it meets the transactions of workers that still run."""
-    for left in reversed(range(_MIGRATION_TRIES)):
+async def _apply(connection: Connection, name: str, text: str, told: Callable[[str], None]) -> None:
+    """One migration; tried again where it meets the transactions of workers that still run, or a backup."""
+    left, waited, until = _MIGRATION_TRIES, False, time.monotonic() + _MIGRATION_WITHIN_S
+    while True:
         try:
             async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {_MIGRATION_LOCK_WITHIN_MS}")
                 await connection.execute(text, timeout=_MIGRATION_WITHIN_S)
                 await connection.execute("INSERT INTO migration (name) VALUES ($1)", name)
             return
         except COLLIDED:
+            left -= 1
             if not left:
                 raise
+        except asyncpg.LockNotAvailableError:
+            if time.monotonic() > until:
+                raise
+            if not waited:
+                told(f"migration {name} waits: somebody has a table that it alters in use for long (a backup?)")
+            waited = True
+            await asyncio.sleep(_MIGRATION_PAUSE_S)
 
 
 async def unlock(connection: Connection, key: int) -> None:

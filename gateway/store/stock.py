@@ -18,7 +18,7 @@ from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
 from gateway.store.orders import StockPlaces, decode_state
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, as_private
 
 _PAGE = 1000
 
@@ -124,11 +124,11 @@ async def set_stock(
         more |= {Sku(row[0]) for row in born}
         woken = await _wake_waiting(connection, more, now) if more else 0
         await connection.execute(
-            "INSERT INTO audit (actor, action, subject, reason) VALUES ($1, 'stock.set', $2, $3)",
+            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, 'stock.set', $2, $3)",
             actor,
             ", ".join(f"{sku}@{warehouse}={wanted[sku, warehouse]}" for sku, warehouse in places[:20])
             + (f" and {len(places) - 20} more" if len(places) > 20 else ""),
-            reason,
+            as_private(reason),
         )
     return StockSet(len(moves), len(born), woken)
 

@@ -18,7 +18,7 @@ from gateway.core.order import Order
 from gateway.store.dead import BEHIND
 from gateway.store.orders import decode_state
 from gateway.store.repair import audit
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, as_private
 
 WAIT_FOR_OTHERS = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
 """Reasons that keep an order without a person being able to do anything: the buyer or the channel moves next, or it
@@ -146,10 +146,10 @@ async def conflicts_handled(pool: asyncpg.Pool, number: str, *, reason: str, act
             return None
         if row[1]:
             await connection.execute(
-                "INSERT INTO conflict_handled (order_id, conflicts, author, reason) VALUES ($1, $2, $3, $4)"
+                "INSERT INTO conflict_handled (order_id, conflicts, author, private_reason) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (order_id) DO UPDATE SET conflicts = excluded.conflicts, author = excluded.author,"
-                " reason = excluded.reason, handled_at = now()",
-                row[0], row[1], actor, reason,
+                " reason = '', private_reason = excluded.private_reason, handled_at = now()",
+                row[0], row[1], actor, as_private(reason),
             )  # fmt: skip
             await audit(connection, actor, "order.conflicts_handled", number, reason)
     return tuple(row[1].split())

@@ -9,12 +9,12 @@ or four times, not fifty.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
+from gateway.core.code import code_of
 from gateway.core.notice import Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
 
 _OPEN_AFTER_S: Mapping[Kind, float] = {
@@ -33,9 +33,6 @@ _GROWS = frozenset({Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
-_CODE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-# Eight digits in a row are an order, a phone or a card number, and stand in no code that we know.
-_LONG_NUMBER = re.compile(r"[0-9]{8}")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +87,6 @@ def judge(found: Iterable[Sign], known: Collection[Condition], *, at: datetime, 
         if change is not None:
             changes.append(Changed(change, condition, sign))
     return Judged(tuple(stored), tuple(changes))
-
-
-def code_of(text: str) -> str:
-    """The code that a text begins with, or `other`: a platform's own words may quote anything."""
-    match = _CODE.match(text)
-    return match[0].rstrip(":") or "other" if match is not None and not _LONG_NUMBER.search(match[0]) else "other"
 
 
 def replacements(alive: Collection[Alive], lost: Collection[Lost]) -> dict[int, int]:

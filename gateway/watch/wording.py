@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
+from gateway.core.code import code_of
 from gateway.core.notice import Change, Kind, Sign, Words
-from gateway.watch.conditions import Changed, code_of
+from gateway.watch.conditions import Changed
 
 Language = Literal["zh", "en"]
 Say = Callable[[str, str], str]

@@ -20,7 +20,7 @@ from gateway.core.happening import Happening
 from gateway.plugins import discover
 from gateway.sdk.signing import decode_secret, sign
 from gateway.settings import parse
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import as_text, migrate, open_pool, private_or_plain
 from gateway.store.token import first_token
 from gateway.supervise import listening
 
@@ -218,8 +218,10 @@ class Gateway:
         return int(count)
 
     async def audit(self) -> list[tuple[str, str, str, str]]:
-        rows = await self.pool.fetch("SELECT actor, action, subject, reason FROM audit ORDER BY audit_id")
-        return [tuple(row) for row in rows]
+        rows = await self.pool.fetch(
+            f"SELECT actor, action, subject, {private_or_plain('reason')} FROM audit ORDER BY audit_id"
+        )
+        return [(*row[:3], as_text(row[3])) for row in rows]
 
 
 class Running:

@@ -192,7 +192,7 @@ async def test_done_ends_the_delivery_and_frees_its_place() -> None:
         ended = await bench.outcomes(3)
     assert all(e.outcome is not None and e.outcome.done for e in ended)
     assert bench.gate.state.places == 0
-    assert ended[0].attempt.detail == "R1"
+    assert ended[0].attempt.detail == b"R1"
 
 
 async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_outbox() -> None:
@@ -230,7 +230,7 @@ async def test_rejected_content_blocks_the_lane_for_a_person() -> None:
         bench.give()
         (last,) = await bench.outcomes()
     assert last.outcome is not None and last.outcome.blocked == "rejected:unknown_carrier"
-    assert last.attempt.detail == "carrier X"
+    assert last.attempt.detail == b"carrier X"
 
 
 @pytest.mark.parametrize("found", [True, False])

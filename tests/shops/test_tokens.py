@@ -87,7 +87,7 @@ async def test_a_refused_token_holds_everything_and_keeps_the_queue(shop: Shop) 
     assert set(shop.platform.created.values()) == {1}
     assert changes(shop) == [RE_AUTHORISE, READY]
     assert (await shop.connection(first))["state"] == "ready"
-    audit = await shop.pool.fetch("SELECT action, subject, reason FROM audit")
+    audit = await shop.pool.fetch("SELECT action, subject, convert_from(private_reason, 'UTF8') FROM audit")
     assert [tuple(row) for row in audit] == [("connection.authorise", "shop", "renewed at the console")]
     shop.platform.place("more")
     await shop.until_known("Bmore")
@@ -145,9 +145,11 @@ async def test_the_word_on_an_old_token_is_ignored(shop: Shop) -> None:
     swapped = await swap(shop.pool, number, Token("b"), version=1, worker_id=worker_id)
     assert swapped is not None and swapped.credential.version == 2
     assert await swap(shop.pool, number, Token("c"), version=1, worker_id=worker_id) is None, "not over a newer one"
-    assert not await refuse(shop.pool, number, version=1, reason="expired")
-    assert await refuse(shop.pool, number, version=2, reason="expired")
-    assert not await refuse(shop.pool, number, version=2, reason="expired"), "told once"
+    assert not await refuse(shop.pool, number, version=1, code="expired", words="expired: session")
+    assert await refuse(shop.pool, number, version=2, code="expired", words="expired: session")
+    assert not await refuse(shop.pool, number, version=2, code="expired", words="expired: session"), "told once"
+    assert (await read_credentials(shop.pool, [number]))[number].refused == "expired: session"
+    assert await shop.pool.fetchval("SELECT refused FROM credential") == "expired"
     assert await plant(shop.pool, number, Token("")) is None, "no token in the file replaces none"
     assert await authorise(shop.pool, number, Token("d"), name="shop", reason="r", actor="a")
     assert await plant(shop.pool, number, Token("a")) is None, "the newer one wins over the configuration of before"

@@ -79,7 +79,7 @@ async def stick(
         )
         await connection.copy_records_to_table(
             "attempt",
-            columns="order_id target_id seq worker_id ended_at took_ms result code detail".split(),
+            columns="order_id target_id seq worker_id ended_at took_ms result code private_detail".split(),
             records=[
                 (n, target_id, 1, 9, at, 5, 4, "http_4xx", None) for n, at in zip(ids, _instants(ids), strict=True)
             ],

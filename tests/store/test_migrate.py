@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
 
-from gateway.store.sql import migrate, migrations, open_pool
+from gateway.core.delivery import Result
+from gateway.core.order import Order, OrderNumber
+from gateway.store.credentials import read_credentials
+from gateway.store.orders import encode_state
+from gateway.store.outbox import AttemptRow, write_outcomes
+from gateway.store.queries import AttemptEnded, ByHand, list_dead_letters, read_order
+from gateway.store.redrive import list_redrives
+from gateway.store.sql import as_private, migrate, migrations, open_pool
 
 FIRST, *LATER = [name for name, _ in migrations()]
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -42,6 +50,75 @@ async def first(postgres_url: str) -> str:
     await connection.execute(_FILL)
     await connection.close()
     return postgres_url
+
+
+@pytest.fixture
+async def eighth(postgres_url: str) -> str:
+    """A database as migration 0008 left it, with words that others wrote."""
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE TABLE migration (name text PRIMARY KEY, applied_at timestamptz DEFAULT now())")
+    for name, text in migrations():
+        if name < "0009":
+            await connection.execute(text)
+            await connection.execute("INSERT INTO migration (name) VALUES ($1)", name)
+    await connection.execute("INSERT INTO connection (name) VALUES ('shop'), ('wms')")
+    await connection.executemany(
+        "INSERT INTO credential (connection_id, seed, token, refused) VALUES ($1, '', '{\"access\":\"t\"}', $2)",
+        [(1, "27: 会话已失效 13900001111"), (2, None)],
+    )
+    await connection.execute(
+        "INSERT INTO orders (order_id, number, stage, state) VALUES (1, 'A1', 'received', $1)",
+        encode_state(Order(number=OrderNumber("A1"))),
+    )
+    await write_as_before(connection, 1)
+    await connection.close()
+    return postgres_url
+
+
+async def write_as_before(connection: asyncpg.Connection, n: int) -> None:
+    """What a gateway of the release before writes, by its own statements."""
+    await connection.copy_records_to_table(
+        "attempt",
+        columns="order_id target_id seq worker_id ended_at took_ms result code detail".split(),
+        records=[(1, 2, n, 1, datetime.now(UTC), 5, 4, "business", f"收件人张三 {n}")],
+    )
+    await connection.execute(
+        "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, traceparent, body,"
+        " body_sha256, leg, partition, position, code, message, advice)"
+        " SELECT $1, 'shop', 't', 'K', 'A1', now(), now(),"
+        " '', '{}', '\\x01', 'inbox', -1, 1, 'field', $2, 'see it'",
+        f"e{n}",
+        f"unknown field 张三 {n}",
+    )
+    await connection.execute(
+        "INSERT INTO audit (actor, action, subject, reason) VALUES ('wang', 'order.reconsider', 'A1', $1)",
+        f"张三来电 {n}",
+    )
+    await connection.execute(
+        "INSERT INTO redrive (wanted, reason, author, forced, per_s, next_at)"
+        " VALUES ('{\"code\":\"x\"}', $1, 'wang', false, 1, 'infinity')",
+        f"张三来电 {n}",
+    )
+    await connection.execute(
+        "INSERT INTO conflict_handled (order_id, conflicts, author, reason) VALUES ($1, 'c', 'wang', '张三来电')", n
+    )
+
+
+async def words(pool: asyncpg.Pool) -> set[str]:
+    """All that can be read of what others wrote."""
+    order = await read_order(pool, "A1")
+    assert order is not None
+    letters = await list_dead_letters(pool, open_only=True, source=None, code=None, before=None, limit=9)
+    return {
+        *(one.detail for one in order.timeline if isinstance(one, AttemptEnded)),
+        *(one.reason for one in order.timeline if isinstance(one, ByHand)),
+        *(f"{letter.message}, {letter.advice}" for letter in letters),
+        *(redrive.reason for redrive in await list_redrives(pool, running=False, before=None, limit=9)),
+    }
+
+
+def written(*numbers: int) -> set[str]:
+    return {text for n in numbers for text in (f"收件人张三 {n}", f"张三来电 {n}", f"unknown field 张三 {n}, see it")}
 
 
 @asynccontextmanager
@@ -85,3 +162,49 @@ async def test_a_migration_that_meets_a_running_worker_is_tried_again(first: str
         await busy.execute("UPDATE lane SET bursts = 1 WHERE order_id = 1")
     assert await migrating == LATER
     await pool.close()
+
+
+async def test_words_of_before_can_still_be_read(eighth: str) -> None:
+    pool = await open_pool(eighth, size=2)
+    await migrate(pool)
+    assert await words(pool) == written(1)
+    refused = {number: one.refused for number, one in (await read_credentials(pool, [1, 2])).items()}
+    assert refused == {1: "27: 会话已失效 13900001111", 2: None}
+    assert await pool.fetchval("SELECT refused FROM credential WHERE connection_id = 1") == "27"
+    await pool.close()
+
+
+async def test_a_gateway_of_the_release_before_goes_on(eighth: str) -> None:
+    """It writes what can be read; what is written since then is empty to it, and no error."""
+    pool = await open_pool(eighth, size=2)
+    await migrate(pool)
+    async with pool.acquire() as connection:
+        await write_as_before(connection, 2)
+        await connection.execute("UPDATE credential SET refused = 'token: expired' WHERE connection_id = 2")
+        row = AttemptRow(1, 2, 3, 1, datetime.now(UTC), 5, Result.REJECTED, "business", as_private("收件人张三 3"))
+        await write_outcomes(pool, worker_id=1, attempts=[row], outcomes=[])
+        seen = await connection.fetch("SELECT detail FROM attempt ORDER BY seq")
+    assert [one[0] for one in seen] == ["收件人张三 1", "收件人张三 2", None]
+    assert await words(pool) == written(1, 2) | {"收件人张三 3"}
+    assert (await read_credentials(pool, [2]))[2].refused == "token: expired"
+    await pool.close()
+
+
+async def test_nobody_waits_behind_a_migration_that_waits_for_a_backup(eighth: str) -> None:
+    pool = await open_pool(eighth, size=2)
+    backup, writer = await asyncpg.connect(eighth), await asyncpg.connect(eighth)
+    reading = backup.transaction()
+    await reading.start()
+    await backup.execute("LOCK TABLE attempt IN ACCESS SHARE MODE")  # as pg_dump has it until it ends
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    migrating = asyncio.create_task(migrate(pool, told=heard.put_nowait))
+    assert "0009_private_words waits" in await asyncio.wait_for(heard.get(), 30)
+    await writer.execute("SET statement_timeout = '10s'")
+    await write_as_before(writer, 2)
+    assert not migrating.done()
+    await reading.rollback()
+    assert await migrating == [name for name, _ in migrations() if name >= "0009"]
+    assert await words(pool) == written(1, 2)
+    assert heard.empty(), "told once"
+    for connection in (backup, writer, pool):
+        await connection.close()

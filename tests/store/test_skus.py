@@ -186,7 +186,9 @@ async def test_what_an_import_does_and_a_preview_only_says(desk: Desk) -> None:
     assert preview == msgspec.structs.replace(did(unchanged=1, removed=3), applied=False)
     assert await desk.bring(wish("a"), replace=True) == did(unchanged=1, removed=3)
     assert await desk.table() == {"a": (part("w-a"),)}
-    rows = await desk.pool.fetch("SELECT actor, action, subject, reason FROM audit ORDER BY audit_id")
+    rows = await desk.pool.fetch(
+        "SELECT actor, action, subject, convert_from(private_reason, 'UTF8') FROM audit ORDER BY audit_id"
+    )
     assert tuple(rows[0]) == (
         "admin/wang",
         "skus.import",

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from gateway.core.access import Token
+from gateway.core.delivery import Result
 from gateway.core.errors import SettingsError
-from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Register, Sku
 from gateway.plugins import discover
 from gateway.settings import parse
+from gateway.store.credentials import plant, read_credentials, refuse
+from gateway.store.dead import DeadLetter, set_aside
 from gateway.store.inbox import put, take
 from gateway.store.orders import encode_state, lock_orders
-from gateway.store.outbox import retire_worker, start_worker
+from gateway.store.outbox import AttemptRow, retire_worker, start_worker, write_outcomes
+from gateway.store.queries import AttemptEnded, ByHand, list_dead_letters, read_order
+from gateway.store.redrive import Pace, list_redrives, start
 from gateway.store.reseal import SEALED, KeyNotInUse, left, reseal
-from gateway.store.sql import Private, migrate, open_pool
+from gateway.store.sql import Private, as_private, as_text, migrate, open_pool, private_or_plain
 from gateway.store.vault import MAGIC, OVERHEAD_BYTES, CannotOpen, Vault, enter_keys, keys_in_use
+from gateway.store.wanted import Wanted
+from gateway.store.work import conflicts_handled
+from tests.architecture.test_imports import ROOT
 
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -166,6 +178,144 @@ async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_ur
             assert {number: stored.order for number, stored in found.items()} == {
                 OrderNumber("A1"): order(1), OrderNumber("A700"): order(700),
             }  # fmt: skip
+        assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
+
+
+# --- the words of others
+
+
+SAID = f"收件人 {NAME} 13900001111 无法送达"
+_ATTEMPTS_BEFORE = """
+INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code, detail)
+SELECT 1, 1, 1, 1, now(), 0, 4, 'business', CASE WHEN n % 3 > 0 THEN $1 END FROM generate_series(1, 1500) n
+"""
+_AUDIT_BEFORE = "INSERT INTO audit (actor, action, subject, reason) VALUES ('wang', 'order.reconsider', 'A1', $1)"
+
+
+async def leave_words(pool: asyncpg.Pool) -> None:
+    """Every kind of them, as the gateway writes it, about order A1 and a dead letter."""
+    target = await pool.fetchval("INSERT INTO connection (name) VALUES ('wms') RETURNING connection_id")
+    row = AttemptRow(1, target, 1, 0, NOW, 5, Result.REJECTED, "business", as_private(SAID))
+    silent = row._replace(code=None, detail=as_private(""))
+    await write_outcomes(pool, worker_id=0, attempts=[row, silent], outcomes=[])
+    async with pool.acquire() as connection:
+        letter = DeadLetter(Arrival(event(1, b"{}"), Position(Leg.INBOX, -1, 1), NOW), "A1", "field", SAID, SAID)
+        await set_aside(connection, [letter])
+    await pool.execute("UPDATE orders SET conflicts = 'over_shipped' WHERE order_id = 1")
+    assert await conflicts_handled(pool, "A1", reason=SAID, actor="wang") == ("over_shipped",)
+    wanted = Wanted(code="field")
+    pace = Pace(per_s=1.0, start_in_s=600)
+    assert await start(pool, wanted, policies={}, cap=1, pace=pace, forced=False, reason=SAID, actor="wang")
+    await plant(pool, target, Token("t"))
+    assert await refuse(pool, target, version=1, code="27", words=f"27 {SAID}")
+
+
+async def words_read(pool: asyncpg.Pool) -> list[str]:
+    detail = await read_order(pool, "A1")
+    assert detail is not None
+    [letter] = await list_dead_letters(pool, open_only=True, source=None, code=None, before=None, limit=9)
+    [redrive] = await list_redrives(pool, running=False, before=None, limit=9)
+    [credential] = (await read_credentials(pool, [1])).values()
+    handled = await pool.fetchval(f"SELECT {private_or_plain('reason')} FROM conflict_handled")
+    said = [one.detail for one in detail.timeline if isinstance(one, AttemptEnded) and one.code]
+    reasons = [one.reason for one in detail.timeline if isinstance(one, ByHand)]
+    return [*said, letter.message, letter.advice, *reasons, as_text(handled), redrive.reason, str(credential.refused)]
+
+
+async def stored_anywhere(pool: asyncpg.Pool, text: str) -> set[str]:
+    """The tables that have `text` in plain."""
+    tables = [row[0] for row in await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    found = "SELECT EXISTS (SELECT 1 FROM {} t WHERE t::text LIKE $1 OR t::text LIKE $2)"
+    patterns = f"%{text}%", f"%{text.encode().hex()}%"
+    return {table for table in tables if await pool.fetchval(found.format(table), *patterns)}
+
+
+WORDS = [SAID] * 6 + [f"27 {SAID}"]
+HAVE_WORDS = {"attempt", "dead_letter", "audit", "conflict_handled", "redrive", "credential"}
+
+
+async def test_the_words_of_others_are_sealed_and_read_plain(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, OLD) as sealed:
+        await migrate(raw)
+        await insert(sealed, 1)
+        await leave_words(sealed)
+        assert await words_read(sealed) == WORDS
+        assert await stored_anywhere(raw, NAME) == set()
+        nothing = "SELECT count(*) FROM attempt WHERE private_detail IS NULL AND detail IS NULL"
+        assert await raw.fetchval(nothing) == 1, "what has no words has nothing to be sealed"
+
+
+async def test_words_are_sealed_later_and_with_another_key(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as raw:
+        await migrate(raw)
+        await insert(raw, 1)
+        await leave_words(raw)
+        assert await words_read(raw) == WORDS
+        assert await stored_anywhere(raw, NAME) == {*HAVE_WORDS, "orders"}
+        for keys in ([OLD], [NEW, OLD]):
+            await reseal(raw, Vault(keys), told=lambda *_: None)
+            assert await stored_anywhere(raw, NAME) == set()
+            assert set((await left(raw, Vault(keys))).values()) == {0}
+            async with pool_with(postgres_url, *keys) as pool:
+                assert await words_read(pool) == WORDS
+        assert [key.key_id for key in await keys_in_use(raw, Vault([NEW]))] == [Vault([NEW]).active_id.hex()]
+        async with pool_with(postgres_url, NEW) as pool:
+            assert await words_read(pool) == WORDS, "the old key may go"
+
+
+async def test_every_column_of_the_schema_has_been_decided_about(postgres_url: str) -> None:
+    """The table of docs/decisions/0008 names all that hold text or bytes, and as sealed those that are."""
+    text = (ROOT / "docs/decisions/0008-sealed-columns.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in text.splitlines() if row.startswith("| `")]
+    patterns = [
+        (pattern, row[3].strip()) for row in rows for pattern in re.findall(r"`([a-z_*]+\.[a-z_0-9*]+)`", row[1])
+    ]
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        columns = {
+            f"{table}.{column}"
+            for table, column in await pool.fetch(
+                "SELECT c.table_name, c.column_name FROM information_schema.columns c"
+                " JOIN information_schema.tables t USING (table_schema, table_name)"
+                " WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'"
+                " AND c.data_type IN ('text', 'bytea', 'ARRAY', 'jsonb', 'json', 'character varying')"
+            )
+        }
+    decided = {
+        column: next((at_rest for pattern, at_rest in patterns if fnmatchcase(column, pattern)), None)
+        for column in columns
+    }
+    assert [column for column, at_rest in decided.items() if at_rest is None] == []
+    assert {column for column, at_rest in decided.items() if at_rest == "sealed"} == {one.name for one in SEALED}
+    stale = [pattern for pattern, _ in patterns if not any(fnmatchcase(column, pattern) for column in columns)]
+    assert stale == []
+
+
+async def timeline_words(pool: asyncpg.Pool) -> Counter[str]:
+    detail = await read_order(pool, "A1")
+    assert detail is not None
+    return Counter(
+        one.detail if isinstance(one, AttemptEnded) else one.reason
+        for one in detail.timeline
+        if isinstance(one, AttemptEnded | ByHand)
+    )
+
+
+async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(postgres_url: str) -> None:
+    """Attempts have no key of their own, and there are more of one order than a batch takes."""
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as sealed:
+        await migrate(raw)
+        await insert(sealed, 1)
+        await raw.execute("INSERT INTO connection (name) VALUES ('wms')")
+        await raw.execute(_ATTEMPTS_BEFORE, SAID)
+        await raw.execute(_AUDIT_BEFORE, SAID)
+        words = Counter({SAID: 1001, "": 500})
+        assert await timeline_words(sealed) == words
+        assert (await left(raw, Vault([NEW])))["attempt.private_detail"] == 1000
+        changed = await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        assert (changed["attempt.private_detail"], changed["audit.private_reason"]) == (1000, 1)
+        assert await stored_anywhere(raw, NAME) == set()
+        assert await timeline_words(sealed) == words
         assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
 
 

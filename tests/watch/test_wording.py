@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.notice import Change, Condition, Key, Kind, Notice, Sign
-from gateway.watch.conditions import Changed, code_of
+from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
 from tests.architecture.test_imports import ROOT
@@ -92,23 +92,6 @@ def test_every_command_that_is_named_is_there_with_its_options() -> None:
         assert not hasattr(command, "commands"), f"{line}: no such command"
         known = {option for parameter in command.params for option in parameter.opts}
         assert {part for part in parts if part.startswith("--")} <= known, line
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("rejected:address", "rejected:address"),
-        ("27 session 61023", "27"),
-        ("10019: access_token 已过期", "10019"),
-        ("张三丰", "other"),
-        ("", "other"),
-        ("13912345678", "other"),
-        ("order-1234567890", "other"),
-        ("x" * 200, "x" * 64),
-    ],
-)
-def test_only_codes_are_shown(text: str, code: str) -> None:
-    assert code_of(text) == code
 
 
 @pytest.mark.parametrize(
