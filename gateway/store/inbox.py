@@ -35,11 +35,15 @@ async def put_in(connection: Connection, events: Sequence[Event]) -> None:
 
 
 async def take(connection: Connection, limit: int) -> list[Arrival]:
-    """Up to `limit` of the oldest events no other worker is at, deleted when the caller's transaction commits."""
+    """Up to `limit` of the oldest events no other worker is at, deleted when the caller's transaction commits.
+
+    None counts as taken after the caller's transaction began, whose instant is that of all that it decides.
+    """
     rows = await connection.fetch(
         "DELETE FROM inbox WHERE inbox_id IN"
         " (SELECT inbox_id FROM inbox ORDER BY inbox_id LIMIT $1 FOR UPDATE SKIP LOCKED)"
-        " RETURNING inbox_id, event_id, source, type, order_key, happened_at, taken_at, traceparent, body",
+        " RETURNING inbox_id, event_id, source, type, order_key, happened_at, least(taken_at, now()), traceparent,"
+        " body",
         limit,
     )
     rows.sort(key=lambda row: row[0])
