@@ -30,6 +30,7 @@ from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
 from gateway.brokers import kafka_options
+from gateway.core.clock import DATABASE, Reading
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import GateChanged, Happening, Observer
@@ -69,6 +70,7 @@ from gateway.telemetry.metrics import Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
+from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling
@@ -337,7 +339,10 @@ class Worker:
         )
         background.append(("purge", purge.run))
         background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
-        background += await self._telling(dispatcher, kafka_leg, stack)
+        tellers: dict[str, Http] = {}
+        clocks = self._clocks(pool, shops, tellers)
+        background.append(("clock", clocks.run))
+        background += await self._telling(dispatcher, kafka_leg, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
@@ -660,7 +665,37 @@ class Worker:
             ("connection gauges", partial(_show_connections, self._gauges, shops)),
         ]
 
-    async def _telling(self, dispatcher: Dispatcher, kafka: KafkaLeg | None, stack: AsyncExitStack) -> list[Loop]:
+    def _clocks(self, pool: asyncpg.Pool, shops: Shops, tellers: Mapping[str, Http]) -> ClockWatch:
+        """`tellers` are the connections of the channels, which come later."""
+
+        def show(name: str, ahead_s: float) -> None:
+            if self._gauges is not None and name == DATABASE:
+                self._gauges.database_clock_skew(ahead_s)
+            elif self._gauges is not None:
+                self._gauges.clock_skew(name, ahead_s)
+
+        def readings() -> dict[str, Reading]:
+            told = {name: http.reading for name, http in tellers.items() if http.reading is not None}
+            return {**shops.readings(), **told}
+
+        return ClockWatch(
+            pool,
+            readings=readings,
+            askable=shops.askable(),
+            machine=socket.gethostname(),
+            show=show,
+            observe=self._observe,
+            now=now,  # the machine's own, also where platforms are asked by another
+        )
+
+    async def _telling(
+        self,
+        dispatcher: Dispatcher,
+        kafka: KafkaLeg | None,
+        clocks: ClockWatch,
+        tellers: dict[str, Http],
+        stack: AsyncExitStack,
+    ) -> list[Loop]:
         """Nothing where nobody is to be told."""
         if not self._settings.notices.channels:
             return []
@@ -669,12 +704,12 @@ class Worker:
         stack.push_async_callback(_close, watch_pool)
         channels = {}
         for name in self._settings.notices.channels:
-            http = await stack.enter_async_context(Http(connections=2))
+            http = tellers[name] = await stack.enter_async_context(Http(connections=2))
             channels[name] = notifier_of(self._settings, name, http, now=self._now)
         sightings = Sightings(
             watch_pool,
             worker_id=dispatcher.worker_id,
-            look=partial(_sighted, dispatcher, kafka),
+            look=lambda: _sighted(dispatcher, kafka) | clocks.sightings(),
             observe=self._observe,
         )
         watch = NoticeWatch(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,19 @@ from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartiti
 from gateway.app import notifier_of, setup_of
 from gateway.brokers import meet, risks
 from gateway.core.access import Token
+from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
 from gateway.dispatch.budget import ConnectionBudget
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
+from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of
 from gateway.store.sql import AWAY, migrations, pending_migrations
 from gateway.store.vault import missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.terminal import Terminal
+from gateway.watch.wording import clock_facts
 
 MIN_POSTGRES = 14
 MAX_SKEW_S = 5.0
@@ -59,7 +63,7 @@ async def reach(settings: Settings, terminal: Terminal) -> Checked:
     probe = _Probe(settings, terminal)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
-    results = [task.result() for task in tasks]
+    results = [*(task.result() for task in tasks), probe.clocks()]
     return Checked(
         tuple(problem for result in results for problem in result.problems),
         tuple(note for result in results for note in result.notes),
@@ -73,6 +77,8 @@ class _Probe:
         self._say = terminal.choose
         self._stored: asyncio.Future[dict[str, Credential]] = asyncio.get_running_loop().create_future()
         """The authorisations of shops in the database, by connection; empty where it cannot be asked."""
+        self._readings: dict[str, Reading] = {}
+        """Clocks, by connection; and the database's, where it is on another machine."""
 
     def all(self) -> list[Any]:
         settings = self._settings
@@ -212,10 +218,13 @@ class _Probe:
             else self._say("结构最新", "schema up to date")
         )
         notes.append(Note("database", f"PostgreSQL {version.major}.{version.minor}, {state}"))
-        before = time.time()
-        there: datetime = await connection.fetchval("SELECT clock_timestamp()")
-        middle = (before + time.time()) / 2
-        skew_s = (there - datetime.fromtimestamp(middle, UTC)).total_seconds()
+        read, elsewhere = await read_clock(connection)
+        if read is None:
+            notes.append(Note("clock", self._say("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
+            return Checked(tuple(problems), tuple(notes))
+        if elsewhere:
+            self._readings[DATABASE] = read
+        skew_s = -skew(read, now_s=time.time(), monotonic_s=time.monotonic()).ahead_s
         if abs(skew_s) > MAX_SKEW_S:
             what = self._say(f"数据库时钟相差 {skew_s:+.1f} 秒", f"the database's clock is {skew_s:+.1f} s off ours")
             problems.append(Problem("clock", what, self._say("在两台机器上启用 NTP", "run NTP on both machines")))
@@ -223,6 +232,31 @@ class _Probe:
             notes.append(
                 Note("clock", self._say(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's"))
             )
+        return Checked(tuple(problems), tuple(notes))
+
+    def clocks(self) -> Checked:
+        """How far our clock is from those that were asked, and whose is off. Call it when all have been."""
+        problems, notes = [], []
+        now_s, monotonic_s = time.time(), time.monotonic()
+        skews = {
+            name: skew(read, now_s=now_s, monotonic_s=monotonic_s) for name, read in sorted(self._readings.items())
+        }
+        verdict = judge(skews, ())
+        for name, one in skews.items():
+            if name == DATABASE:
+                continue  # said by whoever asked it
+            by = f"{abs(one.ahead_s):.1f}"
+            what = self._say(
+                f"本机比 {name} {'快' if one.ahead_s > 0 else '慢'} {by} 秒（±{one.give_s:.1f}）",
+                f"our clock is {by} s (±{one.give_s:.1f}) {'ahead of' if one.ahead_s > 0 else 'behind'} that of {name}",
+            )
+            if name not in verdict.apart:
+                notes.append(Note("clock", what))
+                continue
+            ours = verdict.off.get(OURS)
+            whose, off = (name, verdict.off[name]) if ours is None else (f"@{socket.gethostname()}", ours)
+            facts, advice = clock_facts(whose, off, self._say)
+            problems.append(Problem("clock", self._say(f"{what}。{facts}", f"{what}. {facts}"), advice))
         return Checked(tuple(problems), tuple(notes))
 
     async def _kafka(self, kafka: Kafka) -> Checked:
@@ -290,7 +324,7 @@ class _Probe:
         place = f"connections.{connection.name}"
         kind: Any = connection.adapter.target_type
         try:
-            async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
+            async with asyncio.timeout(_WITHIN_S), self._asking(connection) as http:
                 unlimited = ConnectionBudget(None, clock=time.monotonic)
                 given = http if token is None else Access(http, unlimited, lambda: token)
                 target = kind(setup_of(connection, self._settings), given)
@@ -309,11 +343,21 @@ class _Probe:
             )
         return _note(place, self._say("目标系统可用", "the target answers"))
 
+    @asynccontextmanager
+    async def _asking(self, connection: Connection) -> AsyncIterator[Http]:
+        """Whatever comes of the question: who has answered has said its clock."""
+        async with Http(connections=1) as http:
+            try:
+                yield http
+            finally:
+                if http.reading is not None:
+                    self._readings[connection.name] = http.reading
+
     async def _notifier(self, connection: Connection) -> Checked:
         """Reach a medium without telling anybody anything."""
         place = f"connections.{connection.name}"
         try:
-            async with asyncio.timeout(_WITHIN_S), Http(connections=1) as http:
+            async with asyncio.timeout(_WITHIN_S), self._asking(connection) as http:
                 await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)

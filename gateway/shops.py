@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import asyncpg
 import msgspec
 
+from gateway.core.clock import Reading
 from gateway.core.event import ConnectionName, Event
 from gateway.core.happening import ConnectionState, Observer
 from gateway.core.order import Facts, Operation
@@ -35,6 +37,8 @@ from gateway.store.sql import Names
 
 _OWNERS_REQUESTS = 3
 """Connections beside those of the gates: the poller's, the re-read's, the renewal's."""
+
+_GREET_S = 5.0
 
 NamedLoop = tuple[str, OwnerLoop]
 
@@ -173,6 +177,25 @@ class Shops:
 
     def _is_paused(self, name: ConnectionName) -> bool:
         return self._names.id(name) in self._paused
+
+    # --- for the clock
+
+    def readings(self) -> dict[str, Reading]:
+        """The clocks of the platforms and targets that have said theirs."""
+        return {name: http.reading for name, http in self._http.items() if http.reading is not None}
+
+    def askable(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What has a target answer that may say nothing for hours: none that is polled or has its requests counted."""
+        return {
+            name: partial(self._greet, name, target)
+            for name, target in self._targets.items()
+            if name not in self._shops and name not in self._budgets
+        }
+
+    async def _greet(self, name: ConnectionName, target: Target) -> None:
+        """Any answer will do; how it fares otherwise is the business of its gates."""
+        if not self._is_paused(name):
+            await target.check(deadline_s=_GREET_S)
 
     # --- for intake
 

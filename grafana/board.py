@@ -437,11 +437,29 @@ GATEWAY = Row(
             ),
         ),
         Panel(
+            "时钟偏差",
+            "Clocks apart",
+            "本机快多少；超过 8 秒即告警。How far this machine is ahead; beyond 8 s there is an alert.",
+            (
+                Query(
+                    f"max by (instance, connection) (ordergate_clock_skew_seconds{{{JOB}}})",
+                    "{{instance}} {{connection}}",
+                ),
+                Query(
+                    f"max by (instance) (ordergate_database_clock_skew_seconds{{{JOB}}})",
+                    "{{instance}} 数据库 database",
+                ),
+            ),
+            unit="s",
+            width=12,
+            height=5,
+        ),
+        Panel(
             "清除的行",
             "Rows purged per minute",
             "按保留期清除，在低峰时段。Removed by age, off-peak.",
             (Query(_per_minute("ordergate_purged_rows_total", JOB, "table"), "{{table}}"),),
-            width=24,
+            width=12,
             height=5,
             stacked=True,
         ),

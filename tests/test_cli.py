@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AsyncExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,55 @@ async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, 
 
 def test_it_says_which_release_it_is() -> None:
     assert ordergate("--version").out.strip() == metadata.version("ordergate")
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "wrong", "facts", "proposal"),
+    [
+        (
+            {"erp": 0.0, "wms": 0.0, "crm": 63.0},
+            {"behind that of crm"},
+            r"Ours agrees with 2 others \(erp, wms\).",
+            r"ask whoever runs crm to set it right; ours is",
+        ),
+        (
+            {"erp": -63.0, "wms": -63.0, "crm": 0.0},
+            {"ahead of that of erp", "ahead of that of wms"},
+            r"2 of 3 clocks say so \(erp, wms\). Platforms refuse requests whose time is off .*",
+            r"set the clock of \S+ right and run NTP there \(chronyc tracking\)",
+        ),
+        (
+            {"erp": -63.0},
+            {"ahead of that of erp"},
+            r"No other clock tells which of the two is off.",
+            r"look at this machine first \(chronyc tracking\); if it is right, have erp set right",
+        ),
+    ],
+)
+async def test_check_says_how_far_clocks_are_apart_and_whose_is_off(
+    postgres_url: str, tmp_path: Path, ahead_s: dict[str, float], wrong: set[str], facts: str, proposal: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        lines = [f'database: {{url: "{postgres_url}"}}', f"data_dir: {tmp_path}", "connections:"]
+        for name, clock_ahead_s in ahead_s.items():
+            fake = FakeShop(secrets=(ERP_SECRET,), faults=Faults(clock_ahead_s=clock_ahead_s))
+            await stack.enter_async_context(fake)
+            lines.append(f'  {name}: {{adapter: webhook, settings: {{secrets: ["{ERP_SECRET}"], url: "{fake.url}"}}}}')
+        lines.append(f'http: {{listen: "127.0.0.1:{free_port()}", metrics_listen: "127.0.0.1:{free_port()}"}}')
+        config = tmp_path / "ordergate.yaml"
+        config.write_text("\n".join(lines) + "\n")
+
+        done = await _away_from_the_loop("check", "-c", config, "--json", "--lang", "en")
+
+    skew = r"our clock is (\d+)\.\d s \(±[01]\.\d\) ((?:ahead of|behind) that of \w+)"
+    told = [re.fullmatch(rf"{skew}\. ({facts})", problem["what"]) for problem in done.json["problems"]]
+    assert done.code == 2 and all(told), done.out
+    assert {match[2] for match in told if match} == wrong
+    assert all(abs(int(match[1]) - 63) <= 2 for match in told if match)
+    for problem in done.json["problems"]:
+        assert problem["where"] == "clock" and re.fullmatch(proposal, problem["proposal"]), problem
+    near = [re.fullmatch(skew, note["what"]) for note in done.json["notes"]]
+    assert [int(match[1]) < 2 for match in near if match] == [True] * (len(ahead_s) - len(wrong))
 
 
 def test_adapters_are_listed() -> None:

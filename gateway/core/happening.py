@@ -159,6 +159,16 @@ class Watched(msgspec.Struct, frozen=True, gc=False):
     untold_s: float
 
 
+class ClockChanged(msgspec.Struct, frozen=True, gc=False):
+    """A clock is off, ours by `ahead_s`, or another's to ours; or it is right again (None). Told once per change.
+
+    `clock`: a connection, the database, or `ours`.
+    """
+
+    clock: str
+    ahead_s: int | None
+
+
 class Trouble(msgspec.Struct, frozen=True, gc=False):
     """Something in the gateway itself failed and was contained: `where` from a closed set, `what` for a person."""
 
@@ -190,6 +200,7 @@ Happening = (
     | Watched
     | LevelTold
     | Purged
+    | ClockChanged
     | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

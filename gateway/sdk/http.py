@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from gateway.core.clock import Reading, reading
 from gateway.core.delivery import Failed, Rejected, Unknown
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
 from gateway.sdk.wire import HttpReply as HttpReply  # noqa: PLC0414 (for adapters)
@@ -49,6 +51,7 @@ class NoAnswer(Exception):
 
 
 _SWEEP_S = 0.05
+_LOOK_EVERY_S = 10.0
 
 
 class Http:
@@ -66,6 +69,9 @@ class Http:
         self._last: tuple[str, tuple[Origin, bytes, str]] | None = None
         self._due: dict[asyncio.Future[HttpReply], float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._look_at = 0.0
+        self.reading: Reading | None = None
+        """The other side's clock by the `Date` of an answer, read every 10 s while there are any."""
 
     async def __aenter__(self) -> Http:
         self._loop = asyncio.get_running_loop()  # asking for it costs a system call each time
@@ -89,14 +95,22 @@ class Http:
         origin, host, path = self._origin(url)
         request = _request(method, path, host, headers, body)
         loop = self._loop
-        ends_at = loop.time() + deadline_s
+        began = loop.time()
+        ends_at = began + deadline_s
         wire = origin.idle() or await self._connected(origin, ends_at, loop)
+        sent_s = None
+        if began >= self._look_at:
+            self._look_at = began + _LOOK_EVERY_S
+            wire.head, sent_s = None, time.monotonic()
         answer = wire.send(request, ends_at=ends_at)
         self._due[answer] = ends_at
         if self._sweeper is None:
             self._sweeper = loop.call_later(_SWEEP_S, self._sweep)
         try:
-            return await answer
+            reply = await answer
+            if sent_s is not None:
+                self._read_clock(wire, sent_s)
+            return reply
         except Lost as error:
             if not error.sent:
                 raise NotSent("connect", str(error)) from error
@@ -119,6 +133,14 @@ class Http:
     ) -> Coroutine[None, None, HttpReply]:
         """`request` with POST."""
         return self.request("POST", url, deadline_s=deadline_s, body=body, headers=headers)
+
+    def _read_clock(self, wire: Wire, sent_s: float) -> None:
+        head, wire.head = wire.head, b""
+        shown_at = date_of(head or b"")
+        if shown_at is not None:
+            received_s = time.monotonic()
+            read = reading(shown_at.timestamp(), resolution_s=1.0, sent_s=sent_s, received_s=received_s)
+            self.reading = read or self.reading
 
     def _sweep(self) -> None:
         """End the waits whose deadline has passed. One timer for all: one per request costs more than its parsing."""
@@ -197,14 +219,35 @@ def retry_after_s(text: str | None, *, now: datetime) -> float | None:
     text = text.strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), LONGEST_RETRY_AFTER_S)
+    until = _instant(text)
+    return None if until is None else min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
+
+
+_DATE = re.compile(rb"\r\ndate:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
+# 0 is what a cache says that has asked for this very answer.
+_AGED = re.compile(rb"\r\nage:(?![ \t0]*\r\n)", re.IGNORECASE)
+
+
+def date_of(head: bytes) -> datetime | None:
+    """When the server says that it made the answer which begins with `head`; None where it does not say.
+
+    `Date` (RFC 9110, section 6.6.1), in whole seconds. An answer with an `Age` comes from a cache, and its date with it
+    (RFC 9111, section 5.1).
+    """
+    lines, end, _ = head.partition(b"\r\n\r\n")
+    head = lines + end[:2]  # the last line of what was cut off may be half a date
+    found = _DATE.search(head)
+    return None if found is None or _AGED.search(head) else _instant(found[1].decode("latin-1").strip())
+
+
+def _instant(text: str) -> datetime | None:
+    """An HTTP date in any of its three formats (RFC 9110, section 5.6.7), in UTC."""
     try:
-        until = parsedate_to_datetime(text)
-        if until.tzinfo is None:  # asctime form, or zone "-0000": both are UTC here
-            until = until.replace(tzinfo=UTC)
-        wait_s = (until.astimezone(UTC) - now).total_seconds()
+        at = parsedate_to_datetime(text)
+        # asctime form, or zone "-0000": both are UTC here
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(max(wait_s, 0.0), LONGEST_RETRY_AFTER_S)
 
 
 class _Expired(Exception):

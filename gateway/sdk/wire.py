@@ -86,6 +86,8 @@ class Wire(asyncio.Protocol):
         self._retry_after: str | None = None
         self._framed = False
         self._headed = False
+        self.head: bytes | None = b""
+        """Set to None it becomes the next that arrives: an answer's header, as a rule the whole of it."""
         self.open = False
         self.free_at = 0.0
 
@@ -133,6 +135,8 @@ class Wire(asyncio.Protocol):
         if self._request:
             self._fail("the server spoke before it was asked")
             return
+        if self.head is None:
+            self.head = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

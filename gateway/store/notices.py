@@ -77,7 +77,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def sight(pool: asyncpg.Pool, worker_id: int, *, new: Collection[Sighting], gone: Collection[Sighting]) -> None:
-    """Write what this worker sees since now, and forget what it does not see any more.
+    """Write what this worker sees since now, or sees with another code, and forget what it does not see any more.
 
     Raises asyncpg.ForeignKeyViolationError where the worker has been replaced.
     """
@@ -91,7 +91,8 @@ async def sight(pool: asyncpg.Pool, worker_id: int, *, new: Collection[Sighting]
         )
         await connection.execute(
             "INSERT INTO sighting (worker_id, kind, subject, code)"
-            " SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::text[]) AS n ON CONFLICT DO NOTHING",
+            " SELECT $1, n.* FROM unnest($2::text[], $3::text[], $4::text[]) AS n"
+            " ON CONFLICT (worker_id, kind, subject) DO UPDATE SET code = excluded.code",
             worker_id,
             [one.kind for one in new],
             [one.subject for one in new],

@@ -25,6 +25,7 @@ import structlog
 from gateway.core.happening import (
     AttemptEnded,
     BatchCommitted,
+    ClockChanged,
     ConnectionChanged,
     DeadLettered,
     GateChanged,
@@ -383,6 +384,9 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
                 code=code,
                 notices=notices,
             )
+        case ClockChanged(clock, ahead_s):
+            level, word = (logging.INFO, "info") if ahead_s is None else (logging.WARNING, "warning")
+            return level, _event("clock_changed", at, word, clock=clock, off=ahead_s is not None, ahead_s=ahead_s)
         case Trouble(where, what):
             return logging.ERROR, _event("trouble", at, "error", where=where, what=what)
         case Refused(source, code):

@@ -361,6 +361,21 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_clock_skew_seconds",
+        kind="gauge",
+        help="By how much this machine's clock is ahead of a connection's; below zero it is behind",
+        zh="本机时钟比该连接的时钟快多少；为负则慢",
+        labels=(_CONNECTION,),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_database_clock_skew_seconds",
+        kind="gauge",
+        help="By how much this machine's clock is ahead of the database's; below zero it is behind",
+        zh="本机时钟比数据库的时钟快多少；为负则慢",
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_intake_lag_events",
         kind="gauge",
         help="Events on a leg that no worker has decided",
@@ -550,6 +565,13 @@ class Gauges:
 
     def notices_untold(self, age_s: float) -> None:
         self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)
+
+    def clock_skew(self, connection: str, ahead_s: float) -> None:
+        """Our clock is so far ahead of a connection's; not a number: not known any more."""
+        self._metrics.gauge("ordergate_clock_skew_seconds", connection).set(ahead_s)
+
+    def database_clock_skew(self, ahead_s: float) -> None:
+        self._metrics.gauge("ordergate_database_clock_skew_seconds").set(ahead_s)
 
     def intake_lag(self, leg: Leg, events: int) -> None:
         """Events that this worker has still to decide on `leg` (its own partitions)."""

@@ -17,6 +17,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
+from email.utils import formatdate
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -51,6 +52,8 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
     """Every share above meets first attempts of a command only."""
     commands: tuple[str, ...] = ()
     """Only these commands; empty: all."""
+    clock_ahead_s: float = 0.0
+    """The `Date` of every answer is so much later than it should be."""
     down_s: float = 0.0
     """Close the listening socket and every connection for this long, then listen again. Starts when posted."""
     seed: int = 0
@@ -271,6 +274,12 @@ class FakeServer(ABC):
         self.apply(effect)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._respond(request)
+        if self.faults.clock_ahead_s:
+            response.headers["Date"] = formatdate(time.time() + self.faults.clock_ahead_s, usegmt=True)
+        return response
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         path = request.path
         if path == "/books":

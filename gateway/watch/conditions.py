@@ -24,6 +24,8 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     Kind.INBOX: 5.0,
     # Platforms stumble all day long; what has not been answered for a minute is an outage.
     Kind.SHOP_NOT_READ: 60.0,
+    # Whose clock it is shows only when all have answered since it was set.
+    Kind.CLOCK: 60.0,
     # The first of many: they are counted together.
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
@@ -161,6 +163,15 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
                 key=Key(Kind.INBOX, "", ""),
                 since=seen.first_at,
                 count=facts.inbox.count if facts.inbox is not None else 0,
+                workers=seen.workers,
+                of_workers=workers,
+            )
+        elif what == "clock":
+            ours = subject.startswith(("@", "/"))
+            yield Sign(
+                key=Key(Kind.CLOCK, "", subject) if ours else Key(Kind.CLOCK, subject, ""),
+                since=seen.first_at,
+                code=seen.code,
                 workers=seen.workers,
                 of_workers=workers,
             )

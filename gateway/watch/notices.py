@@ -90,23 +90,28 @@ class Sightings:
         self._look = look
         self._observe = observe
         self._every_s = every_s
+        self._written: dict[tuple[str, str], Sighting] = {}
 
     async def run(self) -> None:
         """Until cancelled. What was written goes with the worker's row."""
-        written: dict[tuple[str, str], Sighting] = {}
         while True:
-            seen = {(one.kind, one.subject): one for one in self._look()}
-            new = [one for place, one in seen.items() if place not in written]
-            gone = [one for place, one in written.items() if place not in seen]
-            if new or gone:
-                try:
-                    await sight(self._pool, self._worker_id, new=new, gone=gone)
-                    written = seen
-                except asyncpg.ForeignKeyViolationError:
-                    pass  # replaced: the lease tells the dispatcher, and this worker ends
-                except (*AWAY, asyncpg.PostgresError) as error:
-                    self._observe([Trouble("notices", f"what is seen cannot be written: {type(error).__name__}")])
+            await self.write()
             await asyncio.sleep(self._every_s)
+
+    async def write(self) -> None:
+        """What has changed since the last time."""
+        seen = {(one.kind, one.subject): one for one in self._look()}
+        new = [one for place, one in seen.items() if self._written.get(place) != one]
+        gone = [one for place, one in self._written.items() if place not in seen]
+        if not new and not gone:
+            return
+        try:
+            await sight(self._pool, self._worker_id, new=new, gone=gone)
+            self._written = seen
+        except asyncpg.ForeignKeyViolationError:
+            pass  # replaced: the lease tells the dispatcher, and this worker ends
+        except (*AWAY, asyncpg.PostgresError) as error:
+            self._observe([Trouble("notices", f"what is seen cannot be written: {type(error).__name__}")])
 
 
 class NoticeWatch:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
+import msgspec
+
+from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
 from gateway.core.notice import Change, Kind, Sign, Words
 from gateway.watch.conditions import Changed
@@ -20,6 +23,7 @@ KIND_NAMES: Mapping[Kind, tuple[str, str]] = {
     Kind.TARGET: ("目标不可用", "target down"),
     Kind.AUTHORISE: ("授权失效", "authorisation refused"),
     Kind.SHOP_NOT_READ: ("店铺读不到", "shop not read"),
+    Kind.CLOCK: ("时钟不准", "clock off"),
     Kind.WORKER: ("进程失联", "worker gone"),
     Kind.INBOX: ("Kafka 不可用", "Kafka away"),
     Kind.BACKLOG: ("积压", "backlog"),
@@ -92,6 +96,9 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"授权已恢复：{key.connection}", f"Authorised again: {key.connection}")
         case Kind.SHOP_NOT_READ:
             return say(f"店铺已能读取：{key.connection}", f"Read again: {key.connection}")
+        case Kind.CLOCK:
+            clock = clock_name(key.connection or key.subject, say)
+            return say(f"时钟已准：{clock}", f"Clock right again: {clock}")
         case Kind.WORKER:
             return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
         case Kind.INBOX:
@@ -162,6 +169,65 @@ def _shop_not_read(sign: Sign, say: Say) -> tuple[str, str, str]:
         fact,
         say("ordergate connections list，按处置页核对原因", "ordergate connections list; the page explains the reason"),
     )
+
+
+def clock_name(clock: str, say: Say) -> str:
+    """A connection, one of our machines (``@name``), or the database, as people call it."""
+    return say("数据库", "database") if clock == DATABASE else clock.removeprefix("@")
+
+
+def clock_facts(clock: str, off: Off, say: Say) -> tuple[str, str]:
+    """Who says that a clock is off, and what is to be done about it."""
+    name = clock_name(clock, say)
+    names = say("、", ", ").join(clock_name(one, say) for one in off.names)
+    if off.agreeing > len(off.names):
+        names += say(" 等", " and others")
+    if clock.startswith("@"):
+        return (
+            say(
+                f"比对了 {off.asked} 个时钟，{off.agreeing} 个（{names}）都这样说。"
+                "平台拒绝时间戳不准的请求（拼多多的轮询只容 10 秒，其他 5 至 10 分钟）。",
+                f"{off.agreeing} of {off.asked} clocks say so ({names}). Platforms refuse requests whose time is off"
+                " (polling Pinduoduo by 10 s, others by 5 to 10 minutes).",
+            ),
+            say(
+                f"在 {name} 上校准时钟，启用 NTP（chronyc tracking）",
+                f"set the clock of {name} right and run NTP there (chronyc tracking)",
+            ),
+        )
+    if off.agreeing:
+        fact = say(
+            f"本机与其余 {off.agreeing} 个时钟（{names}）一致。", f"Ours agrees with {off.agreeing} others ({names})."
+        )
+    else:
+        fact = say("没有别的时钟可以判断是哪一方不准。", "No other clock tells which of the two is off.")
+    if not off.agreeing:
+        advice = say(
+            f"先核对本机（chronyc tracking）；本机准确，则请 {name} 校准",
+            f"look at this machine first (chronyc tracking); if it is right, have {name} set right",
+        )
+    elif clock == DATABASE:
+        advice = say(
+            "在数据库所在机器上启用 NTP（chronyc tracking）", "run NTP on the database's machine (chronyc tracking)"
+        )
+    else:
+        advice = say(f"请 {name} 的维护方校准时钟；本机无需处理", f"ask whoever runs {name} to set it right; ours is")
+    return fact, advice
+
+
+def _clock(sign: Sign, say: Say) -> tuple[str, str, str]:
+    clock = sign.key.connection or sign.key.subject
+    name, off = clock_name(clock, say), msgspec.json.decode(sign.code, type=Off)
+    by, ours = span(abs(off.ahead_s), say), clock.startswith("@")
+    fast = (off.ahead_s > 0) is ours
+    if off.agreeing:
+        title = say(
+            f"时钟不准：{name}（{'快' if fast else '慢'} {by}）",
+            f"Clock off: {name} is {by} {'fast' if fast else 'slow'}",
+        )
+    else:
+        title = say(f"时钟相差 {by}：本机与 {name}", f"Clocks {by} apart: ours and {name}")
+    return title, *clock_facts(clock, off, say)
 
 
 def _worker(sign: Sign, say: Say) -> tuple[str, str, str]:
@@ -266,6 +332,7 @@ _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.TARGET: _target,
     Kind.AUTHORISE: _authorise,
     Kind.SHOP_NOT_READ: _shop_not_read,
+    Kind.CLOCK: _clock,
     Kind.WORKER: _worker,
     Kind.INBOX: _inbox,
     Kind.BACKLOG: _backlog,

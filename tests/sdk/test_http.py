@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import pytest
 import uvloop
 
 from gateway.core.delivery import Failed, Rejected
-from gateway.sdk.http import Http, NoAnswer, NotSent, retry_after_s
+from gateway.sdk.http import Http, NoAnswer, NotSent, date_of, retry_after_s
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
 
 
@@ -264,3 +265,93 @@ def test_uvloop_behaves_the_same() -> None:
         return status, caught.value.code
 
     assert uvloop.run(exchange()) == (200, "connection_lost")
+
+
+EPOCH = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
+OK = "HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "at"),
+    [
+        # The three forms of RFC 9110, section 5.6.7.
+        (f"{OK}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", EPOCH),
+        (f"{OK}date:Sunday, 06-Nov-94 08:49:37 GMT\r\nserver: x\r\n\r\nok", EPOCH),
+        (f"{OK}server: x\r\nDATE: \t Sun Nov  6 08:49:37 1994 \r\n\r\n", EPOCH),
+        (f"{OK}Date: Sun, 06 Nov 1994 16:49:37 +0800\r\n\r\n", EPOCH),
+        # None, garbage, out of range.
+        (f"{OK}server: x\r\n\r\n", None),
+        (f"{OK}Date:\r\nserver: x\r\n\r\n", None),
+        (f"{OK}Date: -1\r\n\r\n", None),
+        (f"{OK}Date: yesterday, as it were\r\n\r\n", None),
+        (f"{OK}Date: Sun, 06 Nov 1994 08:49:99 GMT\r\n\r\n", None),
+        (f"{OK}Date: Fri, 31 Dec 9999 23:59:59 -2300\r\n\r\n", None),
+        (f"{OK}Date: 今天\r\n\r\n", None),
+        # Not a header of the answer, or not the whole of one.
+        (f"{OK}server: x\r\n\r\n\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", None),
+        (f"{OK}X-Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", None),
+        (f"{OK}server: x\r\nDate: Sun, 06 Nov 1994 08:49:3", None),
+        (f"{OK}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Le", EPOCH),
+        ("", None),
+        # A cache's answer is as old as it says; 0 is one that has asked.
+        (f"{OK}Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAge: 600\r\n\r\n", None),
+        (f"{OK}age: 7\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", None),
+        (f"{OK}Age: 0\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n", EPOCH),
+    ],
+)
+def test_when_an_answer_was_made(head: str, at: datetime | None) -> None:
+    assert date_of(head.encode()) == at
+
+
+@contextlib.asynccontextmanager
+async def saying(*headers: str) -> AsyncIterator[str]:
+    """The address of a server whose answers have these headers, one after the other."""
+    left = list(headers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(f"{OK}{left.pop(0)}content-length: 0\r\n\r\n".encode())
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await ended.wait()
+
+
+@pytest.mark.parametrize("dated", ["", "Date: soon\r\n", "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAge: 9\r\n"])
+async def test_a_date_that_is_missing_or_garbage_is_ignored(dated: str) -> None:
+    async with saying(dated) as url, Http(connections=1) as http:
+        assert (await http.request("GET", url, deadline_s=5)).status == 200
+        assert http.reading is None
+
+
+async def test_the_clock_of_the_other_side_is_read_from_an_answer_now_and_then() -> None:
+    later = "Date: Sun, 06 Nov 1994 09:49:37 GMT\r\n"
+    async with saying("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", later, later) as url, Http(connections=1) as http:
+        before_s = time.monotonic()
+        await http.request("GET", url, deadline_s=5)
+        after_s, read = time.monotonic(), http.reading
+        assert read is not None
+        shown_s = EPOCH.timestamp()
+        assert shown_s - after_s <= read.least_s <= read.most_s - 1 <= shown_s - before_s
+        assert before_s <= read.at_s <= after_s
+        await http.request("GET", url, deadline_s=5)
+        assert http.reading is read, "not at every answer"
+        http._look_at = 0.0  # ten seconds on
+        await http.request("GET", url, deadline_s=5)
+        assert http.reading.least_s - read.least_s == pytest.approx(3600, abs=5)
+
+
+async def test_a_clock_that_was_read_stays_when_the_next_date_cannot_be() -> None:
+    async with saying("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "Date: soon\r\n") as url, Http(connections=1) as http:
+        await http.request("GET", url, deadline_s=5)
+        read, http._look_at = http.reading, 0.0
+        await http.request("GET", url, deadline_s=5)
+        assert http.reading is read is not None

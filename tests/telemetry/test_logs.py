@@ -23,6 +23,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import (
     Accepted,
     AttemptEnded,
+    ClockChanged,
     DeadLettered,
     GateChanged,
     MessageEnded,
@@ -110,6 +111,14 @@ def test_one_wide_line_per_decision_and_attempt(log: Any) -> None:
         "took_s": 0.21,
         "since_taken_s": None,
     }
+
+
+def test_a_clock_that_is_off_is_a_warning_and_one_that_is_right_again_is_not(log: Any) -> None:
+    logs, lines = log()
+    logs([ClockChanged("wms-1", -63), ClockChanged("ours", None)])
+    off, right = map(json.loads, lines())
+    assert (off["event"], off["level"], off["clock"], off["ahead_s"]) == ("clock_changed", "warning", "wms-1", -63)
+    assert (right["level"], right["clock"], right["off"]) == ("info", "ours", False)
 
 
 def test_levels_choose_lines(log: Any) -> None:

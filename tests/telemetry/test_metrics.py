@@ -276,6 +276,9 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.inbox_rows(9)
     gauges.intake_lag(Leg.KAFKA, 11)
     gauges.gate_state("wms-1", "create", "closed")
+    gauges.clock_skew("wms-1", -63.5)
+    gauges.clock_skew("gone", 1.5)
+    gauges.database_clock_skew(0.25)
     found = page(registry)
     assert value(found, "ordergate_lanes", target="wms-1", state="open") == 1
     assert value(found, "ordergate_lanes", target="wms-1", state="parked") == 0, "left out means none"
@@ -286,6 +289,9 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9
     assert value(found, "ordergate_intake_lag_events", leg="kafka") == 11
+    assert value(found, "ordergate_clock_skew_seconds", connection="wms-1") == -63.5
+    assert value(found, "ordergate_clock_skew_seconds", connection=OTHER) == 1.5
+    assert value(found, "ordergate_database_clock_skew_seconds") == 0.25
     assert value(found, "ordergate_gate_state", target="wms-1", operation="create", state="closed") == 1
 
 

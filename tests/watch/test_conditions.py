@@ -138,6 +138,33 @@ def test_a_shop_is_told_of_when_nothing_was_read_for_a_minute() -> None:
     assert book.told == [(121, Change.OPENED, key), (220, Change.CLOSED, key)]
 
 
+def test_a_clock_is_told_of_when_it_has_been_off_for_a_minute() -> None:
+    theirs, ours = Key(Kind.CLOCK, "wms-1", ""), Key(Kind.CLOCK, "", "@gateway-1")
+    book = Book()
+
+    def look(second: float, **since: float) -> None:
+        subjects = {"theirs": "wms-1", "ours": "@gateway-1"}
+        seen = {("clock", subjects[whose]): Seen(1, at(first), "{}") for whose, first in since.items()}
+        book.look(second, *signs(Facts(seen=seen), at=at(second), policy=POLICY))
+
+    # Our clock is set wrong: one after the other says so.
+    look(0, theirs=0)
+    look(10, theirs=0)
+    look(20, ours=20)
+    look(79, ours=20)
+    assert book.told == []
+    look(80, ours=20)
+    # A worker started again, and sees it again within seconds.
+    look(90)
+    look(102, ours=101)
+    look(200, ours=101)
+    assert book.told == [(80, Change.OPENED, ours)]
+    look(201)
+    look(221)
+    look(222, theirs=150)
+    assert book.told[1:] == [(221, Change.CLOSED, ours), (222, Change.OPENED, theirs)]
+
+
 def test_a_heap_that_grows_tenfold_is_told_again_and_a_target_is_not() -> None:
     book = Book()
     dead = Key(Kind.DEAD_LETTER, "shop-a", "json")
@@ -174,6 +201,8 @@ def test_what_the_facts_show() -> None:
         seen={
             ("breaker", "wms-1/create"): Seen(2, at(-3), "timeouts"),
             ("kafka", ""): Seen(1, at(-9), ""),
+            ("clock", "wms-1"): Seen(1, at(-8), "{}"),
+            ("clock", "/database"): Seen(2, at(-7), "{}"),
         },
         refusals={"shop-a": Refusal("27 invalid session", at(-60))},
         unread={"shop-b": Unread("timeout", at(-61))},
@@ -190,6 +219,8 @@ def test_what_the_facts_show() -> None:
         Key(Kind.INBOX, "", ""),
         Key(Kind.AUTHORISE, "shop-a", ""),
         Key(Kind.SHOP_NOT_READ, "shop-b", ""),
+        Key(Kind.CLOCK, "wms-1", ""),
+        Key(Kind.CLOCK, "", "/database"),
         Key(Kind.BLOCKED, "wms-1", "rejected:address"),
         Key(Kind.DEAD_LETTER, "shop-a", "json"),
         Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ import pytest
 
 from adapters.smtp.notifier import SmtpNotifier
 from adapters.smtp.settings import Settings as MailSettings
+from adapters.webhook.fake import FakeShop
 from adapters.wecom.fake import PER_MINUTE, FakeWecom
 from adapters.wecom.notifier import WecomNotifier
 from adapters.wecom.settings import Settings as WecomSettings
@@ -29,11 +31,13 @@ from gateway.store.notices import list_conditions, list_notices, read_changing, 
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.sql import Connection, migrate, open_pool
+from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
 from tests.mailbox import Mailbox, mail_server
 
+SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
 KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
 PEOPLE = {
     "wang": Person(name="wang", userid="wangwu", email="wang@example.com"),
@@ -562,6 +566,53 @@ async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_alread
         "店铺读不到：shop-a（http_502）",
         "店铺已能读取：shop-a",
     ]
+
+
+async def test_a_clock_that_is_off_is_told_with_by_how_much_and_told_again_when_it_is_right(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    worker = await start_worker(stage.pool, name="a/0", lease_s=86_400)
+    targets = {name: await stack.enter_async_context(FakeShop(secrets=(SECRET,))) for name in ("erp", "wms-1")}
+    https = {name: await stack.enter_async_context(Http(connections=1)) for name in targets}
+
+    async def talk(name: str, *, ahead_s: float) -> None:
+        targets[name].set_faults({"clock_ahead_s": ahead_s})
+        https[name]._look_at = 0.0  # ten seconds on
+        assert (await https[name].request("GET", targets[name].url, deadline_s=5.0)).status == 405
+
+    clocks = ClockWatch(
+        stage.pool,
+        readings=lambda: {name: http.reading for name, http in https.items() if http.reading is not None},
+        askable={},
+        machine="gateway-1",
+        show=lambda _name, _ahead_s: None,
+        observe=stage.happened.extend,
+        now=lambda: datetime.now(UTC),
+    )
+    sightings = Sightings(stage.pool, worker_id=worker, look=clocks.sightings, observe=stage.happened.extend)
+
+    async def look(passed_s: float) -> None:
+        await clocks.look()
+        await sightings.write()
+        await stage.second(passed_s)
+
+    await talk("wms-1", ahead_s=-63.0)
+    await look(30)
+    since = await stage.pool.fetchval("SELECT since FROM sighting")
+    await talk("erp", ahead_s=0.0)
+    await look(28)
+    assert await stage.pool.fetchval("SELECT since FROM sighting") == since, "another code, the same clock"
+    assert fake.told == []
+    await look(4)
+    await talk("wms-1", ahead_s=0.0)
+    for _ in range(25):
+        await look(1)
+    begun, over = (told.text.splitlines() for told in fake.told)
+    assert re.fullmatch("时钟不准：wms-1（慢 6[1-5] 秒）", begun[0])
+    assert begun[1].endswith("本机与其余 1 个时钟（erp）一致。")
+    assert begun[-1] == "docs/runbooks/clock.md"
+    assert over[0] == "时钟已准：wms-1"
 
 
 CANARIES = ("张三丰", "13912345678", "张江路1号", KEY, "whsec_c2VjcmV0")

@@ -6,10 +6,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 
 from gateway.cli import app
+from gateway.core.clock import DATABASE, Off
 from gateway.core.notice import Change, Condition, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
@@ -22,6 +24,7 @@ KEYS = {
     Kind.TARGET: Key(Kind.TARGET, "wms-1", "create"),
     Kind.AUTHORISE: Key(Kind.AUTHORISE, "shop-a", ""),
     Kind.SHOP_NOT_READ: Key(Kind.SHOP_NOT_READ, "shop-b", ""),
+    Kind.CLOCK: Key(Kind.CLOCK, "wms-1", ""),
     Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
     Kind.INBOX: Key(Kind.INBOX, "", ""),
     Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
@@ -29,11 +32,13 @@ KEYS = {
     Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
     Kind.CONFLICT: Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
 }
+ALONE = Off(ahead_s=63, agreeing=0, asked=1, names=())
 CHANGES = [(kind, change) for kind in Kind for change in Change]
 
 
-def text_of(key: Key, change: Change, language: Language) -> str:
-    sign = Sign(key=key, since=T0, count=132, code="27 invalid session", workers=2, of_workers=3, age_s=754.0)
+def text_of(key: Key, change: Change, language: Language, *, off: Off = ALONE) -> str:
+    code = msgspec.json.encode(off).decode() if key.kind is Kind.CLOCK else "27 invalid session"
+    sign = Sign(key=key, since=T0, count=132, code=code, workers=2, of_workers=3, age_s=754.0)
     condition = Condition(key=key, opened_at=T0)
     changed = Changed(change, condition, None if change is Change.CLOSED else sign)
     said = words(changed, at=T0 + timedelta(minutes=31), language=language, runbooks="docs/runbooks/")
@@ -55,6 +60,57 @@ def test_a_target_that_is_down_reads_like_this() -> None:
     assert text_of(KEYS[Kind.TARGET], Change.CLOSED, "en") == (
         "Up again: wms-1 create\nSince 05-01 09:30:05 (UTC+8), for 31 min."
     )
+
+
+def test_a_clock_that_is_off_reads_like_this() -> None:
+    ours = Off(ahead_s=63, agreeing=4, asked=5, names=(DATABASE, "shop-a", "shop-b"))
+    machine = Key(Kind.CLOCK, "", "@gateway-1")
+    assert text_of(machine, Change.OPENED, "zh", off=ours) == (
+        "时钟不准：gateway-1（快 63 秒）\n"
+        "始于 05-01 09:30:05 (UTC+8)。比对了 5 个时钟，4 个（数据库、shop-a、shop-b 等）都这样说。"
+        "平台拒绝时间戳不准的请求（拼多多的轮询只容 10 秒，其他 5 至 10 分钟）。\n"
+        "处理：在 gateway-1 上校准时钟，启用 NTP（chronyc tracking）\n"
+        "docs/runbooks/clock.md"
+    )
+    assert text_of(machine, Change.OPENED, "en", off=ours).startswith("Clock off: gateway-1 is 63 s fast\n")
+    assert text_of(machine, Change.CLOSED, "zh").startswith("时钟已准：gateway-1\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "off", "title", "advice"),
+    [
+        # Ours is ahead of it, and agrees with the others: it is slow.
+        (
+            Key(Kind.CLOCK, "wms-1", ""),
+            Off(ahead_s=63, agreeing=2, asked=3, names=("shop-a", DATABASE)),
+            "时钟不准：wms-1（慢 63 秒）",
+            "请 wms-1 的维护方校准时钟；本机无需处理",
+        ),
+        (
+            Key(Kind.CLOCK, "", DATABASE),
+            Off(ahead_s=-600, agreeing=2, asked=3, names=("shop-a", "wms-1")),
+            "时钟不准：数据库（快 10 分钟）",
+            "在数据库所在机器上启用 NTP（chronyc tracking）",
+        ),
+        (
+            Key(Kind.CLOCK, "wms-1", ""),
+            ALONE,
+            "时钟相差 63 秒：本机与 wms-1",
+            "先核对本机（chronyc tracking）；本机准确，则请 wms-1 校准",
+        ),
+        (
+            Key(Kind.CLOCK, "", "@gateway-1"),
+            Off(ahead_s=-20, agreeing=2, asked=2, names=("shop-a", "wms-1")),
+            "时钟不准：gateway-1（慢 20 秒）",
+            "在 gateway-1 上校准时钟，启用 NTP（chronyc tracking）",
+        ),
+    ],
+)
+def test_a_clock_is_fast_or_slow_and_somebody_has_to_set_it(key: Key, off: Off, title: str, advice: str) -> None:
+    first, facts, last, _page = text_of(key, Change.OPENED, "zh", off=off).splitlines()
+    assert (first, last) == (title, f"处理：{advice}")
+    assert ("没有别的时钟可以判断" in facts) is (off.agreeing == 0)
+    assert text_of(key, Change.OPENED, "en", off=off).isascii()
 
 
 @pytest.mark.parametrize(("kind", "change"), CHANGES)
