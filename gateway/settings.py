@@ -27,6 +27,7 @@ from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
 from gateway.core.notice import Kind
 from gateway.core.order import Operation
+from gateway.core.owner import OwnerKind
 from gateway.plugins import Adapter, Registry
 from gateway.schema import KeyPath, Node, Report
 from gateway.sdk.adapter import Manifest, OperationManifest
@@ -265,12 +266,22 @@ class PersonEntry(_Section, frozen=True, kw_only=True):
         return "PersonEntry()"
 
 
-class OwnerRule(_Section, frozen=True, kw_only=True):
-    """Who is mentioned in a notice; the first rule that fits counts, and one without conditions fits all."""
+class OwnerEntry(_Section, frozen=True, kw_only=True):
+    """Whose work something is; the first rule that fits counts, and one without conditions fits all."""
 
-    people: Annotated[tuple[str, ...], Meta(min_length=1, description="Names under `notices.people`")]
+    people: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=60)], ...],
+        Meta(
+            min_length=1, max_length=20, description="Your own names; with `notices.channels`, of `notices.people`"
+        ),
+    ]
     connection: Annotated[str | None, Meta(description="Only of this connection")] = None
-    kind: Annotated[Kind | None, Meta(description="Only of this kind")] = None
+    kind: Annotated[
+        OwnerKind | None, Meta(description="Only of this kind of work or notice; `blocked` and `delivery` are one")
+    ] = None
+    code: Annotated[
+        str | None, Meta(description="Only this code (`short_of_stock`, `rejected`, `rejected:http_4xx`)")
+    ] = None
 
 
 class Notices(_Section, frozen=True, kw_only=True):
@@ -279,7 +290,6 @@ class Notices(_Section, frozen=True, kw_only=True):
         Meta(max_length=10, description="Connections that tell people; each takes over from the one before"),
     ] = ()
     people: Annotated[dict[str, PersonEntry], Meta(description="Who can be mentioned, under names of your own")] = {}
-    owners: Annotated[tuple[OwnerRule, ...], Meta(description="Who is mentioned in what")] = ()
     mute: Annotated[tuple[Kind, ...], Meta(description="Kinds that nobody is told of")] = ()
     backlog_age_s: Annotated[Seconds, Meta(description="A delivery that waits longer is a backlog")] = 900.0
     settle_s: Annotated[
@@ -430,9 +440,9 @@ class _Sections(_Section, frozen=True, kw_only=True):
         Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
     ] = {}
     owners: Annotated[
-        dict[str, Annotated[str, Meta(min_length=1, max_length=60)]],
-        Meta(description="Whose work waits: code (`short_of_stock`, `rejected`), connection, kind or `default` → who"),
-    ] = {}
+        tuple[OwnerEntry, ...],
+        Meta(description="Whose work is what: shown at the desk, mentioned in notices; the first that fits counts"),
+    ] = ()
     retention: Annotated[Retention, Meta(description="How long what is over is kept")] = Retention()
     log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
     notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
@@ -569,6 +579,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
         raise SettingsError(problems)
     root = _overridden(root, environ)
     report = Report(root)
+    root = _without_moved(root, report)
     root = schemas.fill(root, environ, folder, report=report)
     # Sections that are right are checked against each other even when others are wrong.
     sections = {
@@ -600,6 +611,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     _check_retention(document.retention, connections, report)
     _check_carriers(document.carriers, adapters, report)
     _check_notices(document.notices, entries, loaded, report)
+    _check_owners(document, entries, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -663,10 +675,12 @@ def _overridden(root: Node, environ: Mapping[str, str]) -> Node:
     """
     top = dict(root.value)
     for field in msgspec.structs.fields(_Sections):
+        if field.encode_name in ("carriers", "owners"):
+            continue  # a table and a list: no variable holds one
         kind = schemas.struct_of(field.type)
         name = ENVIRONMENT_PREFIX + field.encode_name.upper()
         if kind is None:
-            if name in environ and field.encode_name != "carriers":
+            if name in environ:
                 top[field.encode_name] = Node(environ[name], f"environment {name}", environ[name], filled=True)
             continue
         given = {
@@ -681,6 +695,21 @@ def _overridden(root: Node, environ: Mapping[str, str]) -> Node:
                 for key, variable in given.items()
             }
             top[field.encode_name] = msgspec.structs.replace(section, value={**(section.value or {}), **keys})
+    return msgspec.structs.replace(root, value=top)
+
+
+def _without_moved(root: Node, report: Report) -> Node:
+    """`root` without keys that have moved or changed their shape, each reported with what to write instead."""
+    proposal = "owners: [{people: [wang], connection: wms-1}, {people: [li], code: short_of_stock}, {people: [ops]}]"
+    top = dict(root.value)
+    if "owners" in top and isinstance(top["owners"].value, dict):
+        report.add(("owners",), "is a list of rules, of which the first that fits counts", proposal)
+        del top["owners"]
+    notices = top.get("notices")
+    if notices is not None and isinstance(notices.value, dict) and "owners" in notices.value:
+        report.add(("notices", "owners"), "has moved to the top level, beside `notices`", proposal)
+        inner = {key: node for key, node in notices.value.items() if key != "owners"}
+        top["notices"] = msgspec.structs.replace(notices, value=inner)
     return msgspec.structs.replace(root, value=top)
 
 
@@ -1057,22 +1086,29 @@ def _check_notices(
             report.add((*place, "channels", index), what, listed)
         elif channel in notices.channels[:index]:
             report.add((*place, "channels", index), f"{channel!r} stands here twice", "remove one")
-    for index, rule in enumerate(notices.owners):
-        if rule.connection is not None and rule.connection not in entries:
-            proposal = schemas.suggest(rule.connection, entries) or "configured: " + (", ".join(entries) or "none")
-            what = f"there is no connection {rule.connection!r}"
-            report.add((*place, "owners", index, "connection"), what, proposal)
-        for number, person in enumerate(rule.people):
-            if person not in notices.people:
-                known = "known: " + (", ".join(notices.people) or "none, add `notices.people`")
-                proposal = schemas.suggest(person, notices.people) or known
-                report.add((*place, "owners", index, "people", number), f"nobody is called {person!r}", proposal)
     for name, person_entry in notices.people.items():
         if person_entry == PersonEntry():
             proposal = "add `userid`, `mobile` or `email`"
             report.add((*place, "people", name), "cannot be reached", proposal)
-    if not notices.channels and (notices.people or notices.owners):
+    if not notices.channels and notices.people:
         report.add((*place, "channels"), "is missing: nobody would be told anything", listed)
+
+
+def _check_owners(document: Document, entries: Mapping[str, ConnectionEntry], report: Report) -> None:
+    people = document.notices.people
+    for index, rule in enumerate(document.owners):
+        place: KeyPath = ("owners", index)
+        if rule.connection is not None and rule.connection not in entries:
+            proposal = schemas.suggest(rule.connection, entries) or "configured: " + (", ".join(entries) or "none")
+            report.add((*place, "connection"), f"there is no connection {rule.connection!r}", proposal)
+        # Without a channel nobody is mentioned, and the desk shows any name.
+        for number, person in enumerate(rule.people if document.notices.channels else ()):
+            if person not in people:
+                known = "known: " + (", ".join(people) or "none, add `notices.people`")
+                proposal = schemas.suggest(person, people) or known
+                report.add((*place, "people", number), f"nobody is called {person!r}", proposal)
+        if (rule.connection, rule.kind, rule.code) == (None, None, None) and index + 1 < len(document.owners):
+            report.add((*place,), "fits everything: the rules after it never count", "make it the last one")
 
 
 def _check_carriers(carriers: Mapping[str, Mapping[str, str]], adapters: Registry, report: Report) -> None:

@@ -6,13 +6,13 @@ One line per code, Chinese first. A code without a line (an adapter's own) is to
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote
 
 import msgspec
 
-from gateway.store.work import WorkKind
+from gateway.core.owner import Matter, OwnerRule, WorkKind, owners_of
 
 How = Literal["ask", "resend", "person"]
 """What a redrive of a delivery can do first: ask the target, send again (idempotent), or neither."""
@@ -45,10 +45,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_id: int | None = None
 
 
-def owner_of(about: About, owners: Mapping[str, str]) -> str:
-    """Who is to look after it: by code, by the part of it before the colon, by connection, by kind, or the default."""
-    keys = (about.code, about.code.split(":", 1)[0], about.connection, about.kind, "default")
-    return next((owners[key] for key in keys if key in owners), "")
+def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
+    """Who is to look after it."""
+    return owners_of(Matter(about.kind, about.connection, about.code), rules)
 
 
 def meaning(kind: WorkKind, code: str) -> Text:

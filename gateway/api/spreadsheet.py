@@ -98,7 +98,7 @@ class StuckSheet:
             item.last_code or "",
             item.last_at,
             item.latest_ship_at,
-            item.owner,
+            (", " if self._english else "、").join(item.owners),
             item.next.en if self._english else item.next.zh,
             item.next.command,
         )

@@ -16,6 +16,7 @@ from msgspec import Meta
 from gateway.api.advice import NextStep, Text
 from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
+from gateway.core.owner import WorkKind
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
@@ -23,7 +24,6 @@ from gateway.store.resolve import MOST_RESOLVED
 from gateway.store.skus import UnmappedSku
 from gateway.store.stock import StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
-from gateway.store.work import WorkKind
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$(?!\\n)")]
@@ -268,7 +268,7 @@ class WorkQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connection: Annotated[Name, Meta(description="The shop, the target, or where the event came from")] | None = None
     operation: Annotated[Name, Meta(description="Of deliveries: create, cancel, ship")] | None = None
     code: Annotated[Name, Meta(description="The card's code, like `rejected:http_4xx`")] | None = None
-    owner: Annotated[Name, Meta(description="Whose work; as `owners` in the settings say")] | None = None
+    owner: Annotated[Name, Meta(description="One of those whose work it is by `owners` in the settings")] | None = None
 
 
 class WorkItemsQuery(WorkQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -293,7 +293,7 @@ class WorkCard(msgspec.Struct, frozen=True, kw_only=True):
     oldest: datetime
     newest: datetime
     samples: tuple[str, ...]
-    owner: str
+    owners: tuple[str, ...]
     next: NextStep
 
 
@@ -324,7 +324,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime | None
     last_result: str | None
     last_code: str | None
-    owner: str
+    owners: tuple[str, ...]
     next: NextStep
 
 

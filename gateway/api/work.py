@@ -9,7 +9,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.api.advice import About, How, meaning, next_step, owner_of
+from gateway.api.advice import About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
 from gateway.api.errors import conflict, not_found, wrong
 from gateway.api.routing import Call, Download, Route
@@ -26,7 +26,8 @@ from gateway.api.views import (
     WorkQuery,
 )
 from gateway.core.delivery import AfterUnknown
-from gateway.store.work import Card, Item, Place, Wish, WorkKind, cards, conflicts_handled, items
+from gateway.core.owner import WorkKind
+from gateway.store.work import Card, Item, Place, Wish, cards, conflicts_handled, items
 
 _PAGE = 500
 _HOW: dict[AfterUnknown, How] = {
@@ -70,7 +71,7 @@ class Work:
     async def list_work(self, call: Call) -> WorkCards:
         query: WorkQuery = call.query
         found = [self._card(card) for card in await cards(self._pool, _wish(query))]
-        mine = [card for card in found if query.owner in (None, card.owner)]
+        mine = [card for card in found if query.owner in (None, *card.owners)]
         return WorkCards(cards=mine, total=sum(card.count for card in mine))
 
     async def list_work_items(self, call: Call) -> WorkItems:
@@ -118,7 +119,7 @@ class Work:
             page = await items(self._pool, _wish(query), after=after, limit=limit)
             for item in page:
                 one = self._item(item)
-                if query.owner in (None, one.owner):
+                if query.owner in (None, *one.owners):
                     found.append((item.place, one))
                     if len(found) == limit:
                         return found, True
@@ -131,7 +132,7 @@ class Work:
         return WorkCard(
             **msgspec.structs.asdict(card),
             means=meaning(card.kind, card.code),
-            owner=owner_of(about, self._desk.owners),
+            owners=whose(about, self._desk.owners),
             next=next_step(about),
         )
 
@@ -147,7 +148,7 @@ class Work:
         return WorkItem(
             **values,
             means=meaning(item.kind, item.code),
-            owner=owner_of(about, self._desk.owners),
+            owners=whose(about, self._desk.owners),
             next=next_step(about),
         )
 

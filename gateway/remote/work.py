@@ -87,7 +87,7 @@ def _print_cards(terminal: Terminal, answer: Any) -> None:
     for card in answer["cards"]:
         name = terminal.choose(*KINDS[card["kind"]])
         where = " ".join(part for part in (card["connection"], card["operation"]) if part)
-        owner = f"  [{card['owner']}]" if card["owner"] else ""
+        owner = f"  [{_owners(terminal, card)}]" if card["owners"] else ""
         terminal.plain(f"{card['count']} × {name} {where}: {_said(terminal, card['means'])} ({card['code']}){owner}")
         terminal.line(
             f"    最早 {when(card['oldest'])}，最新 {when(card['newest'])}，如 {'、'.join(card['samples'])}",
@@ -108,12 +108,16 @@ def _print_items(terminal: Terminal, answer: Any) -> None:
                 terminal.choose(*KINDS[item["kind"]]), item["number"], item["shop"],
                 f"{item['connection']} {item['operation']}" if item["kind"] == "delivery" else "",
                 _said(terminal, item["means"]), item["codes"], when(item["since"]), when(item["latest_ship_at"]),
-                item["owner"], item["next"]["command"],
+                _owners(terminal, item), item["next"]["command"],
             )
             for item in answer["items"]
         ],
     )  # fmt: skip
     print_more(terminal, answer)
+
+
+def _owners(terminal: Terminal, one: Any) -> str:
+    return terminal.choose("、", ", ").join(one["owners"])
 
 
 def _said(terminal: Terminal, text: Any) -> str:

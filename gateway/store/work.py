@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
 
 import asyncpg
 import msgspec
 
 from gateway.core.delivery import Result
 from gateway.core.order import Order
+from gateway.core.owner import WorkKind
 from gateway.store.dead import BEHIND
 from gateway.store.orders import decode_state
 from gateway.store.repair import audit
@@ -27,7 +27,6 @@ is not ours. Migration 0006 says the same."""
 MOST_ITEMS = 500
 SAMPLES = 3
 
-WorkKind = Literal["hold", "conflict", "delivery", "dead_letter"]
 KINDS: tuple[WorkKind, ...] = ("hold", "conflict", "delivery", "dead_letter")
 
 Place = tuple[datetime, int, int]

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from openpyxl import load_workbook
 
-from gateway.api.advice import KINDS_TOLD, About, meaning, next_step, owner_of
+from gateway.api.advice import KINDS_TOLD, About, meaning, next_step, whose
 from gateway.api.spreadsheet import harmless
+from gateway.core.owner import OwnerRule
 from gateway.testing.fakes import Faults
 
 from .conftest import ORDER, Gateway
@@ -51,7 +52,7 @@ async def test_the_queue_says_what_whose_and_what_next(gateway: Gateway) -> None
     assert (card["count"], card["samples"], card["operation"]) == (2, ["S1", "S2"], "create")
     assert card["means"] == {"zh": "被目标拒收（http_4xx）", "en": "the target refuses it (http_4xx)"}
     assert card["next"]["command"].startswith("ordergate deliveries redrive --target erp --operation create --code")
-    assert "400" not in card["owner"] and card["owner"] == ""
+    assert card["owners"] == []
 
     items = (await gateway.get("/work/items", kind="delivery"))["items"]
     assert [item["number"] for item in items] == ["S1", "S2"]
@@ -308,19 +309,21 @@ def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owners", "owner"),
+    ("rules", "people"),
     [
-        ({}, ""),
-        ({"default": "a"}, "a"),
-        ({"default": "a", "delivery": "b"}, "b"),
-        ({"delivery": "b", "wms-1": "c"}, "c"),
-        ({"wms-1": "c", "rejected": "d"}, "d"),
-        ({"rejected": "d", "rejected:sku": "e"}, "e"),
+        ([], ()),
+        ([{}], ("0",)),
+        ([{"kind": "hold"}, {}], ("1",)),
+        ([{"kind": "delivery"}, {}], ("0",)),
+        ([{"connection": "wms-2"}, {"connection": "wms-1"}], ("1",)),
+        ([{"code": "rejected:shop"}, {"code": "rejected"}], ("1",)),
+        ([{"code": "rejected:sku", "connection": "wms-2"}, {"code": "rejected:sku", "connection": "wms-1"}], ("1",)),
     ],
 )
-def test_the_nearest_owner_counts(owners: dict[str, str], owner: str) -> None:
+def test_the_first_rule_that_fits_says_whose_work_it_is(rules: list[dict[str, Any]], people: tuple[str, ...]) -> None:
     about = About(kind="delivery", connection="wms-1", operation="create", code="rejected:sku")
-    assert owner_of(about, owners) == owner
+    made = [OwnerRule(people=(str(place),), **rule) for place, rule in enumerate(rules)]
+    assert whose(about, made) == people
 
 
 def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:

@@ -131,7 +131,7 @@ CARD = WorkCard(
     oldest=PLACED_AT,
     newest=PLACED_AT,
     samples=("A1", "A2"),
-    owner="仓库组",
+    owners=("仓库组", "王五"),
     next=NEXT,
 )
 ITEM = WorkItem(
@@ -152,7 +152,7 @@ ITEM = WorkItem(
     last_at=PLACED_AT,
     last_result="unknown",
     last_code="deadline",
-    owner="仓库组",
+    owners=("仓库组",),
     next=NEXT,
 )
 REDRIVE = RedriveRow(
@@ -279,7 +279,7 @@ def test_times_are_those_of_beijing_or_of_the_zone_that_is_set(
 def test_a_card_says_how_many_why_since_when_whose_and_what_next(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, WorkCards(cards=[CARD], total=400), "work", "list")
     for told in (
-        "400 × 下发受阻 wms create: 不清楚 (unknown)  [仓库组]",
+        "400 × 下发受阻 wms create: 不清楚 (unknown)  [仓库组、王五]",
         "如 A1、A2",
         "→ 排除原因后成批重发: ordergate deliveries redrive",
         "共 400 项",

@@ -21,6 +21,7 @@ from gateway.core.delivery import Answer, Done, Failed, Rejected
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, MessageEnded, Trouble
 from gateway.core.notice import Kind, Sighting
+from gateway.core.owner import OwnerRule
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
@@ -30,7 +31,6 @@ from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.sql import Connection, migrate, open_pool
 from gateway.watch.conditions import Policy
-from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
 from tests.mailbox import Mailbox, mail_server
 
@@ -56,7 +56,7 @@ class Stage:
         self.at = datetime.now(UTC).replace(microsecond=0)
         self.happened: list[Happening] = []
         self.channels: dict[str, Notifier] = {}
-        self.rules: tuple[Rule, ...] = ()
+        self.owners: tuple[OwnerRule, ...] = ()
         self.kill_at = ""
         self.leader = self.watch()
 
@@ -75,7 +75,7 @@ class Stage:
             policy=Policy(),
             language="zh",
             people=PEOPLE,
-            rules=self.rules,
+            owners=self.owners,
             runbooks="docs/runbooks/",
             hand_over_s=90.0,
         )
@@ -219,7 +219,7 @@ async def test_a_storm_of_a_thousand_changes_keeps_the_rate_and_loses_none(stage
 
 async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, stack: AsyncExitStack) -> None:
     fake = await robot(stage, stack)
-    stage.rules = (Rule("shop-a", None, ("wang",)), Rule("", None, ("li",)))
+    stage.owners = (OwnerRule(connection="shop-a", people=("wang",)), OwnerRule(people=("li",)))
     await stage.succeed()
     await stage.dead_letter("shop-a", "json")
     for _ in range(5):
@@ -244,7 +244,7 @@ async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_end
     pool = await open_pool(postgres_url, size=2)
     stack.push_async_callback(pool.close)
     telling = Telling(
-        policy=Policy(settle_s=0.1), language="en", people={}, rules=(), runbooks="docs/runbooks/", hand_over_s=90.0
+        policy=Policy(settle_s=0.1), language="en", people={}, owners=(), runbooks="docs/runbooks/", hand_over_s=90.0
     )
 
     def watch() -> asyncio.Task[None]:
@@ -305,7 +305,7 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_los
 @pytest.mark.feature("F83")
 async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Stage, stack: AsyncExitStack) -> None:
     fake, box = await robot(stage, stack), await mail(stage, stack)
-    stage.rules = (Rule("", None, ("wang",)),)
+    stage.owners = (OwnerRule(people=("wang",)),)
     await stage.succeed()
     fake.keys.clear()
     await stage.dead_letter("shop-a", "json")
