@@ -8,10 +8,11 @@ import pytest
 
 from gateway import settings
 from gateway.app import telling_of
-from gateway.core.errors import Problem, SettingsError
+from gateway.core.errors import Said, SettingsError
 from gateway.core.notice import Kind
 from gateway.plugins import discover
 from gateway.settings import Settings
+from tests.languages import english
 
 KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
 CONNECTIONS = f"""
@@ -44,10 +45,10 @@ def parsed(text: str) -> Settings:
     return settings.parse(text, {}, discover(), name="og.yaml", folder=Path("/srv"))
 
 
-def problems(text: str) -> list[Problem]:
+def problems(text: str) -> list[Said]:
     with pytest.raises(SettingsError) as caught:
         parsed(text)
-    return list(caught.value.problems)
+    return english(caught.value.problems)
 
 
 def test_the_section_becomes_who_is_told_what() -> None:
