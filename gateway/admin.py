@@ -23,6 +23,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from gateway.core import words
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
@@ -113,7 +114,11 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
                 name,
                 manifest.title.get(str(lang), name),
                 manifest.source is not None,
-                ["notice"] if manifest.notifier is not None else list(manifest.operations),
+                terminal.choose("、", ", ").join(
+                    [terminal.choose("通知", "notices")]
+                    if manifest.notifier is not None
+                    else [terminal.say(words.OPERATIONS[operation]) for operation in manifest.operations]
+                ),
             )
             for name, manifest in registry.manifests.items()
         ],
@@ -288,9 +293,10 @@ def compare(
         [("观察到", "Watched"), ("仓库有", "There"), ("仓库没有", "Not there"), ("未答", "Not told")],
         [(found.orders, found.there, found.not_there, found.not_told)],
     )
+    held = {terminal.say(words.reason(code)): count for code, count in found.held.items()}
     for zh, en, counts in (
         ("对方未明确回答：", "not told: ", found.refusals),
-        ("网关会因此拦下：", "the gateway would have held: ", found.held),
+        ("网关会因此拦下：", "the gateway would have held: ", held),
     ):
         if counts:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())

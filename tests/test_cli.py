@@ -418,7 +418,7 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert gateway.push(b"not json again") == 422
         until(lambda: gateway("work", "list", "--json").json["total"] == 4)
         queue = gateway("work", "list")
-        assert "3 × 下发受阻 erp create" in queue.out and "ordergate deliveries redrive --target erp" in queue.out
+        assert "3 × 下发受阻 erp 下单" in queue.out and "ordergate deliveries redrive --target erp" in queue.out
         assert "the target refuses it" in gateway("work", "list", "--lang", "en").out
         assert len(gateway("work", "items", "--kind", "delivery", "--json").json["items"]) == 3
         assert "SD1" in gateway("work", "items").out
@@ -460,7 +460,7 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         until(lambda: not gateway("redrives", "list", "--state", "running", "--json").json["redrives"])
 
         # gates
-        assert "closed" in gateway("gates", "list").out
+        assert "闭合" in gateway("gates", "list").out and "closed" in gateway("gates", "list", "--lang", "en").out
 
         def state() -> str:
             gates = gateway("gates", "list", "--json").json["gates"]

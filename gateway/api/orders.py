@@ -23,6 +23,7 @@ from gateway.api.views import (
     state_of,
 )
 from gateway.core.order import Stage
+from gateway.core.text import Text
 from gateway.store.queries import (
     AttemptEnded,
     Happened,
@@ -115,7 +116,7 @@ class Orders:
         number = call.path["number"]
         if not await reconsider_order(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()):
             raise await no_order(self._pool, number, self._desk)
-        return Done(note="the order is decided again in a moment")
+        return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
 
 
 def text_of(body: bytes) -> str | None:

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from gateway.api.advice import NextStep, Text
+from gateway.api.advice import NextStep
 from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
 from gateway.core.owner import WorkKind
+from gateway.core.text import Text
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
@@ -82,7 +83,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """It was done; `note` says what follows."""
 
     status: Literal["done"] = "done"
-    note: str = ""
+    note: Text
 
 
 # --- connections
@@ -391,7 +392,7 @@ class RedrivePreview(msgspec.Struct, frozen=True, kw_only=True):
 
 class RedriveStarted(msgspec.Struct, frozen=True, kw_only=True):
     redrive: RedriveRow
-    note: str
+    note: Text
 
 
 class RedrivesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,6 +27,8 @@ from gateway.api.views import (
 )
 from gateway.core.delivery import AfterUnknown
 from gateway.core.owner import WorkKind
+from gateway.core.text import Text
+from gateway.core.words import CONFLICTS, word
 from gateway.store.work import Card, Item, Place, Wish, cards, conflicts_handled, items
 
 _PAGE = 500
@@ -93,7 +95,9 @@ class Work:
             raise not_found(f"there is no order {number}", "path.number", "GET /work/items lists what waits")
         if not codes:
             raise conflict("no_conflict", f"order {number} has no conflict", "nothing is left to do")
-        return Done(note=f"{', '.join(codes)}: off the queue until that changes")
+        said = "、".join(word(code, CONFLICTS).zh for code in codes)
+        note = Text(f"{said}：有变化前不再列出", f"{', '.join(codes)}: off the queue until that changes")
+        return Done(note=note)
 
     async def _sheet(self, query: ExportQuery) -> bytes:
         sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)

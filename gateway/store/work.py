@@ -13,14 +13,14 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import Result
-from gateway.core.order import Order
+from gateway.core.order import Order, Reason
 from gateway.core.owner import WorkKind
 from gateway.store.dead import BEHIND
 from gateway.store.orders import decode_state
 from gateway.store.repair import audit
 from gateway.store.sql import Connection
 
-WAIT_FOR_OTHERS = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
+WAIT_FOR_OTHERS: tuple[Reason, ...] = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
 """Reasons that keep an order without a person being able to do anything: the buyer or the channel moves next, or it
 is not ours. Migration 0006 says the same."""
 

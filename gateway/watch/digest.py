@@ -14,9 +14,10 @@ import msgspec
 
 from gateway.core.notice import Change, Kind, Notice
 from gateway.core.owner import OwnerRule, matter_of, owners_of
+from gateway.core.words import NOTICES
 from gateway.sdk.notify import Limits
 from gateway.store.notices import Draft, Usage
-from gateway.watch.wording import KIND_NAMES, Language, Say, sayer
+from gateway.watch.wording import Language, Say, sayer
 
 _RESERVE = 4
 """A quarter of an outlet's rate is kept for what is urgent."""
@@ -162,7 +163,8 @@ def _summary(notices: Sequence[Notice], say: Say) -> str:
     counts: dict[str, int] = {}
     for notice in notices:
         over = notice.change is Change.CLOSED
-        name = say("恢复", "over") if over else say(*KIND_NAMES[notice.key.kind])
+        kind = NOTICES[notice.key.kind]
+        name = say("恢复", "over") if over else say(kind.zh, kind.en)
         counts[name] = counts.get(name, 0) + 1
     listed = say("、", ", ").join(f"{name} {count}" for name, count in counts.items())
     return say(f"{len(notices)} 条通知：{listed}", f"{len(notices)} notices: {listed}")

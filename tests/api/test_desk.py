@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from openpyxl import load_workbook
 
-from gateway.api.advice import KINDS_TOLD, About, meaning, next_step, whose
+from gateway.api.advice import About, meaning, next_step, whose
 from gateway.api.spreadsheet import harmless
-from gateway.core.owner import OwnerRule
+from gateway.core import words
+from gateway.core.order import Conflict, Reason
+from gateway.core.owner import OwnerRule, WorkKind
+from gateway.store.work import WAIT_FOR_OTHERS
 from gateway.testing.fakes import Faults
 
 from .conftest import ORDER, Gateway
@@ -284,6 +287,13 @@ async def test_stuck_orders_as_a_spreadsheet_without_formulas(gateway: Gateway) 
     assert {row[3] for row in rows[1:]} == {"00392746150012345678", "'=1+1", "'@x"}
     assert by_number["S=1+1"][7:11] == ["erp", "create", "rejected", "http_4xx"]
     assert {cell.data_type for row in sheet.iter_rows() for cell in row if cell.value is not None} <= {"s", "d"}
+    async with gateway.download("/work/export", language="zh", kind="delivery") as answer:
+        chinese = load_workbook(io.BytesIO(await answer.read())).active
+    assert chinese is not None
+    rows = [[cell.value for cell in row] for row in chinese.iter_rows()]
+    assert rows[0][:4] == ["类型", "订单号", "店铺", "店铺单号"]
+    assert rows[1][0] == "下发受阻" and rows[1][4] == "被目标拒收（http_4xx）"
+    assert rows[1][7:11] == ["erp", "下单", "被拒收", "http_4xx"]
     short = await gateway.get("/work/items", limit=1)
     assert len(short["items"]) == 1
 
@@ -294,8 +304,16 @@ def test_a_text_like_a_formula_is_made_harmless(text: str) -> None:
     assert harmless("a\x00b\x0bc\ud800") == "abc" and harmless("392746150012345678") == "392746150012345678"
 
 
+CODES: dict[WorkKind, list[str]] = {
+    "hold": [*(code for code in get_args(Reason) if code not in WAIT_FOR_OTHERS), "missing:receiver.phone"],
+    "conflict": [*get_args(Conflict)],
+    "delivery": [*words.BLOCKS, "rejected:sku"],
+    "dead_letter": [*words.LETTERS, "of_an_adapter"],
+}
+
+
 def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
-    for kind, codes in KINDS_TOLD.items():
+    for kind, codes in CODES.items():
         for code in codes:
             for number in ("", "A1"):
                 about = About(

@@ -228,7 +228,10 @@ async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, s
     await stage.close_dead_letters()
     for _ in range(30):
         await stage.second(1)
-    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a json，1 条", "死信已清：shop-a json"]
+    assert [told.text.splitlines()[0] for told in fake.told] == [
+        "死信：shop-a 报文不是 JSON，1 条",
+        "死信已清：shop-a 报文不是 JSON",
+    ]
     assert [told.mentioned for told in fake.told] == [("wangwu",), ("wangwu",)]
     assert fake.told[0].text.endswith("\ndocs/runbooks/dead_letter.md")
     assert await stage.states() == {"sent": 2}
@@ -297,7 +300,7 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_los
     assert len(fake.told) == PER_MINUTE and await stage.states() == {"waiting": 1}
     for _ in range(5):
         await stage.second(1)
-    assert [told.text.splitlines()[0] for told in fake.told[PER_MINUTE:]] == ["死信：shop-a json，1 条"]
+    assert [told.text.splitlines()[0] for told in fake.told[PER_MINUTE:]] == ["死信：shop-a 报文不是 JSON，1 条"]
     assert await stage.results() == ["throttled", "sent"]
     assert box.mails == []
 
@@ -311,7 +314,7 @@ async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Sta
     await stage.dead_letter("shop-a", "json")
     for _ in range(3):
         await stage.second(1)
-    assert [mail["Subject"] for mail in box.mails] == ["死信：shop-a json，1 条"]
+    assert [mail["Subject"] for mail in box.mails] == ["死信：shop-a 报文不是 JSON，1 条"]
     assert box.recipients == [["ops@example.com", "wang@example.com"]]
     assert await stage.results() == ["unauthorised", "sent"]
     [row] = await list_notices(stage.pool, state=None, kind=None, connection=None, before=None, limit=10)
@@ -347,7 +350,7 @@ async def test_a_robot_that_fails_is_tried_for_a_bounded_time_and_used_again_whe
     fake.set_faults({"error_in_200_share": 0.0})
     await stage.dead_letter("shop-a", "field")
     await stage.second(300)
-    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a field，1 条"]
+    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a 报文字段缺失或多余，1 条"]
     assert await stage.states() == {"sent": 3}
 
 
@@ -405,14 +408,17 @@ class Picky:
 
 
 async def test_one_text_that_is_refused_takes_no_other_with_it_and_is_accounted_for(stage: Stage) -> None:
-    picky = Picky("shape")
+    picky = Picky("报文结构不对")
     stage.channels["picky"] = picky
     for code in ("json", "shape", "field"):
         await stage.dead_letter("shop-a", code)
     for _ in range(5):
         await stage.second(1)
     assert await stage.states() == {"sent": 2, "failed": 1}
-    assert [text.splitlines()[0] for text in picky.told] == ["死信：shop-a field，1 条", "死信：shop-a json，1 条"]
+    assert [text.splitlines()[0] for text in picky.told] == [
+        "死信：shop-a 报文字段缺失或多余，1 条",
+        "死信：shop-a 报文不是 JSON，1 条",
+    ]
     [row] = await list_notices(stage.pool, state="failed", kind=None, connection=None, before=None, limit=10)
     assert (row.subject, row.why) == ("shape", "picky: word not that word")
 
