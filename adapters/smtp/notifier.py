@@ -60,7 +60,9 @@ class SmtpNotifier:
             place = f"{self._settings.host}:{self._settings.port}"
             if isinstance(answer, Failed):
                 code = "connect_timeout" if answer.code == "connect_timeout" else "connect"
-                raise NotSent(code, f"{place}: {answer.message}") from error
+                # The library's error only says that it could not connect; the system's says why.
+                reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+                raise NotSent(code, f"{place}: {answer.message}") from reason
             refused = Text(f"{place} 拒绝登录（{answer.code}）", f"{place}: {answer.message} ({answer.code})")
             raise OrdergateError(refused) from error
         client.close()
