@@ -23,14 +23,16 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
+from gateway.core import words
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
+from gateway.core.text import Text
 from gateway.plugins import discover
 from gateway.schema import suggest
 from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
-from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
+from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of
 
 T = TypeVar("T")
 
@@ -61,21 +63,21 @@ def check(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: La
     try:
         settings = read_settings(config)
     except SettingsError as error:
-        checked = of_settings(error.problems, terminal)
+        checked = of_settings(error.problems)
     else:
-        checked = asyncio.run(reach(settings, terminal))
+        checked = asyncio.run(reach(settings))
     if as_json:
-        terminal.json(json_of(checked))
+        terminal.json(json_of(checked, lang))
     else:
         if checked.notes:
-            terminal.table([("正常", "Good"), ("", "")], [(note.where, note.what) for note in checked.notes])
+            terminal.table([("正常", "Good"), ("", "")], [(note.where, note.what.of(lang)) for note in checked.notes])
         if checked.warnings:
             terminal.plain("")
-            terminal.table([("位置", "Where"), ("注意", "Mind"), ("建议", "What to do")], rows(checked.warnings))
+            terminal.table([("位置", "Where"), ("注意", "Mind"), ("建议", "What to do")], rows(checked.warnings, lang))
         if checked.problems:
             columns = [("位置", "Where"), ("问题", "Problem"), ("建议", "What to do")]
             terminal.plain("")
-            terminal.table(columns, rows(checked.problems))
+            terminal.table(columns, rows(checked.problems, lang))
             count = len(checked.problems)
             terminal.line(f"{count} 个问题", f"{count} problem(s)")
         else:
@@ -102,7 +104,8 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
     registry = discover()
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
-        terminal.json({"adapters": registry.manifests, "problems": registry.problems})
+        problems = [problem.said(lang) for problem in registry.problems]
+        terminal.json({"adapters": registry.manifests, "problems": problems})
         return
     terminal.table(
         [("名称", "Name"), ("标题", "Title"), ("收", "In"), ("发", "Out")],
@@ -111,42 +114,56 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
                 name,
                 manifest.title.get(str(lang), name),
                 manifest.source is not None,
-                ["notice"] if manifest.notifier is not None else list(manifest.operations),
+                terminal.choose("、", ", ").join(
+                    [terminal.choose("通知", "notices")]
+                    if manifest.notifier is not None
+                    else [terminal.say(words.OPERATIONS[operation]) for operation in manifest.operations]
+                ),
             )
             for name, manifest in registry.manifests.items()
         ],
     )
     for problem in registry.problems:
-        terminal.plain(str(problem))
+        terminal.plain(str(problem.said(lang)))
 
 
 def reference(
     as_schema: Annotated[
         bool, typer.Option("--schema", help="输出 JSON Schema，供编辑器使用。JSON Schema, for editors")
     ] = False,
+    lang: Lang = Language.EN,
 ) -> None:
     """配置项全表（含各适配器）。Every setting, those of the adapters too, as Markdown."""
     from gateway import settings
 
-    made = msgspec.json.format(msgspec.json.encode(settings.schema())).decode() if as_schema else all_settings()
+    made = msgspec.json.format(msgspec.json.encode(settings.schema())).decode() if as_schema else all_settings(lang)
     sys.stdout.write(made.rstrip() + "\n")
 
 
-def all_settings() -> str:
-    """Markdown of everything that can be set, as `docs/configuration.md` has it."""
+def all_settings(language: str) -> str:
+    """Markdown of everything that can be set, as `docs/configuration.md` and its Chinese page have it."""
     from gateway import settings
 
     registry = discover()
-    text = (
-        "# Configuration\n\nOne YAML file; made by `ordergate reference`. An example with comments is\n"
-        "[configuration.example.yaml](configuration.example.yaml), `ordergate check` tells what is wrong with yours.\n"
-        "`${NAME}` comes from the environment, `file:/path` is read from a file, any key of a section can be set as\n"
-        f"`ORDERGATE_<SECTION>_<KEY>`.\n\n{settings.reference()}"
-    )
+    text = _REFERENCE_HEAD.of(language) + settings.reference(language)
     for name, manifest in registry.manifests.items():
-        title = f"{manifest.title.get('en', name)} · {manifest.title.get('zh', name)}: `settings` of its connections"
-        text += settings.section(registry.load(name).settings_type, f"adapter {name}", title, "##")
+        zh, en = manifest.title.get("zh", name), manifest.title.get("en", name)
+        title = Text(f"{zh} · {en}：其连接的 `settings`", f"{en} · {zh}: `settings` of its connections")
+        text += settings.section(
+            registry.load(name).settings_type, f"{Text('适配器', 'adapter').of(language)} {name}", title, "##", language
+        )
     return text
+
+
+_REFERENCE_HEAD = Text(
+    "# 配置\n\n一个 YAML 文件。本页由 `ordergate reference --lang zh` 生成，带注释的示例见\n"
+    "[configuration.example.yaml](configuration.example.yaml)；`ordergate check` 指出配置里的每个错误。\n"
+    "`${NAME}` 取自环境变量，`file:/path` 从文件读取，各节的任何键都可以用 `ORDERGATE_<SECTION>_<KEY>` 设置。\n\n",
+    "# Configuration\n\nOne YAML file; made by `ordergate reference`. An example with comments is\n"
+    "[configuration.example.yaml](configuration.example.yaml), `ordergate check` tells what is wrong with yours.\n"
+    "`${NAME}` comes from the environment, `file:/path` is read from a file, any key of a section can be set as\n"
+    "`ORDERGATE_<SECTION>_<KEY>`.\n\n",
+)
 
 
 def restored(
@@ -276,9 +293,10 @@ def compare(
         [("观察到", "Watched"), ("仓库有", "There"), ("仓库没有", "Not there"), ("未答", "Not told")],
         [(found.orders, found.there, found.not_there, found.not_told)],
     )
+    held = {terminal.say(words.reason(code)): count for code, count in found.held.items()}
     for zh, en, counts in (
         ("对方未明确回答：", "not told: ", found.refusals),
-        ("网关会因此拦下：", "the gateway would have held: ", found.held),
+        ("网关会因此拦下：", "the gateway would have held: ", held),
     ):
         if counts:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -396,7 +414,7 @@ def notices_test(
         able = [str(c.name) for c in settings.connections.values() if c.adapter.notifier_type is not None]
         raise OrdergateError(
             f"{channel} 不是通知渠道 / tells nobody: "
-            + (suggest(channel, able) or "可用 / these do: " + (", ".join(able) or "-"))
+            + (suggest(channel, able).both or "可用 / these do: " + (", ".join(able) or "-"))
         )
     told: list[dict[str, Any]] = []
 

@@ -36,6 +36,7 @@ from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import GateChanged, Happening, Observer
 from gateway.core.notice import Sighting
 from gateway.core.order import Operation, Route
+from gateway.core.owner import OwnerRule
 from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
@@ -72,7 +73,6 @@ from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
-from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling
 from gateway.watch.purge import Hours, PurgeWatch
 from gateway.watch.redrive import RedriveLoop
@@ -153,6 +153,13 @@ def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, 
     }
 
 
+def owners_in(settings: Settings) -> tuple[OwnerRule, ...]:
+    return tuple(
+        OwnerRule(people=rule.people, connection=rule.connection or "", kind=rule.kind, code=rule.code or "")
+        for rule in settings.owners
+    )
+
+
 def desk_of(settings: Settings) -> Desk:
     """What the API's desk is told of the settings."""
     gates = [
@@ -161,7 +168,7 @@ def desk_of(settings: Settings) -> Desk:
         for operation, policy in connection.gates.items()
     ]
     return Desk(
-        owners=settings.owners,
+        owners=owners_in(settings),
         language=settings.language,
         prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
@@ -233,7 +240,7 @@ def telling_of(settings: Settings) -> Telling:
             name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
             for name, entry in notices.people.items()
         },
-        rules=tuple(Rule(rule.connection or "", rule.kind, rule.people) for rule in notices.owners),
+        owners=owners_in(settings),
         runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
         hand_over_s=notices.hand_over_s,
     )

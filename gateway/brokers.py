@@ -11,7 +11,7 @@ import enum
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from typing import Any
@@ -34,12 +34,10 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.core.errors import OrdergateError, Problem, Unavailable
+from gateway.core.text import Text, system_reason
 from gateway.settings import Kafka, KafkaSecurity, host_port
 
 REWIND_WITHIN_S = 30.0
-
-Say = Callable[[str, str], str]
-"""Chooses between a Chinese and an English text."""
 
 Place = tuple[str, int]
 
@@ -137,48 +135,50 @@ def kafka_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-async def meet(kafka: Kafka, say: Say, *, within_s: float) -> Met:
+async def meet(kafka: Kafka, *, within_s: float) -> Met:
     """Ask every address of `kafka.bootstrap` for the topic, then every broker that they name; at most `within_s`.
 
     One address of several that does not answer is a warning, since the clients take the next. A broker that is named
     and cannot be reached is a problem: the clients are sent there and nowhere else. Creates no topic.
     """
-    first = {host_port(address): address for address in kafka.bootstrap.split(",")}
+    first = {host_port(address): Text(address, address) for address in kafka.bootstrap.split(",")}
     told = await _ask(first, kafka, within_s=within_s / 2)
     answers = [answer for answer in told.values() if not isinstance(answer, Exception)]
     if not answers:
-        return Met(problems=await _explained(told, first, kafka, say))
+        return Met(problems=await _explained(told, first, kafka))
     named = {
-        (host, port): say(f"{host}:{port}（advertised.listeners 所指）", f"{host}:{port} (as in advertised.listeners)")
+        (host, port): Text(f"{host}:{port}（advertised.listeners 所指）", f"{host}:{port} (as in advertised.listeners)")
         for answer in answers
         for _, host, port, *_ in answer.brokers
     }
     told |= await _ask(named.keys() - told.keys(), kafka, within_s=within_s / 2)
     codes = [code for answer in answers for code, *_ in answer.topics]
     return Met(
-        problems=await _explained({place: told[place] for place in named}, named, kafka, say),
-        warnings=await _explained({place: told[place] for place in first if place not in named}, first, kafka, say),
+        problems=await _explained({place: told[place] for place in named}, named, kafka),
+        warnings=await _explained({place: told[place] for place in first if place not in named}, first, kafka),
         brokers=len(named),
         topic=min(codes, default=None),
     )
 
 
-def risks(security: KafkaSecurity, say: Say) -> tuple[Problem, ...]:
+def risks(security: KafkaSecurity) -> tuple[Problem, ...]:
     """What these settings leave open on purpose, and how to close it."""
     found = []
     if not security.check_hostname:
-        what = say(
+        what = Text(
             "不核对证书里的主机名：持有该 CA 任何一张证书的人都能冒充 Kafka，看到订单",
             "host names are not checked: whoever holds any certificate of this CA can pose as Kafka and read orders",
         )
-        advice = say("只在内网使用；主机名对得上时删掉这一行", "inside your own network only; remove it once names fit")
+        advice = Text(
+            "只在内网使用；主机名对得上时删掉这一行", "inside your own network only; remove it once names fit"
+        )
         found.append(Problem("kafka.security.check_hostname", what, advice))
     if security.protocol == "SASL_PLAINTEXT":
         zh, en = (
             ("密码和订单", "the password and the orders") if security.mechanism == "PLAIN" else ("订单", "the orders")
         )
-        what = say(f"不加密：沿途的人都能看到{zh}", f"nothing is encrypted: whoever is on the way reads {en}")
-        advice = say("只在内网使用，否则改用 SASL_SSL", "inside your own network only, or SASL_SSL")
+        what = Text(f"不加密：沿途的人都能看到{zh}", f"nothing is encrypted: whoever is on the way reads {en}")
+        advice = Text("只在内网使用，否则改用 SASL_SSL", "inside your own network only, or SASL_SSL")
         found.append(Problem("kafka.security.protocol", what, advice))
     return tuple(found)
 
@@ -199,23 +199,35 @@ def cause_of(error: Exception, security: KafkaSecurity) -> Cause:
     return Cause.AWAY
 
 
-def explain(error: Exception, *, place: str, security: KafkaSecurity, names: str, say: Say) -> Problem:
+def explain(error: Exception, *, place: Text, security: KafkaSecurity, names: str) -> Problem:
     """Why the broker at `place` could not be talked to: the key it is about, what is wrong, what to do.
 
     `names`: those in its certificate, where they are the reason.
     """
-    text = _TEXTS[cause_of(error, security)]
+    text, why = _TEXTS[cause_of(error, security)], _why(error)
     values = {
-        "place": place,
         "protocol": security.protocol,
         "without_login": security.protocol.removeprefix("SASL_"),
         "mechanism": security.mechanism,
         "ca_file": security.ca_file,
         "names": names,
-        "why": _words(error) or (say("没有应答", "no answer") if isinstance(error, TimeoutError) else repr(error)),
     }
-    what, advice = say(text.zh, text.en), say(text.advice_zh, text.advice_en)
-    return Problem(text.key, what.format_map(values), advice.format_map(values))
+    zh, en = {**values, "place": place.zh, "why": why.zh}, {**values, "place": place.en, "why": why.en}
+    return Problem(
+        text.key,
+        Text(text.zh.format_map(zh), text.en.format_map(en)),
+        Text(text.advice_zh.format_map(zh), text.advice_en.format_map(en)),
+    )
+
+
+def _why(error: Exception) -> Text:
+    said = _words(error)
+    if isinstance(error, TimeoutError) and not said:
+        return Text("没有应答", "no answer")
+    said = said or repr(error)
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return Text(system_reason(error).zh, said)
+    return Text(said, said)
 
 
 class _Text(msgspec.Struct, frozen=True):
@@ -362,16 +374,14 @@ async def _ask(places: Iterable[Place], kafka: Kafka, *, within_s: float) -> dic
     return {place: task.result() for place, task in tasks.items()}
 
 
-async def _explained(
-    told: Mapping[Place, Any], shown: Mapping[Place, str], kafka: Kafka, say: Say
-) -> tuple[Problem, ...]:
+async def _explained(told: Mapping[Place, Any], shown: Mapping[Place, Text], kafka: Kafka) -> tuple[Problem, ...]:
     problems = []
     for (host, port), error in told.items():
         if isinstance(error, Exception):
             names = ""
             if cause_of(error, kafka.security) is Cause.OTHER_NAMES:
                 names = await _names(host, port, kafka.security)
-            problems.append(explain(error, place=shown[host, port], security=kafka.security, names=names, say=say))
+            problems.append(explain(error, place=shown[host, port], security=kafka.security, names=names))
     return tuple(problems)
 
 

@@ -26,6 +26,7 @@ from gateway.brokers import meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
+from gateway.core.text import Text, system_reason
 from gateway.dispatch.budget import ConnectionBudget
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
@@ -35,7 +36,6 @@ from gateway.store.credentials import Credential, read_credentials, seed_of
 from gateway.store.sql import AWAY, migrations, pending_migrations
 from gateway.store.vault import missing_keys, vault_of
 from gateway.supervise import listening
-from gateway.terminal import Terminal
 from gateway.watch.wording import clock_facts
 
 MIN_POSTGRES = 14
@@ -47,7 +47,7 @@ class Note(msgspec.Struct, frozen=True):
     """Something that is as it should be."""
 
     where: str
-    what: str
+    what: Text
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -58,9 +58,9 @@ class Checked(msgspec.Struct, frozen=True):
     warnings: tuple[Problem, ...] = ()
 
 
-async def reach(settings: Settings, terminal: Terminal) -> Checked:
+async def reach(settings: Settings) -> Checked:
     """Try every dependency at the same time; takes as long as the slowest, at most about ten seconds."""
-    probe = _Probe(settings, terminal)
+    probe = _Probe(settings)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
     results = [*(task.result() for task in tasks), probe.clocks()]
@@ -72,9 +72,8 @@ async def reach(settings: Settings, terminal: Terminal) -> Checked:
 
 
 class _Probe:
-    def __init__(self, settings: Settings, terminal: Terminal) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._say = terminal.choose
         self._stored: asyncio.Future[dict[str, Credential]] = asyncio.get_running_loop().create_future()
         """The authorisations of shops in the database, by connection; empty where it cannot be asked."""
         self._readings: dict[str, Reading] = {}
@@ -110,12 +109,12 @@ class _Probe:
         except OSError as error:
             return _problem(
                 place,
-                self._say(f"{existing} 不可写：{error.strerror}", f"{existing} cannot be written: {error.strerror}"),
-                self._say(
+                _because(error, f"{existing} 不可写", f"{existing} cannot be written"),
+                Text(
                     "换一个目录，或给运行用户写权限", "choose another folder, or let the user who runs it write there"
                 ),
             )
-        return _note(place, self._say(f"{folder} 可写", f"{folder} can be written"))
+        return _note(place, Text(f"{folder} 可写", f"{folder} can be written"))
 
     async def _database(self) -> Checked:
         try:
@@ -134,19 +133,17 @@ class _Probe:
         except ImportError as error:
             return _problem(
                 "database.url",
-                self._say(
-                    f"内置数据库未安装（缺 {error.name}）", f"the embedded database is not installed ({error.name})"
-                ),
-                "pip install 'ordergate[embedded]'",
+                Text(f"内置数据库未安装（缺 {error.name}）", f"the embedded database is not installed ({error.name})"),
+                _same("pip install 'ordergate[embedded]'"),
             )
         if not (folder / "data").exists():
-            return _note("database", self._say("内置数据库将在首次启动时创建", "embedded: made at the first start"))
+            return _note("database", Text("内置数据库将在首次启动时创建", "embedded: made at the first start"))
         try:
             async with EmbeddedPostgres(folder) as server:
                 return await self._postgres(server.url)
         except OrdergateError as error:
-            text = str(error).replace("\n", " ")
-            return _problem("database", text, self._say("查看该目录下的 log/server.log", "see log/server.log there"))
+            what = Text(error.text.zh.replace("\n", " "), error.text.en.replace("\n", " "))
+            return _problem("database", what, Text("查看该目录下的 log/server.log", "see log/server.log there"))
 
     async def _postgres(self, url: str) -> Checked:
         try:
@@ -159,79 +156,72 @@ class _Probe:
         except (*AWAY, asyncpg.PostgresError, ValueError) as error:
             return _problem(
                 "database.url",
-                self._say(f"数据库无法连接：{_brief(error)}", f"the database cannot be reached: {_brief(error)}"),
-                self._say("检查地址、用户、密码和防火墙", "check address, user, password and firewall"),
+                _because(error, "数据库无法连接", "the database cannot be reached"),
+                Text("检查地址、用户、密码和防火墙", "check address, user, password and firewall"),
             )
 
     async def _inside(self, connection: Any) -> Checked:
         problems, notes = [], []
         version = connection.get_server_version()
         if version.major < MIN_POSTGRES:
-            what = self._say(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
-            problems.append(Problem("database", what, f"PostgreSQL {MIN_POSTGRES}+"))
+            what = Text(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
+            problems.append(Problem("database", what, _same(f"PostgreSQL {MIN_POSTGRES}+")))
         encoding = await connection.fetchval("SHOW server_encoding")
         if encoding != "UTF8":
-            what = self._say(f"数据库编码是 {encoding}", f"the database's encoding is {encoding}")
-            problems.append(Problem("database", what, "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"))
+            what = Text(f"数据库编码是 {encoding}", f"the database's encoding is {encoding}")
+            problems.append(Problem("database", what, _same("CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0")))
         for name in ("fsync", "full_page_writes"):
             if await connection.fetchval(f"SHOW {name}") != "on":
-                what = self._say(f"{name} 已关闭：断电会丢订单", f"{name} is off: a power cut loses orders")
-                problems.append(Problem("database", what, f"ALTER SYSTEM SET {name} = on"))
+                what = Text(f"{name} 已关闭：断电会丢订单", f"{name} is off: a power cut loses orders")
+                problems.append(Problem("database", what, _same(f"ALTER SYSTEM SET {name} = on")))
         pending = await pending_migrations(connection)
         all_names = [name for name, _ in migrations()]
         if len(pending) == len(all_names):
             may = await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')")
             if not may:
-                what = self._say("当前用户不能建表", "this user may not create tables")
-                problems.append(Problem("database", what, "GRANT CREATE ON SCHEMA public TO …"))
+                what = Text("当前用户不能建表", "this user may not create tables")
+                problems.append(Problem("database", what, _same("GRANT CREATE ON SCHEMA public TO …")))
         else:
             done = {row[0] for row in await connection.fetch("SELECT name FROM migration")}
             later = sorted(done - set(all_names))
             if later:
-                what = self._say(
+                what = Text(
                     f"数据库属于更新的版本（{', '.join(later)}）",
                     f"the database is of a later release ({', '.join(later)})",
                 )
-                problems.append(
-                    Problem("database", what, self._say("升级程序，或恢复备份", "upgrade, or restore a backup"))
-                )
+                problems.append(Problem("database", what, Text("升级程序，或恢复备份", "upgrade, or restore a backup")))
         if not pending:
             vault = vault_of(self._settings.encryption.decoded)
             missing = await missing_keys(connection, vault)
             if missing:
                 listed = ", ".join(missing)
-                what = self._say(
-                    f"缺少密钥 {listed}：数据库里有用它加密的行", f"lacks key {listed}, which has sealed rows"
-                )
+                what = Text(f"缺少密钥 {listed}：数据库里有用它加密的行", f"lacks key {listed}, which has sealed rows")
                 problems.append(
-                    Problem("encryption.keys", what, self._say("把它放回，放在最后", "put it back, as the last one"))
+                    Problem("encryption.keys", what, Text("把它放回，放在最后", "put it back, as the last one"))
                 )
             else:
                 if vault is not None:
                     await vault.attend(connection)
                 self._stored.set_result(await _stored_credentials(connection))
         state = (
-            self._say(
-                f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)"
-            )
+            Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending
-            else self._say("结构最新", "schema up to date")
+            else Text("结构最新", "schema up to date")
         )
-        notes.append(Note("database", f"PostgreSQL {version.major}.{version.minor}, {state}"))
+        ours = f"PostgreSQL {version.major}.{version.minor}"
+        notes.append(Note("database", Text(f"{ours}，{state.zh}", f"{ours}, {state.en}")))
         read, elsewhere = await read_clock(connection)
         if read is None:
-            notes.append(Note("clock", self._say("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
+            notes.append(Note("clock", Text("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
             return Checked(tuple(problems), tuple(notes))
         if elsewhere:
             self._readings[DATABASE] = read
         skew_s = -skew(read, now_s=time.time(), monotonic_s=time.monotonic()).ahead_s
         if abs(skew_s) > MAX_SKEW_S:
-            what = self._say(f"数据库时钟相差 {skew_s:+.1f} 秒", f"the database's clock is {skew_s:+.1f} s off ours")
-            problems.append(Problem("clock", what, self._say("在两台机器上启用 NTP", "run NTP on both machines")))
+            what = Text(f"数据库时钟相差 {skew_s:+.1f} 秒", f"the database's clock is {skew_s:+.1f} s off ours")
+            problems.append(Problem("clock", what, Text("在两台机器上启用 NTP", "run NTP on both machines")))
         else:
-            notes.append(
-                Note("clock", self._say(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's"))
-            )
+            notes.append(Note("clock", Text(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's")))
         return Checked(tuple(problems), tuple(notes))
 
     def clocks(self) -> Checked:
@@ -246,7 +236,7 @@ class _Probe:
             if name == DATABASE:
                 continue  # said by whoever asked it
             by = f"{abs(one.ahead_s):.1f}"
-            what = self._say(
+            what = Text(
                 f"本机比 {name} {'快' if one.ahead_s > 0 else '慢'} {by} 秒（±{one.give_s:.1f}）",
                 f"our clock is {by} s (±{one.give_s:.1f}) {'ahead of' if one.ahead_s > 0 else 'behind'} that of {name}",
             )
@@ -255,14 +245,15 @@ class _Probe:
                 continue
             ours = verdict.off.get(OURS)
             whose, off = (name, verdict.off[name]) if ours is None else (f"@{socket.gethostname()}", ours)
-            facts, advice = clock_facts(whose, off, self._say)
-            problems.append(Problem("clock", self._say(f"{what}。{facts}", f"{what}. {facts}"), advice))
+            zh, advice_zh = clock_facts(whose, off, lambda zh, _: zh)
+            en, advice_en = clock_facts(whose, off, lambda _, en: en)
+            problems.append(Problem("clock", Text(f"{what.zh}。{zh}", f"{what.en}. {en}"), Text(advice_zh, advice_en)))
         return Checked(tuple(problems), tuple(notes))
 
     async def _kafka(self, kafka: Kafka) -> Checked:
         # What the library logs about a broker that is away is said here, once and readably.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        met = await meet(kafka, self._say, within_s=_WITHIN_S)
+        met = await meet(kafka, within_s=_WITHIN_S)
         problems, notes = list(met.problems), list[Note]()
         if met.topic == UnknownTopicOrPartitionError.errno:
             create = (
@@ -270,17 +261,15 @@ class _Probe:
                 " --partitions 12 --replication-factor 3 --config min.insync.replicas=2"
                 " --config max.message.bytes=2097152"
             )
-            what = self._say(f"没有主题 {kafka.topic}", f"there is no topic {kafka.topic}")
-            problems.append(Problem("kafka.topic", what, create))
+            what = Text(f"没有主题 {kafka.topic}", f"there is no topic {kafka.topic}")
+            problems.append(Problem("kafka.topic", what, _same(create)))
         elif met.topic == TopicAuthorizationFailedError.errno:
-            what = self._say(f"无权使用主题 {kafka.topic}", f"we may not use the topic {kafka.topic}")
-            allow = self._say(
-                "授予读写该主题、使用该消费组的权限", "allow us to read and write it, and to use the group"
-            )
+            what = Text(f"无权使用主题 {kafka.topic}", f"we may not use the topic {kafka.topic}")
+            allow = Text("授予读写该主题、使用该消费组的权限", "allow us to read and write it, and to use the group")
             problems.append(Problem("kafka.topic", what, allow))
         elif met.topic is not None and not problems:
-            notes.append(Note("kafka", self._say(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there")))
-        return Checked(tuple(problems), tuple(notes), (*risks(kafka.security, self._say), *met.warnings))
+            notes.append(Note("kafka", Text(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there")))
+        return Checked(tuple(problems), tuple(notes), (*risks(kafka.security), *met.warnings))
 
     async def _port(self, place: str, bind: tuple[str, int]) -> Checked:
         host, port = bind
@@ -290,15 +279,13 @@ class _Probe:
             listening(bind).close()
         except OSError as error:
             if await asyncio.to_thread(_is_ordergate, host, port):
-                return _note(place, self._say(f"{host}:{port} 上网关正在运行", f"a gateway runs on {host}:{port}"))
+                return _note(place, Text(f"{host}:{port} 上网关正在运行", f"a gateway runs on {host}:{port}"))
             return _problem(
                 place,
-                self._say(
-                    f"{host}:{port} 无法监听：{_brief(error)}", f"{host}:{port} cannot be listened on: {_brief(error)}"
-                ),
-                self._say("换一个端口，或停掉占用它的程序", "choose another port, or stop what uses it"),
+                _because(error, f"{host}:{port} 无法监听", f"{host}:{port} cannot be listened on"),
+                Text("换一个端口，或停掉占用它的程序", "choose another port, or stop what uses it"),
             )
-        return _note(place, self._say(f"{host}:{port} 空闲", f"{host}:{port} is free"))
+        return _note(place, Text(f"{host}:{port} 空闲", f"{host}:{port} is free"))
 
     async def _shop(self, connection: Connection) -> Checked:
         """A polled shop: whether it is authorised, and whether its platform agrees."""
@@ -309,14 +296,14 @@ class _Probe:
         newer = stored is not None and (stored.seed == seed_of(seed) or not seed.access)
         token = stored.token if newer and stored is not None else seed
         if not token.access:
-            what = self._say("店铺尚未授权：没有 token", "the shop is not authorised: there is no token")
-            advice = f"settings.access_token: ${{…}}  |  ordergate connections authorise {connection.name}"
-            return _problem(place, what, advice)
+            what = Text("店铺尚未授权：没有 token", "the shop is not authorised: there is no token")
+            give = f"settings.access_token: ${{…}}  |  ordergate connections authorise {connection.name}"
+            return _problem(place, what, _same(give))
         if newer and stored is not None and stored.refused is not None:
-            what = self._say(f"平台拒绝了授权：{stored.refused}", f"its platform refuses our token: {stored.refused}")
-            return _problem(place, what, f"ordergate connections authorise {connection.name}")
+            what = Text(f"平台拒绝了授权：{stored.refused}", f"its platform refuses our token: {stored.refused}")
+            return _problem(place, what, _same(f"ordergate connections authorise {connection.name}"))
         if connection.adapter.target_type is None:
-            return _note(place, self._say("已授权（未连通平台）", "has a token (its platform was not asked)"))
+            return _note(place, Text("已授权（未连通平台）", "has a token (its platform was not asked)"))
         return await self._target(connection, token)
 
     async def _target(self, connection: Connection, token: Token | None = None) -> Checked:
@@ -331,17 +318,14 @@ class _Probe:
                 await target.check(deadline_s=_WITHIN_S - 2)
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
-            text = _brief(error) if known else f"{type(error).__name__}: {_brief(error)}"
-            advice = self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings")
+            unknown = None if known else _same(f"{type(error).__name__}: {_line(str(error))}")
+            advice = Text("检查 settings 里的地址和密钥", "check the address and keys in its settings")
             if token is not None:
                 renew = f"ordergate connections authorise {connection.name}"
-                advice += self._say(f"；令牌失效则执行 {renew}", f"; for a new token: {renew}")
-            return _problem(
-                place,
-                self._say(f"目标系统没有正常应答：{text}", f"the target does not answer as it should: {text}"),
-                advice,
-            )
-        return _note(place, self._say("目标系统可用", "the target answers"))
+                advice = Text(f"{advice.zh}；令牌失效则执行 {renew}", f"{advice.en}; for a new token: {renew}")
+            what = _because(error, "目标系统没有正常应答", "the target does not answer as it should", reason=unknown)
+            return _problem(place, what, advice)
+        return _note(place, Text("目标系统可用", "the target answers"))
 
     @asynccontextmanager
     async def _asking(self, connection: Connection) -> AsyncIterator[Http]:
@@ -361,18 +345,18 @@ class _Probe:
                 await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
-            text = _brief(error) if known else type(error).__name__
+            unknown = None if known else _same(type(error).__name__)
             return _problem(
                 place,
-                self._say(f"通知渠道不可用：{text}", f"nobody can be told through it: {text}"),
-                self._say("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
+                _because(error, "通知渠道不可用", "nobody can be told through it", reason=unknown),
+                Text("检查 settings 里的地址和密钥", "check the address and keys in its settings"),
             )
         if connection.name not in self._settings.notices.channels:
-            what = self._say("通知渠道可用，但不在 notices.channels 里", "it answers, but is not in notices.channels")
+            what = Text("通知渠道可用，但不在 notices.channels 里", "it answers, but is not in notices.channels")
             return _note(place, what)
         return _note(
             place,
-            self._say(
+            Text(
                 f"通知渠道可用（发测试消息：ordergate notices test {connection.name}）",
                 f"it answers (a message to try it: ordergate notices test {connection.name})",
             ),
@@ -385,19 +369,51 @@ async def _stored_credentials(connection: Any) -> dict[str, Credential]:
     return {row[1]: stored[row[0]] for row in rows if row[0] in stored}
 
 
-def _problem(where: str, what: str, proposal: str) -> Checked:
+def _problem(where: str, what: Text, proposal: Text) -> Checked:
     return Checked((Problem(where, what, proposal),))
 
 
-def _note(where: str, what: str) -> Checked:
+def _note(where: str, what: Text) -> Checked:
     return Checked(notes=(Note(where, what),))
 
 
-def _brief(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, TimeoutError) and not text:
-        return f"no answer within {_WITHIN_S:g} s"
-    return text[:300] or type(error).__name__
+def _same(text: str) -> Text:
+    """A command or a line of the configuration."""
+    return Text(text, text)
+
+
+def _because(error: Exception, zh: str, en: str, *, reason: Text | None = None) -> Text:
+    why = reason or _reason(error)
+    return Text(f"{zh}：{why.zh}", f"{en}: {why.en}")
+
+
+def _reason(error: Exception) -> Text:
+    """Why something failed, on one line: in our words where there are some, else in those of the other side."""
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    match error:
+        case TimeoutError() if not str(error):
+            return Text(f"{_WITHIN_S:g} 秒内没有应答", f"no answer within {_WITHIN_S:g} s")
+        case NotSent() | NoAnswer() | OrdergateError():
+            return Text(_line(error.text.zh), _line(error.text.en))
+        case asyncpg.PostgresError():
+            known = next((words for kind, words in _REFUSALS if isinstance(error, kind)), "")
+            return Text(f"{known}（{said}）" if known else said, said)
+        case OSError():
+            return Text(system_reason(error).zh, said)
+    return _same(said)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+_REFUSALS: tuple[tuple[type[asyncpg.PostgresError], str], ...] = (
+    (asyncpg.InvalidAuthorizationSpecificationError, "用户名或密码不对，或不许从这里登录"),
+    (asyncpg.InvalidCatalogNameError, "没有这个数据库"),
+    (asyncpg.TooManyConnectionsError, "连接数已满"),
+    (asyncpg.CannotConnectNowError, "数据库正在启动或停止"),
+    (asyncpg.InsufficientPrivilegeError, "权限不足"),
+)
 
 
 def _is_ordergate(host: str, port: int) -> bool:
@@ -411,22 +427,20 @@ def _is_ordergate(host: str, port: int) -> bool:
     return isinstance(body, dict) and (body.get("product") == "ordergate" or "wanted" in body)
 
 
-def as_json(checked: Checked) -> dict[str, Any]:
+def as_json(checked: Checked, language: str) -> dict[str, Any]:
     return {
         "ok": not checked.problems,
-        "problems": checked.problems,
-        "warnings": checked.warnings,
-        "notes": checked.notes,
+        "problems": [problem.said(language) for problem in checked.problems],
+        "warnings": [warning.said(language) for warning in checked.warnings],
+        "notes": [{"where": note.where, "what": note.what.of(language)} for note in checked.notes],
     }
 
 
-def rows(problems: Sequence[Problem]) -> list[tuple[str, str, str]]:
-    return [(problem.where, problem.what, problem.proposal) for problem in problems]
+def rows(problems: Sequence[Problem], language: str) -> list[tuple[str, str, str]]:
+    return [(said.where, said.what, said.proposal) for said in (problem.said(language) for problem in problems)]
 
 
-def of_settings(problems: Sequence[Problem], terminal: Terminal) -> Checked:
+def of_settings(problems: Sequence[Problem]) -> Checked:
     """Problems of the file itself, each with something to do about it."""
-    proposal = terminal.choose(
-        "对照示例配置和适配器说明", "compare with the example configuration and the adapter's page"
-    )
+    proposal = Text("对照示例配置和适配器说明", "compare with the example configuration and the adapter's page")
     return Checked(tuple(p if p.proposal else msgspec.structs.replace(p, proposal=proposal) for p in problems))

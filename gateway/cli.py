@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except SettingsError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(problem.said("zh"), problem.said("en"), sep="\n", file=sys.stderr)
         print(f"{len(error.problems)} problem(s) / {len(error.problems)} 个问题", file=sys.stderr)
         sys.exit(2)
     except (OrdergateError, OSError) as error:

@@ -21,6 +21,7 @@ import msgspec
 from gateway import schema
 from gateway.core.errors import Problem, SettingsError
 from gateway.core.order import Operation
+from gateway.core.text import Text, system_reason
 from gateway.sdk.adapter import API_VERSION, Manifest, Source, Target
 from gateway.sdk.notify import Notifier
 from gateway.sdk.pull import Authoriser, PullSource
@@ -82,8 +83,9 @@ class Registry:
         found = self._found.get(name, [])
         problems = [problem for one in found for problem in one.problems]
         if len(found) > 1:
-            places = " and ".join(one.folder for one in found)
-            problems.append(Problem(f"adapter {name}", f"is there twice: {places}", "remove or rename one of them"))
+            places = [one.folder for one in found]
+            what = Text(f"有多个：{'、'.join(places)}", f"is there twice: {' and '.join(places)}")
+            problems.append(Problem(f"adapter {name}", what, Text("删掉或改名一个", "remove or rename one of them")))
         return tuple(problems)
 
     def load(self, name: str) -> Adapter:
@@ -95,8 +97,8 @@ class Registry:
             raise SettingsError(problems)
         if name not in self._found:
             known = self.manifests
-            near = schema.suggest(name, known) or "installed: " + (", ".join(known) or "none")
-            raise SettingsError([Problem(f"adapter {name}", "is not installed", near)])
+            near = schema.suggest(name, known) or schema.listed("已安装", "installed", known)
+            raise SettingsError([Problem(f"adapter {name}", Text("没有安装", "is not installed"), near)])
         adapter = _import(self._found[name][0])
         self._loaded[name] = adapter
         return adapter
@@ -114,8 +116,9 @@ def discover(*, shipped: str = SHIPPED, group: str = GROUP) -> Registry:
         if folders:
             found.append(_read(point.name, point.value, folders[0]))
         else:
-            what = f"its package {point.value} has no {MANIFEST}"
-            problem = Problem(f"adapter {point.name}", what, "reinstall or remove the package")
+            what = Text(f"的包 {point.value} 里没有 {MANIFEST}", f"its package {point.value} has no {MANIFEST}")
+            instead = Text("重新安装或卸载这个包", "reinstall or remove the package")
+            problem = Problem(f"adapter {point.name}", what, instead)
             found.append(Found(point.name, point.value, point.value, None, (problem,)))
     return Registry(found)
 
@@ -138,35 +141,51 @@ def _read(name: str, package: str, folder: Path) -> Found:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problem = Problem(where, f"{file} cannot be read: {error}", "repair or remove the adapter")
+        reason = system_reason(error) if isinstance(error, OSError) else Text(str(error), str(error))
+        what = Text(f"的 {file} 无法读取：{reason.zh}", f"{file} cannot be read: {error}")
+        problem = Problem(where, what, Text("修复或移除这个适配器", "repair or remove the adapter"))
         return Found(name, package, str(folder), None, (problem,))
     version = values.get("api_version", API_VERSION)
     if version != API_VERSION:
         # Said alone: what else a manifest of another version holds cannot be judged.
         newer = isinstance(version, int) and version > API_VERSION
-        proposal = "upgrade the gateway" if newer else "upgrade the adapter"
-        what = f"is written for adapter API {version}, this gateway has {API_VERSION}"
+        proposal = Text("升级网关", "upgrade the gateway") if newer else Text("升级适配器", "upgrade the adapter")
+        what = Text(
+            f"按适配器 API {version} 编写，网关的是 {API_VERSION}",
+            f"is written for adapter API {version}, this gateway has {API_VERSION}",
+        )
         return Found(name, package, str(folder), None, (Problem(where, what, proposal),))
     root = schema.plain(values, f"{name}/{MANIFEST}")
     report = schema.Report(root)
     manifest = schema.convert(root, Manifest, report)
     if manifest is not None:
+        add_target = Text("添加 `target`", "add `target`")
         if manifest.name != name:
-            report.add(("name",), f"is {manifest.name!r}, but it is installed as {name!r}", "use one name")
+            what = Text(
+                f"为 {manifest.name!r}，安装名却是 {name!r}", f"is {manifest.name!r}, but it is installed as {name!r}"
+            )
+            report.add(("name",), what, Text("统一成一个名字", "use one name"))
         if manifest.source is None and manifest.target is None and manifest.notifier is None:
-            report.add((), "declares neither a source nor a target nor a notifier", "add `source` or `target`")
+            what = Text(
+                "既没有 source，也没有 target 或 notifier", "declares neither a source nor a target nor a notifier"
+            )
+            report.add((), what, Text("添加 `source` 或 `target`", "add `source` or `target`"))
         if manifest.pull is not None and manifest.source is None:
-            report.add(("pull",), "is there without a source", "add `source`, or remove [pull]")
+            instead = Text("添加 `source`，或删掉 [pull]", "add `source`, or remove [pull]")
+            report.add(("pull",), Text("没有 source 就没有用", "is there without a source"), instead)
         if manifest.authoriser is not None and manifest.pull is None:
-            report.add(("authoriser",), "has no use without [pull]", "add [pull], or remove it")
+            what = Text("没有 [pull] 就没有用", "has no use without [pull]")
+            report.add(("authoriser",), what, Text("添加 [pull]，或删掉它", "add [pull], or remove it"))
         if manifest.target is None and manifest.operations:
-            report.add(("operations",), "are declared without a target", "add `target`")
+            report.add(("operations",), Text("没有 target 就没有用", "are declared without a target"), add_target)
         if manifest.target is not None and not manifest.operations:
-            report.add(("operations",), "are missing: the target could not be told anything", "add [operations.create]")
+            what = Text("缺少：目标没有可下发的操作", "are missing: the target could not be told anything")
+            report.add(("operations",), what, Text("添加 [operations.create]", "add [operations.create]"))
         for field in ("settings", "source", "target", "authoriser", "notifier"):
             reference = getattr(manifest, field)
             if reference is not None and not _is_reference(reference):
-                report.add((field,), f"is {reference!r}", "write it as module:attribute, like target:Target")
+                form = Text("写成 模块:属性，如 target:Target", "write it as module:attribute, like target:Target")
+                report.add((field,), Text(f"为 {reference!r}", f"is {reference!r}"), form)
     return Found(name, package, str(folder), manifest if not report.problems else None, tuple(report.problems))
 
 
@@ -188,12 +207,14 @@ def _import(found: Found) -> Adapter:
         isinstance(settings_type, type) and issubclass(settings_type, msgspec.Struct)
     ):
         where = f"adapter {found.name}"
-        problems.append(
-            Problem(where, f"{manifest.settings} is not a msgspec.Struct", "make its settings a frozen struct")
-        )
+        what = Text(f"的 {manifest.settings} 不是 msgspec.Struct", f"{manifest.settings} is not a msgspec.Struct")
+        problems.append(Problem(where, what, Text("把设置写成 frozen struct", "make its settings a frozen struct")))
     elif settings_type is not None and manifest.pull is not None and not hasattr(settings_type, "token"):
-        what = f"{manifest.settings} has no `token`: the first authorisation of a polled shop"
-        problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.pull"))
+        what = Text(
+            f"的 {manifest.settings} 没有 `token`，即轮询店铺的首次授权",
+            f"{manifest.settings} has no `token`: the first authorisation of a polled shop",
+        )
+        problems.append(Problem(f"adapter {found.name}", what, _see("gateway.sdk.pull")))
     for field, kind, methods in (
         ("source", source_type, ("pull", "decode") if manifest.pull is not None else ("admit", "reply", "decode")),
         ("target", target_type, _told(manifest)),
@@ -202,8 +223,8 @@ def _import(found: Found) -> Adapter:
     ):
         missing = [method for method in methods if kind is not None and not callable(getattr(kind, method, None))]
         if missing:
-            what = f"its {field} has no {', '.join(missing)}"
-            problems.append(Problem(f"adapter {found.name}", what, "see gateway.sdk.adapter"))
+            what = Text(f"的 {field} 缺少 {'、'.join(missing)}", f"its {field} has no {', '.join(missing)}")
+            problems.append(Problem(f"adapter {found.name}", what, _see("gateway.sdk.adapter")))
     if problems:
         raise SettingsError(problems)
     pulled = manifest.pull is not None
@@ -234,6 +255,14 @@ def _resolve(found: Found, field: str, reference: str | None, problems: list[Pro
         return getattr(importlib.import_module(f"{found.package}.{module}"), attribute)
     except (Exception, SystemExit) as error:
         # A supervisor's catch-all: whatever an adapter does while it is imported stays its own problem.
-        what = f"its {field} {reference} cannot be imported: {type(error).__name__}: {str(error)[:200]}"
-        problems.append(Problem(f"adapter {found.name}", what, f"repair {found.folder} or remove its connections"))
+        raised = f"{type(error).__name__}: {str(error)[:200]}"
+        what = Text(
+            f"的 {field} {reference} 无法导入：{raised}", f"its {field} {reference} cannot be imported: {raised}"
+        )
+        instead = Text(f"修复 {found.folder}，或删掉用它的连接", f"repair {found.folder} or remove its connections")
+        problems.append(Problem(f"adapter {found.name}", what, instead))
         return None
+
+
+def _see(module: str) -> Text:
+    return Text(f"见 {module}", f"see {module}")

@@ -23,7 +23,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 import yaml
 
-from gateway.core.errors import Problem
+from gateway.core.errors import BadSetting, Problem
+from gateway.core.text import NOTHING, Text, description_of, system_reason
 
 T = TypeVar("T")
 Key = str | int
@@ -51,7 +52,7 @@ class Report:
         self.root = root
         self.problems: list[Problem] = []
 
-    def add(self, path: KeyPath, what: str, proposal: str = "") -> None:
+    def add(self, path: KeyPath, what: Text, proposal: Text = NOTHING) -> None:
         """Report `what` at `path`; a path that is not in the document stands where its nearest parent does."""
         self.problems.append(Problem(f"{self._origin(path)} {spell(path)}".strip(), what, proposal))
 
@@ -77,9 +78,15 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        return Node({}, name), [Problem(where, f"is not YAML: {error.problem or error.context}", "see the indentation")]
+        said = error.problem or error.context or ""
+        zh = next((f"{words}（{said}）" for start, words in _SYNTAX.items() if said.startswith(start)), said)
+        what = Text(f"不是 YAML：{zh}", f"is not YAML: {said}")
+        proposal = Text("检查这一行和上一行的缩进、冒号和引号", "see the indentation")
+        return Node({}, name), [Problem(where, what, proposal)]
     except yaml.YAMLError as error:
-        return Node({}, name), [Problem(name, f"is not YAML: {str(error).splitlines()[0]}", "save the file as UTF-8")]
+        said = str(error).splitlines()[0]
+        what = Text(f"不是 YAML：有不允许的字符（{said}）", f"is not YAML: {said}")
+        return Node({}, name), [Problem(name, what, Text("把文件存为 UTF-8", "save the file as UTF-8"))]
     if top is None:
         return Node({}, name), []
     problems: list[Problem] = []
@@ -115,8 +122,9 @@ def fill(node: Node, environ: Mapping[str, str], folder: Path, *, report: Report
         try:
             content = folder.joinpath(text.removeprefix("file:").replace("///", "/")).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            report.add(path, f"{text} cannot be read: {reason}", "check the path and who may read it")
+            reason = system_reason(error) if isinstance(error, OSError) else Text("不是 UTF-8 文本", "not UTF-8 text")
+            what = Text(f"{text} 无法读取：{reason.zh}", f"{text} cannot be read: {reason.en}")
+            report.add(path, what, Text("检查路径和读取权限", "check the path and who may read it"))
             return node
         content = content.rstrip("\r\n")
         return Node(content, node.origin, content, filled=True)
@@ -135,8 +143,9 @@ def fill(node: Node, environ: Mapping[str, str], folder: Path, *, report: Report
 
     filled = _REFERENCE.sub(replacement, text)
     for variable in missing:
-        near = suggest(variable, environ)
-        report.add(path, f"the environment has no {variable}", near or f"set {variable}, or use file:/path")
+        what = Text(f"没有环境变量 {variable}", f"the environment has no {variable}")
+        instead = Text(f"设置 {variable}，或改用 file:/路径", f"set {variable}, or use file:/path")
+        report.add(path, what, suggest(variable, environ) or instead)
     if missing:
         return node
     return Node(filled, node.origin, filled, filled=True)
@@ -160,8 +169,11 @@ def convert(node: Node, kind: type[T], report: Report, path: KeyPath = ()) -> T 
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        report.add(path, _sentence(what) + (f" (at {inner.rstrip('`').lstrip('.')})" if inner else ""))
+        said, _, inner = str(error).partition(" - at `$")
+        # What a Settings struct says of itself comes wrapped; without words of its own it is quoted.
+        what = error.__cause__.text if isinstance(error.__cause__, BadSetting) else _sentence(said)
+        place = inner.rstrip("`").lstrip(".")
+        report.add(path, Text(f"{what.zh}（在 {place}）", f"{what.en} (at {place})") if inner else what)
         return None
 
 
@@ -173,10 +185,16 @@ def spell(path: KeyPath) -> str:
     return text
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> Text:
     """``did you mean `mode`?`` for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
+    return Text(f"是不是想写 `{near[0]}`？", f"did you mean `{near[0]}`?") if near else NOTHING
+
+
+def listed(zh: str, en: str, names: Iterable[str], *, none: Text | None = None) -> Text:
+    """``known here: a, b`` in both languages; `none` where there are no names."""
+    found, empty = list(names), none or Text("无", "none")
+    return Text(f"{zh}：{'、'.join(found) or empty.zh}", f"{en}: {', '.join(found) or empty.en}")
 
 
 def choices(kind: Any) -> list[str]:
@@ -189,20 +207,21 @@ def choices(kind: Any) -> list[str]:
     return []
 
 
-def table(kind: type[msgspec.Struct]) -> str:
+def table(kind: type[msgspec.Struct], language: str) -> str:
     """A Markdown table of a struct's keys: type, default and description (`msgspec.Meta`)."""
-    rows = ["| Key | Type | Default | |", "|---|---|---|---|"]
+    rows = [Text("| 键 | 类型 | 默认 | |", "| Key | Type | Default | |").of(language), "|---|---|---|---|"]
     for field in msgspec.structs.fields(kind):
-        default = "required" if field.required else _default_text(field)
-        rows.append(f"| `{field.encode_name}` | {_type_text(field.type)} | {default} | {description(field.type)} |")
+        default = Text("必填", "required") if field.required else _default_text(field)
+        cells = (_type_text(field.type), default, description(field.type))
+        rows.append(f"| `{field.encode_name}` | {' | '.join(cell.of(language) for cell in cells)} |")
     return "\n".join(rows) + "\n"
 
 
-def description(kind: Any) -> str:
+def description(kind: Any) -> Text:
     """The description in a type's `msgspec.Meta`, if it has one, also where it is one of several types."""
     members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
     metas = [meta for one in (kind, *members) for meta in _metas(one)]
-    return next((meta.description for meta in metas if meta.description), "")
+    return next((description_of(meta) for meta in metas if meta.description), NOTHING)
 
 
 def struct_of(kind: Any) -> type[msgspec.Struct] | None:
@@ -220,6 +239,50 @@ _MAX_DEPTH = 32
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _SECRET = re.compile(r"pass|secret|token|key|url", re.IGNORECASE)
 _REPORTED: Any = object()
+
+MISSING = Text("缺少", "is missing")
+UNKNOWN_KEY = Text("没有这个键", "is not a known key")
+_MAPPING = Text("键值映射（键: 值）", "a mapping (key: value)")
+_LIST = Text("列表（[a, b]，或每行以 - 开头）", "a list ([a, b] or lines with -)")
+
+_SYNTAX: Mapping[str, str] = {
+    "mapping values are not allowed": "此处不能再有“键: 值”",
+    "could not find expected ':'": "缺少冒号",
+    "found character '\\t'": "用了制表符，请改用空格",
+    "expected <block end>": "缩进与上文不一致",
+    "found unexpected end of stream": "引号或括号没有闭合",
+}
+"""Beginnings of what PyYAML says most often."""
+
+_VERDICTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
+    (re.compile(pattern), zh)
+    for pattern, zh in (
+        (r"Expected `array` of length (\d+), got (\d+)", "应有 {0} 项，现有 {1} 项"),
+        (r"Expected `(?:array|object)` of length >= (\d+)", "至少要有 {0} 项"),
+        (r"Expected `(?:array|object)` of length <= (\d+)", "最多 {0} 项"),
+        (r"Expected `str` of length >= (\d+)", "至少要有 {0} 个字符"),
+        (r"Expected `str` of length <= (\d+)", "最多 {0} 个字符"),
+        (r"Expected `datetime` with a timezone component", "缺少时区（如 +08:00）"),
+        (r"Expected `([^`]+)`, got `([^`]+)`", "应为{0}，现为{1}"),
+        (r"Expected `([^`]+)` (>=|<=|>|<) (\S+)", "应为{0}且 {1} {2}"),
+        (r"Invalid RFC3339 encoded datetime", "不是时刻（写成 2026-01-01T00:00:00+08:00）"),
+        (r"Invalid base64 encoded string", "不是 base64"),
+        (r"Invalid enum value .*", "不是可用的值"),
+    )
+)
+"""msgspec's verdicts on a value."""
+
+_KINDS: Mapping[str, str] = {
+    "int": "整数",
+    "float": "数",
+    "str": "文本",
+    "bool": "真假值（true 或 false）",
+    "null": "空",
+    "array": "列表",
+    "object": "键值映射",
+    "datetime": "时刻",
+    "bytes": "base64 文本",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -242,9 +305,8 @@ for _tag, _pattern, _first in (
 def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: list[Problem], path: KeyPath) -> Node:
     origin = f"{name}:{line + 1}"
     if len(path) > _MAX_DEPTH:
-        problems.append(
-            Problem(origin, f"is nested deeper than {_MAX_DEPTH} levels", "an anchor that contains itself?")
-        )
+        what = Text(f"嵌套超过 {_MAX_DEPTH} 层", f"is nested deeper than {_MAX_DEPTH} levels")
+        problems.append(Problem(origin, what, Text("锚点引用了自己？", "an anchor that contains itself?")))
         return Node(None, origin)
     if isinstance(source, yaml.MappingNode):
         _report_twice(source, name, problems, path)
@@ -278,12 +340,15 @@ def _report_twice(source: yaml.MappingNode, name: str, problems: list[Problem], 
     for key, _ in source.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            problems.append(Problem(f"{name}:{line} {spell(path)}".strip(), "has a key that is not a plain word"))
+            what = Text("有一个键不是普通文本", "has a key that is not a plain word")
+            problems.append(Problem(f"{name}:{line} {spell(path)}".strip(), what))
         elif key.tag == "tag:yaml.org,2002:merge":
             continue
         elif key.value in seen:
             where = f"{name}:{line} {spell((*path, key.value))}"
-            problems.append(Problem(where, f"is given twice, first on line {seen[key.value]}", "keep one of them"))
+            first = seen[key.value]
+            what = Text(f"写了两次，第一次在第 {first} 行", f"is given twice, first on line {first}")
+            problems.append(Problem(where, what, Text("只留一个", "keep one of them")))
         else:
             seen[key.value] = line
 
@@ -313,12 +378,12 @@ def _walk(node: Node, kind: Any, report: Report, path: KeyPath) -> Any:
     origin, arguments = get_origin(bare) or bare, get_args(bare)
     if origin in (dict, Mapping) or _is_mapping(origin):
         if not isinstance(node.value, dict):
-            return _mismatch(node, "a mapping (key: value)", report, path)
+            return _mismatch(node, _MAPPING, report, path)
         key_kind, value_kind = arguments or (str, Any)
         return _walk_mapping(node, key_kind, value_kind, report, path)
     if origin in (list, tuple, set, frozenset) or _is_sequence(origin):
         if not isinstance(node.value, list):
-            return _mismatch(node, "a list ([a, b] or lines with -)", report, path)
+            return _mismatch(node, _LIST, report, path)
         kinds = _item_kinds(origin, arguments, len(node.value))
         items = [_walk(item, k, report, (*path, i)) for i, (item, k) in enumerate(zip(node.value, kinds, strict=False))]
         return _REPORTED if any(item is _REPORTED for item in items) else items
@@ -329,7 +394,7 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
     # A section whose lines are all commented out reads as null.
     inner = {} if node.value is None else node.value
     if not isinstance(inner, dict):
-        return _mismatch(node, "a mapping (key: value)", report, path)
+        return _mismatch(node, _MAPPING, report, path)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     result: dict[str, Any] = {}
     complete = True
@@ -338,14 +403,14 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
             result[key] = _walk(child, fields[key].type, report, (*path, key))
             complete = complete and result[key] is not _REPORTED
         else:
-            proposal = suggest(key, fields) or "known here: " + ", ".join(fields)
-            report.add((*path, key), "is not a known key", proposal)
+            report.add((*path, key), UNKNOWN_KEY, suggest(key, fields) or listed("这里可用", "known here", fields))
             complete = False
     for name, field in fields.items():
         if field.required and name not in inner:
             near = difflib.get_close_matches(name, [key for key in inner if key not in fields], n=1, cutoff=0.6)
             if not near:  # the misspelt key is reported already
-                report.add((*path, name), "is missing", description(field.type) or f"add `{name}: …`")
+                add = Text(f"添加 `{name}: …`", f"add `{name}: …`")
+                report.add((*path, name), MISSING, description(field.type) or add)
             complete = False
     return result if complete else _REPORTED
 
@@ -355,13 +420,13 @@ def _walk_mapping(node: Node, key_kind: Any, value_kind: Any, report: Report, pa
     complete = True
     for key, child in node.value.items():
         place = (*path, key)
-        checked = _leaf(Node(key, child.origin, key), key_kind, report, place, what="the name ")
+        checked = _leaf(Node(key, child.origin, key), key_kind, report, place, of_name=True)
         result[key] = _walk(child, value_kind, report, place)
         complete = complete and checked is not _REPORTED and result[key] is not _REPORTED
     return result if complete else _REPORTED
 
 
-def _leaf(node: Node, kind: Any, report: Report, path: KeyPath, *, what: str = "") -> Any:
+def _leaf(node: Node, kind: Any, report: Report, path: KeyPath, *, of_name: bool = False) -> Any:
     if unresolved(node):
         return _REPORTED
     if not _is_scalar(node):
@@ -370,11 +435,13 @@ def _leaf(node: Node, kind: Any, report: Report, path: KeyPath, *, what: str = "
         value = _convert_leaf(node, kind)
     except msgspec.ValidationError as error:
         known = choices(kind)
-        proposal = suggest(node.text, known) or ("one of: " + ", ".join(known) if known else description(kind))
-        report.add(path, what + _judgement(str(error)) + _shown(node, path), proposal)
+        proposal = suggest(node.text, known) or (listed("可选", "one of", known) if known else description(kind))
+        judged, shown = _judgement(str(error)), _shown(node, path)
+        zh, en = ("名称", "the name ") if of_name else ("", "")
+        report.add(path, Text(zh + judged.zh + shown.zh, en + judged.en + shown.en), proposal)
         return _REPORTED
     if isinstance(value, float) and not math.isfinite(value):
-        report.add(path, "is not a finite number")
+        report.add(path, Text("不是有限的数", "is not a finite number"))
         return _REPORTED
     return value
 
@@ -396,10 +463,16 @@ def _convert_leaf(node: Node, kind: Any) -> Any:
     return converted if isinstance(converted, float) and not isinstance(value, str) else value
 
 
-def _mismatch(node: Node, expected: str, report: Report, path: KeyPath) -> Any:
+def _mismatch(node: Node, expected: Text, report: Report, path: KeyPath) -> Any:
     if not unresolved(node):
-        got = "a mapping" if isinstance(node.value, dict) else "a list" if isinstance(node.value, list) else "one value"
-        report.add(path, f"expected {expected}, got {'nothing' if node.value is None else got}")
+        got = Text("单个值", "one value")
+        if node.value is None:
+            got = Text("空", "nothing")
+        elif isinstance(node.value, dict):
+            got = Text("键值映射", "a mapping")
+        elif isinstance(node.value, list):
+            got = Text("列表", "a list")
+        report.add(path, Text(f"应为{expected.zh}，现为{got.zh}", f"expected {expected.en}, got {got.en}"))
     return _REPORTED
 
 
@@ -412,25 +485,37 @@ def builtins(node: Node) -> Any:
     return node.value
 
 
-def _judgement(message: str) -> str:
+def _judgement(message: str) -> Text:
     # A pattern helps nobody, the description says what is meant; and a wrong enum value is quoted by `_shown`.
     if "matching regex" in message:
-        return "has the wrong form"
-    return "is not a known value" if message.startswith("Invalid enum value") else _sentence(message)
+        return Text("格式不对", "has the wrong form")
+    if message.startswith("Invalid enum value"):
+        return Text("不是可用的值", "is not a known value")
+    return _sentence(message)
 
 
-def _sentence(message: str) -> str:
+def _sentence(message: str) -> Text:
     """msgspec's message as the middle of a sentence."""
-    return message[:1].lower() + message[1:].replace("`", "")
+    en = message[:1].lower() + message[1:].replace("`", "")
+    for pattern, zh in _VERDICTS:
+        match = pattern.fullmatch(message)
+        if match is not None:
+            return Text(zh.format(*(_kind_words(part) for part in match.groups())), en)
+    return Text(f"不可用：{en}", en)
 
 
-def _shown(node: Node, path: KeyPath) -> str:
+def _kind_words(text: str) -> str:
+    """``整数或空`` of msgspec's ``int | null``; what is no kind (a number) as it is."""
+    return "或".join(_KINDS.get(part, part) for part in text.split(" | "))
+
+
+def _shown(node: Node, path: KeyPath) -> Text:
     """The value for the message, unless it may be a secret."""
     if node.filled or any(isinstance(key, str) and _SECRET.search(key) for key in path[-2:]):
-        return ""
+        return NOTHING
     if isinstance(node.value, (dict, list)) or node.value is None or repr(node.text) in ("''", '""'):
-        return ""
-    return f", got {node.text[:40]!r}"
+        return NOTHING
+    return Text(f"（{node.text[:40]!r}）", f", got {node.text[:40]!r}")
 
 
 def _is_scalar(node: Node) -> bool:
@@ -490,32 +575,51 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
 
 
-_WORDS: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true / false", Any: "any"}
+_WORDS: Mapping[Any, Text] = {
+    str: Text("文本", "text"),
+    int: Text("整数", "integer"),
+    float: Text("数", "number"),
+    bool: Text("true / false", "true / false"),
+    Any: Text("任意", "any"),
+}
 _BOUNDS: tuple[tuple[str, str], ...] = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 
-def _type_text(kind: Any) -> str:
+def _type_text(kind: Any) -> Text:
     bare = _bare(kind)
     named = choices(bare)
-    members = [member for member in _members(bare) if member is not type(None)]
+    members = [_type_text(member) for member in _members(bare) if member is not type(None)]
     arguments = get_args(bare)
     if named:
-        text = " / ".join(f"`{name}`" for name in named)
+        words = " / ".join(f"`{name}`" for name in named)
+        text = Text(words, words)
     elif members:
-        text = " or ".join(_type_text(member) for member in members)
+        text = Text("或".join(one.zh for one in members), " or ".join(one.en for one in members))
     elif isinstance(bare, type) and issubclass(bare, msgspec.Struct):
-        text = "section"
+        text = Text("小节", "section")
     elif _is_mapping(get_origin(bare) or bare):
-        text = f"mapping of {_type_text(arguments[1])}" if arguments else "mapping"
+        text = _type_of("键值映射", "mapping", arguments[1:])
     elif _is_sequence(get_origin(bare) or bare):
-        text = f"list of {_type_text(arguments[0])}" if arguments else "list"
+        text = _type_of("列表", "list", arguments[:1])
     elif getattr(bare, "__name__", "") == "datetime":
-        text = "instant with zone"
+        text = Text("带时区的时刻", "instant with zone")
     else:
-        text = _WORDS.get(bare, getattr(bare, "__name__", str(bare)))
-    for meta in _metas(kind):
-        text += "".join(f" {sign} {getattr(meta, name)}" for name, sign in _BOUNDS if getattr(meta, name) is not None)
-    return text
+        name = getattr(bare, "__name__", str(bare))
+        text = _WORDS.get(bare, Text(name, name))
+    bounds = "".join(
+        f" {sign} {getattr(meta, name)}"
+        for meta in _metas(kind)
+        for name, sign in _BOUNDS
+        if getattr(meta, name) is not None
+    )
+    return Text(text.zh + bounds, text.en + bounds)
+
+
+def _type_of(zh: str, en: str, inner: Sequence[Any]) -> Text:
+    if not inner:
+        return Text(zh, en)
+    of = _type_text(inner[0])
+    return Text(f"{zh}（{of.zh}）", f"{en} of {of.en}")
 
 
 def _item_text(item: Any) -> str:
@@ -526,15 +630,17 @@ def _item_text(item: Any) -> str:
     return str(item)
 
 
-def _default_text(field: msgspec.structs.FieldInfo) -> str:
+def _default_text(field: msgspec.structs.FieldInfo) -> Text:
     factory: Callable[[], Any] | Any = field.default_factory
     value = field.default if factory is msgspec.NODEFAULT else factory()
     if value is None or value == {} or value == () or value == "":
-        return "–"
+        return Text("–", "–")
     if isinstance(value, msgspec.Struct):
-        return "see below"
-    if isinstance(value, (tuple, list)):
-        return "`[" + ", ".join(map(_item_text, value)) + "]`"
+        return Text("见下", "see below")
     if isinstance(value, enum.Enum):
         value = value.value
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if isinstance(value, (tuple, list)):
+        shown = f"`[{', '.join(map(_item_text, value))}]`"
+    else:
+        shown = f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return Text(shown, shown)

@@ -21,12 +21,14 @@ from msgspec import Meta
 
 from gateway import schema as schemas
 from gateway.core.delivery import AfterUnknown, after_unknown
-from gateway.core.errors import BadInput, Problem, SettingsError
+from gateway.core.errors import BadInput, BadSetting, Problem, SettingsError
 from gateway.core.event import ConnectionName
 from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
 from gateway.core.notice import Kind
 from gateway.core.order import Operation
+from gateway.core.owner import OwnerKind
+from gateway.core.text import Text, described, system_reason
 from gateway.plugins import Adapter, Registry
 from gateway.schema import KeyPath, Node, Report
 from gateway.sdk.adapter import Manifest, OperationManifest
@@ -36,7 +38,7 @@ ENVIRONMENT_PREFIX = "ORDERGATE_"
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Share = Annotated[float, Meta(gt=0, le=1)]
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$", description="host:port")]
+Address = Annotated[str, described("主机:端口", "host:port", pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$")]
 # Of names that can be looked up: an empty or overlong part of one is refused only when the worker already runs.
 _BROKER = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?):\d{1,5}"
 CONNECTION_NAME = r"^[a-z0-9-]{1,40}$"
@@ -59,9 +61,12 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Database(_Section, frozen=True, kw_only=True):
     url: Annotated[
         str,
-        Meta(description="`embedded` (a PostgreSQL of its own in `data_dir`) or postgresql://user:password@host/name"),
+        described(
+            "`embedded`（`data_dir` 里自带的 PostgreSQL），或 postgresql://用户:密码@主机/库名",
+            "`embedded` (a PostgreSQL of its own in `data_dir`) or postgresql://user:password@host/name",
+        ),
     ] = "embedded"
-    pool_size: Annotated[int, Meta(ge=2, le=200, description="Connections per worker")] = 10
+    pool_size: Annotated[int, described("每个进程的连接数", "Connections per worker", ge=2, le=200)] = 10
 
     def __repr__(self) -> str:
         return f"Database(embedded={self.embedded})"
@@ -74,20 +79,32 @@ class Database(_Section, frozen=True, kw_only=True):
 class KafkaSecurity(_Section, frozen=True, kw_only=True):
     protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Meta(description="As the brokers' listener is set up"),
+        described("与 Kafka 监听端口的协议一致", "As the brokers' listener is set up"),
     ] = "PLAINTEXT"
     mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, Meta(description="With SASL_…: how to log in")
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None,
+        described("协议为 SASL_… 时的登录机制", "With SASL_…: how to log in"),
     ] = None
     username: str | None = None
-    password: Annotated[str | None, Meta(description="Write it as ${NAME} or file:/path")] = None
-    ca_file: Annotated[str | None, Meta(description="PEM file of the brokers' CA; without it the system's")] = None
+    password: Annotated[str | None, described("写成 ${变量名} 或 file:/路径", "Write it as ${NAME} or file:/path")] = (
+        None
+    )
+    ca_file: Annotated[
+        str | None,
+        described(
+            "签发 Kafka 证书的 CA（PEM 文件）；不填则用系统的", "PEM file of the brokers' CA; without it the system's"
+        ),
+    ] = None
     check_hostname: Annotated[
-        bool, Meta(description="False only with `ca_file`, for brokers whose certificates carry other names")
+        bool,
+        described(
+            "仅在设了 `ca_file`、证书里的名字又对不上时才设 false",
+            "False only with `ca_file`, for brokers whose certificates carry other names",
+        ),
     ] = True
-    cert_file: Annotated[str | None, Meta(description="PEM file of a client certificate")] = None
-    key_file: Annotated[str | None, Meta(description="PEM file of its key")] = None
-    key_password: Annotated[str | None, Meta(description="Of an encrypted `key_file`")] = None
+    cert_file: Annotated[str | None, described("客户端证书（PEM 文件）", "PEM file of a client certificate")] = None
+    key_file: Annotated[str | None, described("客户端证书的私钥（PEM 文件）", "PEM file of its key")] = None
+    key_password: Annotated[str | None, described("`key_file` 加密时的密码", "Of an encrypted `key_file`")] = None
 
     def __repr__(self) -> str:
         return f"KafkaSecurity(protocol={self.protocol!r})"
@@ -96,25 +113,47 @@ class KafkaSecurity(_Section, frozen=True, kw_only=True):
 class Kafka(_Section, frozen=True, kw_only=True):
     bootstrap: Annotated[
         str,
-        Meta(pattern=rf"^{_BROKER}(,{_BROKER})*$", description="host:port, several with commas between"),
+        described(
+            "主机:端口，多个用逗号分隔", "host:port, several with commas between", pattern=rf"^{_BROKER}(,{_BROKER})*$"
+        ),
     ]
-    topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of inbound events")] = (
-        "ordergate.inbound"
-    )
-    group: Annotated[str, Meta(min_length=1, max_length=200, description="Consumer group of all workers")] = "ordergate"
+    topic: Annotated[
+        str, described("接收事件的主题", "Topic of inbound events", pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    ] = "ordergate.inbound"
+    group: Annotated[
+        str, described("所有进程共用的消费组", "Consumer group of all workers", min_length=1, max_length=200)
+    ] = "ordergate"
     acknowledge_within_s: Annotated[
-        Seconds, Meta(description="After this time without an acknowledgement an event goes to the inbox instead")
+        Seconds,
+        described(
+            "超过这么久没有确认，事件改存收件箱",
+            "After this time without an acknowledgement an event goes to the inbox instead",
+        ),
     ] = 2.0
     security: Annotated[
-        KafkaSecurity, Meta(description="How to reach the brokers; files start at this file's folder")
+        KafkaSecurity,
+        described(
+            "连接 Kafka 的方式；文件路径从本文件所在目录算起",
+            "How to reach the brokers; files start at this file's folder",
+        ),
     ] = KafkaSecurity()
 
 
 class Http(_Section, frozen=True, kw_only=True):
-    listen: Annotated[Address, Meta(description="host:port of webhooks, API and console")] = "127.0.0.1:8080"
-    metrics_listen: Annotated[Address, Meta(description="host:port of metrics and health")] = "127.0.0.1:9464"
+    listen: Annotated[
+        Address, described("webhook、API 和控制台的主机:端口", "host:port of webhooks, API and console")
+    ] = "127.0.0.1:8080"
+    metrics_listen: Annotated[Address, described("指标和健康检查的主机:端口", "host:port of metrics and health")] = (
+        "127.0.0.1:9464"
+    )
     body_limit_bytes: Annotated[
-        int, Meta(ge=1024, le=1048576, description="Larger requests are answered 413; both legs carry up to 1 MiB")
+        int,
+        described(
+            "更大的请求返回 413；Kafka 和收件箱都最多承载 1 MiB",
+            "Larger requests are answered 413; both legs carry up to 1 MiB",
+            ge=1024,
+            le=1048576,
+        ),
     ] = 1048576
 
     @property
@@ -127,43 +166,73 @@ class Http(_Section, frozen=True, kw_only=True):
 
 
 class Intake(_Section, frozen=True, kw_only=True):
-    batch_events: Annotated[int, Meta(ge=1, le=5000, description="Most events in one transaction")] = 1000
-    batch_wait_ms: Annotated[int, Meta(ge=0, le=5000, description="Longest wait for a batch to fill")] = 50
+    batch_events: Annotated[
+        int, described("一个事务最多处理的事件数", "Most events in one transaction", ge=1, le=5000)
+    ] = 1000
+    batch_wait_ms: Annotated[int, described("凑一批最多等多久", "Longest wait for a batch to fill", ge=0, le=5000)] = 50
 
 
 class Dispatch(_Section, frozen=True, kw_only=True):
     held_per_gate: Annotated[
-        int, Meta(ge=1, le=1000000, description="Deliveries held in memory per gate; the rest waits in the database")
+        int,
+        described(
+            "每个闸门在内存里的下发数；其余在数据库里等",
+            "Deliveries held in memory per gate; the rest waits in the database",
+            ge=1,
+            le=1000000,
+        ),
     ] = 5000
     lease_s: Annotated[
-        Seconds, Meta(description="A worker silent for this long is replaced; more than twice the longest deadline")
+        Seconds,
+        described(
+            "进程失联这么久即被接替；须大于最长时限的两倍",
+            "A worker silent for this long is replaced; more than twice the longest deadline",
+        ),
     ] = 15.0
-    heartbeat_s: Annotated[Seconds, Meta(description="How often a worker renews its lease")] = 3.0
+    heartbeat_s: Annotated[Seconds, described("进程多久续一次租约", "How often a worker renews its lease")] = 3.0
     outcome_wait_ms: Annotated[
-        int, Meta(ge=0, le=1000, description="Longest wait for outcomes to be written together")
+        int, described("结果合并写入最多等多久", "Longest wait for outcomes to be written together", ge=0, le=1000)
     ] = 20
 
 
 class Retry(_Section, frozen=True, kw_only=True):
-    burst_retries: Annotated[int, Meta(ge=0, le=10, description="Retries at once, after the first try")] = 3
-    base_s: Annotated[Seconds, Meta(description="First pause between them; doubles, with jitter")] = 0.2
-    max_s: Annotated[Seconds, Meta(description="Longest pause between them")] = 5.0
-    durable_base_s: Annotated[Seconds, Meta(description="First pause after the burst; doubles, with jitter")] = 10.0
-    durable_max_s: Annotated[Seconds, Meta(description="Longest pause after a burst")] = 300.0
-    budget_share: Annotated[Share, Meta(description="Retries as a share of first tries, per gate")] = 0.2
+    burst_retries: Annotated[
+        int, described("首次失败后立即重试的次数", "Retries at once, after the first try", ge=0, le=10)
+    ] = 3
+    base_s: Annotated[
+        Seconds, described("重试间的首次停顿；逐次加倍，带抖动", "First pause between them; doubles, with jitter")
+    ] = 0.2
+    max_s: Annotated[Seconds, described("重试间的最长停顿", "Longest pause between them")] = 5.0
+    durable_base_s: Annotated[
+        Seconds,
+        described("一轮重试用完后的首次停顿；逐次加倍，带抖动", "First pause after the burst; doubles, with jitter"),
+    ] = 10.0
+    durable_max_s: Annotated[Seconds, described("一轮重试用完后的最长停顿", "Longest pause after a burst")] = 300.0
+    budget_share: Annotated[
+        Share, described("每个闸门的重试占首次请求的比例上限", "Retries as a share of first tries, per gate")
+    ] = 0.2
 
 
 class Breaker(_Section, frozen=True, kw_only=True):
-    window_s: Annotated[Seconds, Meta(description="Calls of this long are judged")] = 60.0
-    min_calls: Annotated[int, Meta(ge=1, le=10000, description="No verdict on fewer calls")] = 8
-    failure_share: Annotated[Share, Meta(description="Opens at this share of failed or slow calls")] = 0.5
-    consecutive_timeouts: Annotated[int, Meta(ge=1, le=1000, description="Opens after so many in a row")] = 5
-    open_s: Annotated[Seconds, Meta(description="First time it stays open; doubles, with jitter")] = 10.0
-    open_max_s: Annotated[Seconds, Meta(description="Longest time it stays open")] = 60.0
-    ramp_s: Annotated[
-        Annotated[float, Meta(ge=0, le=86400)], Meta(description="From the first good probe to full speed")
+    window_s: Annotated[Seconds, described("按最近这么久的请求判断", "Calls of this long are judged")] = 60.0
+    min_calls: Annotated[int, described("请求数不到这么多不作判断", "No verdict on fewer calls", ge=1, le=10000)] = 8
+    failure_share: Annotated[
+        Share, described("失败或过慢的请求达到这个比例即熔断", "Opens at this share of failed or slow calls")
+    ] = 0.5
+    consecutive_timeouts: Annotated[
+        int, described("连续超时这么多次即熔断", "Opens after so many in a row", ge=1, le=1000)
+    ] = 5
+    open_s: Annotated[
+        Seconds, described("首次熔断的时长；逐次加倍，带抖动", "First time it stays open; doubles, with jitter")
     ] = 10.0
-    dry_run: Annotated[bool, Meta(description="Judges and reports, but lets everything through")] = False
+    open_max_s: Annotated[Seconds, described("熔断的最长时长", "Longest time it stays open")] = 60.0
+    ramp_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86400)],
+        described("从首次试探成功到全速的时间", "From the first good probe to full speed"),
+    ] = 10.0
+    dry_run: Annotated[bool, described("只判断和报告，不拦截", "Judges and reports, but lets everything through")] = (
+        False
+    )
 
 
 ReceiverField = Literal[
@@ -180,11 +249,15 @@ ReceiverField = Literal[
 
 class Review(_Section, frozen=True, kw_only=True):
     mandatory: Annotated[
-        tuple[ReceiverField, ...], Meta(description="An order without one of these is held for a person")
+        tuple[ReceiverField, ...],
+        described("缺少其中任何一项的订单等人处理", "An order without one of these is held for a person"),
     ] = ("receiver.name", "receiver.phone", "receiver.province", "receiver.city", "receiver.detail")
-    max_total: Annotated[str, Meta(description="An order over this amount is held; written with two decimals")] = (
-        "1000000.00"
-    )
+    max_total: Annotated[
+        str,
+        described(
+            "超过这个金额的订单等人处理；写两位小数", "An order over this amount is held; written with two decimals"
+        ),
+    ] = "1000000.00"
 
     @property
     def max_total_minor(self) -> int:
@@ -193,27 +266,38 @@ class Review(_Section, frozen=True, kw_only=True):
 
 class StockRules(_Section, frozen=True, kw_only=True):
     unknown_sku: Annotated[
-        Literal["pass", "hold"], Meta(description="An order for a SKU without a stock row goes on, or is held")
+        Literal["pass", "hold"],
+        described(
+            "订单里的 SKU 没有库存记录时：放行，或扣住", "An order for a SKU without a stock row goes on, or is held"
+        ),
     ] = "pass"
 
 
 class Retention(_Section, frozen=True, kw_only=True):
     timeline_days: Annotated[
-        int, Meta(ge=90, le=3650, description="Events, attempts, stock movements and the buyer of orders that are over")
+        int,
+        described(
+            "已结束订单的事件、下发记录、库存流水和买家信息保留的天数",
+            "Events, attempts, stock movements and the buyer of orders that are over",
+            ge=90,
+            le=3650,
+        ),
     ] = 180
     tombstone_days: Annotated[
         int,
-        Meta(
+        described(
+            "整个订单保留的天数；须长于店铺的回查期，否则迟到的重复消息会变成新订单",
+            "Whole orders; longer than any shop looks back, or a late repeat would be a new order",
             ge=180,
             le=36500,
-            description="Whole orders; longer than any shop looks back, or a late repeat would be a new order",
         ),
     ] = 730
     hours: Annotated[
         str,
-        Meta(
+        described(
+            "清除旧数据的时段，北京时间",
+            "When old rows are removed, Beijing time",
             pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
-            description="When old rows are removed, Beijing time",
         ),
     ] = "02:00-06:00"
 
@@ -225,17 +309,23 @@ class Retention(_Section, frozen=True, kw_only=True):
 
 
 class Log(_Section, frozen=True, kw_only=True):
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level written")] = "info"
-    format: Annotated[Literal["json", "text"], Meta(description="`json` for collectors, `text` for eyes")] = "json"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], described("写入日志的最低级别", "Least level written")
+    ] = "info"
+    format: Annotated[
+        Literal["json", "text"], described("`json` 供采集，`text` 供人看", "`json` for collectors, `text` for eyes")
+    ] = "json"
 
 
 class Encryption(_Section, frozen=True, kw_only=True):
     keys: Annotated[
         tuple[str, ...],
-        Meta(
-            max_length=20,
-            description="Seal buyer data in the database: 32 bytes in base64 each, as ${NAME} or file:/path; the first "
+        described(
+            "加密数据库里的买家信息：每个是 base64 写的 32 字节，写成 ${变量名} 或 file:/路径；第一个用来加密，"
+            "全部可以解密。用 `ordergate keys new` 生成",
+            "Seal buyer data in the database: 32 bytes in base64 each, as ${NAME} or file:/path; the first "
             "seals, all open. `ordergate keys new` makes one",
+            max_length=20,
         ),
     ] = ()
 
@@ -252,107 +342,192 @@ class PersonEntry(_Section, frozen=True, kw_only=True):
     """Somebody who is told; by each medium that knows one of these."""
 
     userid: Annotated[
-        Annotated[str, Meta(pattern=r"^[^\s|@]{1,64}$")] | None, Meta(description="In WeCom; mentioned by it")
+        Annotated[str, Meta(pattern=r"^[^\s|@]{1,64}$")] | None,
+        described("企业微信的 userid，按它提醒", "In WeCom; mentioned by it"),
     ] = None
     mobile: Annotated[
-        Annotated[str, Meta(pattern=r"^\+?\d{5,15}$")] | None, Meta(description="In WeCom, where there is no userid")
+        Annotated[str, Meta(pattern=r"^\+?\d{5,15}$")] | None,
+        described("企业微信的手机号，没有 userid 时用", "In WeCom, where there is no userid"),
     ] = None
-    email: Annotated[Annotated[str, Meta(pattern=r"^[^@\s<>,;]+@[A-Za-z0-9.-]+$")] | None, Meta(description="Mail")] = (
-        None
-    )
+    email: Annotated[
+        Annotated[str, Meta(pattern=r"^[^@\s<>,;]+@[A-Za-z0-9.-]+$")] | None, described("邮箱", "Mail")
+    ] = None
 
     def __repr__(self) -> str:
         return "PersonEntry()"
 
 
-class OwnerRule(_Section, frozen=True, kw_only=True):
-    """Who is mentioned in a notice; the first rule that fits counts, and one without conditions fits all."""
+class OwnerEntry(_Section, frozen=True, kw_only=True):
+    """Whose work something is; the first rule that fits counts, and one without conditions fits all."""
 
-    people: Annotated[tuple[str, ...], Meta(min_length=1, description="Names under `notices.people`")]
-    connection: Annotated[str | None, Meta(description="Only of this connection")] = None
-    kind: Annotated[Kind | None, Meta(description="Only of this kind")] = None
+    people: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=60)], ...],
+        described(
+            "自定的名字；设了 `notices.channels` 时须是 `notices.people` 里的",
+            "Your own names; with `notices.channels`, of `notices.people`",
+            min_length=1,
+            max_length=20,
+        ),
+    ]
+    connection: Annotated[str | None, described("只限这个连接", "Only of this connection")] = None
+    kind: Annotated[
+        OwnerKind | None,
+        described(
+            "只限这类待办或通知；`blocked` 与 `delivery` 是一回事",
+            "Only of this kind of work or notice; `blocked` and `delivery` are one",
+        ),
+    ] = None
+    code: Annotated[
+        str | None,
+        described(
+            "只限这个代码（`short_of_stock`、`rejected`、`rejected:http_4xx`）",
+            "Only this code (`short_of_stock`, `rejected`, `rejected:http_4xx`)",
+        ),
+    ] = None
 
 
 class Notices(_Section, frozen=True, kw_only=True):
     channels: Annotated[
         tuple[str, ...],
-        Meta(max_length=10, description="Connections that tell people; each takes over from the one before"),
+        described(
+            "发通知的连接；前一个发不出去时由后一个接替",
+            "Connections that tell people; each takes over from the one before",
+            max_length=10,
+        ),
     ] = ()
-    people: Annotated[dict[str, PersonEntry], Meta(description="Who can be mentioned, under names of your own")] = {}
-    owners: Annotated[tuple[OwnerRule, ...], Meta(description="Who is mentioned in what")] = ()
-    mute: Annotated[tuple[Kind, ...], Meta(description="Kinds that nobody is told of")] = ()
-    backlog_age_s: Annotated[Seconds, Meta(description="A delivery that waits longer is a backlog")] = 900.0
+    people: Annotated[
+        dict[str, PersonEntry], described("可以提醒的人，名字自定", "Who can be mentioned, under names of your own")
+    ] = {}
+    mute: Annotated[tuple[Kind, ...], described("不通知的种类", "Kinds that nobody is told of")] = ()
+    backlog_age_s: Annotated[
+        Seconds, described("下发等待超过这么久算积压", "A delivery that waits longer is a backlog")
+    ] = 900.0
     settle_s: Annotated[
         Seconds,
-        Meta(description="Over only after so long without a sign (above the deadlines); doubles for what comes back"),
+        described(
+            "这么久没有迹象才算结束（须大于各时限）；反复出现的加倍",
+            "Over only after so long without a sign (above the deadlines); doubles for what comes back",
+        ),
     ] = 20.0
     hand_over_s: Annotated[
-        Seconds, Meta(description="After this time the next channel is asked; above 65, a robot's pause at its limit")
+        Seconds,
+        described(
+            "超过这么久改走下一个渠道；须大于 65，即机器人到上限后的停顿",
+            "After this time the next channel is asked; above 65, a robot's pause at its limit",
+        ),
     ] = 90.0
     runbook_url: Annotated[
-        str, Meta(max_length=200, description="Where the pages of docs/runbooks lie; each notice ends with its page")
+        str,
+        described(
+            "处置页 docs/runbooks 的位置；每条通知末尾附上对应页",
+            "Where the pages of docs/runbooks lie; each notice ends with its page",
+            max_length=200,
+        ),
     ] = "docs/runbooks/"
 
 
 class RouteTo(_Section, frozen=True, kw_only=True):
     """One place a connection's orders may go to, in order of preference."""
 
-    target: Annotated[str, Meta(min_length=1, description="Name of a connection that takes orders")]
-    warehouse: Annotated[str, Meta(min_length=1, max_length=64, description="Warehouse code, as the target calls it")]
+    target: Annotated[str, described("接收订单的连接名", "Name of a connection that takes orders", min_length=1)]
+    warehouse: Annotated[
+        str,
+        described("仓库代码，用目标系统的叫法", "Warehouse code, as the target calls it", min_length=1, max_length=64),
+    ]
 
 
 class Levels(_Section, frozen=True, kw_only=True):
     """What a shop is told of stock."""
 
     publish: Annotated[
-        bool, Meta(description="Tells the shop how many of each published SKU it may sell; never while it is observed")
+        bool,
+        described(
+            "把各 SKU 的可售数量同步给店铺；观察期间从不同步",
+            "Tells the shop how many of each published SKU it may sell; never while it is observed",
+        ),
     ] = False
-    keep_back: Annotated[int, Meta(ge=0, le=1000000, description="So many of each SKU are kept from the shop")] = 0
-    share: Annotated[Share, Meta(description="Of the rest it may sell this share, rounded down")] = 1.0
-    every_s: Annotated[Seconds, Meta(description="How often changes are looked for; of many only the last is told")] = (
-        2.0
-    )
+    keep_back: Annotated[
+        int,
+        described("每个 SKU 留出这么多件不给店铺卖", "So many of each SKU are kept from the shop", ge=0, le=1000000),
+    ] = 0
+    share: Annotated[
+        Share, described("其余的按这个比例给店铺卖，向下取整", "Of the rest it may sell this share, rounded down")
+    ] = 1.0
+    every_s: Annotated[
+        Seconds,
+        described(
+            "多久查一次变化；多次变化只同步最后一次", "How often changes are looked for; of many only the last is told"
+        ),
+    ] = 2.0
 
 
 class GateOverride(_Section, frozen=True, kw_only=True):
     """What the file sets for one operation; anything left out is the adapter's own value."""
 
     rate_per_s: Annotated[
-        Annotated[float, Meta(gt=0, le=100000)] | None, Meta(description="Most requests a second, over all workers")
+        Annotated[float, Meta(gt=0, le=100000)] | None,
+        described("每秒最多请求数，所有进程合计", "Most requests a second, over all workers"),
     ] = None
     burst: Annotated[
-        Annotated[int, Meta(ge=1, le=100000)] | None, Meta(description="Requests that may go at once within the rate")
+        Annotated[int, Meta(ge=1, le=100000)] | None,
+        described("限速之内可以一次发出的请求数", "Requests that may go at once within the rate"),
     ] = None
     in_flight: Annotated[
-        Annotated[int, Meta(ge=1, le=10000)] | None, Meta(description="Most requests without an answer, per worker")
+        Annotated[int, Meta(ge=1, le=10000)] | None,
+        described("每个进程最多在途的请求数", "Most requests without an answer, per worker"),
     ] = None
-    deadline_s: Annotated[Seconds | None, Meta(description="After this time the outcome is unknown")] = None
-    slow_s: Annotated[Seconds | None, Meta(description="Slower calls count against the breaker")] = None
+    deadline_s: Annotated[
+        Seconds | None, described("超过这么久算结果不明", "After this time the outcome is unknown")
+    ] = None
+    slow_s: Annotated[Seconds | None, described("比这更慢的请求计入熔断", "Slower calls count against the breaker")] = (
+        None
+    )
     adaptive: Annotated[
-        bool | None, Meta(description="Sends fewer at once than `in_flight` when more makes the target slower")
+        bool | None,
+        described(
+            "同时发得多反而更慢时，自动少于 `in_flight`",
+            "Sends fewer at once than `in_flight` when more makes the target slower",
+        ),
     ] = None
 
 
 class PullOverride(_Section, frozen=True, kw_only=True):
     """How the file has a shop polled; anything left out is the adapter's own value."""
 
-    every_s: Annotated[Seconds | None, Meta(description="How often the shop is asked what has changed")] = None
+    every_s: Annotated[
+        Seconds | None, described("多久问一次店铺有什么变化", "How often the shop is asked what has changed")
+    ] = None
     window_s: Annotated[
-        Seconds | None, Meta(description="Longest span of one question; at most what the platform takes")
+        Seconds | None,
+        described(
+            "一次查询的最大时间跨度；不超过平台允许的", "Longest span of one question; at most what the platform takes"
+        ),
     ] = None
     overlap_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
-        Meta(description="So much is read again each time, for orders that appear late; below window_s"),
+        described(
+            "每次多回读这么久，以防订单晚出现；须小于 window_s",
+            "So much is read again each time, for orders that appear late; below window_s",
+        ),
     ] = None
     delay_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
-        Meta(description="Reading stays so far behind now; at least what the platform asks for"),
+        described(
+            "只读到这么久以前；不少于平台的要求", "Reading stays so far behind now; at least what the platform asks for"
+        ),
     ] = None
-    deadline_s: Annotated[Seconds | None, Meta(description="Longest wait for one answer of the platform")] = None
+    deadline_s: Annotated[
+        Seconds | None, described("等平台一次应答的最长时间", "Longest wait for one answer of the platform")
+    ] = None
     reread_hour: Annotated[
-        int, Meta(ge=0, le=23, description="Daily, at this hour in Beijing, the last days are read again")
+        int,
+        described(
+            "每天北京时间几点重读最近几天", "Daily, at this hour in Beijing, the last days are read again", ge=0, le=23
+        ),
     ] = 4
-    reread_days: Annotated[int, Meta(ge=0, le=90, description="How many days; 0: no daily re-read")] = 3
+    reread_days: Annotated[
+        int, described("重读几天；0 为不重读", "How many days; 0: no daily re-read", ge=0, le=90)
+    ] = 3
 
 
 class RateOverride(_Section, frozen=True, kw_only=True):
@@ -360,90 +535,154 @@ class RateOverride(_Section, frozen=True, kw_only=True):
 
     per_s: Annotated[
         Annotated[float, Meta(gt=0, le=100000)] | None,
-        Meta(description="Most requests a second: polling and all gates, over all workers"),
+        described(
+            "每秒最多请求数：轮询和所有闸门、所有进程合计",
+            "Most requests a second: polling and all gates, over all workers",
+        ),
     ] = None
     burst: Annotated[
-        Annotated[int, Meta(ge=1, le=100000)] | None, Meta(description="Requests that may go at once within the rate")
+        Annotated[int, Meta(ge=1, le=100000)] | None,
+        described("限速之内可以一次发出的请求数", "Requests that may go at once within the rate"),
     ] = None
 
 
 class ConnectionEntry(_Section, frozen=True, kw_only=True):
     """A connection as the file says it."""
 
-    adapter: Annotated[str, Meta(description="Which adapter it speaks through; `ordergate adapters` lists them")]
+    adapter: Annotated[
+        str,
+        described(
+            "用哪个适配器；`ordergate adapters` 列出全部",
+            "Which adapter it speaks through; `ordergate adapters` lists them",
+        ),
+    ]
     prefix: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,12}$")] | None,
-        Meta(description="For shops: our order numbers are this and the shop's number; none starts with another's"),
+        described(
+            "店铺用：我方订单号是它加店铺单号；任何一个都不能是另一个的开头",
+            "For shops: our order numbers are this and the shop's number; none starts with another's",
+        ),
     ] = None
     mode: Annotated[
-        Mode | None, Meta(description="Required for shops: `observe` takes in and delivers nothing, `live` delivers")
+        Mode | None,
+        described(
+            "店铺必填：`observe` 只接收不下发，`live` 下发",
+            "Required for shops: `observe` takes in and delivers nothing, `live` delivers",
+        ),
     ] = None
     start_at: Annotated[
         Annotated[datetime, Meta(tz=True)] | None,
-        Meta(
-            description="For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00; a "
-            "shop that is polled is read from then on, without it from its first start"
+        described(
+            "店铺用：在此之前下的订单只记录、不下发，写成 2026-01-01T00:00:00+08:00；轮询的店铺从此时读起，"
+            "不填则从首次启动时读起",
+            "For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00; a "
+            "shop that is polled is read from then on, without it from its first start",
         ),
     ] = None
-    route: Annotated[tuple[RouteTo, ...], Meta(description="For shops: where its orders go, first choice first")] = ()
+    route: Annotated[
+        tuple[RouteTo, ...],
+        described("店铺用：订单发往哪里，首选在前", "For shops: where its orders go, first choice first"),
+    ] = ()
     skus: Annotated[
         Literal["as_is", "mapped"],
-        Meta(
-            description="For shops: `mapped` looks its SKUs up in its table (`ordergate skus`), bundles and gifts"
-            " included, and holds orders with a SKU that is not there; `as_is`: they are the warehouse's own"
+        described(
+            "店铺用：`mapped` 按对照表（`ordergate skus`）换算编码，含组合装和赠品，缺对照的订单扣住；"
+            "`as_is`：店铺编码就是仓库编码",
+            "For shops: `mapped` looks its SKUs up in its table (`ordergate skus`), bundles and gifts"
+            " included, and holds orders with a SKU that is not there; `as_is`: they are the warehouse's own",
         ),
     ] = "as_is"
-    stock: Annotated[Levels, Meta(description="For shops: which stock levels they are told")] = Levels()
+    stock: Annotated[Levels, described("店铺用：同步哪些库存", "For shops: which stock levels they are told")] = (
+        Levels()
+    )
     settle_s: Annotated[
         Annotated[float, Meta(ge=0, le=86400)] | None,
-        Meta(description="For targets: *not found* counts only this long after the request (default 15)"),
+        described(
+            "目标用：请求发出这么久之后查不到才算没有（默认 15）",
+            "For targets: *not found* counts only this long after the request (default 15)",
+        ),
     ] = None
     gates: Annotated[
-        dict[Operation, GateOverride], Meta(description="Per operation (create, cancel, ship): limits and deadlines")
+        dict[Operation, GateOverride],
+        described(
+            "按操作（create、cancel、ship）设上限和时限", "Per operation (create, cancel, ship): limits and deadlines"
+        ),
     ] = {}
-    pull: Annotated[PullOverride | None, Meta(description="For shops that are polled: how")] = None
+    pull: Annotated[PullOverride | None, described("轮询的店铺用：怎样轮询", "For shops that are polled: how")] = None
     rate: Annotated[
-        RateOverride | None, Meta(description="The platform's limit on everything that is asked of this connection")
+        RateOverride | None,
+        described("平台对该连接全部请求的限速", "The platform's limit on everything that is asked of this connection"),
     ] = None
-    settings: Annotated[dict[str, Any], Meta(description="The adapter's own settings; see its page")] = {}
+    settings: Annotated[
+        dict[str, Any], described("适配器自己的设置，见其说明", "The adapter's own settings; see its page")
+    ] = {}
 
 
 class _Sections(_Section, frozen=True, kw_only=True):
     data_dir: Annotated[
-        str, Meta(min_length=1, description="Where local data is kept; relative to the folder of this file")
+        str,
+        described(
+            "本地数据的目录；相对路径从本文件所在目录算起",
+            "Where local data is kept; relative to the folder of this file",
+            min_length=1,
+        ),
     ] = "./data"
-    language: Annotated[Literal["zh", "en"], Meta(description="Language of notices, reports and the console")] = "zh"
-    database: Annotated[Database, Meta(description="PostgreSQL")] = Database()
+    language: Annotated[
+        Literal["zh", "en"], described("通知、报表和控制台的语言", "Language of notices, reports and the console")
+    ] = "zh"
+    database: Annotated[Database, described("PostgreSQL 数据库", "PostgreSQL")] = Database()
     kafka: Annotated[
-        Kafka | None, Meta(description="Optional; without it the inbox in PostgreSQL carries all events")
+        Kafka | None,
+        described(
+            "可选；没有它时，全部事件走 PostgreSQL 里的收件箱",
+            "Optional; without it the inbox in PostgreSQL carries all events",
+        ),
     ] = None
-    http: Annotated[Http, Meta(description="Where the gateway listens")] = Http()
-    intake: Annotated[Intake, Meta(description="How events are taken in")] = Intake()
-    dispatch: Annotated[Dispatch, Meta(description="How deliveries leave")] = Dispatch()
-    retry: Annotated[Retry, Meta(description="How a failed delivery is tried again")] = Retry()
-    breaker: Annotated[Breaker, Meta(description="When a target is left alone for a while")] = Breaker()
-    review: Annotated[Review, Meta(description="Which orders a person sees first")] = Review()
-    stock: Annotated[StockRules, Meta(description="How stock is reserved")] = StockRules()
-    encryption: Annotated[Encryption, Meta(description="Buyer data at rest")] = Encryption()
+    http: Annotated[Http, described("网关监听的地址", "Where the gateway listens")] = Http()
+    intake: Annotated[Intake, described("事件怎样接收", "How events are taken in")] = Intake()
+    dispatch: Annotated[Dispatch, described("下发怎样发出", "How deliveries leave")] = Dispatch()
+    retry: Annotated[Retry, described("失败的下发怎样重试", "How a failed delivery is tried again")] = Retry()
+    breaker: Annotated[Breaker, described("何时暂时不打扰目标（熔断）", "When a target is left alone for a while")] = (
+        Breaker()
+    )
+    review: Annotated[Review, described("哪些订单先由人看", "Which orders a person sees first")] = Review()
+    stock: Annotated[StockRules, described("库存怎样预占", "How stock is reserved")] = StockRules()
+    encryption: Annotated[Encryption, described("静态买家数据的加密", "Buyer data at rest")] = Encryption()
     carriers: Annotated[
         dict[str, dict[str, str]],
-        Meta(description="Our carrier code → platform → its code; laid over the shipped table"),
+        described(
+            "我方快递代码 → 平台 → 平台代码；叠加在自带的表上",
+            "Our carrier code → platform → its code; laid over the shipped table",
+        ),
     ] = {}
     owners: Annotated[
-        dict[str, Annotated[str, Meta(min_length=1, max_length=60)]],
-        Meta(description="Whose work waits: code (`short_of_stock`, `rejected`), connection, kind or `default` → who"),
-    ] = {}
-    retention: Annotated[Retention, Meta(description="How long what is over is kept")] = Retention()
-    log: Annotated[Log, Meta(description="Log lines on standard error")] = Log()
-    notices: Annotated[Notices, Meta(description="Who is told what; nobody without `channels`")] = Notices()
+        tuple[OwnerEntry, ...],
+        described(
+            "哪些事归谁：待办里显示，通知里提醒；第一条符合的算数",
+            "Whose work is what: shown at the desk, mentioned in notices; the first that fits counts",
+        ),
+    ] = ()
+    retention: Annotated[Retention, described("已结束的内容保留多久", "How long what is over is kept")] = Retention()
+    log: Annotated[Log, described("写到标准错误的日志", "Log lines on standard error")] = Log()
+    notices: Annotated[
+        Notices,
+        described("通知谁、通知什么；没有 `channels` 就谁也不通知", "Who is told what; nobody without `channels`"),
+    ] = Notices()
 
 
 class Document(_Sections, frozen=True, kw_only=True):
     """The whole file."""
 
     connections: Annotated[
-        dict[Annotated[str, Meta(pattern=CONNECTION_NAME, description="a-z, 0-9 and -, up to 40")], ConnectionEntry],
-        Meta(description="One entry per shop, warehouse or system, under a name of your own"),
+        dict[
+            Annotated[
+                str, described("a-z、0-9 和 -，最多 40 个字符", "a-z, 0-9 and -, up to 40", pattern=CONNECTION_NAME)
+            ],
+            ConnectionEntry,
+        ],
+        described(
+            "每个店铺、仓库或系统一项，名字自定", "One entry per shop, warehouse or system, under a name of your own"
+        ),
     ] = {}
 
 
@@ -554,9 +793,11 @@ def load(path: Path, environ: Mapping[str, str], adapters: Registry) -> Settings
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        problem = Problem(str(path), f"cannot be read: {reason}", "name the configuration file with --config")
-        raise SettingsError([problem]) from error
+        not_text = Text("不是 UTF-8 文本", "it is not UTF-8 text")
+        reason = system_reason(error) if isinstance(error, OSError) else not_text
+        what = Text(f"无法读取：{reason.zh}", f"cannot be read: {reason.en}")
+        proposal = Text("用 --config 指定配置文件", "name the configuration file with --config")
+        raise SettingsError([Problem(str(path), what, proposal)]) from error
     return parse(text, environ, adapters, name=path.name, folder=path.parent)
 
 
@@ -564,11 +805,13 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     """Like `load`, from text. Relative paths start at `folder`; `name` stands in the problems."""
     root, problems = schemas.read_yaml(text, name=name)
     if not isinstance(root.value, dict):
-        problems.append(Problem(name, "is not a mapping (key: value)", "start from the example configuration"))
+        what = Text("不是键值映射（键: 值）", "is not a mapping (key: value)")
+        problems.append(Problem(name, what, Text("从示例配置开始", "start from the example configuration")))
     if problems:
         raise SettingsError(problems)
     root = _overridden(root, environ)
     report = Report(root)
+    root = _without_moved(root, report)
     root = schemas.fill(root, environ, folder, report=report)
     # Sections that are right are checked against each other even when others are wrong.
     sections = {
@@ -579,7 +822,8 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     for key in root.value:
         if key not in Document.__struct_fields__:
             known = Document.__struct_fields__
-            report.add((key,), "is not a known key", schemas.suggest(key, known) or "known here: " + ", ".join(known))
+            near = schemas.suggest(key, known) or schemas.listed("这里可用", "known here", known)
+            report.add((key,), schemas.UNKNOWN_KEY, near)
     document = Document(**{key: value for key, value in sections.items() if value is not _WRONG})
     _check_sections(document, report, folder)
     entries = _entries(root, report)
@@ -600,6 +844,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     _check_retention(document.retention, connections, report)
     _check_carriers(document.carriers, adapters, report)
     _check_notices(document.notices, entries, loaded, report)
+    _check_owners(document, entries, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -620,26 +865,26 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ordergate configuration", **made}
 
 
-def reference() -> str:
+def reference(language: str) -> str:
     """Every key of the file as Markdown: a table per section."""
-    text = f"## Top level\n\n{schemas.table(Document)}"
+    text = f"## {Text('顶层', 'Top level').of(language)}\n\n{schemas.table(Document, language)}"
     for field in msgspec.structs.fields(Document):
         kind = schemas.struct_of(field.type)
         if kind is not None:
-            text += section(kind, field.encode_name, schemas.description(field.type), "##")
+            text += section(kind, field.encode_name, schemas.description(field.type), "##", language)
     return text
 
 
-def section(kind: type[msgspec.Struct], name: str, description: str, level: str) -> str:
+def section(kind: type[msgspec.Struct], name: str, description: Text, level: str, language: str) -> str:
     """The keys of one section as Markdown, and below them those of the sections inside it."""
     heading = f"{name}.<name>" if kind is ConnectionEntry else name
-    told = f"{description}.\n\n" if description else ""
-    text = f"\n{level} `{heading}`\n\n{told}{schemas.table(kind)}"
+    told = f"{description.of(language)}{Text('。', '.').of(language)}\n\n" if description else ""
+    text = f"\n{level} `{heading}`\n\n{told}{schemas.table(kind, language)}"
     for field in msgspec.structs.fields(kind):
         inner = schemas.struct_of(field.type)
         if inner is not None:
             place = f"{heading}.{field.encode_name}"
-            text += section(inner, place, schemas.description(field.type), "###")
+            text += section(inner, place, schemas.description(field.type), "###", language)
     return text
 
 
@@ -663,10 +908,12 @@ def _overridden(root: Node, environ: Mapping[str, str]) -> Node:
     """
     top = dict(root.value)
     for field in msgspec.structs.fields(_Sections):
+        if field.encode_name in ("carriers", "owners"):
+            continue  # a table and a list: no variable holds one
         kind = schemas.struct_of(field.type)
         name = ENVIRONMENT_PREFIX + field.encode_name.upper()
         if kind is None:
-            if name in environ and field.encode_name != "carriers":
+            if name in environ:
                 top[field.encode_name] = Node(environ[name], f"environment {name}", environ[name], filled=True)
             continue
         given = {
@@ -681,6 +928,24 @@ def _overridden(root: Node, environ: Mapping[str, str]) -> Node:
                 for key, variable in given.items()
             }
             top[field.encode_name] = msgspec.structs.replace(section, value={**(section.value or {}), **keys})
+    return msgspec.structs.replace(root, value=top)
+
+
+def _without_moved(root: Node, report: Report) -> Node:
+    """`root` without keys that have moved or changed their shape, each reported with what to write instead."""
+    rules = "owners: [{people: [wang], connection: wms-1}, {people: [li], code: short_of_stock}, {people: [ops]}]"
+    proposal = Text(rules, rules)
+    top = dict(root.value)
+    if "owners" in top and isinstance(top["owners"].value, dict):
+        what = Text("应为规则列表，第一条符合的算数", "is a list of rules, of which the first that fits counts")
+        report.add(("owners",), what, proposal)
+        del top["owners"]
+    notices = top.get("notices")
+    if notices is not None and isinstance(notices.value, dict) and "owners" in notices.value:
+        what = Text("已移到顶层，与 `notices` 并列", "has moved to the top level, beside `notices`")
+        report.add(("notices", "owners"), what, proposal)
+        inner = {key: node for key, node in notices.value.items() if key != "owners"}
+        top["notices"] = msgspec.structs.replace(notices, value=inner)
     return msgspec.structs.replace(root, value=top)
 
 
@@ -699,11 +964,17 @@ def _entries(root: Node, report: Report) -> dict[str, ConnectionEntry]:
     if node is None or node.value is None:
         return {}
     if not isinstance(node.value, dict):
-        report.add(("connections",), "expected a mapping (name: connection)")
+        report.add(("connections",), Text("应为键值映射（名称: 连接）", "expected a mapping (name: connection)"))
         return {}
     entries = {}
     for name, child in node.value.items():
-        kind = dict[Annotated[str, Meta(pattern=CONNECTION_NAME, description="use a-z, 0-9 and -, up to 40")], Any]
+        kind = dict[
+            Annotated[
+                str,
+                described("用 a-z、0-9 和 -，最多 40 个字符", "use a-z, 0-9 and -, up to 40", pattern=CONNECTION_NAME),
+            ],
+            Any,
+        ]
         named = schemas.convert(Node({name: Node(None, child.origin)}, child.origin), kind, report, ("connections",))
         entry = schemas.convert(child, ConnectionEntry, report, ("connections", name))
         if named is not None and entry is not None:
@@ -716,7 +987,9 @@ def _load_adapter(name: str, entry: ConnectionEntry, adapters: Registry, report:
         return adapters.load(entry.adapter)
     except SettingsError as error:
         for problem in error.problems:
-            report.add(("connections", name, "adapter"), f"{problem.where} {problem.what}", problem.proposal)
+            place = problem.where.replace("adapter ", "适配器 ", 1)
+            what = Text(f"{place} {problem.what.zh}", f"{problem.where} {problem.what.en}")
+            report.add(("connections", name, "adapter"), what, problem.proposal)
         return None
 
 
@@ -785,16 +1058,22 @@ def _given(override: msgspec.Struct) -> dict[str, Any]:
 
 # --- how the settings must fit each other -----------------------------------------------------------------------
 
+_REMOVE = Text("删掉它", "remove it")
+
 
 def _check_sections(document: Document, report: Report, folder: Path) -> None:
     url = document.database.url
     if url != "embedded" and urlsplit(url).scheme not in ("postgresql", "postgres"):
-        report.add(("database", "url"), "is neither `embedded` nor a postgresql:// address")
+        what = Text("既不是 `embedded`，也不是 postgresql:// 地址", "is neither `embedded` nor a postgresql:// address")
+        instead = Text(
+            "写 `embedded`，或 postgresql://用户:密码@主机/库名", "`embedded`, or postgresql://user:password@host/name"
+        )
+        report.add(("database", "url"), what, instead)
     for key, address in (("listen", document.http.listen), ("metrics_listen", document.http.metrics_listen)):
-        if host_port(address)[1] > 65535:
-            report.add(("http", key), f"has no port {host_port(address)[1]}", "ports end at 65535")
+        _check_port(("http", key), address, report)
     if document.http.bind == document.http.metrics_bind and document.http.bind[1] != 0:
-        report.add(("http", "metrics_listen"), "is the same address as http.listen", "give it a port of its own")
+        what = Text("与 http.listen 是同一个地址", "is the same address as http.listen")
+        report.add(("http", "metrics_listen"), what, Text("换一个端口", "give it a port of its own"))
     retry, breaker, dispatch = document.retry, document.breaker, document.dispatch
     for path, low, high in (
         (("retry", "base_s"), retry.base_s, ("retry.max_s", retry.max_s)),
@@ -802,60 +1081,85 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
         (("breaker", "open_s"), breaker.open_s, ("breaker.open_max_s", breaker.open_max_s)),
     ):
         if low > high[1]:
-            report.add(path, f"is {low:g}, more than {high[0]} ({high[1]:g})", "lower it or raise the other")
+            what = Text(f"为 {low:g}，大于 {high[0]}（{high[1]:g}）", f"is {low:g}, more than {high[0]} ({high[1]:g})")
+            report.add(path, what, Text("调低它，或调高另一个", "lower it or raise the other"))
     if dispatch.heartbeat_s * LEASE_BEATS > dispatch.lease_s:
-        what = f"is {dispatch.heartbeat_s:g}: a lease of {dispatch.lease_s:g} s has no room for {LEASE_BEATS} beats"
-        report.add(("dispatch", "heartbeat_s"), what, f"at most {dispatch.lease_s / LEASE_BEATS:g}")
+        what = Text(
+            f"为 {dispatch.heartbeat_s:g}：{dispatch.lease_s:g} 秒的租约容不下 {LEASE_BEATS} 次心跳",
+            f"is {dispatch.heartbeat_s:g}: a lease of {dispatch.lease_s:g} s has no room for {LEASE_BEATS} beats",
+        )
+        report.add(("dispatch", "heartbeat_s"), what, _at_most(dispatch.lease_s / LEASE_BEATS))
     try:
         total_minor = document.review.max_total_minor
     except BadInput as error:
-        report.add(("review", "max_total"), error.message, error.advice)
+        what = Text("不是最多两位小数的金额", error.message)
+        report.add(("review", "max_total"), what, Text('写成 "12.30"', error.advice))
     else:
         if total_minor <= 0:
-            report.add(("review", "max_total"), "is not above zero", "every order would be held")
+            what = Text("不大于零", "is not above zero")
+            report.add(("review", "max_total"), what, Text("否则每个订单都会被扣住", "every order would be held"))
     for index, key in enumerate(document.encryption.keys):
         place: KeyPath = ("encryption", "keys", index)
         try:
             decode_key(key)
-        except ValueError as error:
-            report.add(place, str(error), "`ordergate keys new` makes one")
+        except BadSetting as error:
+            report.add(place, error.text, Text("用 `ordergate keys new` 生成", "`ordergate keys new` makes one"))
         if key in document.encryption.keys[:index]:
-            report.add(place, "is there twice", "remove one of them")
+            report.add(place, Text("重复", "is there twice"), Text("删掉其中一个", "remove one of them"))
     if document.kafka is not None:
         for address in document.kafka.bootstrap.split(","):
-            if host_port(address)[1] > 65535:
-                report.add(("kafka", "bootstrap"), f"has no port {host_port(address)[1]}", "ports end at 65535")
+            _check_port(("kafka", "bootstrap"), address, report)
         _check_kafka(document.kafka.security, report, folder)
+
+
+def _check_port(path: KeyPath, address: str, report: Report) -> None:
+    port = host_port(address)[1]
+    if port > 65535:
+        report.add(path, Text(f"没有端口 {port}", f"has no port {port}"), Text("端口最大 65535", "ports end at 65535"))
 
 
 def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
     place: KeyPath = ("kafka", "security")
-    tls = security.protocol.endswith("SSL")
-    login = ("mechanism", "username", "password")
-    sasl = security.protocol.startswith("SASL")
-    for key in login:
+    protocol = security.protocol
+    tls = protocol.endswith("SSL")
+    sasl = protocol.startswith("SASL")
+    useless = Text(f"在 {protocol} 下没有用", f"has no use with {protocol}")
+    for key in ("mechanism", "username", "password"):
         if sasl and getattr(security, key) is None:
-            report.add((*place, key), f"is missing: {security.protocol} logs in", f"add `{key}: …`")
+            what = Text(f"缺少：{protocol} 需要登录", f"is missing: {protocol} logs in")
+            report.add((*place, key), what, Text(f"添加 `{key}: …`", f"add `{key}: …`"))
         elif not sasl and getattr(security, key) is not None:
-            report.add((*place, key), f"has no use with {security.protocol}", f"use SASL_SSL or remove {key}")
+            report.add((*place, key), useless, Text(f"改用 SASL_SSL，或删掉 {key}", f"use SASL_SSL or remove {key}"))
     for key in _KAFKA_FILES:
         file = getattr(security, key)
         if file is None:
             continue
         if not tls:
-            report.add((*place, key), f"has no use with {security.protocol}", f"use SSL or SASL_SSL, or remove {key}")
+            instead = Text(f"改用 SSL 或 SASL_SSL，或删掉 {key}", f"use SSL or SASL_SSL, or remove {key}")
+            report.add((*place, key), useless, instead)
         elif not folder.joinpath(file).is_file():
-            report.add((*place, key), f"there is no file {file}", "relative paths start at the folder of this file")
+            start = Text("相对路径从本文件所在目录算起", "relative paths start at the folder of this file")
+            report.add((*place, key), Text(f"没有文件 {file}", f"there is no file {file}"), start)
     if (security.cert_file is None) != (security.key_file is None):
         missing = "cert_file" if security.cert_file is None else "key_file"
-        report.add((*place, missing), "is missing", "a client certificate needs both cert_file and key_file")
+        both = Text(
+            "客户端证书要同时有 cert_file 和 key_file", "a client certificate needs both cert_file and key_file"
+        )
+        report.add((*place, missing), schemas.MISSING, both)
     if security.key_password is not None and security.key_file is None:
-        report.add((*place, "key_password"), "has no use without a key_file", "remove it")
+        report.add((*place, "key_password"), Text("没有 key_file 就没有用", "has no use without a key_file"), _REMOVE)
     if not security.check_hostname and not tls:
-        report.add((*place, "check_hostname"), f"has no use with {security.protocol}", "remove it")
+        report.add((*place, "check_hostname"), useless, _REMOVE)
     elif not security.check_hostname and security.ca_file is None:
-        what = "cannot be false without ca_file: a certificate that anybody can buy would do"
-        report.add((*place, "check_hostname"), what, "add `ca_file: …`, the CA that signed the brokers' certificates")
+        what = Text(
+            "没有 ca_file 就不能为 false：否则任何人买来的证书都会通过",
+            "cannot be false without ca_file: a certificate that anybody can buy would do",
+        )
+        add = Text(
+            "添加 `ca_file: …`，填签发 Kafka 证书的 CA",
+            "add `ca_file: …`, the CA that signed the brokers' certificates",
+        )
+        report.add((*place, "check_hostname"), what, add)
     if tls:
         _check_certificates(security, report, folder)
 
@@ -869,21 +1173,36 @@ def _check_certificates(security: KafkaSecurity, report: Report, folder: Path) -
         try:
             context.load_verify_locations(ca)
         except (OSError, ValueError) as error:
-            proposal = "a Java trust store becomes PEM with: keytool -list -rfc -keystore FILE"
-            report.add((*place, "ca_file"), f"{security.ca_file} {_unread(error, 'holds no certificate')}", proposal)
+            what = _unread(
+                error,
+                Text(f"{security.ca_file} 里没有证书", f"{security.ca_file} holds no certificate"),
+                security.ca_file,
+            )
+            proposal = Text(
+                "Java 的 trust store 用 keytool -list -rfc -keystore FILE 转成 PEM",
+                "a Java trust store becomes PEM with: keytool -list -rfc -keystore FILE",
+            )
+            report.add((*place, "ca_file"), what, proposal)
     if cert.is_file() and key.is_file():
         try:
             # A password, even the empty one, keeps OpenSSL from asking for it at the terminal.
             context.load_cert_chain(cert, key, password=security.key_password or "")
         except (OSError, ValueError) as error:
-            what = _unread(error, f"and {security.key_file} are not a certificate and its key")
-            proposal = "PEM files that belong together; an encrypted key needs key_password"
-            report.add((*place, "cert_file"), f"{security.cert_file} {what}", proposal)
+            pair = Text(
+                f"{security.cert_file} 和 {security.key_file} 不是一对证书和私钥",
+                f"{security.cert_file} and {security.key_file} are not a certificate and its key",
+            )
+            proposal = Text(
+                "用配对的 PEM 文件；私钥加密时填 key_password",
+                "PEM files that belong together; an encrypted key needs key_password",
+            )
+            report.add((*place, "cert_file"), _unread(error, pair, security.cert_file), proposal)
 
 
-def _unread(error: Exception, otherwise: str) -> str:
+def _unread(error: Exception, otherwise: Text, file: str | None) -> Text:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return f"cannot be read: {error.strerror}"
+        reason = system_reason(error)
+        return Text(f"{file} 无法读取：{reason.zh}", f"{file} cannot be read: {reason.en}")
     return otherwise
 
 
@@ -893,9 +1212,15 @@ def _check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> N
     for index, (prefix, name) in enumerate(prefixes):
         for longer, other in prefixes[index + 1 :]:
             if longer.startswith(prefix):
-                relation = "is also the prefix" if longer == prefix else f"starts with {prefix!r}, the prefix"
-                what = f"{longer!r} {relation} of connections.{name}: their order numbers could be the same"
-                report.add(("connections", other, "prefix"), what, "choose prefixes of which none begins another")
+                same = longer == prefix
+                zh = "也是" if same else f"以 {prefix!r} 开头，而它是"
+                en = "is also the prefix" if same else f"starts with {prefix!r}, the prefix"
+                what = Text(
+                    f"{longer!r} {zh} connections.{name} 的前缀：两者的订单号可能相同",
+                    f"{longer!r} {en} of connections.{name}: their order numbers could be the same",
+                )
+                choose = Text("选互不为开头的前缀", "choose prefixes of which none begins another")
+                report.add(("connections", other, "prefix"), what, choose)
 
 
 def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, report: Report) -> None:
@@ -905,8 +1230,12 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
         # Only orders can come from an adapter that takes none; where both are possible, the prefix tells.
         is_shop = manifest.source is not None and Operation.CREATE not in manifest.operations
         if is_shop:
-            proposal = "add a short prefix, like `prefix: A`: our order numbers begin with it"
-            report.add((*place, "prefix"), "is missing: orders come from this connection", proposal)
+            what = Text("缺少：订单来自这个连接", "is missing: orders come from this connection")
+            proposal = Text(
+                "添加一个短前缀，如 `prefix: A`：我方订单号以它开头",
+                "add a short prefix, like `prefix: A`: our order numbers begin with it",
+            )
+            report.add((*place, "prefix"), what, proposal)
         for key, given in (
             ("route", bool(entry.route)),
             ("start_at", entry.start_at is not None),
@@ -914,25 +1243,43 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
             ("stock", entry.stock.publish),
         ):
             if given and not is_shop:
-                report.add((*place, key), "has no use without a prefix", "it is for connections where orders begin")
+                what = Text("没有 prefix 就没有用", "has no use without a prefix")
+                report.add((*place, key), what, Text("它只用于店铺", "it is for connections where orders begin"))
         if entry.mode is Mode.OBSERVE and not is_shop:
-            report.add((*place, "mode"), "has no use here: no orders begin at this connection", "observe at the shops")
+            what = Text("在这里没有用：这个连接不产生订单", "has no use here: no orders begin at this connection")
+            report.add((*place, "mode"), what, Text("在店铺上设观察", "observe at the shops"))
     elif manifest.source is None:
-        report.add((*place, "prefix"), f"has no use: the adapter {manifest.name} brings no orders", "remove it")
+        what = Text(
+            f"没有用：适配器 {manifest.name} 不带来订单", f"has no use: the adapter {manifest.name} brings no orders"
+        )
+        report.add((*place, "prefix"), what, _REMOVE)
     elif entry.mode is None:
         # Without a choice, a first start would send what the warehouse already has.
-        proposal = "`observe` first (nothing is delivered), `live` to deliver, with `start_at` for the cut-over"
-        report.add((*place, "mode"), "is missing: say whether its orders are delivered", proposal)
+        what = Text("缺少：要说明它的订单是否下发", "is missing: say whether its orders are delivered")
+        proposal = Text(
+            "先用 `observe`（不下发），要下发时用 `live`，并以 `start_at` 划定切换时刻",
+            "`observe` first (nothing is delivered), `live` to deliver, with `start_at` for the cut-over",
+        )
+        report.add((*place, "mode"), what, proposal)
     elif not entry.route and entry.mode is Mode.LIVE:
-        proposal = "add `route: [{target: …, warehouse: …}]`, or `mode: observe`"
-        report.add((*place, "route"), "is missing: its orders would have nowhere to go", proposal)
+        what = Text("缺少：它的订单无处可去", "is missing: its orders would have nowhere to go")
+        proposal = Text(
+            "添加 `route: [{target: …, warehouse: …}]`，或设 `mode: observe`",
+            "add `route: [{target: …, warehouse: …}]`, or `mode: observe`",
+        )
+        report.add((*place, "route"), what, proposal)
     elif entry.stock.publish and not entry.route:
-        report.add((*place, "stock"), "has no use without a route: no stock is this shop's", "add `route`")
+        what = Text("没有 route 就没有用：没有属于它的库存", "has no use without a route: no stock is this shop's")
+        report.add((*place, "stock"), what, Text("添加 `route`", "add `route`"))
     if entry.stock.publish and Operation.STOCK not in manifest.operations:
-        what = f"cannot be told: the adapter {manifest.name} takes no stock levels"
-        report.add((*place, "stock", "publish"), what, "remove it")
+        what = Text(
+            f"不能同步：适配器 {manifest.name} 不接收库存",
+            f"cannot be told: the adapter {manifest.name} takes no stock levels",
+        )
+        report.add((*place, "stock", "publish"), what, _REMOVE)
     if entry.settle_s is not None and manifest.target is None:
-        report.add((*place, "settle_s"), f"has no use: the adapter {manifest.name} sends nothing", "remove it")
+        what = Text(f"没有用：适配器 {manifest.name} 不下发", f"has no use: the adapter {manifest.name} sends nothing")
+        report.add((*place, "settle_s"), what, _REMOVE)
 
 
 def _check_gates(
@@ -942,18 +1289,29 @@ def _check_gates(
     for operation, override in entry.gates.items():
         path = ("connections", name, "gates", operation.value)
         if operation not in operations:
-            proposal = "it declares: " + (", ".join(operations) or "nothing")
-            report.add(path, f"the adapter {adapter.manifest.name} does not declare {operation}", proposal)
+            what = Text(
+                f"适配器 {adapter.manifest.name} 没有 {operation} 操作",
+                f"the adapter {adapter.manifest.name} does not declare {operation}",
+            )
+            declared = schemas.listed("它有", "it declares", operations, none=Text("无", "nothing"))
+            report.add(path, what, declared)
             continue
         if connection is not None and operation not in connection.gates:
-            proposal = "see its settings, or remove the gate"
-            report.add(path, f"has no use: by its settings this connection is never told to {operation}", proposal)
+            what = Text(
+                f"没有用：按它的 settings，从不向这个连接下发 {operation}",
+                f"has no use: by its settings this connection is never told to {operation}",
+            )
+            report.add(path, what, Text("检查它的 settings，或删掉这个闸门", "see its settings, or remove the gate"))
         gate = _merged(operations[operation], override)
         if override.slow_s is not None and gate.slow_s >= gate.deadline_s:
-            what = f"is {gate.slow_s:g}, not below deadline_s ({gate.deadline_s:g}): no call would ever be slow"
-            report.add((*path, "slow_s"), what, f"something like {gate.deadline_s * 0.6:g}")
+            what = Text(
+                f"为 {gate.slow_s:g}，不小于 deadline_s（{gate.deadline_s:g}）：没有请求会算慢",
+                f"is {gate.slow_s:g}, not below deadline_s ({gate.deadline_s:g}): no call would ever be slow",
+            )
+            report.add((*path, "slow_s"), what, _something_like(gate.deadline_s * 0.6))
         if override.adaptive and gate.in_flight == 1:
-            report.add((*path, "adaptive"), "has no use with in_flight 1", "raise in_flight, or remove it")
+            what = Text("in_flight 为 1 时没有用", "has no use with in_flight 1")
+            report.add((*path, "adaptive"), what, Text("调高 in_flight，或删掉它", "raise in_flight, or remove it"))
 
 
 def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: Report) -> None:
@@ -961,23 +1319,38 @@ def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: R
     polled, pull = manifest.pull, _pull_of(manifest, entry.pull)
     if polled is None or pull is None:
         if entry.pull is not None:
-            what = f"has no use: the adapter {manifest.name} is not polled"
-            report.add((*place, "pull"), what, "remove it")
+            what = Text(
+                f"没有用：适配器 {manifest.name} 不轮询", f"has no use: the adapter {manifest.name} is not polled"
+            )
+            report.add((*place, "pull"), what, _REMOVE)
     else:
         if pull.window_s > polled.window_s:
-            what = f"is {pull.window_s:g}: the platform takes questions over {polled.window_s:g} s at most"
-            report.add((*place, "pull", "window_s"), what, f"at most {polled.window_s:g}")
+            what = Text(
+                f"为 {pull.window_s:g}：平台一次最多查 {polled.window_s:g} 秒",
+                f"is {pull.window_s:g}: the platform takes questions over {polled.window_s:g} s at most",
+            )
+            report.add((*place, "pull", "window_s"), what, _at_most(polled.window_s))
         elif pull.overlap_s >= pull.window_s:
-            what = f"is {pull.overlap_s:g}, not below window_s ({pull.window_s:g}): reading would never get ahead"
-            report.add((*place, "pull", "overlap_s"), what, f"something like {pull.window_s / 10:g}")
+            what = Text(
+                f"为 {pull.overlap_s:g}，不小于 window_s（{pull.window_s:g}）：永远读不到前面去",
+                f"is {pull.overlap_s:g}, not below window_s ({pull.window_s:g}): reading would never get ahead",
+            )
+            report.add((*place, "pull", "overlap_s"), what, _something_like(pull.window_s / 10))
         if pull.delay_s < polled.delay_s:
-            what = f"is {pull.delay_s:g}: the platform's newest {polled.delay_s:g} s cannot be asked for"
-            report.add((*place, "pull", "delay_s"), what, f"at least {polled.delay_s:g}")
+            what = Text(
+                f"为 {pull.delay_s:g}：平台最近 {polled.delay_s:g} 秒的数据查不到",
+                f"is {pull.delay_s:g}: the platform's newest {polled.delay_s:g} s cannot be asked for",
+            )
+            report.add((*place, "pull", "delay_s"), what, _at_least(polled.delay_s))
     if entry.rate is not None and manifest.pull is None and manifest.target is None:
-        what = f"has no use: nothing is asked of the adapter {manifest.name}"
-        report.add((*place, "rate"), what, "remove it")
+        what = Text(
+            f"没有用：从不向适配器 {manifest.name} 发请求",
+            f"has no use: nothing is asked of the adapter {manifest.name}",
+        )
+        report.add((*place, "rate"), what, _REMOVE)
     elif entry.rate is not None and _rate_of(manifest, entry.rate) is None:
-        report.add((*place, "rate", "per_s"), "is missing: the adapter declares no rate", "add `per_s: …`")
+        what = Text("缺少：适配器没有自带限速", "is missing: the adapter declares no rate")
+        report.add((*place, "rate", "per_s"), what, Text("添加 `per_s: …`", "add `per_s: …`"))
 
 
 def _check_route(
@@ -990,53 +1363,72 @@ def _check_route(
     takers = [other for other, connection in connections.items() if connection.takes_orders]
     for index, choice in enumerate(entries[name].route):
         path = ("connections", name, "route", index, "target")
-        listed = "these take orders: " + (", ".join(takers) or "none")
+        listed = schemas.listed("接收订单的有", "these take orders", takers)
         adapter = loaded.get(choice.target)
         if choice.target not in report.root.value["connections"].value:
-            proposal = schemas.suggest(choice.target, takers) or listed
-            report.add(path, f"there is no connection {choice.target!r}", proposal)
+            report.add(path, _no_connection(choice.target), schemas.suggest(choice.target, takers) or listed)
         elif adapter is not None and Operation.CREATE not in adapter.manifest.operations:
-            report.add(path, f"{choice.target!r} does not take orders: its adapter declares no `create`", listed)
+            what = Text(
+                f"{choice.target!r} 不接收订单：它的适配器没有 `create`",
+                f"{choice.target!r} does not take orders: its adapter declares no `create`",
+            )
+            report.add(path, what, listed)
         elif choice.target in connections and choice.target not in takers:
-            report.add(path, f"{choice.target!r} does not take orders by its settings", listed)
+            what = Text(
+                f"按 settings，{choice.target!r} 不接收订单", f"{choice.target!r} does not take orders by its settings"
+            )
+            report.add(path, what, listed)
         # A target that is wrong by itself has been reported there.
 
 
 def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
+    lease_s = dispatch.lease_s
     for name, connection in connections.items():
         pull = connection.pull
-        if pull is not None and dispatch.lease_s <= pull.deadline_s + dispatch.heartbeat_s:
+        if pull is not None and lease_s <= pull.deadline_s + dispatch.heartbeat_s:
             # One request leaves per turn, and only where the lease, renewed a heartbeat ago, outlives it.
-            needed_s = pull.deadline_s + dispatch.heartbeat_s
-            what = (
-                f"is {pull.deadline_s:g}: with a heartbeat that is not within dispatch.lease_s ({dispatch.lease_s:g})"
+            what = Text(
+                f"为 {pull.deadline_s:g}：加上一次心跳就超过 dispatch.lease_s（{lease_s:g}）",
+                f"is {pull.deadline_s:g}: with a heartbeat that is not within dispatch.lease_s ({lease_s:g})",
             )
-            proposal = f"below {dispatch.lease_s - dispatch.heartbeat_s:g}, or a lease_s of {needed_s + 2:g}"
+            below_s, needed_s = lease_s - dispatch.heartbeat_s, pull.deadline_s + dispatch.heartbeat_s + 2
+            proposal = Text(
+                f"小于 {below_s:g}，或 lease_s 设为 {needed_s:g}", f"below {below_s:g}, or a lease_s of {needed_s:g}"
+            )
             report.add(("connections", name, "pull", "deadline_s"), what, proposal)
     gates = [(gate.deadline_s, name, op) for name, c in connections.items() for op, gate in c.gates.items()]
     if not gates:
         return
     deadline_s, name, operation = max(gates)
-    if dispatch.lease_s <= deadline_s * LEASE_DEADLINES:
-        what = (
-            f"is {dispatch.lease_s:g}, not above {LEASE_DEADLINES} × {deadline_s:g} "
-            f"(deadline_s of connections.{name}.gates.{operation})"
+    if lease_s <= deadline_s * LEASE_DEADLINES:
+        place = f"connections.{name}.gates.{operation}"
+        what = Text(
+            f"为 {lease_s:g}，不大于 {LEASE_DEADLINES} × {deadline_s:g}（{place} 的 deadline_s）",
+            f"is {lease_s:g}, not above {LEASE_DEADLINES} × {deadline_s:g} (deadline_s of {place})",
         )
-        report.add(
-            ("dispatch", "lease_s"), what, f"at least {deadline_s * LEASE_DEADLINES + 5:g}, or shorter deadlines"
-        )
+        enough_s = deadline_s * LEASE_DEADLINES + 5
+        proposal = Text(f"至少 {enough_s:g}，或缩短时限", f"at least {enough_s:g}, or shorter deadlines")
+        report.add(("dispatch", "lease_s"), what, proposal)
 
 
 def _check_retention(retention: Retention, connections: Mapping[ConnectionName, Connection], report: Report) -> None:
-    if retention.tombstone_days < retention.timeline_days:
-        what = f"is {retention.tombstone_days}, below timeline_days ({retention.timeline_days})"
-        report.add(("retention", "tombstone_days"), what, "whole orders stay longer than their timelines")
+    tombstone_days = retention.tombstone_days
+    if tombstone_days < retention.timeline_days:
+        what = Text(
+            f"为 {tombstone_days}，小于 timeline_days（{retention.timeline_days}）",
+            f"is {tombstone_days}, below timeline_days ({retention.timeline_days})",
+        )
+        proposal = Text("整个订单要比它的经过留得久", "whole orders stay longer than their timelines")
+        report.add(("retention", "tombstone_days"), what, proposal)
     for name, connection in connections.items():
         pull = connection.manifest.pull
-        if pull is not None and retention.tombstone_days * 86_400 <= pull.lookback_s:
+        if pull is not None and tombstone_days * 86_400 <= pull.lookback_s:
             days = int(pull.lookback_s // 86_400) + 1
-            what = f"is {retention.tombstone_days}, but {name} may tell of orders from {days} days ago"
-            report.add(("retention", "tombstone_days"), what, f"at least {days + 1}")
+            what = Text(
+                f"为 {tombstone_days}，而 {name} 可能给出 {days} 天前的订单",
+                f"is {tombstone_days}, but {name} may tell of orders from {days} days ago",
+            )
+            report.add(("retention", "tombstone_days"), what, _at_least(days + 1))
 
 
 def _check_notices(
@@ -1047,32 +1439,47 @@ def _check_notices(
 ) -> None:
     place: KeyPath = ("notices",)
     tellers = [name for name, adapter in loaded.items() if adapter is not None and adapter.notifier_type is not None]
-    listed = "these tell people: " + (", ".join(tellers) or "none")
+    listed = schemas.listed("能发通知的有", "these tell people", tellers)
     for index, channel in enumerate(notices.channels):
+        path = (*place, "channels", index)
         if channel not in entries:
-            proposal = schemas.suggest(channel, tellers) or listed
-            report.add((*place, "channels", index), f"there is no connection {channel!r}", proposal)
+            report.add(path, _no_connection(channel), schemas.suggest(channel, tellers) or listed)
         elif loaded.get(channel) is not None and channel not in tellers:
-            what = f"{channel!r} tells nobody: its adapter declares no notifier"
-            report.add((*place, "channels", index), what, listed)
+            what = Text(
+                f"{channel!r} 不能发通知：它的适配器没有 notifier",
+                f"{channel!r} tells nobody: its adapter declares no notifier",
+            )
+            report.add(path, what, listed)
         elif channel in notices.channels[:index]:
-            report.add((*place, "channels", index), f"{channel!r} stands here twice", "remove one")
-    for index, rule in enumerate(notices.owners):
-        if rule.connection is not None and rule.connection not in entries:
-            proposal = schemas.suggest(rule.connection, entries) or "configured: " + (", ".join(entries) or "none")
-            what = f"there is no connection {rule.connection!r}"
-            report.add((*place, "owners", index, "connection"), what, proposal)
-        for number, person in enumerate(rule.people):
-            if person not in notices.people:
-                known = "known: " + (", ".join(notices.people) or "none, add `notices.people`")
-                proposal = schemas.suggest(person, notices.people) or known
-                report.add((*place, "owners", index, "people", number), f"nobody is called {person!r}", proposal)
+            what = Text(f"{channel!r} 写了两次", f"{channel!r} stands here twice")
+            report.add(path, what, Text("删掉一个", "remove one"))
     for name, person_entry in notices.people.items():
         if person_entry == PersonEntry():
-            proposal = "add `userid`, `mobile` or `email`"
-            report.add((*place, "people", name), "cannot be reached", proposal)
-    if not notices.channels and (notices.people or notices.owners):
-        report.add((*place, "channels"), "is missing: nobody would be told anything", listed)
+            proposal = Text("添加 `userid`、`mobile` 或 `email`", "add `userid`, `mobile` or `email`")
+            report.add((*place, "people", name), Text("无法联系到", "cannot be reached"), proposal)
+    if not notices.channels and notices.people:
+        what = Text("缺少：没有渠道就谁也通知不到", "is missing: nobody would be told anything")
+        report.add((*place, "channels"), what, listed)
+
+
+def _check_owners(document: Document, entries: Mapping[str, ConnectionEntry], report: Report) -> None:
+    people = document.notices.people
+    for index, rule in enumerate(document.owners):
+        place: KeyPath = ("owners", index)
+        if rule.connection is not None and rule.connection not in entries:
+            configured = schemas.listed("已配置的有", "configured", entries)
+            proposal = schemas.suggest(rule.connection, entries) or configured
+            report.add((*place, "connection"), _no_connection(rule.connection), proposal)
+        # Without a channel nobody is mentioned, and the desk shows any name.
+        for number, person in enumerate(rule.people if document.notices.channels else ()):
+            if person not in people:
+                nobody = Text("无，请添加 `notices.people`", "none, add `notices.people`")
+                proposal = schemas.suggest(person, people) or schemas.listed("已有", "known", people, none=nobody)
+                what = Text(f"没有人叫 {person!r}", f"nobody is called {person!r}")
+                report.add((*place, "people", number), what, proposal)
+        if (rule.connection, rule.kind, rule.code) == (None, None, None) and index + 1 < len(document.owners):
+            what = Text("符合一切：它后面的规则永远轮不到", "fits everything: the rules after it never count")
+            report.add(place, what, Text("移到最后", "make it the last one"))
 
 
 def _check_carriers(carriers: Mapping[str, Mapping[str, str]], adapters: Registry, report: Report) -> None:
@@ -1082,5 +1489,22 @@ def _check_carriers(carriers: Mapping[str, Mapping[str, str]], adapters: Registr
     for code, row in carriers.items():
         for platform in row:
             if platform not in known:
-                proposal = schemas.suggest(platform, known) or "known: " + ", ".join(sorted(known))
-                report.add(("carriers", code, platform), "is not a platform of the carrier table", proposal)
+                what = Text("不是快递表里的平台", "is not a platform of the carrier table")
+                proposal = schemas.suggest(platform, known) or schemas.listed("已有", "known", sorted(known))
+                report.add(("carriers", code, platform), what, proposal)
+
+
+def _no_connection(name: str) -> Text:
+    return Text(f"没有连接 {name!r}", f"there is no connection {name!r}")
+
+
+def _at_most(value: float) -> Text:
+    return Text(f"最多 {value:g}", f"at most {value:g}")
+
+
+def _at_least(value: float) -> Text:
+    return Text(f"至少 {value:g}", f"at least {value:g}")
+
+
+def _something_like(value: float) -> Text:
+    return Text(f"例如 {value:g}", f"something like {value:g}")

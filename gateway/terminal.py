@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gateway.core.errors import OrdergateError
+from gateway.core.text import Text
 
 _TIMEZONE = "ORDERGATE_TIMEZONE"
 _PIPED_WIDTH = 200
@@ -38,12 +40,15 @@ class Terminal:
 
     def __init__(self, *, language: Language, as_json: bool) -> None:
         self.as_json = as_json
-        self._language = language
+        self.language = language
         # Standard output may have been replaced since the import: it is looked up now.
         self._console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
     def choose(self, zh: str, en: str) -> str:
-        return zh if self._language is Language.ZH else en
+        return zh if self.language is Language.ZH else en
+
+    def say(self, text: Text) -> str:
+        return text.of(self.language)
 
     def line(self, zh: str, en: str) -> None:
         self.plain(self.choose(zh, en))
@@ -58,10 +63,14 @@ class Terminal:
     def table(self, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> None:
         """`columns` are (zh, en)."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for zh, en in columns:
-            table.add_column(self.choose(zh, en), overflow="fold")
-        for row in rows:
-            table.add_row(*(escape(shown(cell)) for cell in row))
+        texts = [[shown(cell) for cell in row] for row in rows]
+        for place, (zh, en) in enumerate(columns):
+            widest = max((cell_len(row[place]) for row in texts), default=0)
+            # A number is copied: it stands on one line wherever that leaves room for the rest.
+            whole = zh == "单号" and widest <= self._console.width // 3
+            table.add_column(self.choose(zh, en), overflow="fold", no_wrap=whole)
+        for row in texts:
+            table.add_row(*map(escape, row))
         self._console.print(table)
 
 

@@ -18,18 +18,12 @@ from aiokafka.errors import (
 )
 
 from gateway.brokers import Cause, cause_of, explain, kafka_options, meet, risks
+from gateway.core.text import Text
 from gateway.settings import Kafka, KafkaSecurity
 from tests.certificates import Authority
+from tests.languages import english, is_told
 
 LOGIN = {"mechanism": "PLAIN", "username": "u", "password": "canary-9f31"}
-
-
-def chinese(zh: str, en: str) -> str:
-    return zh
-
-
-def english(zh: str, en: str) -> str:
-    return en
 
 
 @asynccontextmanager
@@ -44,7 +38,7 @@ async def tls_server(certificate: Path) -> AsyncIterator[str]:
 
 async def where(bootstrap: str, **security: Any) -> list[str]:
     made = Kafka(bootstrap=bootstrap, security=KafkaSecurity(protocol="SSL", **security))
-    return [problem.where for problem in (await meet(made, english, within_s=8)).problems]
+    return [problem.where for problem in english((await meet(made, within_s=8)).problems)]
 
 
 def verification(code: int) -> ssl.SSLCertVerificationError:
@@ -89,8 +83,10 @@ def alert(reason: str) -> ssl.SSLError:
 def test_every_reason_has_its_key_and_advice_in_both_languages(error: Exception, cause: Cause, key: str) -> None:
     security = KafkaSecurity(protocol="SASL_SSL", ca_file="ca.pem", **LOGIN)
     assert cause_of(error, security) is cause
-    for say in (english, chinese):
-        problem = explain(error, place="kafka-1:9092", security=security, names="a.example", say=say)
+    place = Text("kafka-1:9092", "kafka-1:9092")
+    explained = explain(error, place=place, security=security, names="a.example")
+    assert is_told(explained.what) and is_told(explained.proposal)
+    for problem in (explained.said("zh"), explained.said("en")):
         assert problem.where == key
         assert "kafka-1:9092" in problem.what and problem.proposal
         assert "{" not in str(problem) and "canary" not in str(problem)
@@ -107,8 +103,8 @@ async def test_names_that_do_not_fit_are_told(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     security = KafkaSecurity(protocol="SSL", ca_file=str(authority.file))
     async with tls_server(authority.issue("server", "a.example", "b.example")) as address:
-        met = await meet(Kafka(bootstrap=address, security=security), english, within_s=8)
-        (problem,) = met.problems
+        met = await meet(Kafka(bootstrap=address, security=security), within_s=8)
+        (problem,) = english(met.problems)
         assert problem.where == "kafka.security.check_hostname"
         assert "other names: a.example, b.example" in problem.what
 
@@ -128,17 +124,17 @@ async def test_a_ca_that_is_named_is_trusted_as_it_is(tmp_path: Path) -> None:
 
 
 async def test_one_address_of_several_that_is_away_is_a_warning(kafka_mock: str) -> None:
-    met = await meet(Kafka(bootstrap=f"127.0.0.1:9,{kafka_mock}"), english, within_s=8)
+    met = await meet(Kafka(bootstrap=f"127.0.0.1:9,{kafka_mock}"), within_s=8)
     assert (met.problems, met.brokers) == ((), 1)
-    (warning,) = met.warnings
+    (warning,) = english(met.warnings)
     assert warning.where == "kafka.bootstrap" and "127.0.0.1:9 cannot be reached" in warning.what
 
 
 def test_what_is_left_open_on_purpose_is_said() -> None:
     lax = KafkaSecurity(protocol="SASL_SSL", ca_file="ca.pem", check_hostname=False, **LOGIN)
-    assert [risk.where for risk in risks(lax, english)] == ["kafka.security.check_hostname"]
-    (risk,) = risks(KafkaSecurity(protocol="SASL_PLAINTEXT", **LOGIN), english)
+    assert [risk.where for risk in english(risks(lax))] == ["kafka.security.check_hostname"]
+    (risk,) = english(risks(KafkaSecurity(protocol="SASL_PLAINTEXT", **LOGIN)))
     assert risk.where == "kafka.security.protocol" and "the password" in risk.what
-    (risk,) = risks(KafkaSecurity(protocol="SASL_PLAINTEXT", **{**LOGIN, "mechanism": "SCRAM-SHA-256"}), english)
+    (risk,) = english(risks(KafkaSecurity(protocol="SASL_PLAINTEXT", **{**LOGIN, "mechanism": "SCRAM-SHA-256"})))
     assert "password" not in risk.what
-    assert risks(KafkaSecurity(protocol="SASL_SSL", ca_file="ca.pem", **LOGIN), english) == ()
+    assert risks(KafkaSecurity(protocol="SASL_SSL", ca_file="ca.pem", **LOGIN)) == ()

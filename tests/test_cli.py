@@ -27,6 +27,7 @@ from adapters.webhook.fake import FakeShop
 from gateway.cli import main
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
+from tests.languages import CHINESE
 
 SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
 ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -208,16 +209,20 @@ connections:
         "bad.yaml:9 connections.erp.settings",
     ]
     for problem in problems:
-        assert problem["what"] and problem["proposal"]
+        assert CHINESE.search(problem["what"]) and CHINESE.search(problem["proposal"]), problem
         assert problem["where"] in for_people.out
     assert "5 problem(s)" in ordergate("check", "-c", config, "--lang", "en").out
-    assert ordergate("run", "-c", config).code == 2
+    english = ordergate("check", "-c", config, "--json", "--lang", "en").json["problems"]
+    assert not [one for one in english if CHINESE.search(one["what"] + one["proposal"])]
+    run = ordergate("run", "-c", config)
+    assert run.code == 2 and all(f"{one['where']}: {one['what']}" in run.err for one in (*problems, *english))
 
 
 def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
-    done = ordergate("check", "-c", tmp_path / "none.yaml", "--json")
+    done = ordergate("check", "-c", tmp_path / "none.yaml", "--json", "--lang", "en")
 
     assert done.code == 2 and "cannot be read" in done.json["problems"][0]["what"]
+    assert "无法读取：没有这个文件" in ordergate("check", "-c", tmp_path / "none.yaml").out
 
 
 def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:
@@ -238,8 +243,12 @@ connections:
         )
 
         done = ordergate("check", "-c", config, "--json", "--lang", "en")
+        chinese = ordergate("check", "-c", config, "--json")
 
     assert done.code == 2
+    told = chinese.json["problems"]
+    assert [problem["where"] for problem in told] == [problem["where"] for problem in done.json["problems"]]
+    assert all(CHINESE.search(problem["what"]) and CHINESE.search(problem["proposal"]) for problem in told), told
     assert [problem["where"] for problem in done.json["problems"]] == [
         "data_dir", "database.url", "http.listen", "kafka.bootstrap", "connections.erp",
     ]  # fmt: skip
@@ -267,6 +276,8 @@ async def test_check_finds_what_is_wrong_inside_kafka_and_the_database(
     problems = {problem["where"]: problem for problem in done.json["problems"]}
     assert "kafka.topic" in problems, done.out
     assert "--create --topic missing" in problems["kafka.topic"]["proposal"]
+    chinese = await _away_from_the_loop("check", "-c", config, "--json")
+    assert all(CHINESE.search(one["what"]) for one in chinese.json["problems"] + chinese.json["notes"]), chinese.out
 
 
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
@@ -282,6 +293,7 @@ async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, 
     assert (done.code, "没有问题" in done.out) == (0, True), done.out
     again = await _away_from_the_loop("check", "-c", config, "--json")
     notes = {note["where"] for note in again.json["notes"]}
+    assert all(CHINESE.search(note["what"]) for note in again.json["notes"])
     assert notes == {"data_dir", "database", "clock", "http.listen", "http.metrics_listen", "connections.erp"}
 
     assert (await _away_from_the_loop("migrate", "-c", config, "--json")).json["applied"]
@@ -460,7 +472,7 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert gateway.push(b"not json again") == 422
         until(lambda: gateway("work", "list", "--json").json["total"] == 4)
         queue = gateway("work", "list")
-        assert "3 × 下发受阻 erp create" in queue.out and "ordergate deliveries redrive --target erp" in queue.out
+        assert "3 × 下发受阻 erp 下单" in queue.out and "ordergate deliveries redrive --target erp" in queue.out
         assert "the target refuses it" in gateway("work", "list", "--lang", "en").out
         assert len(gateway("work", "items", "--kind", "delivery", "--json").json["items"]) == 3
         assert "SD1" in gateway("work", "items").out
@@ -502,7 +514,7 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         until(lambda: not gateway("redrives", "list", "--state", "running", "--json").json["redrives"])
 
         # gates
-        assert "closed" in gateway("gates", "list").out
+        assert "闭合" in gateway("gates", "list").out and "closed" in gateway("gates", "list", "--lang", "en").out
 
         def state() -> str:
             gates = gateway("gates", "list", "--json").json["gates"]

@@ -120,7 +120,7 @@ def test_what_is_the_matter_now(capsys: pytest.CaptureFixture[str]) -> None:
     one = ConditionView(
         kind=Kind.TARGET, connection="wms-1", subject="create", opened_at=PLACED_AT, clear_since=None, told=132
     )
-    assert "target wms-1 create" in " ".join(
+    assert "目标不可用 wms-1 下单" in " ".join(
         printed(capsys, ConditionList(conditions=[one]), "notices", "open").split()
     )
     assert "一切正常" in printed(capsys, ConditionList(conditions=[]), "notices", "open")

@@ -8,10 +8,11 @@ import pytest
 
 from gateway import settings
 from gateway.app import telling_of
-from gateway.core.errors import Problem, SettingsError
+from gateway.core.errors import Said, SettingsError
 from gateway.core.notice import Kind
 from gateway.plugins import discover
 from gateway.settings import Settings
+from tests.languages import english
 
 KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
 CONNECTIONS = f"""
@@ -31,12 +32,12 @@ notices:
   channels: [ops-robot, ops-mail]
   people:
     wang: {userid: wangwu, mobile: "13800000001", email: wang@example.com}
-  owners:
-    - {connection: erp, kind: target, people: [wang]}
-    - {people: [wang]}
   mute: [conflict]
   backlog_age_s: 600
   runbook_url: https://wiki.example.com/ordergate
+owners:
+  - {connection: erp, kind: target, people: [wang]}
+  - {people: [wang]}
 """
 
 
@@ -44,18 +45,18 @@ def parsed(text: str) -> Settings:
     return settings.parse(text, {}, discover(), name="og.yaml", folder=Path("/srv"))
 
 
-def problems(text: str) -> list[Problem]:
+def problems(text: str) -> list[Said]:
     with pytest.raises(SettingsError) as caught:
         parsed(text)
-    return list(caught.value.problems)
+    return english(caught.value.problems)
 
 
 def test_the_section_becomes_who_is_told_what() -> None:
     telling = telling_of(parsed(NOTICES + CONNECTIONS))
     assert telling.policy.backlog_age_s == 600 and telling.policy.mute == {Kind.CONFLICT}
     assert telling.people["wang"].userid == "wangwu"
-    assert [(rule.connection, rule.kind, rule.people) for rule in telling.rules] == [
-        ("erp", Kind.TARGET, ("wang",)),
+    assert [(rule.connection, rule.kind, rule.people) for rule in telling.owners] == [
+        ("erp", "target", ("wang",)),
         ("", None, ("wang",)),
     ]
     assert telling.runbooks == "https://wiki.example.com/ordergate/"
@@ -72,19 +73,19 @@ def test_without_the_section_nobody_is_told() -> None:
         ("[ops-robt,", "[ops-robot,", "og.yaml:3 notices.channels[0]", "no connection", "did you mean `ops-robot`?"),
         ("[erp,", "[ops-robot,", "og.yaml:3 notices.channels[0]", "declares no notifier", "ops-robot, ops-mail"),
         ("[ops-mail,", "[ops-robot,", "og.yaml:3 notices.channels[1]", "twice", "remove one"),
-        ("[wnag]}\n  mute", "[wang]}\n  mute", "og.yaml:8 notices.owners[1].people[0]", "nobody is", "mean `wang`?"),
+        ("  - {people: [wnag]}", "  - {people: [wang]}", "og.yaml:11 owners[1].people[0]", "nobody is", "mean `wang`?"),
         (
             "connection: epr",
             "connection: erp",
-            "og.yaml:7 notices.owners[0].connection",
+            "og.yaml:10 owners[0].connection",
             "no connection",
             "mean `erp`?",
         ),
-        ("kind: targett", "kind: target", "og.yaml:7 notices.owners[0].kind", "targett", ""),
+        ("kind: targett", "kind: target", "og.yaml:10 owners[0].kind", "targett", ""),
         (
             "backlog_age: 600",
             "backlog_age_s: 600",
-            "og.yaml:10 notices.backlog_age",
+            "og.yaml:7 notices.backlog_age",
             "not a known key",
             "backlog_age_s",
         ),
@@ -103,9 +104,32 @@ def test_each_mistake_is_told(wrong: str, right: str | None, where: str, what: s
     assert what in found[0].what and proposal in found[0].proposal
 
 
-def test_owners_without_a_channel_are_a_mistake() -> None:
+def test_people_without_a_channel_are_a_mistake() -> None:
     [found] = problems("notices: {people: {wang: {userid: w}}}" + CONNECTIONS)
     assert found.where == "og.yaml:1 notices.channels" and "ops-robot, ops-mail" in found.proposal
+
+
+def test_without_a_channel_the_desk_shows_any_name() -> None:
+    made = parsed("owners: [{code: short_of_stock, people: [采购]}, {people: [值班]}]" + CONNECTIONS)
+    assert [rule.people for rule in made.owners] == [("采购",), ("值班",)]
+
+
+@pytest.mark.parametrize(
+    ("old", "where"),
+    [
+        ("owners: {short_of_stock: 采购, default: 值班}", "og.yaml:1 owners"),
+        ("owners: {}", "og.yaml:1 owners"),
+        ("notices: {owners: [{connection: erp, people: [wang]}]}", "og.yaml:1 notices.owners"),
+    ],
+)
+def test_the_owners_of_before_are_told_what_to_write_instead(old: str, where: str) -> None:
+    [found] = problems(old + CONNECTIONS)
+    assert found.where == where and found.proposal.startswith("owners: [{people: [wang], connection: wms-1}, ")
+
+
+def test_a_rule_behind_one_that_fits_everything_never_counts() -> None:
+    [found] = problems("owners: [{people: [a]}, {people: [b], connection: erp}]" + CONNECTIONS)
+    assert found.where == "og.yaml:1 owners[0]" and "never count" in found.what
 
 
 def test_a_key_that_is_none_is_not_quoted() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway import plugins
 from gateway.core.errors import SettingsError
+from tests.languages import english
 
 MANIFEST = """
 name = "{name}"
@@ -117,7 +118,7 @@ def test_broken_manifest_is_a_problem(root: Path, change: tuple[str, str], what:
     plant(root / "planted_c" / "bad", name="bad", manifest=MANIFEST.replace(*change))
     registry = discover("planted_c")
     assert list(registry.manifests) == ["good"]
-    assert any(what in problem.what for problem in registry.problems), registry.problems
+    assert any(what in problem.what for problem in english(registry.problems)), registry.problems
     with pytest.raises(SettingsError):
         registry.load("bad")
 
@@ -141,7 +142,7 @@ def test_broken_code_is_a_problem(root: Path, code: str, what: str, request: pyt
     registry = discover(package)
     with pytest.raises(SettingsError) as caught:
         registry.load("bad")
-    assert what in str(caught.value)
+    assert what in str(caught.value) and english(caught.value.problems)
     assert registry.load("good")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import msgspec
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from gateway import plugins, schema, settings
 from gateway.core.delivery import AfterUnknown
-from gateway.core.errors import Problem, SettingsError
+from gateway.core.errors import Said, SettingsError
 from gateway.core.event import ConnectionName
 from gateway.core.order import Operation
+from gateway.core.text import Text
 from gateway.settings import Mode, Settings
 from tests.certificates import Authority
+from tests.languages import english, is_told
 
 MANIFESTS = {
     "shop": """
@@ -152,10 +154,10 @@ def parsed(text: str, adapters: plugins.Registry, environ: Mapping[str, str] = E
     return settings.parse(text, environ, adapters, name="og.yaml", folder=Path("/srv/ordergate"))
 
 
-def problems(text: str, adapters: plugins.Registry, environ: Mapping[str, str] = ENVIRON) -> list[Problem]:
+def problems(text: str, adapters: plugins.Registry, environ: Mapping[str, str] = ENVIRON) -> list[Said]:
     with pytest.raises(SettingsError) as caught:
         parsed(text, adapters, environ)
-    return list(caught.value.problems)
+    return english(caught.value.problems)
 
 
 def test_good_file_becomes_structs(adapters: plugins.Registry) -> None:
@@ -358,12 +360,12 @@ def test_certificate_files_are_read_before_anything_starts(adapters: plugins.Reg
     authority.issue("locked", "a.example", password="canary-9f31")
     (tmp_path / "trust.jks").write_bytes(b"\xfe\xed\xfe\xed")
 
-    def found(security: str) -> list[Problem]:
+    def found(security: str) -> list[Said]:
         text = f"kafka: {{bootstrap: 'a:1', security: {{protocol: SSL, {security}}}}}"
         try:
             settings.parse(text, {}, adapters, name="og.yaml", folder=tmp_path)
         except SettingsError as error:
-            return list(error.problems)
+            return english(error.problems)
         return []
 
     assert found("ca_file: ca.pem, cert_file: a.pem, key_file: a.pem") == []
@@ -503,11 +505,75 @@ def test_schema_accepts_the_good_file_and_refuses_a_typing_error() -> None:
 
 
 def test_reference_names_every_key() -> None:
-    text = settings.reference()
+    text = settings.reference("en")
     for section in ("http", "kafka.security", "connections.<name>", "connections.<name>.gates"):
         assert f"## `{section}`" in text
     for key in ("lease_s", "unknown_sku", "start_at", "slow_s", "mechanism"):
         assert f"| `{key}` |" in text
+
+
+@pytest.mark.parametrize(
+    "kind", [settings.Document, *(plugins.discover().load(name).settings_type for name in plugins.discover().manifests)]
+)
+def test_every_setting_is_described_in_both_languages(kind: type[msgspec.Struct]) -> None:
+    told = [*descriptions(kind)]
+    assert len(told) > 3 and [text for text in told if not is_told(text)] == []
+
+
+def descriptions(kind: type[msgspec.Struct]) -> Iterator[Text]:
+    for field in msgspec.structs.fields(kind):
+        if described := schema.description(field.type):
+            yield described
+        inner = schema.struct_of(field.type)
+        if inner is not None:
+            yield from descriptions(inner)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "zh"),
+    [
+        (int, "x", "应为整数，现为文本（'x'）"),
+        (int | bool | None, "x", "应为真假值（true 或 false）或整数或空，现为文本（'x'）"),
+        (bool, "x", "应为真假值（true 或 false），现为文本（'x'）"),
+        (str, None, "应为文本，现为空"),
+        (Annotated[int, msgspec.Meta(ge=1)], 0, "应为整数且 >= 1（'0'）"),
+        (Annotated[float, msgspec.Meta(lt=1)], 5, "应为数且 < 1.0（'5'）"),
+        (Annotated[str, msgspec.Meta(min_length=1)], "", "至少要有 1 个字符"),
+        (Annotated[str, msgspec.Meta(max_length=1)], "xx", "最多 1 个字符（'xx'）"),
+        (Annotated[tuple[int, ...], msgspec.Meta(min_length=1)], [], "至少要有 1 项"),
+        (Annotated[tuple[int, ...], msgspec.Meta(max_length=1)], [1, 2], "最多 1 项"),
+        (tuple[int, int], [1], "应有 2 项，现有 1 项"),
+        (Annotated[datetime, msgspec.Meta(tz=True)], "2026-01-01T00:00:00", "缺少时区（如 +08:00）"),
+        (datetime, "x", "不是时刻（写成 2026-01-01T00:00:00+08:00）（'x'）"),
+        (bytes, "!", "不是 base64（'!'）"),
+        (Literal["a"], "x", "不是可用的值（'x'）"),
+        (dict[str, int], [], "应为键值映射（键: 值），现为列表"),
+        (tuple[int, ...], {}, "应为列表（[a, b]，或每行以 - 开头），现为键值映射"),
+        (Annotated[int, msgspec.Meta(ge=1)], [], "应为整数 ≥ 1，现为列表"),
+    ],
+)
+def test_what_msgspec_says_of_a_value_is_said_in_chinese(kind: Any, value: Any, zh: str) -> None:
+    report = schema.Report(schema.plain(value, "og.yaml"))
+    assert schema.convert(report.root, kind, report) is None
+    (problem,) = report.problems
+    assert problem.what.zh.startswith(zh) and is_told(problem.what), problem
+
+
+@pytest.mark.parametrize(
+    ("text", "zh"),
+    [
+        ("a: b: c", "不是 YAML：此处不能再有“键: 值”"),
+        ("a:\n\tb: 1", "不是 YAML：用了制表符，请改用空格"),
+        ("a: [1", "不是 YAML："),
+        ("a: 1\nb", "不是 YAML：缺少冒号"),
+        ("a: \x01", "不是 YAML：有不允许的字符"),
+        ("a: 1\na: 2", "写了两次，第一次在第 1 行"),
+        ("? [a]\n: 1", "有一个键不是普通文本"),
+    ],
+)
+def test_a_text_that_is_not_yaml_is_told_in_chinese(text: str, zh: str) -> None:
+    _, found = schema.read_yaml(text, name="og.yaml")
+    assert english(found) and found[0].what.zh.startswith(zh), found
 
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))

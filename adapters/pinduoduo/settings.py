@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.sdk.models import Token
+from gateway.sdk.models import Token, described
 
 
 class Meaning(enum.StrEnum):
@@ -38,32 +38,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     client_id: Annotated[str, msgspec.Meta(min_length=1)]
     client_secret: Annotated[str, msgspec.Meta(min_length=1)]
     access_token: Annotated[str, msgspec.Meta(min_length=1)]
-    refresh_token: Annotated[str, msgspec.Meta(description="empty: a person authorises again when it ends")] = ""
-    expires_at: Annotated[datetime, msgspec.Meta(tz=True, description="when `access_token` ends")] | None = None
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s?]+$", description="the platform's router")] = (
+    refresh_token: Annotated[
+        str, described("为空：到期后由人重新授权", "empty: a person authorises again when it ends")
+    ] = ""
+    expires_at: (
+        Annotated[datetime, described("`access_token` 何时到期", "when `access_token` ends", tz=True)] | None
+    ) = None
+    url: Annotated[str, described("平台的接口地址", "the platform's router", pattern=r"^https?://[^\s?]+$")] = (
         "https://gw-api.pinduoduo.com/api/router"
     )
     page_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 100
     details_at_once: Annotated[
-        int, msgspec.Meta(ge=1, le=32, description="order details that are asked for at the same time")
+        int, described("同时查询的订单详情数", "order details that are asked for at the same time", ge=1, le=32)
     ] = 4
     detail_tries: Annotated[
         int,
-        msgspec.Meta(ge=1, description="so often the platform may fail at one order's detail before it is set aside"),
+        described(
+            "同一订单的详情，平台失败这么多次后转为死信",
+            "so often the platform may fail at one order's detail before it is set aside",
+            ge=1,
+        ),
     ] = 20
-    lottery_orders: Annotated[bool, msgspec.Meta(description="take lottery orders (抽奖订单) too")] = True
+    lottery_orders: Annotated[bool, described("也接收抽奖订单", "take lottery orders (抽奖订单) too")] = True
     extra_parcels: Annotated[
         Literal["missing", "all", "off"],
-        msgspec.Meta(
-            description="the platform ships an order with one parcel. Further ones are added as extra tracking numbers:"
-            " those it does not show yet, all of them again (where it turns out to replace its list), or none"
+        described(
+            "平台的一个订单只带一个包裹。其余的作为额外运单号添加：只加还没显示的（missing）、每次全部重传（all，若平台是整体替换）、或不加（off）",
+            "the platform ships an order with one parcel. Further ones are added as extra tracking numbers:"
+            " those it does not show yet, all of them again (where it turns out to replace its list), or none",
         ),
     ] = "missing"
     throttle_s: Annotated[
-        float, msgspec.Meta(ge=0.1, le=600, description="how long to wait when the platform says: too many requests")
+        float,
+        described(
+            "平台说请求过多时等多久", "how long to wait when the platform says: too many requests", ge=0.1, le=600
+        ),
     ] = 10.0
     errors: Annotated[
-        dict[str, Meaning], msgspec.Meta(description="error code → what it means, over the adapter's own table")
+        dict[str, Meaning],
+        described("错误码 → 含义，叠加在自带的表上", "error code → what it means, over the adapter's own table"),
     ] = {}
 
     @property

@@ -12,6 +12,7 @@ from adapters.pinduoduo import mapping, wire
 from adapters.pinduoduo.settings import Settings
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import UnknownCarrier
+from gateway.sdk.http import in_words
 from gateway.sdk.models import (
     Answer,
     BadInput,
@@ -25,6 +26,7 @@ from gateway.sdk.models import (
     Operation,
     OrdergateError,
     Rejected,
+    Text,
     Throttled,
     Unknown,
 )
@@ -117,7 +119,7 @@ class PinduoduoTarget:
         until = _clock() + deadline_s
         answer = await self._router.call(wire.TIME, {}, deadline_s=deadline_s)
         if not isinstance(answer, bytes):
-            raise OrdergateError(f"{self._settings.url}: {_said(answer)}")
+            raise self._no(answer)
         now = self._now()
         try:
             theirs = mapping.parse_beijing(_read_time(answer).time, "$.time")
@@ -125,15 +127,26 @@ class PinduoduoTarget:
             theirs = None  # How it writes the time is not documented; the next answer tells what matters.
         if theirs is not None and abs(theirs - now) > MOST_SKEW:
             off_s = (now - theirs).total_seconds()
-            raise OrdergateError(f"this machine's clock is {off_s:+.0f} s off the platform's: set it right (NTP)")
+            raise OrdergateError(
+                Text(
+                    f"本机时钟与平台相差 {off_s:+.0f} 秒：请校准（NTP）",
+                    f"this machine's clock is {off_s:+.0f} s off the platform's: set it right (NTP)",
+                )
+            )
         if not await self._router.turn(until):
-            raise OrdergateError("the rate limit leaves no request for a check now: try again")
+            raise OrdergateError(
+                Text("限速已用完，暂时不能检查：请重试", "the rate limit leaves no request for a check now: try again")
+            )
         end = int(now.timestamp()) - 300
         span = {"start_updated_at": end - 1, "end_updated_at": end, "page": 1, "page_size": 1}
         kinds = {"is_lucky_flag": 0, "order_status": 5, "refund_status": 5}
         answer = await self._router.call(wire.CHANGED_ORDERS, {**span, **kinds}, deadline_s=max(until - _clock(), 0.1))
         if not isinstance(answer, bytes):
-            raise OrdergateError(f"{self._settings.url}: {_said(answer)}")
+            raise self._no(answer)
+
+    def _no(self, trouble: wire.Trouble) -> OrdergateError:
+        said = in_words("throttled" if isinstance(trouble, Throttled) else trouble.code, trouble.message)
+        return OrdergateError(Text(f"{self._settings.url}：{said.zh}", f"{self._settings.url}: {said.en}"))
 
     def _shipments(self, delivery: Delivery) -> list[mapping.Shipment] | Rejected:
         if delivery.operation is not Operation.SHIP:
@@ -235,11 +248,6 @@ def _succeeded(answer: bytes | wire.Trouble) -> Answer | None:
 
 def _reference(shipments: Sequence[mapping.Shipment]) -> str:
     return "+".join(shipment.tracking_number for shipment in shipments)[:200]
-
-
-def _said(trouble: wire.Trouble) -> str:
-    code = "throttled" if isinstance(trouble, Throttled) else trouble.code
-    return trouble.message if trouble.message.startswith(code) else f"{code} {trouble.message}"
 
 
 def _clock() -> float:

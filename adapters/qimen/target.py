@@ -21,6 +21,7 @@ from gateway.sdk.models import (
     Operation,
     OrdergateError,
     Rejected,
+    Text,
     Throttled,
     Unknown,
     content_to_send,
@@ -111,13 +112,20 @@ class QimenTarget:
         body = mapping.render_query("ordergate-check", settings.warehouse_code, settings)
         reply = await self._post(mapping.QUERY, body, deadline_s=deadline_s)
         if reply.status != 200:
-            raise OrdergateError(f"{settings.url} answers {reply.status}")
+            raise OrdergateError(Text(f"{settings.url} 应答 {reply.status}", f"{settings.url} answers {reply.status}"))
         try:
             answer = mapping.parse_reply(reply.body)
         except BadInput as error:
-            raise OrdergateError(f"{settings.url} does not speak Qimen: {error}") from error
+            raise OrdergateError(
+                Text(f"{settings.url} 的应答不是奇门格式（{error}）", f"{settings.url} does not speak Qimen: {error}")
+            ) from error
         if mapping.classify(answer, settings).code == "auth":
-            raise OrdergateError(f"the WMS refuses our signature ({answer.code}): check app_key, secret, customer_id")
+            raise OrdergateError(
+                Text(
+                    f"WMS 拒绝签名（{answer.code}）：检查 app_key、secret 和 customer_id",
+                    f"the WMS refuses our signature ({answer.code}): check app_key, secret, customer_id",
+                )
+            )
 
     def _render(self, delivery: Delivery) -> tuple[str, bytes | Rejected]:
         if delivery.operation is Operation.CANCEL:

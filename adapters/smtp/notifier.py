@@ -12,7 +12,7 @@ from adapters.smtp import mapping
 from adapters.smtp.settings import Settings
 from gateway.sdk.adapter import Setup
 from gateway.sdk.http import Http, NotSent
-from gateway.sdk.models import Answer, Done, Failed, OrdergateError, Unauthorised, Unknown
+from gateway.sdk.models import Answer, Done, Failed, OrdergateError, Text, Unauthorised, Unknown
 from gateway.sdk.notify import Limits, Message
 
 _TEXT_BYTES = 64 * 1024
@@ -57,9 +57,14 @@ class SmtpNotifier:
             client = await self._ready(deadline_s)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             answer = _before(error)
+            place = f"{self._settings.host}:{self._settings.port}"
             if isinstance(answer, Failed):
-                raise NotSent("connect", f"{self._settings.host}:{self._settings.port}: {answer.message}") from error
-            raise OrdergateError(f"{self._settings.host}: {answer.message}") from error
+                code = "connect_timeout" if answer.code == "connect_timeout" else "connect"
+                # The library's error only says that it could not connect; the system's says why.
+                reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+                raise NotSent(code, f"{place}: {answer.message}") from reason
+            refused = Text(f"{place} 拒绝登录（{answer.code}）", f"{place}: {answer.message} ({answer.code})")
+            raise OrdergateError(refused) from error
         client.close()
 
     async def _ready(self, deadline_s: float) -> aiosmtplib.SMTP:

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.sdk.models import BadSetting, described
+
 MailAddress = Annotated[
-    str, msgspec.Meta(pattern=r"^[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}$", description="ops@example.com")
+    str, described("邮箱，如 ops@example.com", "ops@example.com", pattern=r"^[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}$")
 ]
 
 
@@ -18,24 +20,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 465
     security: Annotated[
         Literal["tls", "starttls", "none"],
-        msgspec.Meta(description="`tls` from the first byte (465), `starttls` (587, refused without), `none` (25)"),
+        described(
+            "`tls` 一开始就加密（465），`starttls`（587，不支持则拒绝），`none` 不加密（25）",
+            "`tls` from the first byte (465), `starttls` (587, refused without), `none` (25)",
+        ),
     ] = "tls"
     username: str | None = None
-    password: Annotated[str | None, msgspec.Meta(description="or the provider's authorisation code 授权码")] = None
+    password: Annotated[
+        str | None, described("密码，或邮箱的授权码", "or the provider's authorisation code 授权码")
+    ] = None
     sender: MailAddress
     to: Annotated[
-        tuple[MailAddress, ...], msgspec.Meta(min_length=1, max_length=50, description="who hears of everything")
+        tuple[MailAddress, ...], described("收到全部通知的人", "who hears of everything", min_length=1, max_length=50)
     ]
     ca_pem: Annotated[
-        str | None, msgspec.Meta(description="of a server with a CA of its own: file:/path to its certificate")
+        str | None,
+        described(
+            "服务器用自己的 CA 时：file:/ 加证书路径", "of a server with a CA of its own: file:/path to its certificate"
+        ),
     ] = None
-    per_hour: Annotated[int, msgspec.Meta(ge=2, le=10000, description="mails an hour that the provider takes")] = 60
+    per_hour: Annotated[
+        int, described("邮箱每小时允许发的封数", "mails an hour that the provider takes", ge=2, le=10000)
+    ] = 60
 
     def __post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
-            raise ValueError("`username` and `password` belong together")
+            raise BadSetting("`username` 和 `password` 要一起填", "`username` and `password` belong together")
         if self.security == "none" and self.password is not None:
-            raise ValueError("a password is not sent without encryption: use security `tls` or `starttls`")
+            raise BadSetting(
+                "不加密时不发送密码：security 用 `tls` 或 `starttls`",
+                "a password is not sent without encryption: use security `tls` or `starttls`",
+            )
 
     def __repr__(self) -> str:
         """Without the password: settings end up in messages."""

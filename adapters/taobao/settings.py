@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.sdk.models import RefundStatus, Token
+from gateway.sdk.models import RefundStatus, Token, described
 
 URL = Annotated[str, Meta(pattern=r"^https?://[^\s?]+$")]
 Secret = Annotated[str, Meta(min_length=1)]
@@ -48,19 +48,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     app_key: Annotated[str, Meta(min_length=1)]
     app_secret: Secret
     access_token: Secret
-    refresh_token: Annotated[str, Meta(description="empty: a person authorises again when the token ends")] = ""
-    expires_at: Annotated[datetime, Meta(tz=True, description="when `access_token` ends")] | None = None
+    refresh_token: Annotated[
+        str, described("为空：到期后由人重新授权", "empty: a person authorises again when the token ends")
+    ] = ""
+    expires_at: (
+        Annotated[datetime, described("`access_token` 何时到期", "when `access_token` ends", tz=True)] | None
+    ) = None
     refresh_expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     url: URL = "https://gw.api.taobao.com/router/rest"
     token_url: URL = "https://oauth.taobao.com/token"
     sign_method: Literal["md5", "hmac", "hmac-sha256"] = "md5"
-    types: Annotated[tuple[str, ...], Meta(min_length=1, description="the kinds of trades that are read")] = TYPES
-    page_size: Annotated[int, Meta(ge=1, le=100, description="rows a page; the vendor advises 40 to 50")] = 50
-    details_at_once: Annotated[int, Meta(ge=1, le=16, description="order details asked for at the same time")] = 4
-    statuses: Annotated[dict[str, Stand], Meta(description="statuses of trades that the table does not know")] = {}
+    types: Annotated[
+        tuple[str, ...], described("读取的交易类型", "the kinds of trades that are read", min_length=1)
+    ] = TYPES
+    page_size: Annotated[
+        int, described("每页条数；官方建议 40 到 50", "rows a page; the vendor advises 40 to 50", ge=1, le=100)
+    ] = 50
+    details_at_once: Annotated[
+        int, described("同时查询的订单详情数", "order details asked for at the same time", ge=1, le=16)
+    ] = 4
+    statuses: Annotated[
+        dict[str, Stand], described("表中没有的交易状态", "statuses of trades that the table does not know")
+    ] = {}
     refund_statuses: Annotated[
         dict[str, RefundStatus | None],
-        Meta(description="`refund_status` texts that the table does not know; null: no refund"),
+        described(
+            "表中没有的 `refund_status`；null 为没有退款",
+            "`refund_status` texts that the table does not know; null: no refund",
+        ),
     ] = {}
 
     @property

@@ -19,6 +19,7 @@ from adapters.taobao.source import DETAIL, LIST
 from adapters.taobao.wire import Top
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import UnknownCarrier
+from gateway.sdk.http import in_words
 from gateway.sdk.models import (
     Answer,
     BadInput,
@@ -32,6 +33,7 @@ from gateway.sdk.models import (
     Operation,
     OrdergateError,
     Rejected,
+    Text,
     Throttled,
     Unauthorised,
     Unknown,
@@ -115,7 +117,13 @@ class TaobaoTarget:
         }
         answer = await self._top.call(LIST, params, deadline_s=deadline_s)
         if isinstance(answer, Verdict):
-            raise OrdergateError(f"{self._settings.url}: {_ADVICE.get(answer.code, answer.code)} ({answer.message})")
+            said = _ADVICE.get(answer.code, in_words(answer.code, ""))
+            raise OrdergateError(
+                Text(
+                    f"{self._settings.url}：{said.zh}（{answer.message}）",
+                    f"{self._settings.url}: {said.en} ({answer.message})",
+                )
+            )
 
     def _plan(self, delivery: Delivery) -> tuple[mapping.Consignment, ...] | Rejected:
         """What is to be told, with the platform's names of the carriers."""
@@ -223,11 +231,14 @@ def _refusal(standing: mapping.Standing, oids: Sequence[str]) -> Rejected | None
 
 
 _ADVICE = {
-    "session": "the authorisation has ended, authorise the shop again",
-    "clock": "this machine's clock is off, run NTP",
-    "signature": "the platform refuses the signature, check app_secret and sign_method",
-    "app_key": "the platform does not know app_key",
-    "permission": "the app lacks the permission to read trades",
+    "session": Text("授权已失效，请重新授权店铺", "the authorisation has ended, authorise the shop again"),
+    "clock": Text("本机时钟不准，请启用 NTP", "this machine's clock is off, run NTP"),
+    "signature": Text(
+        "平台拒绝签名，检查 app_secret 和 sign_method",
+        "the platform refuses the signature, check app_secret and sign_method",
+    ),
+    "app_key": Text("平台不认识 app_key", "the platform does not know app_key"),
+    "permission": Text("应用没有读取交易的权限", "the app lacks the permission to read trades"),
 }
 
 

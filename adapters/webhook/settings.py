@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.sdk.models import BadInput, Operation, parse_minor
+from gateway.sdk.models import BadInput, BadSetting, Operation, described, parse_minor
 from gateway.sdk.signing import decode_secret
 
 
@@ -18,15 +18,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     secrets: Annotated[
-        tuple[str, ...], msgspec.Meta(min_length=1, description="secrets, each `whsec_` and base64 of 24 to 64 bytes")
+        tuple[str, ...],
+        described(
+            "密钥，每个为 `whsec_` 加 24 到 64 字节的 base64",
+            "secrets, each `whsec_` and base64 of 24 to 64 bytes",
+            min_length=1,
+        ),
     ]
     url: (
-        Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+", description="where commands are posted to")] | None
+        Annotated[str, described("下发的地址", "where commands are posted to", pattern=r"^https?://[^\s/]+")] | None
     ) = None
     paths: Annotated[
-        dict[Operation, str], msgspec.Meta(description="per operation: a path added to `url`, or a URL of its own")
+        dict[Operation, str],
+        described(
+            "按操作：接在 `url` 后的路径，或单独的地址", "per operation: a path added to `url`, or a URL of its own"
+        ),
     ] = {}
-    max_total: Annotated[str, msgspec.Meta(description="no amount of an order in may be above this")] = "1000000.00"
+    max_total: Annotated[str, described("收到的订单金额不得超过此数", "no amount of an order in may be above this")] = (
+        "1000000.00"
+    )
 
     def __post_init__(self) -> None:
         for secret in self.secrets:
@@ -34,9 +44,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             limit_minor = parse_minor(self.max_total)
         except BadInput as error:
-            raise ValueError(f"max_total {error.message} ({error.advice})") from error
+            raise BadSetting(
+                'max_total 不是最多两位小数的金额（写成 "12.30"）', f"max_total {error.message} ({error.advice})"
+            ) from error
         if not 0 < limit_minor <= 10**14:
-            raise ValueError("max_total lies between 0.01 and 1000000000000.00")
+            raise BadSetting(
+                "max_total 须在 0.01 与 1000000000000.00 之间", "max_total lies between 0.01 and 1000000000000.00"
+            )
 
     @property
     def operations(self) -> frozenset[Operation]:

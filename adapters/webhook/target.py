@@ -23,6 +23,7 @@ from gateway.sdk.models import (
     Problem,
     Rejected,
     SettingsError,
+    Text,
     Throttled,
     Unknown,
     content_to_send,
@@ -38,7 +39,8 @@ class WebhookTarget:
         settings: Settings = setup.settings
         if settings.url is None:
             where = f"connections.{setup.connection}.settings.url"
-            raise SettingsError([Problem(where, "is missing", "a target needs the URL its commands are posted to")])
+            needed = Text("目标需要下发地址", "a target needs the URL its commands are posted to")
+            raise SettingsError([Problem(where, Text("缺少", "is missing"), needed)])
         self._url = settings.url
         self._urls = {operation: _join(settings.url, settings.paths.get(operation, "")) for operation in Operation}
         self._signer = Signer(decode_secret(settings.secrets[0]))
@@ -67,7 +69,12 @@ class WebhookTarget:
         reply = await self._http.request("GET", self._url, deadline_s=deadline_s)
         # 404 and 405 to a GET are answers: the server is there.
         if reply.status >= 500:
-            raise OrdergateError(f"{self._url} answers {reply.status}: look at the receiver's log")
+            raise OrdergateError(
+                Text(
+                    f"{self._url} 应答 {reply.status}：查看接收方的日志",
+                    f"{self._url} answers {reply.status}: look at the receiver's log",
+                )
+            )
 
     def render(self, delivery: Delivery) -> bytes | Rejected:
         """The body of a command, or why it cannot be sent to this target."""

@@ -12,7 +12,7 @@ from adapters.wecom import mapping
 from adapters.wecom.settings import Application, Settings
 from gateway.sdk.adapter import Setup
 from gateway.sdk.http import Http, HttpReply, NoAnswer, NotSent, retry_after_s
-from gateway.sdk.models import Answer, Failed, OrdergateError, Unauthorised
+from gateway.sdk.models import Answer, Failed, OrdergateError, Text, Unauthorised
 from gateway.sdk.notify import Message
 
 _JSON = {"content-type": "application/json"}
@@ -62,16 +62,21 @@ class WecomNotifier:
         if self._application is not None:
             refused = await self._tokens.renew(deadline_s=deadline_s)
             if refused is not None:
-                raise OrdergateError(f"WeCom gives no token: {refused.code} {refused.message}")
+                said = f"{refused.code} {refused.message}"
+                raise OrdergateError(Text(f"企业微信没有给出 token：{said}", f"WeCom gives no token: {said}"))
             return
         for number, key in enumerate(self._robots.values(), 1):
             url = f"{self._base}/cgi-bin/webhook/send?key={quote(key)}"
             reply = await self._http.post(url, b'{"msgtype":"none"}', deadline_s=deadline_s, headers=_JSON)
             answer = _answer(reply, key)
             if isinstance(answer, Unauthorised):
-                raise OrdergateError(f"WeCom refuses robot number {number}: {answer.code} {answer.message}")
+                said = f"{answer.code} {answer.message}"
+                raise OrdergateError(
+                    Text(f"企业微信拒绝第 {number} 个机器人：{said}", f"WeCom refuses robot number {number}: {said}")
+                )
             if mapping.reply_of(reply.body) is None:
-                raise OrdergateError(f"HTTP {reply.status}: this is not WeCom's interface")
+                status = f"HTTP {reply.status}"
+                raise OrdergateError(Text(f"{status}：不是企业微信的接口", f"{status}: this is not WeCom's interface"))
 
     async def _by_application(self, application: Application, message: Message, deadline_s: float) -> Answer:
         ends_at = time.monotonic() + deadline_s

@@ -1,26 +1,25 @@
 """What a person reads about work that waits: what is the case, who it belongs to, and what to do, with its command.
 
-One line per code, Chinese first. A code without a line (an adapter's own) is told by its kind.
+What a code is called stands in `gateway.core.words`; here is what to do about it. One without a line of its own (an
+adapter's) is told by its kind.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
 
-from gateway.store.work import WorkKind
+from gateway.core import words
+from gateway.core.order import Conflict, Reason
+from gateway.core.owner import Matter, OwnerRule, WorkKind, owners_of
+from gateway.core.text import Text
 
 How = Literal["ask", "resend", "person"]
 """What a redrive of a delivery can do first: ask the target, send again (idempotent), or neither."""
-
-
-class Text(msgspec.Struct, frozen=True):
-    zh: str
-    en: str
 
 
 class NextStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,24 +44,19 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_id: int | None = None
 
 
-def owner_of(about: About, owners: Mapping[str, str]) -> str:
-    """Who is to look after it: by code, by the part of it before the colon, by connection, by kind, or the default."""
-    keys = (about.code, about.code.split(":", 1)[0], about.connection, about.kind, "default")
-    return next((owners[key] for key in keys if key in owners), "")
+def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
+    """Who is to look after it."""
+    return owners_of(Matter(about.kind, about.connection, about.code), rules)
 
 
 def meaning(kind: WorkKind, code: str) -> Text:
     """What `code` says."""
-    head, _, rest = code.partition(":")
     if kind == "delivery":
-        return _BLOCKS.get(head) or Text(f"被目标拒收（{rest or code}）", f"the target refuses it ({rest or code})")
+        return words.blocked(code)
     if kind == "dead_letter":
-        return _LETTERS.get(code) or Text(f"消息无法处理（{code}）", f"an event that cannot be used ({code})")
-    if kind == "hold" and head == "missing":
-        return Text(f"缺少必填项 {rest}", f"{rest} is missing")
-    table = _HOLDS if kind == "hold" else _CONFLICTS
-    said = table.get(code)
-    return said[0] if said is not None else Text(code, code)
+        told = Text(f"消息无法处理（{code}）", f"an event that cannot be used ({code})")
+        return words.LETTERS.get(code, told)
+    return words.reason(code) if kind == "hold" else words.word(code, words.CONFLICTS)
 
 
 def next_step(about: About) -> NextStep:
@@ -73,7 +67,7 @@ def next_step(about: About) -> NextStep:
         return _about_delivery(about, number)
     if about.kind == "dead_letter":
         letter = "ID" if about.dead_letter_id is None else str(about.dead_letter_id)
-        if about.dead_letter_id is None and about.code not in _LETTERS:
+        if about.dead_letter_id is None and about.code not in _PAYLOAD:
             narrow = f"--source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
             return NextStep(
                 zh="修正原因后成批重新处理",
@@ -88,16 +82,14 @@ def next_step(about: About) -> NextStep:
             call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
         )
     if about.kind == "conflict":
-        said = _CONFLICTS.get(about.code)
-        step = said[1] if said is not None else Text("核实后标记为已处理", "look into it, then say that it is handled")
+        step = _step(_CONFLICTS, about.code) or Text("核实后标记为已处理", "look into it, then say that it is handled")
         return NextStep(
             zh=step.zh,
             en=step.en,
             command=f"ordergate work handled {number} -r REASON",
             call=f"POST {order}/conflicts-handled",
         )
-    said = _HOLDS.get(about.code)
-    step = said[1] if said is not None else _MEND_AT_SHOP
+    step = _step(_HOLDS, about.code) or _MEND_AT_SHOP
     if about.code in ("short_of_stock", "unknown_sku"):
         return NextStep(
             zh=step.zh, en=step.en, command="ordergate stock set SKU WAREHOUSE PIECES -r REASON", call="PUT /stock"
@@ -155,96 +147,37 @@ def _about_delivery(about: About, number: str) -> NextStep:
 
 _MEND_AT_SHOP = Text("在店铺后台补全订单；更新后自动继续", "mend the order at the shop; it goes on with the update")
 
-# code → what it says, what to do
-_HOLDS: Mapping[str, tuple[Text, Text]] = {
-    "refund_open": (
-        Text("有未结束的退款", "a refund is open"),
-        Text("在店铺后台同意或拒绝退款", "settle the refund at the shop"),
+# What to do, by code.
+_HOLDS: Mapping[Reason, Text] = {
+    "refund_open": Text("在店铺后台同意或拒绝退款", "settle the refund at the shop"),
+    "over_limit": Text(
+        "核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"
     ),
-    "over_limit": (
-        Text("金额超过审核上限", "over the amount that goes without a look"),
-        Text("核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"),
+    "no_route": Text("在配置中为店铺设置 route 后重新判断", "give the shop a `route`, then decide it again"),
+    "unmapped_sku": Text(
+        "导出模板（缺的编码已填好），补上仓库编码后用 `ordergate skus import` 导入，订单自动继续",
+        "take the template, which has the missing ones, fill in the warehouse's SKUs and import it with"
+        " `ordergate skus import`; the orders go on by themselves",
     ),
-    "no_route": (
-        Text("没有可用的发货路线", "no route to a warehouse"),
-        Text("在配置中为店铺设置 route 后重新判断", "give the shop a `route`, then decide it again"),
+    "short_of_stock": Text(
+        "补货并更新库存，订单自动继续", "restock and set the balance; the orders go on by themselves"
     ),
-    "unmapped_sku": (
-        Text("店铺商品编码没有对照", "a shop SKU that is not mapped"),
-        Text(
-            "导出模板（缺的编码已填好），补上仓库编码后用 `ordergate skus import` 导入，订单自动继续",
-            "take the template, which has the missing ones, fill in the warehouse's SKUs and import it with"
-            " `ordergate skus import`; the orders go on by themselves",
-        ),
-    ),
-    "short_of_stock": (
-        Text("库存不足", "short of stock"),
-        Text("补货并更新库存，订单自动继续", "restock and set the balance; the orders go on by themselves"),
-    ),
-    "unknown_sku": (
-        Text("库存中没有该 SKU", "no stock is known for a SKU"),
-        Text("建立该 SKU 的库存，订单自动继续", "set its stock; the orders go on by themselves"),
-    ),
+    "unknown_sku": Text("建立该 SKU 的库存，订单自动继续", "set its stock; the orders go on by themselves"),
 }
-_CONFLICTS: Mapping[str, tuple[Text, Text]] = {
-    "cancelled_but_shipped": (
-        Text("买家已取消，仓库已发货", "cancelled at the shop, shipped by the warehouse"),
-        Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
-    ),
-    "refunded_but_shipped": (
-        Text(
-            "已全额退款并通知仓库取消，仓库仍发了货",
-            "paid back in full, shipped by the warehouse in spite of our cancel",
-        ),
-        Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
-    ),
-    "shipped_unknown_order": (
-        Text("仓库发了未知订单", "the warehouse shipped an order no shop told of"),
-        Text("向仓库核实单号", "ask the warehouse about the number"),
-    ),
-    "confirmed_by_other_warehouse": (
-        Text("由另一个仓库确认发货", "confirmed by a warehouse it was not sent to"),
-        Text("与两个仓库核实，防止重复发货", "ask both warehouses, lest it ships twice"),
-    ),
-    "changed_after_sent": (
-        Text("下发后订单内容有变更", "changed at the shop after it was sent"),
-        Text("通知仓库按新内容发货，或取消重下", "tell the warehouse, or cancel and send anew"),
-    ),
-    "held_after_sent": (
-        Text("下发后被平台暂停发货", "held by the channel after it was sent"),
-        Text("通知仓库暂缓发货", "tell the warehouse to wait"),
-    ),
-    "reopened_after_cancel": (
-        Text("已通知仓库取消，店铺又恢复订单", "open again after the warehouse was told to cancel"),
-        Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
-    ),
-    "warehouse_exception": (
-        Text("仓库报告异常", "the warehouse reports an exception"),
-        Text("联系仓库处理", "see the warehouse about it"),
-    ),
-    "shipped_beyond_stock": (
-        Text("发货数量超过账面库存", "more was shipped than the books had"),
-        Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
-    ),
+_CONFLICTS: Mapping[Conflict, Text] = {
+    "cancelled_but_shipped": Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
+    "refunded_but_shipped": Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
+    "shipped_unknown_order": Text("向仓库核实单号", "ask the warehouse about the number"),
+    "confirmed_by_other_warehouse": Text("与两个仓库核实，防止重复发货", "ask both warehouses, lest it ships twice"),
+    "changed_after_sent": Text("通知仓库按新内容发货，或取消重下", "tell the warehouse, or cancel and send anew"),
+    "held_after_sent": Text("通知仓库暂缓发货", "tell the warehouse to wait"),
+    "reopened_after_cancel": Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
+    "warehouse_exception": Text("联系仓库处理", "see the warehouse about it"),
+    "shipped_beyond_stock": Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
 }
-_BLOCKS: Mapping[str, Text] = {
-    "unknown": Text("不清楚对方是否已收到", "nobody knows whether the target has it"),
-    "unreadable": Text("订单由更新的版本写入，本版本无法读取", "the order was written by a later release"),
-}
-# What is wrong with the payload itself: it has to be repaired, and sending it through as it is would help nobody.
-_LETTERS: Mapping[str, Text] = {
-    "json": Text("报文不是 JSON", "the payload is not JSON"),
-    "xml": Text("报文不是 XML", "the payload is not XML"),
-    "shape": Text("报文结构不对", "the payload has another shape"),
-    "field": Text("报文字段缺失或多余", "a field is missing or unknown"),
-    "value": Text("报文字段的值有误", "a value is wrong"),
-    "amount": Text("报文金额有误", "an amount is wrong"),
-}
+_PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount"})
+"""The payload itself is wrong: it has to be repaired, and sending it through as it is would help nobody."""
 
-KINDS_TOLD: Mapping[WorkKind, tuple[str, ...]] = {
-    "hold": (*_HOLDS, "missing:receiver.phone"),
-    "conflict": tuple(_CONFLICTS),
-    "delivery": (*_BLOCKS, "rejected:sku"),
-    "dead_letter": (*_LETTERS, "decide"),
-}
-"""Codes that have words of their own here, and one of each family."""
+
+def _step(steps: Mapping[Any, Text], code: str) -> Text | None:
+    return steps.get(code)

@@ -13,6 +13,7 @@ from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Don
 from gateway.core.access import Token
 from gateway.core.event import ConnectionName
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer
+from gateway.core.text import Text
 from gateway.settings import Connection
 from gateway.store.control import set_paused
 from gateway.store.credentials import authorise, read_credentials
@@ -111,7 +112,9 @@ class Connections:
         held = await authorise(self._pool, self._names.id(name), token, name=name, reason=body.reason, actor=call.actor)
         if held:
             self._observe([ConnectionChanged(name, ConnectionState.READY, "authorised")])
-        return Done(note="authorised; every worker uses the new token within seconds")
+        return Done(
+            note=Text("已授权；各进程几秒内改用新令牌", "authorised; every worker uses the new token within seconds")
+        )
 
     async def _set_paused(self, call: Call, *, paused: bool) -> Done:
         name, reason = call.path["name"], call.body.reason
@@ -121,7 +124,8 @@ class Connections:
         state = await self._state_of(name)
         if state is not None and state is not before:
             self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
-        return Done(note=f"{'paused' if paused else 'resumed'}; every worker follows within its heartbeat")
+        zh, en = ("已暂停", "paused") if paused else ("已恢复", "resumed")
+        return Done(note=Text(f"{zh}；各进程在一次心跳内跟上", f"{en}; every worker follows within its heartbeat"))
 
     async def _state_of(self, name: str) -> ConnectionState | None:
         """How a connection stands; None when there is none of that name."""

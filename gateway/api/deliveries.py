@@ -16,6 +16,7 @@ from gateway.api.routing import Call, Route
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
+from gateway.core.text import Text
 from gateway.store.queries import list_lanes, receivers_of
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 
@@ -79,7 +80,7 @@ class Deliveries:
             )
         except (NoSuchDelivery, NotNow) as error:
             raise await self._refused(error, call) from error
-        return Done(note="it is sent again in a moment")
+        return Done(note=Text("即将重新下发", "it is sent again in a moment"))
 
     async def resolve_delivery(self, call: Call) -> Done:
         body: ResolveBody = call.body
@@ -97,7 +98,9 @@ class Deliveries:
             )
         except (NoSuchDelivery, NotNow) as error:
             raise await self._refused(error, call) from error
-        return Done(note=f"delivery {seq + 1} goes on in a moment" if goes_on else f"nothing is open to {target}")
+        if goes_on:
+            return Done(note=Text(f"第 {seq + 1} 条下发即将继续", f"delivery {seq + 1} goes on in a moment"))
+        return Done(note=Text(f"对 {target} 已没有未完成的下发", f"nothing is open to {target}"))
 
     async def _refused(self, error: NoSuchDelivery | NotNow, call: Call) -> ApiError:
         number = call.path["number"]

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.core.delivery import AfterUnknown
 from gateway.core.event import ConnectionName
+from gateway.core.owner import OwnerRule
 from gateway.settings import GatePolicy
 from gateway.store.sql import Names
 from gateway.store.wanted import Asking, Policies
@@ -19,10 +20,10 @@ _SHARE = 0.5
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """`owners`: code, connection, kind or `default` → who. `prefixes`: of the shops' order numbers. `asking` and
-    `rates` are per target and operation; a rate of None has no limit."""
+    """`owners`: whose work is whose. `prefixes`: of the shops' order numbers. `asking` and `rates` are per target and
+    operation; a rate of None has no limit."""
 
-    owners: Mapping[str, str] = {}
+    owners: tuple[OwnerRule, ...] = ()
     language: Literal["zh", "en"] = "zh"
     prefixes: Mapping[ConnectionName, str] = {}
     asking: Mapping[tuple[ConnectionName, str], Asking] = {}

@@ -11,6 +11,7 @@ from gateway.api.errors import not_found
 from gateway.api.routing import Call, Route
 from gateway.api.views import Done, ForceBody, ForcedView, GateList, GateView, WorkerGate
 from gateway.core.event import ConnectionName
+from gateway.core.text import Text
 from gateway.store.control import force_breaker, read_controls
 from gateway.store.queries import GateLanes, gate_lanes
 from gateway.store.sql import Names
@@ -99,5 +100,8 @@ class Gates:
             actor=call.actor,
             until_at=until_at,
         )
-        note = "back to automatic" if body.force == "auto" else f"held {body.force} until {until_at.isoformat()}"
-        return Done(note=f"{note}; every worker follows within its heartbeat")
+        zh, en = "已恢复自动", "back to automatic"
+        if body.force != "auto":
+            zh = f"已{'手动断开' if body.force == 'open' else '手动闭合'}，持续 {body.for_s:g} 秒"
+            en = f"held {body.force} until {until_at.isoformat()}"
+        return Done(note=Text(f"{zh}；各进程在一次心跳内跟上", f"{en}; every worker follows within its heartbeat"))

@@ -24,6 +24,7 @@ from gateway.api.views import (
     unquoted,
 )
 from gateway.core.order import Receiver, Stage
+from gateway.core.text import Text
 from gateway.store.queries import (
     AttemptEnded,
     ByHand,
@@ -117,7 +118,7 @@ class Orders:
         number = call.path["number"]
         if not await reconsider_order(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()):
             raise await no_order(self._pool, number, self._desk)
-        return Done(note="the order is decided again in a moment")
+        return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
 
 
 def text_of(body: bytes) -> str | None:

@@ -23,6 +23,7 @@ from gateway.api.views import (
     ResolvePreviewBody,
     WantedBody,
 )
+from gateway.core.text import Text
 from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, stop
 from gateway.store.resolve import resolve_many
 from gateway.store.sql import Names
@@ -108,7 +109,11 @@ class Redrives:
             )
         row = await self._read(redrive_id)
         return RedriveStarted(
-            redrive=row, note=f"the first leaves in {body.start_in_s:g} s; until then and after, it can be stopped"
+            redrive=row,
+            note=Text(
+                f"{body.start_in_s:g} 秒后开始放出；之前和之后都可以停止",
+                f"the first leaves in {body.start_in_s:g} s; until then and after, it can be stopped",
+            ),
         )
 
     async def list_redrives(self, call: Call) -> RedriveList:

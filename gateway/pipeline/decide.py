@@ -14,7 +14,18 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Booking, Command, Facts, Operation, Order, OrderNumber, Stage, merge
+from gateway.core.order import (
+    Booking,
+    Command,
+    Facts,
+    MissingField,
+    Operation,
+    Order,
+    OrderNumber,
+    Reason,
+    Stage,
+    merge,
+)
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.items import Tables, with_recipes
 from gateway.pipeline.plan import conflicts_of, plan, stage_of
@@ -38,7 +49,7 @@ class Folded(msgspec.Struct, frozen=True):
 
     before: Order | None
     order: Order
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason | MissingField, ...]
     wanted: tuple[Booking, ...]
 
     def places(self) -> list[Place]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Command, Operation, Order, Origin, ProgressStep, Stage
+from gateway.core.order import Command, Conflict, Operation, Order, Origin, ProgressStep, Stage
 from gateway.pipeline.rules import Rules
 
 
@@ -56,7 +56,7 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
     return Stage.ALLOCATED if allocated else Stage.REVIEWED
 
 
-def conflicts_of(order: Order) -> tuple[str, ...]:
+def conflicts_of(order: Order) -> tuple[Conflict, ...]:
     """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
 
     `cancelled_but_shipped`, unless the shop knew it as shipped when it closed it: goods that come back;
@@ -69,7 +69,7 @@ def conflicts_of(order: Order) -> tuple[str, ...]:
     """
     if not order.commands and not order.confirmations and not order.progress:
         return ()
-    found = []
+    found: list[Conflict] = []
     if order.confirmations and order.closed and not order.returned:
         found.append("cancelled_but_shipped")
     if order.confirmations and order.refunded and not order.closed and order.issued(Operation.CANCEL) is not None:

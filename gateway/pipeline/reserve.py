@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.items import pieces as pieces_of
 from gateway.core.items import unmapped
-from gateway.core.order import Booking, Order, Origin, Sku
+from gateway.core.order import Booking, Conflict, Order, Origin, Reason, Sku
 from gateway.core.stock import Balance, Movement, Place, Shift, book, book_first, covers, shifts
 from gateway.pipeline.rules import UnknownSku
 
@@ -24,8 +24,8 @@ class Reserved(msgspec.Struct, frozen=True):
     booked: tuple[Booking, ...]
     movements: tuple[Movement, ...] = ()
     complete: bool = True
-    reasons: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     unknown: tuple[Sku, ...] = ()
     """SKUs without a balance that were passed over."""
 

@@ -12,21 +12,20 @@ import operator
 from collections.abc import Callable
 
 from gateway.core.items import unmapped
-from gateway.core.order import Content, Order, Origin
+from gateway.core.order import Content, MissingField, Order, Origin, Reason
 from gateway.pipeline.rules import Mode, Rules
 
 
-def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
-    """Codes of what stands against sending `order`; empty means approved.
-
-    `no_content`, `unpaid`, `channel_hold`, `refund_open`, `over_limit`, `missing:<field>`, `unmapped_sku`, `observed`,
-    `before_start`.
-    """
-    reasons = []
+def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, ...]:
+    """Codes of what stands against sending `order`; empty means approved."""
+    reasons: list[Reason | MissingField] = []
     if order.origin is not Origin.LIVE:
-        reasons.append(str(order.origin))
+        reasons.append("observed" if order.origin is Origin.OBSERVED else "before_start")
     if order.content is None:
-        return (*reasons, "no_content", *(["channel_hold"] if order.held else []))
+        reasons.append("no_content")
+        if order.held:
+            reasons.append("channel_hold")
+        return tuple(reasons)
     if not order.paid:
         reasons.append("unpaid")
     if order.held:
@@ -39,7 +38,7 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[str, ...]:
     if not all(_fields(rules.mandatory)(content)):
         # A platform's ciphertext stands for the receiver fields it hides.
         reasons += [
-            f"missing:{name}"
+            MissingField(f"missing:{name}")
             for name, value in zip(rules.mandatory, _fields(rules.mandatory)(content), strict=True)
             if not value and not (content.receiver.token and name.startswith("receiver."))
         ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway.core.text import Text
+from gateway.core.words import word
 from gateway.terminal import Language, Terminal
 
 Page = Callable[[Terminal, Any], None]
@@ -22,7 +24,7 @@ def show(answer: Any, page: Page, *, lang: Language, as_json: bool) -> None:
 
 
 def print_done(terminal: Terminal, answer: Any) -> None:
-    terminal.plain(f"{terminal.choose('完成', 'done')}: {answer['note']}")
+    terminal.line(f"完成：{answer['note']['zh']}", f"done: {answer['note']['en']}")
 
 
 def print_more(terminal: Terminal, answer: Any) -> None:
@@ -33,6 +35,40 @@ def print_more(terminal: Terminal, answer: Any) -> None:
             f"……还有更多，用 --limit、过滤条件或 --after {after}",
             f"… there are more: use --limit, a filter, or --after {after}",
         )
+
+
+class Codes:
+    """Chinese words for the codes of a page, and below it the codes themselves, which filters and commands take.
+
+    In English the codes are words, and shorter.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._seen: dict[str, str] = {}
+
+    def say(self, code: str | None, said: Callable[[str], Text] | Mapping[Any, Text]) -> str:
+        """What `code` is called; nothing for no code."""
+        if not code or self._terminal.language is not Language.ZH:
+            return code or ""
+        name = (said(code) if callable(said) else word(code, said)).zh
+        if name != code:
+            self._seen[code] = name
+        return name
+
+    def list(self, codes: Iterable[str], said: Callable[[str], Text] | Mapping[Any, Text]) -> str:
+        return self._terminal.choose("、", " ").join(self.say(code, said) for code in codes)
+
+    def print(self) -> None:
+        if self._seen:
+            self._terminal.plain("代码：" + "；".join(f"{code} {name}" for code, name in self._seen.items()))
+
+
+def choices(zh: str, en: str, words: Mapping[Any, Text]) -> str:
+    """The help of an option that takes one of a few codes."""
+    # With spaces between: what has none is cut off where it does not fit.
+    listed = " / ".join(f"{code} {said.zh}" for code, said in words.items())
+    return f"{zh}： {listed}。 {en}"
 
 
 def example(*commands: str) -> str:

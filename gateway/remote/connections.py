@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.core.words import CONNECTIONS, word
 from gateway.remote.answer import print_done, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, Reason, Token, Url
@@ -110,11 +111,6 @@ def _rfc3339(at_s: float) -> str:
 
 
 def _print_connections(terminal: Terminal, answer: Any) -> None:
-    states = {
-        "ready": terminal.choose("可用", "ready"),
-        "paused": terminal.choose("暂停", "paused"),
-        "re_authorise": terminal.choose("需重新授权", "re-authorise"),
-    }
     terminal.table(
         [
             ("连接", "Connection"), ("适配器", "Adapter"), ("状态", "State"), ("原因", "Why"),
@@ -122,7 +118,7 @@ def _print_connections(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                row["name"], row["adapter"], states[row["state"]], row["reason"],
+                row["name"], row["adapter"], terminal.say(word(row["state"], CONNECTIONS)), row["reason"],
                 when(pull["read_to"]), pull["failing"], when(pull["token_ends_at"]), pull["owner"],
             )
             for row in answer["connections"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import example, print_more, show
+from gateway.core import words
+from gateway.core.text import Text
+from gateway.core.words import word
+from gateway.remote.answer import Codes, choices, example, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.remote.redrives import redrive_letters
@@ -18,11 +22,9 @@ dead = typer.Typer(no_args_is_help=True, help="死信：无法处理的消息。
 
 @dead.command("list", epilog=example("dead list --source shop-a"))
 def list_dead_letters(
-    state: Annotated[str, typer.Option(help="open 或 all。Or all")] = "open",
+    state: Annotated[str, typer.Option(help="open 未处理、all 全部。Or all")] = "open",
     source: Annotated[str | None, typer.Option(help="来源连接。Connection it came from")] = None,
-    code: Annotated[
-        str | None, typer.Option(help="原因代码；behind 为排队等待的。Code; behind: those that wait")
-    ] = None,
+    code: Annotated[str | None, typer.Option(help=choices("原因", "Code", words.LETTERS))] = None,
     after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
@@ -93,29 +95,67 @@ dead.command(
 
 
 def _print_dead_letters(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
     terminal.table(
         [
-            ("编号", "Id"), ("来源", "Source"), ("单号", "Order"), ("代码", "Code"), ("原因", "Why"),
+            ("编号", "Id"), ("来源", "Source"), ("单号", "Order"), ("原因", "Why"), ("说明", "Words"),
             ("建议", "Advice"),
             ("排队", "Behind"), ("时间", "Time"), ("处理", "Closed"),
         ],
         [
             (
-                row["dead_letter_id"], row["source"], row["number"] or row["order_key"], row["code"], row["message"],
-                row["advice"], row["behind"], when(row["created_at"]), row["resolution"],
+                row["dead_letter_id"], row["source"], row["number"] or row["order_key"],
+                codes.say(row["code"], words.LETTERS), row["message"], row["advice"], row["behind"],
+                when(row["created_at"]), terminal.say(word(row["resolution"] or "", words.RESOLUTIONS)),
             )
             for row in answer["dead_letters"]
         ],
     )  # fmt: skip
+    codes.print()
     print_more(terminal, answer)
 
 
 def _print_dead_letter(terminal: Terminal, page: Any) -> None:
-    terminal.table([("项", "Field"), ("值", "Value")], page["dead_letter"].items())
+    letter = page["dead_letter"]
+    code = terminal.say(word(letter["code"], words.LETTERS))
+    values = {
+        **letter,
+        "code": letter["code"] if code == letter["code"] else f"{letter['code']} {code}",
+        "resolution": terminal.say(word(letter["resolution"] or "open", words.RESOLUTIONS)),
+        **{key: when(letter[key]) for key in ("happened_at", "taken_at", "created_at", "closed_at")},
+    }
+    terminal.table(
+        [("项", "Field"), ("值", "Value")],
+        [(terminal.say(word(key, _FIELDS)), value) for key, value in values.items()],
+    )
     payload = page["text"] if page["text"] is not None else page["base64"]
     if payload is not None:  # only where it was asked for
         terminal.plain("")
         terminal.plain(payload)
+
+
+_FIELDS: Mapping[str, Text] = {
+    "dead_letter_id": Text("编号", "id"),
+    "source": Text("来源", "source"),
+    "type": Text("消息类型", "type"),
+    "event_id": Text("消息编号", "event id"),
+    "order_key": Text("来源单号", "order key"),
+    "number": Text("单号", "number"),
+    "code": Text("原因", "code"),
+    "message": Text("说明", "message"),
+    "advice": Text("建议", "advice"),
+    "leg": Text("通道", "leg"),
+    "partition": Text("分区", "partition"),
+    "position": Text("位置", "position"),
+    "body_bytes": Text("报文字节数", "body bytes"),
+    "happened_at": Text("发生时间", "happened at"),
+    "taken_at": Text("接收时间", "taken at"),
+    "created_at": Text("成为死信的时间", "set aside at"),
+    "closed_at": Text("处理时间", "closed at"),
+    "closed_by": Text("处理人", "closed by"),
+    "resolution": Text("处理", "resolution"),
+    "behind": Text("排队", "behind"),
+}
 
 
 def _print_released(terminal: Terminal, answer: Any) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import example, print_done, print_more, show
+from gateway.core import words
+from gateway.remote.answer import Codes, example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Seq, Target, Token, Url
 from gateway.remote.redrives import redrive_deliveries, resolve_many
@@ -19,7 +20,7 @@ deliveries = typer.Typer(no_args_is_help=True, help="未完成的下发。Delive
 
 @deliveries.command("list", epilog=example("deliveries list --state blocked --target wms-1"))
 def list_deliveries(
-    state: Annotated[str, typer.Option(help="open、waiting 或 blocked（等人处理）。Or blocked: for a person")] = "open",
+    state: Annotated[str, typer.Option(help="open 全部、waiting 等待、blocked 待人工。One of these")] = "open",
     target: Annotated[str | None, typer.Option(help="目标连接。Connection it goes to")] = None,
     after: After = None,
     limit: Limit = 50,
@@ -100,24 +101,32 @@ deliveries.command(
 )(resolve_many)
 
 
-def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]]) -> None:
+def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]], codes: Codes) -> None:
     """What is open of some orders, a line each."""
     terminal.table(
         [
             ("单号", "Order"), ("目标", "Target"), ("序号", "Seq"), ("操作", "Operation"), ("状态", "State"),
-            ("原因", "Why"), ("次数", "Tries"), ("最近结果", "Last"), ("说明", "Words"), ("不早于", "Not before"),
+            ("原因", "Why"), ("次数", "Tries"), ("最近结果", "Last"), ("说明", "Words"),
         ],
         [
             (
-                lane["number"], lane["target"], lane["seq"], lane["operation"], lane["state"], lane["blocked"],
-                lane["attempts"], f"{lane['last_result'] or ''} {lane['last_code'] or ''}".strip(), lane["last_detail"],
-                when(lane["not_before"]) if lane["state"] == "waiting" else "",
+                lane["number"], lane["target"], lane["seq"], codes.say(lane["operation"], words.OPERATIONS),
+                _state(terminal, lane, codes), codes.say(lane["blocked"], words.blocked), lane["attempts"],
+                " ".join(filter(None, (terminal.say(words.result(lane["last_result"] or "")), lane["last_code"]))),
+                lane["last_detail"],
             )
             for lane in lanes
         ],
     )  # fmt: skip
 
 
+def _state(terminal: Terminal, lane: dict[str, Any], codes: Codes) -> str:
+    name = codes.say(lane["state"], words.LANES)
+    return f"{name} {terminal.choose('至', 'until')} {when(lane['not_before'])}" if lane["state"] == "waiting" else name
+
+
 def _print_deliveries(terminal: Terminal, answer: Any) -> None:
-    print_lanes(terminal, answer["deliveries"])
+    codes = Codes(terminal)
+    print_lanes(terminal, answer["deliveries"], codes)
+    codes.print()
     print_more(terminal, answer)

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import example, print_done, show
+from gateway.core import words
+from gateway.core.words import word
+from gateway.remote.answer import Codes, choices, example, print_done, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, Reason, Target, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
-Operation = Annotated[str, typer.Argument(help="create、cancel 或 ship")]
+Operation = Annotated[str, typer.Argument(help=choices("操作", "Operation", words.OPERATIONS))]
 For = Annotated[float, typer.Option("--for", min=1, max=604800, help="持续秒数。For so many seconds")]
 
 gates = typer.Typer(no_args_is_help=True, help="闸门和熔断。Gates and breakers.")
@@ -77,6 +79,7 @@ def _force(remote: Remote, target: str, operation: str, **how: Any) -> Any:
 
 
 def _print_gates(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
     terminal.table(
         [
             ("目标", "Target"), ("操作", "Operation"), ("状态", "State"), ("暂停", "Paused"), ("未完成", "Open"),
@@ -85,7 +88,8 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                gate["target"], gate["operation"], worker["breaker"]["state"] if worker else "",
+                gate["target"], codes.say(gate["operation"], words.OPERATIONS),
+                terminal.say(word(worker["breaker"]["state"], words.BREAKERS)) if worker else "",
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
                 worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
@@ -95,6 +99,7 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
             for worker in [gate["worker"]]
         ],
     )  # fmt: skip
+    codes.print()
     terminal.line(
         f"熔断状态来自应答的进程；共 {answer['workers']} 个进程",
         f"breakers are those of the worker that answered, one of {answer['workers']}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import print_more, show
+from gateway.core import words
+from gateway.core.words import word
+from gateway.remote.answer import Codes, choices, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, Limit, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
@@ -16,10 +19,8 @@ notices = typer.Typer(no_args_is_help=True, help="通知。What people are told.
 
 @notices.command("list")
 def list_notices(
-    state: Annotated[
-        str | None, typer.Option(help="waiting、sending、sent、merged 或 failed。What became of it")
-    ] = None,
-    kind: Annotated[str | None, typer.Option(help="种类，如 target。Kind")] = None,
+    state: Annotated[str | None, typer.Option(help=choices("去向", "What became of it", words.NOTICE_STATES))] = None,
+    kind: Annotated[str | None, typer.Option(help=choices("种类", "Kind", words.NOTICES))] = None,
     connection: Annotated[str | None, typer.Option(help="连接。Connection")] = None,
     limit: Limit = 50,
     url: Url = LOCAL,
@@ -40,6 +41,8 @@ def list_conditions(url: Url = LOCAL, token: Token = "", as_json: AsJson = False
 
 
 def _print_notices(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
+
     def fate(notice: Any) -> str:
         message = notice["message_id"]
         match notice["state"]:
@@ -63,12 +66,14 @@ def _print_notices(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                notice["notice_id"], when(notice["at"]), notice["kind"], notice["change"], notice["title"],
+                notice["notice_id"], when(notice["at"]), codes.say(notice["kind"], words.NOTICES),
+                terminal.say(word(notice["change"], words.CHANGES)), notice["title"],
                 fate(notice), notice["channel"], notice["people"],
             )
             for notice in answer["notices"]
         ],
     )  # fmt: skip
+    codes.print()
     print_more(terminal, answer)
 
 
@@ -76,10 +81,18 @@ def _print_conditions(terminal: Terminal, answer: Any) -> None:
     if not answer["conditions"]:
         terminal.line("一切正常", "nothing is the matter")
         return
+    codes = Codes(terminal)
     terminal.table(
         [("种类", "Kind"), ("连接", "Connection"), ("对象", "Subject"), ("始于", "Since"), ("数量", "Count told")],
         [
-            (one["kind"], one["connection"], one["subject"], when(one["opened_at"]), one["told"])
+            (
+                codes.say(one["kind"], words.NOTICES),
+                one["connection"],
+                codes.say(one["subject"], partial(words.subject, one["kind"])),
+                when(one["opened_at"]),
+                one["told"],
+            )
             for one in answer["conditions"]
         ],
     )
+    codes.print()

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.core import words
 from gateway.core.money import format_minor
-from gateway.remote.answer import example, print_done, print_more, show
+from gateway.core.words import word
+from gateway.remote.answer import Codes, choices, example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
@@ -24,9 +26,9 @@ orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders."
     "list", epilog=example("orders list --stage received --reason unpaid", "orders list --channel-no 3927461500123")
 )
 def list_orders(
-    stage: Annotated[str | None, typer.Option(help="阶段，如 received。Stage")] = None,
-    reason: Annotated[str | None, typer.Option(help="等待原因，如 unpaid。What it waits for")] = None,
-    conflict: Annotated[str | None, typer.Option(help="冲突。Conflict")] = None,
+    stage: Annotated[str | None, typer.Option(help=choices("阶段", "Stage", words.STAGES))] = None,
+    reason: Annotated[str | None, typer.Option(help=choices("等待原因", "What it waits for", words.REASONS))] = None,
+    conflict: Annotated[str | None, typer.Option(help=choices("冲突", "Conflict", words.CONFLICTS))] = None,
     connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
     number: Annotated[str | None, typer.Option(help="单号前缀。Begins with")] = None,
     channel_no: Annotated[
@@ -127,6 +129,7 @@ def _print_written(terminal: Terminal, answer: Any) -> None:
 
 
 def _print_orders(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
     terminal.table(
         [
             ("单号", "Number"),
@@ -137,19 +140,28 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
             ("更新", "Updated"),
         ],
         [
-            (row["number"], row["connection"], row["stage"], row["reasons"], row["conflicts"], when(row["updated_at"]))
+            (
+                row["number"],
+                row["connection"],
+                codes.say(row["stage"], words.STAGES),
+                codes.list(row["reasons"], words.reason),
+                codes.list(row["conflicts"], words.CONFLICTS),
+                when(row["updated_at"]),
+            )
             for row in answer["orders"]
         ],
     )
+    codes.print()
     print_more(terminal, answer)
 
 
 def _print_order(terminal: Terminal, page: Any) -> None:
     order = page["order"]
     content = (order["content"] or {}).get("value")
-    terminal.plain(
-        f"{order['number']}  {order['connection']}  {order['stage']}  {' '.join(order['reasons'] + order['conflicts'])}"
-    )
+    codes = Codes(terminal)
+    waits = [codes.list(order["reasons"], words.reason), codes.list(order["conflicts"], words.CONFLICTS)]
+    stage = codes.say(order["stage"], words.STAGES)
+    terminal.plain("  ".join(part for part in (order["number"], order["connection"], stage, *waits) if part))
     if content is not None:
         receiver = content["receiver"]
         terminal.plain(" ".join(receiver[key] for key in ("name", "phone", "province", "city", "district", "detail")))
@@ -163,75 +175,36 @@ def _print_order(terminal: Terminal, page: Any) -> None:
     terminal.plain("")
     terminal.table(
         [("时间", "Time"), ("事项", "What"), ("内容", "Details")],
-        [(when(one["at"]), _named(terminal, one), _told(terminal, one)) for one in page["timeline"]],
+        [
+            (when(one["at"]), terminal.say(word(one["kind"], words.HAPPENED)), _told(terminal, one))
+            for one in page["timeline"]
+        ],
     )
     if page["lanes"]:
         terminal.plain("")
-        print_lanes(terminal, page["lanes"])
+        print_lanes(terminal, page["lanes"], codes)
+    codes.print()
 
 
 def _print_payload(terminal: Terminal, answer: Any) -> None:
     terminal.plain(answer["text"] if answer["text"] is not None else answer["base64"])
 
 
-_KINDS = {
-    "event": ("收到消息", "event"),
-    "delivery": ("计划下发", "planned"),
-    "attempt": ("下发结果", "attempt"),
-    "stock": ("库存变动", "stock"),
-    "edit": ("修改内容", "edit"),
-    "dead_letter": ("死信", "dead letter"),
-    "redrive": ("批量重发", "redrive"),
-    "hand": ("人工操作", "by hand"),
-}
-_RESULTS = {
-    "done": ("成功", "done"),
-    "failed": ("失败", "failed"),
-    "throttled": ("被限流", "throttled"),
-    "rejected": ("被拒收", "rejected"),
-    "unknown": ("结果不明", "unknown"),
-    "found": ("查到对方已有", "found there"),
-    "not_found": ("查到对方没有", "not found there"),
-    "resolved": ("人工标记已处理", "resolved by hand"),
-}
-_STAGES = {
-    "received": "已接收",
-    "reviewed": "已审核",
-    "allocated": "已分配",
-    "packed": "已打包",
-    "shipped": "已发货",
-    "cancelled": "已取消",
-    "refunded": "已退款",
-    "conflict": "冲突",
-}
-_ACTIONS = {
-    "order.unmask": ("查看收件人信息", "looked at personal data"),
-    "order.raw": ("查看原始报文", "looked at a payload"),
-    "order.reconsider": ("重新判断", "had it decided again"),
-    "order.conflicts_handled": ("冲突已处理", "conflicts handled"),
-    "delivery.resend": ("重新下发", "sent again"),
-    "delivery.edit_and_resend": ("修改后重新下发", "edited and sent again"),
-    "delivery.resolve": ("标记已处理", "taken for done"),
-}
-
-
-def _named(terminal: Terminal, one: Mapping[str, Any]) -> str:
-    return terminal.choose(*_KINDS.get(one["kind"], (one["kind"], one["kind"])))
-
-
 def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
     """One thing that happened, in a line."""
     match one["kind"]:
         case "event":
-            stage = terminal.choose(_STAGES.get(one["stage"], one["stage"]), one["stage"])
-            return f"#{one['n']} {one['source']} {one['type']} → {stage}"
+            return f"#{one['n']} {one['source']} {one['type']} → {terminal.say(word(one['stage'], words.STAGES))}"
         case "delivery":
-            return f"{one['target']} {one['seq']} {one['key']}"
+            # `ship:wms-1/MSG-77` says which parcel; of the others the key is the operation again.
+            detail = one["key"].partition(":")[2]
+            operation = terminal.say(word(one["operation"], words.OPERATIONS))
+            return " ".join(part for part in (one["target"], str(one["seq"]), operation, detail) if part)
         case "attempt":
-            result = terminal.choose(*_RESULTS.get(one["result"], (one["result"], one["result"])))
-            words = " ".join(part for part in (result, one["code"], one["detail"]) if part)
+            said = terminal.say(words.result(one["result"]))
+            told = " ".join(part for part in (said, one["code"], one["detail"]) if part)
             took = "" if one["result"] == "resolved" else f" ({one['took_ms']} ms)"
-            return f"{one['target']} {one['seq']} {words}{took}"
+            return f"{one['target']} {one['seq']} {told}{took}"
         case "stock":
             names = terminal.choose(
                 "在库 {:+d}  锁定 {:+d}  已占 {:+d}", "on_hand {:+d}  locked {:+d}  committed {:+d}"
@@ -243,7 +216,9 @@ def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
         case "redrive":
             return f"#{one['redrive_id']} {one['target']} {one['seq']} {one['author']}"
         case "hand":
-            action = terminal.choose(*_ACTIONS.get(one["action"], (one["action"], one["action"])))
+            action = terminal.say(word(one["action"], words.ACTIONS))
             return " ".join(part for part in (one["actor"], action, one["subject"], one["reason"]) if part)
         case _:
-            return f"#{one['dead_letter_id']} {one['code']} {one['resolution']}"
+            letter = terminal.say(word(one["code"], words.LETTERS))
+            closed = terminal.say(word(one["resolution"], words.RESOLUTIONS))
+            return f"#{one['dead_letter_id']} {letter}{terminal.choose('，', ', ')}{closed}"

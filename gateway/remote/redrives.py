@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import example, print_more, show
+from gateway.core import words
+from gateway.core.words import word
+from gateway.remote.answer import Codes, choices, example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, when
 
 Target = Annotated[str | None, typer.Option(help="目标连接。Deliveries to this connection")]
 Source = Annotated[str | None, typer.Option(help="来源店铺或连接。Of this shop, or from this connection")]
-Operation = Annotated[str | None, typer.Option(help="操作：create、cancel、ship。Deliveries of this operation")]
+Operation = Annotated[str | None, typer.Option(help=choices("操作", "Deliveries of this operation", words.OPERATIONS))]
 Code = Annotated[str | None, typer.Option(help="原因代码，如 rejected:http_4xx 或 unknown。Code of the cause")]
 Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
 Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]
@@ -37,16 +39,6 @@ WhyOr = Annotated[str, typer.Option("--reason", "-r", help="原因，会被记�
 RedriveId = Annotated[int, typer.Argument(help="编号。Id")]
 
 redrives = typer.Typer(no_args_is_help=True, help="批量重发的进度与停止。Redrives: how they go, and stopping one.")
-
-_HOW = {
-    "ask": ("先查询对方，没有才发送", "asked first, sent if it is not there"),
-    "resend": ("直接重发（对方去重）", "sent again, the target does it once"),
-    "send": ("不查询直接发送（强制）", "sent without asking (forced)"),
-    "person": ("留给人工", "stays with a person"),
-    "intake": ("重新处理", "goes through intake again"),
-    "by_hand": ("标记已处理", "taken for handled"),
-}
-_STATES = {"running": ("进行中", "running"), "done": ("完成", "done"), "stopped": ("已停止", "stopped")}
 
 
 def redrive_deliveries(
@@ -134,7 +126,7 @@ def resolve_many(
 
 @redrives.command("list", epilog=example("redrives list", "redrives list --state running"))
 def list_redrives(
-    state: Annotated[str, typer.Option(help="running 或 all。Or all")] = "all",
+    state: Annotated[str, typer.Option(help="running 进行中、all 全部。Or all")] = "all",
     after: After = None,
     limit: Limit = 20,
     url: Url = LOCAL,
@@ -220,19 +212,23 @@ def _print_look(terminal: Terminal, answer: Any) -> None:
 
 
 def _print_preview(terminal: Terminal, preview: Any) -> None:
+    codes = Codes(terminal)
     terminal.table(
         [
-            ("连接", "Connection"), ("操作", "Operation"), ("代码", "Code"), ("数量", "Count"), ("最早", "Oldest"),
+            ("连接", "Connection"), ("操作", "Operation"), ("原因", "Why"), ("数量", "Count"), ("最早", "Oldest"),
             ("最新", "Newest"), ("如", "Like"), ("做法", "How"),
         ],
         [
             (
-                group["connection"], group["operation"], group["code"], group["count"], when(group["oldest"]),
-                when(group["newest"]), group["samples"], terminal.choose(*_HOW[group["how"]]),
+                group["connection"], codes.say(group["operation"], words.OPERATIONS),
+                codes.say(group["code"], words.blocked if group["kind"] == "delivery" else words.LETTERS),
+                group["count"], when(group["oldest"]),
+                when(group["newest"]), group["samples"], terminal.say(word(group["how"], words.HOWS)),
             )
             for group in preview["groups"]
         ],
     )  # fmt: skip
+    codes.print()
     terminal.line(
         f"符合 {preview['total']}，将处理 {preview['chosen']}，留给人工 {preview['staying']}，"
         f"在其他批次中 {preview['elsewhere']}",
@@ -267,7 +263,7 @@ def _print_redrives(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                row["redrive_id"], terminal.choose(*_STATES[row["state"]]), row["total"], row["waiting"],
+                row["redrive_id"], terminal.say(word(row["state"], words.REDRIVES)), row["total"], row["waiting"],
                 row["released"], row["done"], row["found"], row["again"], row["reason"], row["author"],
                 when(row["created_at"]),
             )
@@ -283,7 +279,7 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
     )
     lines = [
         (("编号", "Id"), row["redrive_id"]),
-        (("状态", "State"), terminal.choose(*_STATES[row["state"]])),
+        (("状态", "State"), terminal.say(word(row["state"], words.REDRIVES))),
         (("条件", "Filter"), wanted),
         (("原因", "Why"), row["reason"]),
         (("谁", "Who"), row["author"]),

@@ -6,26 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.remote.answer import example, print_done, print_more, show
+from gateway.core import words
+from gateway.remote.answer import Codes, choices, example, print_done, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 Kind = Annotated[
     str | None,
-    typer.Option(help="hold（等待）、conflict（冲突）、delivery（下发受阻）或 dead_letter（死信）。One of these"),
+    typer.Option(help=choices("类型", "Kind", words.WORK)),
 ]
 Connection = Annotated[str | None, typer.Option(help="店铺、目标或来源连接。Shop, target or source")]
-Operation = Annotated[str | None, typer.Option(help="下发的操作：create、cancel、ship。Of deliveries")]
+Operation = Annotated[str | None, typer.Option(help=choices("下发的操作", "Of deliveries", words.OPERATIONS))]
 Code = Annotated[str | None, typer.Option(help="原因代码。Code of the cause")]
 Owner = Annotated[str | None, typer.Option(help="负责人（配置 owners）。Whose work, as `owners` says")]
-
-KINDS = {
-    "hold": ("等待", "held"),
-    "conflict": ("冲突", "conflict"),
-    "delivery": ("下发受阻", "delivery"),
-    "dead_letter": ("死信", "dead letter"),
-}
 
 work = typer.Typer(no_args_is_help=True, help="待办：等人处理的一切。Everything that waits for a person.")
 
@@ -84,10 +78,12 @@ def _print_cards(terminal: Terminal, answer: Any) -> None:
     if not answer["cards"]:
         terminal.line("没有待办", "nothing waits for a person")
         return
+    codes = Codes(terminal)
     for card in answer["cards"]:
-        name = terminal.choose(*KINDS[card["kind"]])
-        where = " ".join(part for part in (card["connection"], card["operation"]) if part)
-        owner = f"  [{card['owner']}]" if card["owner"] else ""
+        name = codes.say(card["kind"], words.WORK)
+        operation = codes.say(card["operation"], words.OPERATIONS)
+        where = " ".join(part for part in (card["connection"], operation) if part)
+        owner = f"  [{_owners(terminal, card)}]" if card["owners"] else ""
         terminal.plain(f"{card['count']} × {name} {where}: {_said(terminal, card['means'])} ({card['code']}){owner}")
         terminal.line(
             f"    最早 {when(card['oldest'])}，最新 {when(card['newest'])}，如 {'、'.join(card['samples'])}",
@@ -95,9 +91,11 @@ def _print_cards(terminal: Terminal, answer: Any) -> None:
         )
         terminal.plain(f"    → {_said(terminal, card['next'])}: {card['next']['command']}")
     terminal.line(f"共 {answer['total']} 项", f"{answer['total']} in all")
+    codes.print()
 
 
 def _print_items(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
     terminal.table(
         [
             ("类型", "Kind"), ("单号", "Order"), ("店铺", "Shop"), ("在", "At"), ("原因", "Why"), ("代码", "Code"),
@@ -105,15 +103,21 @@ def _print_items(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                terminal.choose(*KINDS[item["kind"]]), item["number"], item["shop"],
-                f"{item['connection']} {item['operation']}" if item["kind"] == "delivery" else "",
+                codes.say(item["kind"], words.WORK), item["number"], item["shop"],
+                f"{item['connection']} {codes.say(item['operation'], words.OPERATIONS)}"
+                if item["kind"] == "delivery" else "",
                 _said(terminal, item["means"]), item["codes"], when(item["since"]), when(item["latest_ship_at"]),
-                item["owner"], item["next"]["command"],
+                _owners(terminal, item), item["next"]["command"],
             )
             for item in answer["items"]
         ],
     )  # fmt: skip
+    codes.print()
     print_more(terminal, answer)
+
+
+def _owners(terminal: Terminal, one: Any) -> str:
+    return terminal.choose("、", ", ").join(one["owners"])
 
 
 def _said(terminal: Terminal, text: Any) -> str:

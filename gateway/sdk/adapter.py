@@ -2,6 +2,9 @@
 
 An adapter is one folder: ``manifest.toml`` (data, read without importing it), ``settings.py``, ``mapping.py`` (pure),
 ``source.py``, ``target.py``, ``fake.py``. It imports `gateway.sdk` and nothing else of the gateway.
+
+What people read of it is in Chinese and English: a setting is `described`, a Settings struct raises `BadSetting`, and
+`check` an OrdergateError with a `Text`. A plain text is shown as it is in both.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from gateway.core.clock import Reading, reading
 from gateway.core.delivery import Failed, Rejected, Unknown
+from gateway.core.text import Text, system_reason
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
 from gateway.sdk.wire import HttpReply as HttpReply  # noqa: PLC0414 (for adapters)
 
@@ -32,6 +33,10 @@ class NotSent(Exception):
         self.code = code
         self.message = message
 
+    @property
+    def text(self) -> Text:
+        return in_words(self.code, self.message, self.__cause__)
+
     def as_answer(self) -> Failed | Rejected:
         """Rejected for `url`: what cannot be put into a request will not fit into the next one either."""
         return Rejected(self.code, self.message) if self.code == "url" else Failed(self.code, self.message)
@@ -46,8 +51,34 @@ class NoAnswer(Exception):
         self.message = message
         self.timeout = timeout
 
+    @property
+    def text(self) -> Text:
+        return in_words(self.code, self.message, self.__cause__)
+
     def as_unknown(self) -> Unknown:
         return Unknown(self.code, self.message, timeout=self.timeout)
+
+
+_LACKS: Mapping[str, str] = {
+    "connect": "无法连接",
+    "connect_timeout": "连接超时",
+    "tls": "TLS 握手失败",
+    "pool": "没有等到空闲的连接",
+    "url": "不是可用的 http(s) 地址",
+    "timeout": "超时没有应答",
+    "connection_lost": "连接中断",
+}
+_IN_OTHERS_WORDS = frozenset({"connect", "tls"})
+"""The message is the system's; of the other codes it is ours, and says in English what stands above."""
+
+
+def in_words(code: str, message: str, cause: BaseException | None = None) -> Text:
+    """Why there is no answer, for a person; a code of others stands as it is."""
+    en = f"{code}: {message}" if message and not message.startswith(code) else message or code
+    if code not in _LACKS:
+        return Text(en, en)
+    detail = system_reason(cause).zh if isinstance(cause, OSError) else message
+    return Text(f"{_LACKS[code]}：{detail}" if code in _IN_OTHERS_WORDS and detail else _LACKS[code], en)
 
 
 _SWEEP_S = 0.05

@@ -16,7 +16,16 @@ from gateway.core.delivery import (
     Unauthorised,
     Unknown,
 )
-from gateway.core.errors import BadInput, BadSignature, OrdergateError, Problem, SettingsError, TooLarge, Unavailable
+from gateway.core.errors import (
+    BadInput,
+    BadSetting,
+    BadSignature,
+    OrdergateError,
+    Problem,
+    SettingsError,
+    TooLarge,
+    Unavailable,
+)
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.items import Item, items_of, lines_in, unmapped
 from gateway.core.money import format_minor, parse_minor
@@ -43,10 +52,12 @@ from gateway.core.order import (
     RefundStatus,
     Sku,
 )
+from gateway.core.text import Text, described
 
 __all__ = [
     "Answer",
     "BadInput",
+    "BadSetting",
     "BadSignature",
     "Closing",
     "Command",
@@ -84,6 +95,7 @@ __all__ = [
     "Rejected",
     "SettingsError",
     "Sku",
+    "Text",
     "Throttled",
     "Token",
     "TooLarge",
@@ -91,6 +103,7 @@ __all__ = [
     "Unavailable",
     "Unknown",
     "content_to_send",
+    "described",
     "format_minor",
     "items_to_pick",
     "lines_in",

@@ -14,22 +14,28 @@ import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from gateway.core.errors import BadSignature
+from gateway.core.errors import BadSetting, BadSignature
 
 TOLERANCE_S = 300
 PREFIX = "whsec_"
 
 
 def decode_secret(secret: str) -> bytes:
-    """Key bytes of ``whsec_<base64>``; 24 to 64 bytes. Raises ValueError with the reason, never the secret."""
+    """Key bytes of ``whsec_<base64>``; 24 to 64 bytes. Raises BadSetting with the reason, never the secret."""
     if not secret.startswith(PREFIX):
-        raise ValueError(f"a webhook secret starts with {PREFIX}; `ordergate webhook secret` makes one")
+        raise BadSetting(
+            f"webhook 密钥以 {PREFIX} 开头；用 `ordergate webhook secret` 生成",
+            f"a webhook secret starts with {PREFIX}; `ordergate webhook secret` makes one",
+        )
     try:
         key = base64.b64decode(secret[len(PREFIX) :], validate=True)
     except binascii.Error as error:
-        raise ValueError(f"what follows {PREFIX} is not base64") from error
+        raise BadSetting(f"{PREFIX} 之后不是 base64", f"what follows {PREFIX} is not base64") from error
     if not 24 <= len(key) <= 64:
-        raise ValueError(f"a webhook secret has 24 to 64 bytes, this one has {len(key)}")
+        raise BadSetting(
+            f"webhook 密钥应为 24 到 64 字节，现为 {len(key)} 字节",
+            f"a webhook secret has 24 to 64 bytes, this one has {len(key)}",
+        )
     return key
 
 

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
 
 import asyncpg
 import msgspec
 
 from gateway.core.delivery import Result
-from gateway.core.order import Order
+from gateway.core.order import Order, Reason
+from gateway.core.owner import WorkKind
 from gateway.store.dead import BEHIND
 from gateway.store.orders import decode_state
 from gateway.store.repair import audit
 from gateway.store.sql import Connection, as_private
 
-WAIT_FOR_OTHERS = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
+WAIT_FOR_OTHERS: tuple[Reason, ...] = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
 """Reasons that keep an order without a person being able to do anything: the buyer or the channel moves next, or it
 is not ours. Migration 0006 says the same."""
 
 MOST_ITEMS = 500
 SAMPLES = 3
 
-WorkKind = Literal["hold", "conflict", "delivery", "dead_letter"]
 KINDS: tuple[WorkKind, ...] = ("hold", "conflict", "delivery", "dead_letter")
 
 Place = tuple[datetime, int, int]

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from gateway.core.notice import Change, Kind, Notice
+from gateway.core.owner import OwnerRule, matter_of, owners_of
+from gateway.core.words import NOTICES
 from gateway.sdk.notify import Limits
 from gateway.store.notices import Draft, Usage
-from gateway.watch.wording import KIND_NAMES, Language, Say, sayer
+from gateway.watch.wording import Language, Say, sayer
 
 _RESERVE = 4
 """A quarter of an outlet's rate is kept for what is urgent."""
@@ -38,19 +40,11 @@ class Channel(msgspec.Struct, frozen=True):
     outlets: tuple[Outlet, ...]
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """Who owns what: the first rule that fits; an empty part fits all."""
-
-    connection: str
-    kind: Kind | None
-    people: tuple[str, ...]
-
-
 class Style(msgspec.Struct, frozen=True, kw_only=True):
     """How messages are made: language, who owns what, and how long a channel that cannot is waited for."""
 
     language: Language
-    rules: tuple[Rule, ...] = ()
+    owners: tuple[OwnerRule, ...] = ()
     hand_over_s: float = 90.0
 
 
@@ -117,14 +111,11 @@ def compose(notices: Sequence[Notice], *, limit_bytes: int, language: Language) 
     return title, _listed(title, [notice.words.title for notice in notices], tail, limit_bytes, say)
 
 
-def owners(notices: Iterable[Notice], rules: Sequence[Rule]) -> tuple[str, ...]:
+def mentioned(notices: Iterable[Notice], rules: Sequence[OwnerRule]) -> tuple[str, ...]:
     """Names of the people to mention, each once."""
     found: dict[str, None] = {}
     for notice in notices:
-        for rule in rules:
-            if rule.connection in ("", notice.key.connection) and rule.kind in (None, notice.key.kind):
-                found.update(dict.fromkeys(rule.people))
-                break
+        found.update(dict.fromkeys(owners_of(matter_of(notice.key), rules)))
     return tuple(found)
 
 
@@ -141,7 +132,7 @@ def _drafts(channel: Channel, rooms: Mapping[str, int], notices: Sequence[Notice
                 outlet=outlet,
                 title=title,
                 body=body,
-                people=owners(group, style.rules),
+                people=mentioned(group, style.owners),
                 notices=tuple(notice.notice_id for notice in group),
             )
         )
@@ -172,7 +163,8 @@ def _summary(notices: Sequence[Notice], say: Say) -> str:
     counts: dict[str, int] = {}
     for notice in notices:
         over = notice.change is Change.CLOSED
-        name = say("恢复", "over") if over else say(*KIND_NAMES[notice.key.kind])
+        kind = NOTICES[notice.key.kind]
+        name = say("恢复", "over") if over else say(kind.zh, kind.en)
         counts[name] = counts.get(name, 0) + 1
     listed = say("、", ", ").join(f"{name} {count}" for name, count in counts.items())
     return say(f"{len(notices)} 条通知：{listed}", f"{len(notices)} notices: {listed}")

@@ -20,6 +20,7 @@ from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled, Una
 from gateway.core.event import ConnectionName
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Sighting
+from gateway.core.owner import OwnerRule
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.notices import (
     Draft,
@@ -44,7 +45,7 @@ from gateway.store.notices import (
 )
 from gateway.store.sql import AWAY, Connection, unlock
 from gateway.watch.conditions import Policy, judge, replacements, signs
-from gateway.watch.digest import Channel, Outlet, Rule, Style, plan, room
+from gateway.watch.digest import Channel, Outlet, Style, plan, room
 from gateway.watch.wording import Language, words
 
 _LOCK = 7_262_004
@@ -68,7 +69,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     language: Language
     people: Mapping[str, Person]
-    rules: tuple[Rule, ...]
+    owners: tuple[OwnerRule, ...]
     runbooks: str
     hand_over_s: float
 
@@ -140,7 +141,7 @@ class NoticeWatch:
         self._reach = reach
         self._every_s = every_s
         self._deadline_s = deadline_s
-        self._style = Style(language=telling.language, rules=telling.rules, hand_over_s=telling.hand_over_s)
+        self._style = Style(language=telling.language, owners=telling.owners, hand_over_s=telling.hand_over_s)
 
     async def run(self) -> None:
         """Until cancelled."""

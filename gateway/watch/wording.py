@@ -14,30 +14,12 @@ import msgspec
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
 from gateway.core.notice import Change, Kind, Sign, Words
+from gateway.core.words import OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
 
 Language = Literal["zh", "en"]
 Say = Callable[[str, str], str]
 
-KIND_NAMES: Mapping[Kind, tuple[str, str]] = {
-    Kind.TARGET: ("目标不可用", "target down"),
-    Kind.AUTHORISE: ("授权失效", "authorisation refused"),
-    Kind.SHOP_NOT_READ: ("店铺读不到", "shop not read"),
-    Kind.CLOCK: ("时钟不准", "clock off"),
-    Kind.WORKER: ("进程失联", "worker gone"),
-    Kind.INBOX: ("Kafka 不可用", "Kafka away"),
-    Kind.BACKLOG: ("积压", "backlog"),
-    Kind.DEAD_LETTER: ("死信", "dead letters"),
-    Kind.BLOCKED: ("待人工", "blocked"),
-    Kind.CONFLICT: ("订单冲突", "conflicts"),
-}
-
-_OPERATIONS = {
-    "create": ("下单", "create"),
-    "cancel": ("取消", "cancel"),
-    "ship": ("发货回传", "ship"),
-    "stock": ("库存回传", "stock"),
-}
 _BEIJING = timezone(timedelta(hours=8))
 
 
@@ -82,13 +64,13 @@ def span(seconds: float, say: Say) -> str:
 
 
 def _operation(name: str, say: Say) -> str:
-    zh, en = _OPERATIONS.get(name, (name, name))
-    return say(zh, en)
+    said = word(name, OPERATIONS)
+    return say(said.zh, said.en)
 
 
 def _closed(changed: Changed, say: Say) -> str:
     key = changed.condition.key
-    operation, code = _operation(key.subject, say), key.subject
+    operation, code, said = _operation(key.subject, say), key.subject, subject(key.kind, key.subject).zh
     match key.kind:
         case Kind.TARGET:
             return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
@@ -108,11 +90,11 @@ def _closed(changed: Changed, say: Say) -> str:
         case Kind.BACKLOG:
             return say(f"积压已消除：{key.connection} {operation}", f"Caught up: {key.connection} {operation}")
         case Kind.DEAD_LETTER:
-            return say(f"死信已清：{key.connection} {code}", f"No dead letters any more: {key.connection} {code}")
+            return say(f"死信已清：{key.connection} {said}", f"No dead letters any more: {key.connection} {code}")
         case Kind.BLOCKED:
-            return say(f"待人工已清：{key.connection} {code}", f"Nothing blocked any more: {key.connection} {code}")
+            return say(f"待人工已清：{key.connection} {said}", f"Nothing blocked any more: {key.connection} {code}")
         case Kind.CONFLICT:
-            return say(f"冲突已清：{key.connection} {code}", f"No conflicts any more: {key.connection} {code}")
+            return say(f"冲突已清：{key.connection} {said}", f"No conflicts any more: {key.connection} {code}")
 
 
 def _target(sign: Sign, say: Say) -> tuple[str, str, str]:
@@ -275,7 +257,8 @@ def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
-    title = say(f"死信：{connection} {code}，{sign.count} 条", f"Dead letters: {connection} {code}, {sign.count}")
+    said = subject(sign.key.kind, code).zh
+    title = say(f"死信：{connection} {said}，{sign.count} 条", f"Dead letters: {connection} {code}, {sign.count}")
     fact = say(
         "这些报文无法解析，原文完整保留；同一订单的后续报文在其后等待，其余订单不受影响。",
         "They could not be understood and are kept whole; later events of the same orders wait, all others flow.",
@@ -292,8 +275,9 @@ def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 def _blocked(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
+    said = subject(sign.key.kind, code).zh
     title = say(
-        f"待人工：{connection} {code}，{sign.count} 单", f"Wait for a person: {connection} {code}, {sign.count} orders"
+        f"待人工：{connection} {said}，{sign.count} 单", f"Wait for a person: {connection} {code}, {sign.count} orders"
     )
     if code == "unknown":
         fact = say("对方是否已收到无法确认。", "Nobody knows whether the target has them.")
@@ -311,8 +295,9 @@ def _blocked(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
+    said = subject(sign.key.kind, code).zh
     title = say(
-        f"订单冲突：{connection} {code}，{sign.count} 单", f"Conflicts: {connection} {code}, {sign.count} orders"
+        f"订单冲突：{connection} {said}，{sign.count} 单", f"Conflicts: {connection} {code}, {sign.count} orders"
     )
     fact = say(
         "各系统对订单的说法不一致，网关不会替人决定。",

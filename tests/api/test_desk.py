@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from openpyxl import load_workbook
 
-from gateway.api.advice import KINDS_TOLD, About, meaning, next_step, owner_of
+from gateway.api.advice import About, meaning, next_step, whose
 from gateway.api.spreadsheet import harmless
+from gateway.core import words
+from gateway.core.order import Conflict, Reason
+from gateway.core.owner import OwnerRule, WorkKind
+from gateway.store.work import WAIT_FOR_OTHERS
 from gateway.testing.fakes import Faults
 
 from .conftest import ORDER, Gateway
@@ -51,7 +55,7 @@ async def test_the_queue_says_what_whose_and_what_next(gateway: Gateway) -> None
     assert (card["count"], card["samples"], card["operation"]) == (2, ["S1", "S2"], "create")
     assert card["means"] == {"zh": "被目标拒收（http_4xx）", "en": "the target refuses it (http_4xx)"}
     assert card["next"]["command"].startswith("ordergate deliveries redrive --target erp --operation create --code")
-    assert "400" not in card["owner"] and card["owner"] == ""
+    assert card["owners"] == []
 
     items = (await gateway.get("/work/items", kind="delivery"))["items"]
     assert [item["number"] for item in items] == ["S1", "S2"]
@@ -283,6 +287,13 @@ async def test_stuck_orders_as_a_spreadsheet_without_formulas(gateway: Gateway) 
     assert {row[3] for row in rows[1:]} == {"00392746150012345678", "'=1+1", "'@x"}
     assert by_number["S=1+1"][7:11] == ["erp", "create", "rejected", "http_4xx"]
     assert {cell.data_type for row in sheet.iter_rows() for cell in row if cell.value is not None} <= {"s", "d"}
+    async with gateway.download("/work/export", language="zh", kind="delivery") as answer:
+        chinese = load_workbook(io.BytesIO(await answer.read())).active
+    assert chinese is not None
+    rows = [[cell.value for cell in row] for row in chinese.iter_rows()]
+    assert rows[0][:4] == ["类型", "订单号", "店铺", "店铺单号"]
+    assert rows[1][0] == "下发受阻" and rows[1][4] == "被目标拒收（http_4xx）"
+    assert rows[1][7:11] == ["erp", "下单", "被拒收", "http_4xx"]
     short = await gateway.get("/work/items", limit=1)
     assert len(short["items"]) == 1
 
@@ -293,8 +304,16 @@ def test_a_text_like_a_formula_is_made_harmless(text: str) -> None:
     assert harmless("a\x00b\x0bc\ud800") == "abc" and harmless("392746150012345678") == "392746150012345678"
 
 
+CODES: dict[WorkKind, list[str]] = {
+    "hold": [*(code for code in get_args(Reason) if code not in WAIT_FOR_OTHERS), "missing:receiver.phone"],
+    "conflict": [*get_args(Conflict)],
+    "delivery": [*words.BLOCKS, "rejected:sku"],
+    "dead_letter": [*words.LETTERS, "of_an_adapter"],
+}
+
+
 def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
-    for kind, codes in KINDS_TOLD.items():
+    for kind, codes in CODES.items():
         for code in codes:
             for number in ("", "A1"):
                 about = About(
@@ -308,19 +327,21 @@ def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owners", "owner"),
+    ("rules", "people"),
     [
-        ({}, ""),
-        ({"default": "a"}, "a"),
-        ({"default": "a", "delivery": "b"}, "b"),
-        ({"delivery": "b", "wms-1": "c"}, "c"),
-        ({"wms-1": "c", "rejected": "d"}, "d"),
-        ({"rejected": "d", "rejected:sku": "e"}, "e"),
+        ([], ()),
+        ([{}], ("0",)),
+        ([{"kind": "hold"}, {}], ("1",)),
+        ([{"kind": "delivery"}, {}], ("0",)),
+        ([{"connection": "wms-2"}, {"connection": "wms-1"}], ("1",)),
+        ([{"code": "rejected:shop"}, {"code": "rejected"}], ("1",)),
+        ([{"code": "rejected:sku", "connection": "wms-2"}, {"code": "rejected:sku", "connection": "wms-1"}], ("1",)),
     ],
 )
-def test_the_nearest_owner_counts(owners: dict[str, str], owner: str) -> None:
+def test_the_first_rule_that_fits_says_whose_work_it_is(rules: list[dict[str, Any]], people: tuple[str, ...]) -> None:
     about = About(kind="delivery", connection="wms-1", operation="create", code="rejected:sku")
-    assert owner_of(about, owners) == owner
+    made = [OwnerRule(people=(str(place),), **rule) for place, rule in enumerate(rules)]
+    assert whose(about, made) == people
 
 
 def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:

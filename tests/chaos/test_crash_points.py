@@ -137,7 +137,7 @@ async def test_a_crash_while_people_are_told(postgres_url: str, folder: Path, po
             gateway.kill()
             await database.close()
     assert len(wecom.told) == NOTICE_POINTS[point]
-    assert {one.text.splitlines()[0] for one in wecom.told} == {"死信：shop-a json，1 条"}
+    assert {one.text.splitlines()[0] for one in wecom.told} == {"死信：shop-a 报文不是 JSON，1 条"}
 
 
 def test_every_point_is_on_the_list() -> None:

@@ -17,6 +17,7 @@ from gateway.core.errors import (
     TooLarge,
     Unavailable,
 )
+from gateway.core.text import Text
 
 
 def _tree(kind: type, depth: int = 0) -> list[tuple[int, str]]:
@@ -57,7 +58,8 @@ def test_input_that_is_refused_has_a_code_fit_for_a_label(error: BadInput, code:
 
 
 def test_settings_are_refused_with_every_problem() -> None:
-    one, other = Problem("http.listen", "is not an address", "write host:port"), Problem("databse", "is unknown")
+    one = Problem("http.listen", Text("不是地址", "is not an address"), Text("写成 主机:端口", "write host:port"))
+    other = Problem("databse", Text("没有这个键", "is unknown"))
     error = SettingsError([one, other])
     assert error.problems == (one, other)
     assert str(error) == "http.listen: is not an address — write host:port\ndatabse: is unknown"

@@ -10,10 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.advice import NextStep, Text
+from gateway.api.advice import NextStep
 from gateway.api.views import (
+    BreakerView,
+    ConditionList,
+    ConditionView,
     DeadLetterList,
     DeadLetterPage,
+    GateList,
+    GateView,
     LaneList,
     OrderList,
     OrderPage,
@@ -22,12 +27,16 @@ from gateway.api.views import (
     StockList,
     WorkCard,
     WorkCards,
+    WorkerGate,
     WorkItem,
     WorkItems,
     state_of,
 )
 from gateway.cli import main
+from gateway.core.event import ConnectionName
+from gateway.core.notice import Kind
 from gateway.core.order import Order, OrderNumber, Register, Stage
+from gateway.core.text import Text
 from gateway.store.queries import (
     AttemptEnded,
     ByHand,
@@ -46,6 +55,7 @@ from gateway.store.redrive import RedriveRow
 from gateway.store.stock import StockRow
 from gateway.store.wanted import Group, Preview, Wanted
 from tests.core.sample import PLACED_AT, content
+from tests.languages import CHINESE
 from tests.remote.answering import OK, answering
 
 ORDER = OrderRow(
@@ -102,6 +112,7 @@ LETTER = DeadLetterRow(
 TIMELINE: list[Happened] = [
     EventSeen(at=PLACED_AT, n=1, event_id="E1", source="shop", type="order", happened_at=PLACED_AT, stage="received"),
     DeliveryPlanned(at=PLACED_AT, target="wms", seq=1, operation="create", key="create"),
+    DeliveryPlanned(at=PLACED_AT, target="shop", seq=1, operation="ship", key="ship:wms/MSG-77"),
     AttemptEnded(
         at=PLACED_AT,
         target="wms",
@@ -131,7 +142,7 @@ CARD = WorkCard(
     oldest=PLACED_AT,
     newest=PLACED_AT,
     samples=("A1", "A2"),
-    owner="仓库组",
+    owners=("仓库组", "王五"),
     next=NEXT,
 )
 ITEM = WorkItem(
@@ -152,7 +163,7 @@ ITEM = WorkItem(
     last_at=PLACED_AT,
     last_result="unknown",
     last_code="deadline",
-    owner="仓库组",
+    owners=("仓库组",),
     next=NEXT,
 )
 REDRIVE = RedriveRow(
@@ -199,10 +210,16 @@ def printed(capsys: pytest.CaptureFixture[str], answer: Any, *command: str) -> s
 
 
 LISTS = {
-    ("orders", "list"): (lambda rest: OrderList(orders=[ORDER], next=rest), "A1 shop received unpaid channel_hold"),
-    ("deliveries", "list"): (lambda rest: LaneList(deliveries=[LANE], next=rest), "A1 wms 1 create blocked rejected 3"),
-    ("dead", "list"): (lambda rest: DeadLetterList(dead_letters=[LETTER], next=rest), "7 shop A1 field $.lines: is"),
-    ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms create 不清楚 unknown"),
+    ("orders", "list"): (lambda rest: OrderList(orders=[ORDER], next=rest), "A1 shop 已接收 未付款、平台暂停发货"),
+    ("deliveries", "list"): (
+        lambda rest: LaneList(deliveries=[LANE], next=rest),
+        "A1 wms 1 下单 待人工 被目标拒收 3 被拒收 business",
+    ),
+    ("dead", "list"): (
+        lambda rest: DeadLetterList(dead_letters=[LETTER], next=rest),
+        "7 shop A1 报文字段缺失或多余 $.lines: is",
+    ),
+    ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms 下单 不清楚 unknown"),
     ("redrives", "list"): (
         lambda rest: RedriveList(redrives=[REDRIVE], next=rest),
         "3 已停止 10 0 0 5 2 1 they are back",
@@ -221,6 +238,79 @@ def test_a_list_says_whether_it_goes_on(command: tuple[str, str], capsys: pytest
     assert "there are more" in printed(capsys, answer("7"), *command, "--lang", "en")
 
 
+CODES = {
+    ("orders", "list"): "代码：received 已接收；unpaid 未付款；channel_hold 平台暂停发货",
+    ("deliveries", "list"): "代码：create 下单；blocked 待人工；rejected 被目标拒收",
+    ("dead", "list"): "代码：field 报文字段缺失或多余",
+    ("work", "items"): "代码：delivery 下发受阻；create 下单",
+}
+
+
+@pytest.mark.parametrize("command", CODES, ids=" ".join)
+def test_below_a_list_stand_the_codes_that_filters_take(
+    command: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert CODES[command] in printed(capsys, LISTS[command][0](""), *command)
+
+
+def test_in_english_the_codes_are_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, OrderList(orders=[ORDER]), "orders", "list", "--lang", "en")
+    assert "A1 shop received unpaid channel_hold" in " ".join(out.split()) and not CHINESE.search(out)
+
+
+def test_an_order_number_stays_on_one_line_where_the_rest_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    number = "TB" + "3927461500123" * 4
+    letter = msgspec.structs.replace(LETTER, number=number, message="is missing " * 40, advice="add it " * 40)
+    assert number in printed(capsys, DeadLetterList(dead_letters=[letter]), "dead", "list")
+
+
+def test_a_delivery_that_waits_says_until_when(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = LaneList(deliveries=[msgspec.structs.replace(LANE, state="waiting", blocked=None)])
+    assert "下单 等待 至 2026-05-01 09:00:00 3 被拒收" in " ".join(
+        printed(capsys, waiting, "deliveries", "list").split()
+    )
+
+
+GATE = GateView(
+    target="wms",
+    operation="create",
+    paused=False,
+    forced=None,
+    open=12,
+    parked=3,
+    blocked=1,
+    worker=WorkerGate(
+        target="wms",
+        operation="create",
+        held=9,
+        queued=1,
+        in_flight=8,
+        limit=32,
+        waiting=0,
+        breaker=BreakerView(
+            state="half_open",
+            cause="timeouts",
+            failure_share=0.5,
+            calls=10,
+            reopen_in_s=None,
+            refused=0,
+            dry_run=False,
+        ),
+    ),
+)
+CONDITION = ConditionView(
+    kind=Kind.BLOCKED, connection="wms", subject="rejected:sku", opened_at=PLACED_AT, clear_since=None, told=3
+)
+
+
+def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    gates = printed(capsys, GateList(gates=[GATE], workers=2), "gates", "list")
+    assert "wms 下单 试探 12 3 1 9 8/32 50%" in " ".join(gates.split()) and "代码：create 下单" in gates
+    conditions = printed(capsys, ConditionList(conditions=[CONDITION]), "notices", "open")
+    assert "待人工 wms 被目标拒收（sku） 2026-05-01 09:00:00 3" in " ".join(conditions.split())
+    assert "代码：blocked 待人工；rejected:sku 被目标拒收（sku）" in conditions
+
+
 @pytest.mark.parametrize("command", LISTS, ids=" ".join)
 def test_a_program_gets_the_answer_as_it_is(command: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     answer = LISTS[command][0]("7")
@@ -228,7 +318,13 @@ def test_a_program_gets_the_answer_as_it_is(command: tuple[str, str], capsys: py
 
 
 def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    order = Order(number=OrderNumber("A1"), content=Register(1, 0, content({"X": 2}, total_minor=2000)))
+    order = Order(
+        number=OrderNumber("A1"),
+        connection=ConnectionName("shop"),
+        content=Register(1, 0, content({"X": 2}, total_minor=2000)),
+        reasons=("unpaid",),
+        conflicts=("warehouse_exception",),
+    )
     page = OrderPage(
         number="A1",
         created_at=PLACED_AT,
@@ -240,14 +336,15 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     )
     out = " ".join(printed(capsys, page, "orders", "show", "A1").split())
     assert "1 X 2 10.00" in out
-    assert "A1 wms 1 create blocked" in out
+    assert "A1 shop 已接收 未付款 仓库报告异常" in out and "A1 wms 1 下单 待人工" in out
     for told in (
         "收到消息 #1 shop order → 已接收",
-        "计划下发 wms 1 create",
+        "计划下发 wms 1 下单",
+        "计划下发 shop 1 发货回传 wms/MSG-77",
         "下发结果 wms 1 被拒收 business SKU unknown (12 ms)",
         "库存变动 X W1 在库 -2 锁定 +0 已占 -2",
         "修改内容 wms 1 wang",
-        "死信 #7 field released",
+        "死信 #7 报文字段缺失或多余，已放行",
         "批量重发 #3 wms 1 admin/li",
         "人工操作 admin/li 标记已处理 wms/1 typed in",
     ):
@@ -279,7 +376,7 @@ def test_times_are_those_of_beijing_or_of_the_zone_that_is_set(
 def test_a_card_says_how_many_why_since_when_whose_and_what_next(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, WorkCards(cards=[CARD], total=400), "work", "list")
     for told in (
-        "400 × 下发受阻 wms create: 不清楚 (unknown)  [仓库组]",
+        "400 × 下发受阻 wms 下单: 不清楚 (unknown)  [仓库组、王五]",
         "如 A1、A2",
         "→ 排除原因后成批重发: ordergate deliveries redrive",
         "共 400 项",
@@ -307,7 +404,7 @@ def test_a_look_before_a_redrive_says_what_is_asked_first(capsys: pytest.Capture
         preview=Preview(total=40, chosen=30, staying=0, elsewhere=10, groups=(group,)), per_s=20.0, takes_s=1.5
     )
     out = " ".join(printed(capsys, look, "deliveries", "redrive", "--target", "wms").split())
-    assert "wms create unknown 40" in out and "先查询对方，没有才发送" in out
+    assert "wms 下单 不清楚对方是否已收到 40" in out and "先查询对方，没有才发送" in out
     assert "符合 40，将处理 30，留给人工 0，在其他批次中 10" in out and "每秒 20 个，约需 2 秒" in out
 
 
@@ -346,4 +443,4 @@ def test_a_dead_letter_ends_with_its_payload_where_it_was_asked_for(
     out = printed(capsys, page, "dead", "show", "7")
     assert "is missing" in out
     last = out.rstrip("\n").splitlines()[-1]
-    assert last == payload if payload else "resolution" in out
+    assert last == payload if payload else "处理 未处理" in " ".join(out.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import time
@@ -15,8 +16,10 @@ import pytest
 import uvloop
 
 from gateway.core.delivery import Failed, Rejected
+from gateway.core.text import Text
 from gateway.sdk.http import Http, NoAnswer, NotSent, date_of, retry_after_s
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
+from tests.languages import is_told
 
 
 class Rude:
@@ -206,6 +209,17 @@ async def test_a_connection_lost_before_its_request_was_written_is_told_apart(ru
 def test_what_was_not_sent_is_an_answer() -> None:
     assert NotSent("url", "x").as_answer() == Rejected("url", "x")
     assert NotSent("connect", "x").as_answer() == Failed("connect", "x")
+
+
+def test_why_there_is_no_answer_is_told_in_both_languages() -> None:
+    refused = NotSent("connect", "Connect call failed")
+    refused.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+    assert refused.text == Text("无法连接：连接被拒绝（Connect call failed）", "connect: Connect call failed")
+    for code in ("connect", "connect_timeout", "tls", "pool", "url"):
+        assert is_told(NotSent(code, "").text), code
+    for code in ("timeout", "connection_lost"):
+        assert is_told(NoAnswer(code, "no answer within 5 s", timeout=False).text), code
+    assert NotSent("of_others", "their words").text == Text("of_others: their words", "of_others: their words")
 
 
 async def test_an_answer_is_whole(rude: Rude) -> None:

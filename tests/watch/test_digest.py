@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.notice import Change, Key, Kind, Notice, Words
+from gateway.core.owner import OwnerRule
 from gateway.sdk.notify import Limits
 from gateway.store.notices import Usage
-from gateway.watch.digest import Channel, Outlet, Rule, Style, compose, fit, owners, plan, room
+from gateway.watch.digest import Channel, Outlet, Style, compose, fit, mentioned, plan, room
 
 T0 = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
 LIMITS = Limits(messages=20, window_s=65.0, text_bytes=2048)
@@ -134,14 +135,14 @@ def test_what_begins_stands_before_what_is_over() -> None:
 
 def test_the_first_rule_that_fits_names_the_owners_each_once() -> None:
     rules = [
-        Rule("wms-1", Kind.TARGET, ("wang",)),
-        Rule("wms-1", None, ("li",)),
-        Rule("", None, ("ops", "wang")),
+        OwnerRule(connection="wms-1", kind="target", people=("wang",)),
+        OwnerRule(connection="wms-1", people=("li",)),
+        OwnerRule(people=("ops", "wang")),
     ]
-    assert owners([notice(1, Kind.TARGET, "wms-1")], rules) == ("wang",)
-    assert owners([notice(1, Kind.BACKLOG, "wms-1")], rules) == ("li",)
-    assert owners([notice(1), notice(2, Kind.TARGET, "wms-1")], rules) == ("ops", "wang")
-    assert owners([notice(1)], []) == ()
+    assert mentioned([notice(1, Kind.TARGET, "wms-1")], rules) == ("wang",)
+    assert mentioned([notice(1, Kind.BACKLOG, "wms-1")], rules) == ("li",)
+    assert mentioned([notice(1), notice(2, Kind.TARGET, "wms-1")], rules) == ("ops", "wang")
+    assert mentioned([notice(1)], []) == ()
 
 
 @given(st.text(), st.integers(min_value=3, max_value=200))

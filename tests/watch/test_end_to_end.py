@@ -51,8 +51,8 @@ connections:
 notices:
   channels: [robot]
   people: {{wang: {{userid: wangwu}}}}
-  owners: [{{connection: erp, people: [wang]}}]
   settle_s: 2
+owners: [{{connection: erp, people: [wang]}}]
 """
 
 

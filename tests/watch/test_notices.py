@@ -23,6 +23,7 @@ from gateway.core.delivery import Answer, Done, Failed, Rejected
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, MessageEnded, Trouble
 from gateway.core.notice import Kind, Sighting
+from gateway.core.owner import OwnerRule
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
@@ -33,7 +34,6 @@ from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.sql import Connection, migrate, open_pool
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
-from gateway.watch.digest import Rule
 from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
 from tests.mailbox import Mailbox, mail_server
 
@@ -60,7 +60,7 @@ class Stage:
         self.at = datetime.now(UTC).replace(microsecond=0)
         self.happened: list[Happening] = []
         self.channels: dict[str, Notifier] = {}
-        self.rules: tuple[Rule, ...] = ()
+        self.owners: tuple[OwnerRule, ...] = ()
         self.kill_at = ""
         self.leader = self.watch()
 
@@ -79,7 +79,7 @@ class Stage:
             policy=Policy(),
             language="zh",
             people=PEOPLE,
-            rules=self.rules,
+            owners=self.owners,
             runbooks="docs/runbooks/",
             hand_over_s=90.0,
         )
@@ -223,7 +223,7 @@ async def test_a_storm_of_a_thousand_changes_keeps_the_rate_and_loses_none(stage
 
 async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, stack: AsyncExitStack) -> None:
     fake = await robot(stage, stack)
-    stage.rules = (Rule("shop-a", None, ("wang",)), Rule("", None, ("li",)))
+    stage.owners = (OwnerRule(connection="shop-a", people=("wang",)), OwnerRule(people=("li",)))
     await stage.succeed()
     await stage.dead_letter("shop-a", "json")
     for _ in range(5):
@@ -232,7 +232,10 @@ async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, s
     await stage.close_dead_letters()
     for _ in range(30):
         await stage.second(1)
-    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a json，1 条", "死信已清：shop-a json"]
+    assert [told.text.splitlines()[0] for told in fake.told] == [
+        "死信：shop-a 报文不是 JSON，1 条",
+        "死信已清：shop-a 报文不是 JSON",
+    ]
     assert [told.mentioned for told in fake.told] == [("wangwu",), ("wangwu",)]
     assert fake.told[0].text.endswith("\ndocs/runbooks/dead_letter.md")
     assert await stage.states() == {"sent": 2}
@@ -248,7 +251,7 @@ async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_end
     pool = await open_pool(postgres_url, size=2)
     stack.push_async_callback(pool.close)
     telling = Telling(
-        policy=Policy(settle_s=0.1), language="en", people={}, rules=(), runbooks="docs/runbooks/", hand_over_s=90.0
+        policy=Policy(settle_s=0.1), language="en", people={}, owners=(), runbooks="docs/runbooks/", hand_over_s=90.0
     )
 
     def watch() -> asyncio.Task[None]:
@@ -301,7 +304,7 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_los
     assert len(fake.told) == PER_MINUTE and await stage.states() == {"waiting": 1}
     for _ in range(5):
         await stage.second(1)
-    assert [told.text.splitlines()[0] for told in fake.told[PER_MINUTE:]] == ["死信：shop-a json，1 条"]
+    assert [told.text.splitlines()[0] for told in fake.told[PER_MINUTE:]] == ["死信：shop-a 报文不是 JSON，1 条"]
     assert await stage.results() == ["throttled", "sent"]
     assert box.mails == []
 
@@ -309,13 +312,13 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_los
 @pytest.mark.feature("F83")
 async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Stage, stack: AsyncExitStack) -> None:
     fake, box = await robot(stage, stack), await mail(stage, stack)
-    stage.rules = (Rule("", None, ("wang",)),)
+    stage.owners = (OwnerRule(people=("wang",)),)
     await stage.succeed()
     fake.keys.clear()
     await stage.dead_letter("shop-a", "json")
     for _ in range(3):
         await stage.second(1)
-    assert [mail["Subject"] for mail in box.mails] == ["死信：shop-a json，1 条"]
+    assert [mail["Subject"] for mail in box.mails] == ["死信：shop-a 报文不是 JSON，1 条"]
     assert box.recipients == [["ops@example.com", "wang@example.com"]]
     assert await stage.results() == ["unauthorised", "sent"]
     [row] = await list_notices(stage.pool, state=None, kind=None, connection=None, before=None, limit=10)
@@ -351,7 +354,7 @@ async def test_a_robot_that_fails_is_tried_for_a_bounded_time_and_used_again_whe
     fake.set_faults({"error_in_200_share": 0.0})
     await stage.dead_letter("shop-a", "field")
     await stage.second(300)
-    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a field，1 条"]
+    assert [told.text.splitlines()[0] for told in fake.told] == ["死信：shop-a 报文字段缺失或多余，1 条"]
     assert await stage.states() == {"sent": 3}
 
 
@@ -409,14 +412,17 @@ class Picky:
 
 
 async def test_one_text_that_is_refused_takes_no_other_with_it_and_is_accounted_for(stage: Stage) -> None:
-    picky = Picky("shape")
+    picky = Picky("报文结构不对")
     stage.channels["picky"] = picky
     for code in ("json", "shape", "field"):
         await stage.dead_letter("shop-a", code)
     for _ in range(5):
         await stage.second(1)
     assert await stage.states() == {"sent": 2, "failed": 1}
-    assert [text.splitlines()[0] for text in picky.told] == ["死信：shop-a field，1 条", "死信：shop-a json，1 条"]
+    assert [text.splitlines()[0] for text in picky.told] == [
+        "死信：shop-a 报文字段缺失或多余，1 条",
+        "死信：shop-a 报文不是 JSON，1 条",
+    ]
     [row] = await list_notices(stage.pool, state="failed", kind=None, connection=None, before=None, limit=10)
     assert (row.subject, row.why) == ("shape", "picky: word not that word")
 

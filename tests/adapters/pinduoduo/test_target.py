@@ -37,6 +37,7 @@ from gateway.sdk.models import (
     Unknown,
 )
 from tests.adapters.pinduoduo.shop import Clock, CountingBudget, access_of, setup_for
+from tests.languages import is_told
 
 CUP = FakeLine(outer_id="CUP", quantity=2, price_minor=3990)
 ONE = (Parcel("SF", "SF1"),)
@@ -295,17 +296,20 @@ async def test_a_level_that_cannot_be_set(fake: FakePinduoduo, http: Http) -> No
 async def test_check_asks_for_clock_signature_and_authorisation(fake: FakePinduoduo, http: Http) -> None:
     await target_of(fake, http).check(deadline_s=5)
     assert fake.books.effects == 0
-    with pytest.raises(OrdergateError, match="20004"):
+    with pytest.raises(OrdergateError, match="20004") as refused:
         await target_of(fake, http, client_secret="other").check(deadline_s=5)
+    assert is_told(refused.value.text)
     fake.expire()
-    with pytest.raises(OrdergateError, match="10019"):
+    with pytest.raises(OrdergateError, match="10019") as refused:
         await target_of(fake, http).check(deadline_s=5)
+    assert is_told(refused.value.text)
 
 
 async def test_check_tells_a_wrong_clock(fake: FakePinduoduo, http: Http) -> None:
     setup = setup_for(fake.router_url, now=lambda: fake.now() + timedelta(seconds=90))
-    with pytest.raises(OrdergateError, match=r"\+90 s"):
+    with pytest.raises(OrdergateError, match=r"\+90 s") as refused:
         await PinduoduoTarget(setup, access_of(fake, http)).check(deadline_s=5)
+    assert is_told(refused.value.text)
 
 
 async def test_check_with_nobody_there(fake: FakePinduoduo, http: Http) -> None:

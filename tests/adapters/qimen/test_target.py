@@ -46,6 +46,7 @@ from gateway.sdk.models import (
     Throttled,
     Unknown,
 )
+from tests.languages import is_told
 
 CONTENT = Content(
     datetime(2026, 5, 1, tzinfo=UTC),
@@ -282,8 +283,9 @@ async def test_a_wrong_secret(wms: FakeWms, http: Http) -> None:
 
     assert isinstance(answer, Failed) and answer.code == "auth"
     assert wms.books.refused == 1
-    with pytest.raises(OrdergateError, match="signature"):
+    with pytest.raises(OrdergateError, match="signature") as refused:
         await wrong.check(deadline_s=5)
+    assert is_told(refused.value.text)
 
 
 async def test_check_changes_nothing(wms: FakeWms, http: Http) -> None:

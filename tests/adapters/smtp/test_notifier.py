@@ -21,6 +21,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http, NotSent
 from gateway.sdk.models import Done, Failed, OrdergateError, Rejected, Unauthorised, Unknown
 from gateway.sdk.notify import Message, Person
+from tests.languages import is_told
 from tests.mailbox import Mailbox, mail_server
 
 AT = datetime(2026, 5, 1, 1, 30, tzinfo=UTC)
@@ -85,8 +86,9 @@ async def test_login_goes_over_an_encrypted_connection_only(security: str) -> No
             assert await mail.notify(MESSAGE, deadline_s=5) == Done()
         async with notifier(port, **login_as, password="wrong-password") as mail:
             refused = await mail.notify(MESSAGE, deadline_s=5)
-            with pytest.raises(OrdergateError, match="refuses the login"):
+            with pytest.raises(OrdergateError, match="refuses the login") as told:
                 await mail.check(deadline_s=5)
+            assert is_told(told.value.text)
         async with notifier(port, security=security, username="gateway", password=PASSWORD) as mail:
             untrusted = await mail.notify(MESSAGE, deadline_s=5)
     assert len(box.mails) == 1

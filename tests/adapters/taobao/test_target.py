@@ -38,6 +38,7 @@ from gateway.sdk.models import (
 )
 from gateway.sdk.pull import Access
 from tests.adapters.taobao.support import CUP, Shop
+from tests.languages import is_told
 
 LINES = [FakeLine(sku="A", quantity=2), FakeLine(sku="B"), FakeLine(sku="C")]
 FULL = Confirmation("M1", True, (Parcel("ZTO", "78001"),))
@@ -346,8 +347,10 @@ async def test_a_level_that_is_refused(shop: Shop, http: Http) -> None:
 
 async def test_the_check_says_what_to_do(shop: Shop, http: Http) -> None:
     await TaobaoTarget(shop.setup(), shop.access(http)).check(deadline_s=5)
-    with pytest.raises(OrdergateError, match="check app_secret and sign_method"):
+    with pytest.raises(OrdergateError, match="check app_secret and sign_method") as refused:
         await TaobaoTarget(shop.setup(app_secret="other"), shop.access(http)).check(deadline_s=5)
+    assert is_told(refused.value.text)
     shop.fake.expire()
-    with pytest.raises(OrdergateError, match="authorise the shop again"):
+    with pytest.raises(OrdergateError, match="authorise the shop again") as refused:
         await TaobaoTarget(shop.setup(), shop.access(http)).check(deadline_s=5)
+    assert is_told(refused.value.text)

@@ -21,6 +21,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http, NotSent
 from gateway.sdk.models import Done, Failed, OrdergateError, Rejected, Throttled, Unauthorised, Unknown
 from gateway.sdk.notify import Message, Person
+from tests.languages import is_told
 
 KEY = "0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"
 SECRET = "application-secret-that-nobody-sees"
@@ -90,6 +91,7 @@ async def test_a_robot_that_was_removed_takes_nothing_more_and_its_key_is_not_sh
         assert isinstance(answer, Unauthorised) and answer.code == "93000"
         with pytest.raises(OrdergateError, match="robot number 1: 93000") as refused:
             await wecom.check(deadline_s=5)
+        assert is_told(refused.value.text)
     assert fake.told == []
     assert KEY not in f"{answer!r}{refused.value!r}{refused.value}{wecom.outlets}{robot(fake)!r}"
 
@@ -159,8 +161,9 @@ async def test_a_secret_that_is_wrong_and_an_address_that_is_not_listed_need_a_p
     async with FakeWecom(company=COMPANY) as fake:
         async with notifier(application(fake, secret="wrong-secret-1")) as wecom:
             wrong = await wecom.notify(message("x", wecom.outlets[0]), deadline_s=5)
-            with pytest.raises(OrdergateError, match="40001"):
+            with pytest.raises(OrdergateError, match="40001") as refused:
                 await wecom.check(deadline_s=5)
+            assert is_told(refused.value.text)
         fake.company = msgspec.structs.replace(COMPANY, from_good_address=False)
         async with notifier(application(fake)) as wecom:
             elsewhere = await wecom.notify(message("x", wecom.outlets[0]), deadline_s=5)

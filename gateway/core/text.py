@@ -1,0 +1,69 @@
+"""What people read, in Chinese and in English: one value, of which a language is chosen only when it is shown."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Text(msgspec.Struct, frozen=True):
+    zh: str
+    en: str
+
+    def of(self, language: str) -> str:
+        """Chinese for ``zh``, English for anything else."""
+        return self.zh if language == "zh" else self.en
+
+    @property
+    def both(self) -> str:
+        """Where nobody has chosen a language."""
+        return self.zh if self.zh == self.en else f"{self.zh} / {self.en}"
+
+    def __bool__(self) -> bool:
+        return bool(self.en)
+
+
+NOTHING = Text("", "")
+
+
+def described(zh: str, en: str, **limits: Any) -> msgspec.Meta:
+    """The `msgspec.Meta` of a setting that is described in both languages; `limits` are its own arguments."""
+    return msgspec.Meta(description=en, extra={"zh": zh}, **limits)
+
+
+def description_of(meta: msgspec.Meta) -> Text:
+    """What `described` was given; a setting that is described in English only says so in both."""
+    en = meta.description or ""
+    return Text((meta.extra or {}).get("zh", en), en)
+
+
+def system_reason(error: OSError) -> Text:
+    """Why the operating system refused; what has no words here, in its own."""
+    said = error.strerror or str(error) or type(error).__name__
+    known = _REASONS.get(error.errno or 0)
+    return Text(f"{known}（{said}）" if known else said, said)
+
+
+_REASONS: Mapping[int, str] = {
+    errno.ENOENT: "没有这个文件或目录",
+    errno.EACCES: "没有权限",
+    errno.EPERM: "不允许",
+    errno.EISDIR: "是目录，不是文件",
+    errno.ENOTDIR: "路径中有一段不是目录",
+    errno.EROFS: "只读文件系统",
+    errno.ENOSPC: "磁盘已满",
+    errno.EADDRINUSE: "地址已被占用",
+    errno.EADDRNOTAVAIL: "本机没有这个地址",
+    errno.ECONNREFUSED: "连接被拒绝",
+    errno.ECONNRESET: "连接被对方断开",
+    errno.EHOSTUNREACH: "主机不可达",
+    errno.ENETUNREACH: "网络不可达",
+    errno.ETIMEDOUT: "连接超时",
+    # Looking up a name (EAI_NONAME, EAI_AGAIN, EAI_NODATA of glibc).
+    -2: "没有这个主机名",
+    -3: "域名暂时解析不了",
+    -5: "没有这个主机名",
+}
