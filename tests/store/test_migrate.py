@@ -157,6 +157,8 @@ async def test_a_migration_that_meets_a_running_worker_is_tried_again(first: str
     """A batch takes orders, then lanes; a migration that waits for the orders may have the lanes."""
     pool = await open_pool(first, size=2)
     async with intake(first) as busy:
+        # Of the two PostgreSQL ends the one that looks first: here the migration.
+        await busy.execute("SET LOCAL deadlock_timeout = '60s'")
         migrating = asyncio.create_task(migrate(pool))
         await waits(busy)
         await busy.execute("UPDATE lane SET bursts = 1 WHERE order_id = 1")
