@@ -185,6 +185,10 @@ class _Protocol(asyncio.Protocol):
             end = head + 4 + _length(data, head)
             if len(data) < end:
                 break
+            if data.startswith(b"GET "):  # the gateway looks whether somebody is there, and at the clock
+                self._transport.write(_ANSWER)
+                data = data[end:]
+                continue
             number = data.find(_ORDER_NO, head) + len(_ORDER_NO)
             # `B0000001234` and `0000001234` are the same order: ours, and the shop's number of it.
             close = data.find(b'"', number)

@@ -31,6 +31,8 @@ def test_orders_are_counted_once_and_repeats_and_strangers_apart(sink: Sink, tmp
     # Our number and the shop's number of one order are the same order.
     for number in ("B0000000010", "0000000010", "B0000000014", "B0000000015", "X"):
         assert _post(sink, number) == b'{"ok":true}'
+    with urllib.request.urlopen(sink.url, timeout=5) as reply:  # a look at the sink is no order
+        assert reply.read() == b'{"ok":true}'
     books = sink.books()
     assert (books.distinct, books.duplicates, books.strangers) == (2, 1, 2)
     times = sink.times(tmp_path / "times")
