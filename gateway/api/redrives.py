@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
 from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, conflict, near, not_found, wrong
@@ -28,6 +29,7 @@ from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive,
 from gateway.store.resolve import resolve_many
 from gateway.store.sql import Names
 from gateway.store.wanted import NoFilter, NoSuchConnection, Preview, preview
+from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 409, 413, 422, 503)
 
@@ -124,7 +126,8 @@ class Redrives:
             before=None if query.after is None else int(query.after),
             limit=query.limit,
         )
-        return RedriveList(redrives=rows, next=str(rows[-1].redrive_id) if len(rows) == query.limit else "")
+        further = str(rows[-1].redrive_id) if len(rows) == query.limit else ""
+        return RedriveList(redrives=[_masked(row) for row in rows], next=further)
 
     async def get_redrive(self, call: Call) -> RedriveRow:
         return await self._read(int(call.path["id"]))
@@ -163,7 +166,11 @@ class Redrives:
         row = await read_redrive(self._pool, redrive_id)
         if row is None:
             raise not_found(f"there is no redrive {redrive_id}", "path.id", "GET /redrives lists them")
-        return row
+        return _masked(row)
+
+
+def _masked(row: RedriveRow) -> RedriveRow:
+    return msgspec.structs.replace(row, reason=mask_text(row.reason))
 
 
 def _refused(error: NoFilter | NoSuchConnection) -> ApiError:

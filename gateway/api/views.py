@@ -615,14 +615,18 @@ def masked(receiver: Receiver) -> Receiver:
     )
 
 
+_HIDDEN_PARTS = ("name", "phone", "town", "detail", "postcode", "token")
+
+
 def unquoted(text: str, receiver: Receiver | None) -> str:
     """`text`, which may quote `receiver`, with its parts as `masked` shows them and without telephone numbers."""
     if receiver is not None:
         shown = masked(receiver)
-        for part in ("name", "phone", "town", "detail", "token"):
-            said = getattr(receiver, part)
+        parts = [(getattr(receiver, part), getattr(shown, part)) for part in _HIDDEN_PARTS]
+        # The longest first: an address may begin with the town's name, or hold the buyer's.
+        for said, instead in sorted(parts, key=lambda pair: -len(pair[0])):
             if len(said) > 1:
-                text = text.replace(said, getattr(shown, part))
+                text = text.replace(said, instead)
     return mask_text(text)
 
 

@@ -86,6 +86,12 @@ class Problem(msgspec.Struct, frozen=True):
     what: Text
     proposal: Text = NOTHING
 
+    def __post_init__(self) -> None:
+        # Adapters of others may give plain texts: shown as they are in both languages.
+        for name, text in (("what", self.what), ("proposal", self.proposal)):
+            if isinstance(text, str):
+                msgspec.structs.force_setattr(self, name, Text(text, text))
+
     def said(self, language: str) -> Said:
         return Said(self.where, self.what.of(language), self.proposal.of(language))
 

@@ -34,6 +34,8 @@ from gateway.store.sql import Connection
 Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "rejected"]
 
 _KEPT = timedelta(days=90)
+_KINDS = list(Kind)
+"""A later release may have written others: its own workers see to those."""
 _MOST_WAITING = 5000
 """Notices looked at in one go; the rest has its turn when these are told."""
 
@@ -163,6 +165,8 @@ async def read_conditions(connection: Connection) -> list[Condition]:
     """Open and lately ended."""
     rows = await connection.fetch(
         "SELECT kind, connection, subject, opened_at, clear_since, closed_at, reopened, told FROM condition"
+        " WHERE kind = ANY($1)",
+        _KINDS,
     )
     return [_condition(row) for row in rows]
 
@@ -235,8 +239,9 @@ async def read_notices_waiting(connection: Connection) -> list[Notice]:
     """Notices in no message, oldest first."""
     rows = await connection.fetch(
         "SELECT notice_id, at, kind, connection, subject, change, title, facts, advice, apart, refused_by"
-        " FROM notice WHERE state = 'waiting' ORDER BY at, notice_id LIMIT $1",
+        " FROM notice WHERE state = 'waiting' AND kind = ANY($2) ORDER BY at, notice_id LIMIT $1",
         _MOST_WAITING,
+        _KINDS,
     )
     return [
         Notice(

@@ -80,11 +80,21 @@ async def reseal(pool: asyncpg.Pool, vault: Vault, *, told: Told) -> dict[str, i
     Raises KeyNotInUse, before anything is changed, while workers run that may not have the active key.
     """
     await _enter_active(pool, vault)
+    await pool.execute(_REFUSED_AS_BEFORE)
     changed = {}
     for column in SEALED:
         changed[column.name] = await _reseal_column(pool, vault, column, told)
     await _strike_off(pool, vault)
     return changed
+
+
+# A gateway of the release before migration 0009 went on writing a platform's words where now its code stands.
+_REFUSED_AS_BEFORE = """
+UPDATE credential
+   SET private_refused = convert_to(refused, 'UTF8'),
+       refused = coalesce(substring(refused from '^[A-Za-z0-9._-]{1,64}'), 'other')
+ WHERE refused !~ '^[A-Za-z0-9._:-]{1,64}$'
+"""
 
 
 async def left(pool: asyncpg.Pool, vault: Vault) -> dict[str, int]:

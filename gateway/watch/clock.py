@@ -33,7 +33,8 @@ class ClockWatch:
     """`readings`: the clocks of connections, as far as they have said them. `askable`: what has a connection say its.
 
     `machine` is this machine's name. `show` gets how far ours is ahead of a connection's or the database's; not a
-    number when that is not known any more. `now` is this machine's wall clock, `clock` its monotonic one.
+    number when that is not known any more. `now` is this machine's wall clock, `clock` its monotonic one, and
+    `slept` how long that one has stood still in all, while the machine was suspended.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ClockWatch:
         observe: Observer,
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
+        slept: Callable[[], float] | None = None,
         every_s: float = 10.0,
     ) -> None:
         self._pool = pool
@@ -58,6 +60,9 @@ class ClockWatch:
         self._now = now
         self._clock = clock
         self._every_s = every_s
+        self._slept = slept or _slept_s
+        self._slept_s = self._slept()
+        self._awake_s = -math.inf
         self._asked_at: dict[str, float] = {}
         self._apart: frozenset[str] = frozenset()
         self._shown: frozenset[str] = frozenset()
@@ -100,7 +105,8 @@ class ClockWatch:
 
     async def look(self) -> None:
         """One comparison with everything that has said its clock."""
-        readings = dict(self._readings())
+        self._wake()
+        readings = {name: read for name, read in self._readings().items() if read.at_s > self._awake_s}
         database, elsewhere = await self._database()
         monotonic_s, now_s = self._clock(), self._now().timestamp()
         known = {
@@ -118,6 +124,13 @@ class ClockWatch:
         verdict = judge(witnesses, self._apart)
         self._apart, self._off = verdict.apart, verdict.off
         self._tell(monotonic_s)
+
+    def _wake(self) -> None:
+        """After a sleep of the machine the readings of before say nothing: they go by a clock that stood still."""
+        slept_s = self._slept()
+        if slept_s - self._slept_s > 1.0:
+            self._awake_s, self._apart = self._clock(), frozenset()
+        self._slept_s = slept_s
 
     async def _ask(self, name: str) -> None:
         try:
@@ -156,3 +169,9 @@ class ClockWatch:
 
 def _name(who: str) -> str:
     return {OURS: "ours", DATABASE: "database"}.get(who, who)
+
+
+def _slept_s() -> float:
+    """How long this machine has been suspended since it was started; 0 where the system does not say."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot is None else time.clock_gettime(boot) - time.monotonic()

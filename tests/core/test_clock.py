@@ -49,6 +49,11 @@ def test_a_verdict_says_who_says_so() -> None:
     assert judge({"a": about(63)}, ()).off == {"a": Off(ahead_s=63, agreeing=0, asked=1, names=())}
 
 
+def test_a_database_alone_does_not_acquit_us() -> None:
+    """In a container on our machine it has an address of its own, and our clock."""
+    assert judge({"a": about(63), DATABASE: about(0)}, ()).off == {"a": Off(ahead_s=63, agreeing=0, asked=2, names=())}
+
+
 def test_only_what_is_certain_is_apart_and_it_is_so_until_it_is_near() -> None:
     steps = [
         (8.5, 0.6, False),

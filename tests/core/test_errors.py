@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,12 @@ def _tree(kind: type, depth: int = 0) -> list[tuple[int, str]]:
         row for child in kind.__subclasses__() if child.__module__ == errors.__name__ for row in _tree(child, depth + 1)
     ]
     return [(depth, kind.__name__), *below]
+
+
+def test_a_problem_in_plain_text_is_shown_as_it_is_in_both_languages() -> None:
+    problem: Any = Problem("x", "is missing", "write x")  # type: ignore[arg-type]
+    assert str(problem) == "x: is missing — write x"
+    assert problem.said("zh") == problem.said("en")
 
 
 def test_the_module_opens_with_its_tree() -> None:

@@ -16,7 +16,7 @@ from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
 from gateway.core.notice import Change, Kind
 from gateway.core.order import Conflict, Operation, Reason, Stage
-from gateway.core.owner import WorkKind
+from gateway.core.owner import OwnerKind, WorkKind
 from gateway.core.text import Text
 from gateway.dispatch.breaker import State, _label
 from gateway.settings import ReceiverField
@@ -116,3 +116,7 @@ def test_every_code_has_words(codes: Iterable[Any], told: Mapping[Any, Text]) ->
 )
 def test_what_is_not_one_of_few_is_told_too(said: Text, zh: str, en: str) -> None:
     assert said == Text(zh, en)
+
+
+def test_every_kind_of_notice_may_have_an_owner() -> None:
+    assert set(Kind) <= set(get_args(OwnerKind))

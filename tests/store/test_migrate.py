@@ -210,3 +210,22 @@ async def test_nobody_waits_behind_a_migration_that_waits_for_a_backup(eighth: s
     assert heard.empty(), "told once"
     for connection in (backup, writer, pool):
         await connection.close()
+
+
+async def test_nobody_waits_for_the_busiest_table_while_a_small_one_is_waited_for(eighth: str) -> None:
+    pool = await open_pool(eighth, size=2)
+    reader, writer = await asyncpg.connect(eighth), await asyncpg.connect(eighth)
+    reading = reader.transaction()
+    await reading.start()
+    await reader.execute("SELECT 1 FROM redrive")
+    migrating = asyncio.create_task(migrate(pool))
+    await waits(reader)
+    await writer.execute("SET lock_timeout = '100ms'")
+    # What the gateway of the release before does all the time; a redrive waits, for its table is the one in use.
+    await writer.execute("INSERT INTO attempt SELECT * FROM attempt LIMIT 1")
+    await writer.execute("UPDATE dead_letter SET message = 'x'")
+    assert not migrating.done()
+    await reading.rollback()
+    assert await migrating == [name for name, _ in migrations() if name >= "0009"]
+    for connection in (reader, writer, pool):
+        await connection.close()

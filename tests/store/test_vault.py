@@ -319,6 +319,17 @@ async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(
         assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
 
 
+async def test_what_a_gateway_of_before_writes_of_a_refusal_is_sealed_too(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as sealed:
+        await migrate(raw)
+        await raw.execute("INSERT INTO connection (name) VALUES ('shop')")
+        await plant(sealed, 1, Token("t-1"))
+        await raw.execute("UPDATE credential SET refused = '27: 会话已失效 ' || $1", NAME)
+        await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        assert await stored_anywhere(raw, NAME) == set()
+        assert (await read_credentials(sealed, [1]))[1].refused == f"27: 会话已失效 {NAME}"
+
+
 async def test_a_row_that_changes_meanwhile_keeps_its_change(postgres_url: str) -> None:
     """The writer is between the read and the write of `reseal`: it holds the row's lock, and its value stays."""
     async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as new:

@@ -53,6 +53,7 @@ class Room:
         self.stack = stack
         self.wrong_s = 0.0
         self.passed_s = 0.0
+        self.slept_s = 0.0
         self.fakes: dict[str, FakeShop] = {}
         self.https: dict[str, Http] = {}
         self.targets: dict[str, WebhookTarget] = {}
@@ -70,6 +71,7 @@ class Room:
             observe=self.happened.extend,
             now=lambda: datetime.now(UTC) + timedelta(seconds=self.passed_s + self.wrong_s),
             clock=lambda: time.monotonic() + self.passed_s,
+            slept=lambda: self.slept_s,
         )
 
     async def open(self, name: str, faults: Faults | None = None) -> None:
@@ -266,6 +268,24 @@ async def test_who_was_off_is_asked_again_and_who_was_right_is_forgotten_when_si
     assert room.asked == ["wms", "wms"]
     assert await room.look() == {}
     assert [who for who, _ in room.told()] == ["wms", "wms"]
+
+
+async def test_what_was_read_before_a_machine_slept_says_nothing_after_it(room: Room) -> None:
+    """The clock that readings go by stands still in a suspended machine, and ours does not."""
+    for name in ("erp", "wms"):
+        await room.open(name)
+        await room.talk(name)
+    await room.watch.look()
+    assert room.watch.sightings() == frozenset()
+    room.slept_s = room.wrong_s = 120.0
+    await room.watch.look()
+    assert room.watch.sightings() == frozenset()
+    room.wrong_s = 0.0
+    for name in ("erp", "wms"):
+        room.passed_s += 20.0
+        await room.talk(name)
+    await room.watch.look()
+    assert {"erp", "wms"} <= {name for name, ahead_s in room.shown.items() if not math.isnan(ahead_s)}
 
 
 async def test_a_worker_compares_its_clock_with_whom_it_has_sent_to(postgres_url: str, tmp_path: Path) -> None:

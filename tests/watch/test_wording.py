@@ -62,6 +62,15 @@ def test_a_target_that_is_down_reads_like_this() -> None:
     )
 
 
+@pytest.mark.parametrize("code", ["other", '{"behind_s": 3}'])
+def test_a_clock_of_another_release_is_told_without_its_figures(code: str) -> None:
+    key = Key(Kind.CLOCK, "wms-1", "")
+    sign = Sign(key=key, since=T0, count=1, code=code, workers=1, of_workers=1)
+    changed = Changed(Change.OPENED, Condition(key=key, opened_at=T0), sign)
+    said = words(changed, at=T0, language="zh", runbooks="docs/runbooks/")
+    assert said.title == "时钟不准：wms-1" and "chronyc" in said.advice
+
+
 def test_a_clock_that_is_off_reads_like_this() -> None:
     ours = Off(ahead_s=63, agreeing=4, asked=5, names=(DATABASE, "shop-a", "shop-b"))
     machine = Key(Kind.CLOCK, "", "@gateway-1")

@@ -5,6 +5,8 @@
 -- table for a moment, and a gateway of the release before goes on. It keeps filling the text columns until it ends, and
 -- shows nothing where only the new ones are filled. `ordergate keys reseal` seals the texts and empties their columns;
 -- without a key they stay until they are purged.
+-- All at once, the busiest last: nobody waits for it while another is waited for.
+LOCK TABLE redrive, conflict_handled, audit, dead_letter, credential, attempt;
 ALTER TABLE attempt ADD COLUMN private_detail bytea;
 ALTER TABLE dead_letter
     ADD COLUMN private_message bytea,
