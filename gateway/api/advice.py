@@ -238,6 +238,6 @@ KINDS_TOLD: Mapping[WorkKind, tuple[str, ...]] = {
     "hold": (*_HOLDS, "missing:receiver.phone"),
     "conflict": tuple(_CONFLICTS),
     "delivery": (*_BLOCKS, "rejected:sku"),
-    "dead_letter": (*_LETTERS, "decide"),
+    "dead_letter": (*_LETTERS, "undecidable"),
 }
 """Codes that have words of their own here, and one of each family."""
