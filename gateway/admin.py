@@ -237,13 +237,13 @@ def purge(
 
     async def work(pool: Any) -> None:
         async with pool.acquire() as connection:
+            if vault is not None:
+                await vault.attend(connection)
             if dry_run:
                 rows.update(await count_due(connection, ages_of(settings, now())))
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
                 raise OrdergateError("网关正在清除 / the gateway is purging just now")
-            if vault is not None:
-                await vault.attend(connection)
             try:
                 await begin_walk(connection, now())
                 await purge_all(connection, ages=partial(ages_of, settings), now=now, told=rows.update)
@@ -258,7 +258,9 @@ def purge(
         terminal.line("没有到期的内容", "nothing is old enough")
     else:
         what = ("将清除（行）", "Would go, rows") if dry_run else ("已清除（行）", "Gone, rows")
-        terminal.table([("表", "Table"), what], sorted(rows.items()))
+        buyers = terminal.choose("orders（仅买家信息）", "orders (their buyer only)")
+        named = {buyers if table == "reduced" else table: count for table, count in rows.items()}
+        terminal.table([("表", "Table"), what], sorted(named.items()))
 
 
 def compare(

@@ -22,14 +22,14 @@ _database_numbers = itertools.count(1)
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
     """A folder that a server's own account can reach; pytest's tmp_path is closed to everybody else."""
-    with _folder() as folder:
+    with short_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """One PostgreSQL for the whole run. A test that kills or fills its server starts one of its own instead."""
-    with _folder() as folder, EmbeddedPostgres(folder / "postgres") as server:
+    with short_folder() as folder, EmbeddedPostgres(folder / "postgres") as server:
         yield server
 
 
@@ -72,11 +72,11 @@ def kafka() -> Iterator[Any]:
     """A running `KafkaBroker`, shared by the run: use topic and group names of your own, and leave it running."""
     from tests.real.broker import KafkaBroker
 
-    with _folder() as folder, KafkaBroker(folder) as broker:
+    with short_folder() as folder, KafkaBroker(folder) as broker:
         yield broker
 
 
-class _folder:
+class short_folder:
     """Like tempfile.TemporaryDirectory, but open for entering and with a short name (a socket's path has 107 bytes)."""
 
     def __enter__(self) -> Path:

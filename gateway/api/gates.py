@@ -75,6 +75,7 @@ class Gates:
                     else ForcedView(
                         state="open" if forced.forced == "open" else "closed",
                         reason=forced.reason,
+                        author=forced.author,
                         until_at=forced.until_at,
                     ),
                     open=count.open,

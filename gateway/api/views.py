@@ -457,6 +457,7 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
 class ForcedView(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["open", "closed"]
     reason: str
+    author: str
     until_at: datetime
 
 

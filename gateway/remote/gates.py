@@ -93,7 +93,7 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
                 worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
-                f"{forced['reason']} ({when(forced['until_at'])})" if (forced := gate["forced"]) else "",
+                _held(gate["forced"]),
             )
             for gate in answer["gates"]
             for worker in [gate["worker"]]
@@ -104,3 +104,8 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
         f"熔断状态来自应答的进程；共 {answer['workers']} 个进程",
         f"breakers are those of the worker that answered, one of {answer['workers']}",
     )
+
+
+def _held(forced: Any) -> str:
+    """Why somebody holds the breaker, who, and until when."""
+    return f"{forced['reason']} ({forced['author']}, {when(forced['until_at'])})" if forced else ""

@@ -15,6 +15,7 @@ class Forced(msgspec.Struct, frozen=True):
 
     forced: str
     reason: str
+    author: str
     until_at: datetime
 
 
@@ -31,12 +32,12 @@ async def read_controls(pool: asyncpg.Pool) -> Controls:
     async with pool.acquire() as connection:
         paused = await connection.fetch("SELECT connection_id FROM connection WHERE paused")
         forced = await connection.fetch(
-            "SELECT target_id, operation, forced, reason, until_at FROM breaker_override WHERE until_at > now()"
+            "SELECT target_id, operation, forced, reason, author, until_at FROM breaker_override WHERE until_at > now()"
         )
         workers = await connection.fetchval("SELECT count(*) FROM worker")
     return Controls(
         frozenset(row[0] for row in paused),
-        {(row[0], row[1]): Forced(row[2], row[3], row[4]) for row in forced},
+        {(row[0], row[1]): Forced(*row[2:]) for row in forced},
         max(1, workers),
     )
 

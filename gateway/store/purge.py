@@ -15,7 +15,7 @@ locked, and takes no lock on stock: the movements it removes are added to `movem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,7 +49,10 @@ class Ages(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a step removed, by table (`orders` are whole ones), and whether there may be more."""
+    """What a step removed, by table, and whether there may be more.
+
+    `orders` are whole ones, `reduced` those that stay without their buyer.
+    """
 
     rows: Mapping[str, int]
     more: bool
@@ -68,7 +71,9 @@ async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, win
             due = await connection.fetch(_DUE, found[0][0], found[-1][0], ages.timeline_before, _stages())
             gone = [row[0] for row in due if row[1] < ages.tombstone_before]
             rows = await _remove_timeline(connection, [row[0] for row in due], ages)
-            await _reduce(connection, [(row[0], row[2]) for row in due if row[1] >= ages.tombstone_before])
+            reduced_now = await _reduce(connection, _staying(due, ages))
+            if reduced_now:
+                rows["reduced"] = reduced_now
             rows |= await _remove_orders(connection, gone)
         # Ids grow with time, but by blocks for each worker. It stops behind the last old one: those that grow old
         # later are gone on with, a young one in between waits for the next walk.
@@ -111,7 +116,7 @@ async def narrow_movements(connection: Connection) -> None:
 
 
 async def count_due(connection: Connection, ages: Ages) -> dict[str, int]:
-    """What would be removed now, by table; nothing is. `reduced` are orders that lose their timeline and stay."""
+    """What would be removed now, by table as in `Step`; nothing is."""
     counts: dict[str, int] = {}
     after = -1
     while found := await connection.fetch(_WINDOW, after, WINDOW, ages.timeline_before):
@@ -119,8 +124,8 @@ async def count_due(connection: Connection, ages: Ages) -> dict[str, int]:
             _DUE.replace("FOR UPDATE OF o SKIP LOCKED", ""), found[0][0], found[-1][0], ages.timeline_before, _stages()
         )
         ids = [row[0] for row in due]
-        gone = sum(row[1] < ages.tombstone_before for row in due)
-        step = {"orders": gone, "reduced": len(ids) - gone}
+        staying = _staying(due, ages)
+        step = {"orders": len(ids) - len(staying), "reduced": len(await _less(staying))}
         for table in _OF_ORDERS:
             step[table] = await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE {_OWN}", ids, found[0][0], found[-1][0]
@@ -180,7 +185,20 @@ async def _fold(connection: Connection, sql: str, *arguments: Any, until: dateti
     return int(await connection.fetchval(_FOLD.format(gone=sql, until=len(arguments) + 1), *arguments, until))
 
 
-async def _reduce(connection: Connection, orders: list[tuple[int, bytes]]) -> None:
+def _staying(due: Sequence[Any], ages: Ages) -> list[tuple[int, bytes]]:
+    return [(row[0], row[2]) for row in due if row[1] >= ages.tombstone_before]
+
+
+async def _reduce(connection: Connection, orders: list[tuple[int, bytes]]) -> int:
+    """How many had anything left to lose."""
+    states = await _less(orders)
+    if states:
+        await connection.execute(_REDUCE, [row[0] for row in states], [row[1] for row in states])
+    return len(states)
+
+
+async def _less(orders: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The orders that become less, as they then are."""
     states: list[tuple[int, bytes]] = []
     for number, (order_id, state) in enumerate(orders):
         if number % _SLICE == 0:
@@ -192,8 +210,7 @@ async def _reduce(connection: Connection, orders: list[tuple[int, bytes]]) -> No
         less = reduced(order)
         if less is not order:
             states.append((order_id, encode_state(less)))
-    if states:
-        await connection.execute(_REDUCE, [row[0] for row in states], [row[1] for row in states])
+    return states
 
 
 async def _remove_orders(connection: Connection, ids: list[int]) -> dict[str, int]:

@@ -80,7 +80,7 @@ def _values(kind: type[enum.StrEnum]) -> tuple[str, ...]:
     return tuple(member.value for member in kind)
 
 
-PURGED_TABLES = ("orders", "event", "attempt", "movement", "delivery_edit", "dead_letter", "audit")
+PURGED_TABLES = ("orders", "reduced", "event", "attempt", "movement", "delivery_edit", "dead_letter", "audit")
 
 RESULTS = {result: result.name.lower() for result in Result}
 

@@ -388,6 +388,7 @@ async def test_a_breaker_is_held_open_and_let_go(gateway: Gateway) -> None:
     await gateway.stage(number, "allocated")
     gate = next(g for g in (await gateway.get("/gates"))["gates"] if g["operation"] == "create")
     assert (gate["open"], gate["forced"]["state"], gate["forced"]["reason"]) == (1, "open", "their migration")
+    assert gate["forced"]["author"] == "admin/wang"
     assert (gate["worker"]["in_flight"], gate["worker"]["limit"]) == (0, 32)
     await gateway.post(path, {"force": "auto", "reason": "over"})
     await gateway.sent(number)

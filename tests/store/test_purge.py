@@ -119,7 +119,8 @@ async def test_orders_that_are_over_lose_their_timeline_and_their_buyer(pool: as
     await fill(pool, 5, days_old=10, first=101)
     await pool.execute("INSERT INTO delivery_edit (order_id, target_id, seq, body, author) VALUES (3, 2, 1, 'x', 'op')")
     assert await count_due_in(pool) == {"event": 60, "attempt": 60, "movement": 60, "delivery_edit": 1, "reduced": 30}
-    assert await purge(pool) == {"event": 60, "attempt": 60, "movement": 60, "delivery_edit": 1}
+    assert await purge(pool) == {"event": 60, "attempt": 60, "movement": 60, "delivery_edit": 1, "reduced": 30}
+    assert await count_due_in(pool) == {}
     assert await left(pool) == {
         "orders": 35, "event": 10, "attempt": 10, "movement": 10, "delivery": 35, "delivery_edit": 0,
         "dead_letter": 0, "audit": 0,

@@ -1,0 +1,109 @@
+"""docs/desk.md: what waits for a person, one by one and many at once."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from openpyxl import load_workbook
+
+from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.store.dead import DeadLetter
+from tests.pages.page import Page
+from tests.pages.stage import until
+from tests.pages.town import REFUSES, Town
+
+
+def story(page: Page, town: Town) -> None:
+    folder, run = page.stage.folder, page.stage.run
+    assert run("ordergate stock set CUP-01 WH-HZ 0 -r new").code == 0
+    short = [town.order(number, sku="CUP-01") for number in ("1101", "1102", "1103")]
+    for number in short:
+        town.held(number, "short_of_stock")
+    town.blocked("1001")
+
+    cards = page.run("ordergate work list")
+    assert "3 × 等待 shop-a: 库存不足 (short_of_stock)  [采购]" in cards
+    assert "如 A1101、A1102、A1103" in cards and "→ 补货并更新库存，订单自动继续: ordergate stock set" in cards
+    items = page.run("ordergate work items --kind hold --code short_of_stock")
+    assert all(number in items for number in short) and "A1001" not in items
+    page.run("ordergate orders export --stuck -o stuck.xlsx")
+    rows = list(load_workbook(folder / "stuck.xlsx").worksheets[0].values)
+    assert {"A1001", *short} <= {cell for row in rows for cell in row}
+
+    assert "3 个订单继续" in page.run('ordergate stock set CUP-01 WH-HZ 120 -r "到货"')
+    for number in short:
+        town.sent(number)
+    (folder / "stock.csv").write_text("sku,warehouse,on_hand\nCUP-01,WH-HZ,110\nCUP-03,WH-HZ,5\n", encoding="utf-8")
+    assert "已更改 2 项，新建 1 项" in page.run('ordergate stock import stock.csv -r "盘点"')
+
+    shown = page.run("ordergate orders show A1001")
+    assert "rejected:http_4xx" in shown and "张三" not in shown and "13800000000" not in shown
+    town.order("3927461500123")
+    town.sent("A3927461500123")
+    assert "A3927461500123" in page.run("ordergate orders list --channel-no 3927461500123")
+
+    _one(page, town)
+    _many(page, town)
+    assert "3 × delivery wms-1 create: nobody knows whether the target has it (unknown)" in page.run(
+        "ordergate work list --lang en"
+    )
+
+
+def _one(page: Page, town: Town) -> None:
+    (page.stage.folder / "fix.json").write_text(json.dumps({"receiver": {"detail": "张江路2号"}}), encoding="utf-8")
+    tries = len(town.sql(_ATTEMPTS, "A1001"))
+    with town.trouble(REFUSES):
+        page.run('ordergate deliveries resend A1001 wms-1 1 --edit fix.json -r "地址有误"')
+        until(lambda: len(town.sql(_ATTEMPTS, "A1001")) > tries, "it to be refused again")
+        town.until_blocked("A1001")
+    page.run('ordergate deliveries resolve A1001 wms-1 1 --reference W-77 -r "已手工录入"')
+    shown = page.stage.run("ordergate orders show A1001").out
+    assert "修改内容" in shown and "已手工录入 [W-77]" in shown
+
+    town.confirm("A1001")
+    town.cancel("1001")
+    town.in_conflict("A1001")
+    conflicts = "ordergate work items --kind conflict --code cancelled_but_shipped"
+    assert "A1001" in page.stage.run(conflicts).out
+    page.run('ordergate work handled A1001 -r "已联系快递拦截"')
+    assert "A1001" not in page.stage.run(conflicts).out
+
+
+def _many(page: Page, town: Town) -> None:
+    unknown = town.unknown("1201", "1202", "1203")
+    look = page.run("ordergate deliveries redrive --target wms-1 --code unknown --dry-run")
+    assert "符合 3，将处理 3，留给人工 0" in look and "先查询对方，没有才发送" in look
+    before = town.sql(_LANES, unknown)
+    town.sql("ALTER TABLE redrive ALTER COLUMN redrive_id RESTART WITH 7")
+    command = "ordergate deliveries redrive --target wms-1 --code unknown --yes --cap 5000 --rate 20"
+    assert "批次 7：3 个，每秒 20 个" in page.run(f'{command} -r "仓库已恢复"')
+    shown = page.run("ordergate redrives show 7")
+    assert "进行中" in shown
+    stopped = page.run('ordergate redrives stop 7 -r "先等等"')
+    assert "已停止" in stopped
+    assert town.sql(_LANES, unknown) == before
+
+    town.set_aside(DeadLetter(_arrival(), "A1301", "undecidable", "what is wrong"))
+    look = page.run("ordergate dead redrive --source shop-a --code undecidable --dry-run")
+    assert "符合 1，将处理 1" in look and "A1301" in look
+
+    town.order("1401")
+    town.sent("A1401")
+    town.ship_silently("A1401")
+    town.cancel("1401")
+    assert town.until_blocked("A1401") == "rejected:cancel_refused"
+    look = page.run("ordergate deliveries resolve-many --target wms-1 --code cancel_refused --dry-run")
+    assert "将处理 1" in look and "A1401" in look
+
+
+def _arrival() -> Arrival:
+    now = datetime.now(UTC)
+    event = Event(
+        id=EventId("E1301"), source=ConnectionName("shop-a"), type="order", order_key="1301", time=now, body=b"{}"
+    )
+    return Arrival(event, Position(Leg.INBOX, -1, 1), now)
+
+
+_ATTEMPTS = "SELECT 1 FROM attempt a JOIN orders o USING (order_id) WHERE o.number = $1"
+_LANES = "SELECT l::text FROM lane l JOIN orders o USING (order_id) WHERE o.number = ANY($1::text[]) ORDER BY o.number"

@@ -1,0 +1,69 @@
+"""docs/operations.md: what is to be made before, retention, a backup while orders flow, and the restore."""
+
+from __future__ import annotations
+
+from gateway.testing.fakes import Faults
+from tests.pages.page import Page
+from tests.pages.stage import fetch, until
+from tests.pages.town import AWAY, Town
+
+SECRETS = ("database_url", "grafana_password", "postgres_password", "shop_a_secret", "wms_1_secret")
+
+
+def story(page: Page, town: Town) -> None:
+    stage = page.stage
+    made = page.run("./deploy/compose/make-secrets")
+    assert sorted(made.split("\n")[:-1]) == [f"made secrets/{name}" for name in SECRETS]
+    folder = stage.folder / "deploy/compose/secrets"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert all((folder / name).read_text() for name in SECRETS)
+    assert stage.run("./deploy/compose/make-secrets").out == ""
+
+    _retention(page, town)
+
+    environment = {"PGHOST": str(town.server.data_dir / "run"), "PGUSER": "ordergate", "DATABASE_URL": town.server.url}
+    stage.environment |= environment
+    sent = town.order("5002")
+    town.sent(sent)
+    town.wms.faults = AWAY
+    waiting = town.order("5003")
+    until(lambda: town.sql(_OPEN, waiting), "a delivery that does not get through")
+    page.run('pg_dump --format=custom --file=ordergate.dump "$DATABASE_URL"')
+    page.run("pg_basebackup --pgdata=backup --checkpoint=fast --wal-method=stream")
+    assert "backup successfully verified" in stage.run("pg_verifybackup backup").out
+    town.wms.faults = Faults()
+    town.sent(waiting)
+
+    town.gateway.stop()
+    fetch(town.server.url_of("postgres"), "DROP DATABASE ordergate WITH (FORCE)")
+    page.run('createdb ordergate && pg_restore --exit-on-error --dbname="$DATABASE_URL" ordergate.dump')
+    # In life nobody restores what was backed up a moment ago, with the worker of then seemingly alive.
+    town.sql("UPDATE worker SET renewed_at = renewed_at - interval '1 hour'")
+    assert town.sql(_OPEN, waiting), "open in the backup, and sent since"
+    [(lanes,)] = town.sql("SELECT count(*) FROM lane")
+    assert page.run("ordergate restored -c ordergate.yaml") == f"{lanes} 条未完成的下发将先向对方查询\n"
+    town.gateway = stage.start_gateway("ordergate run -c ordergate.yaml")
+    until(lambda: not town.sql(_OPEN, waiting), "what was open to be settled")
+    listed = page.run("ordergate deliveries list")
+    assert sent not in listed and waiting not in listed
+    assert town.documents(sent) == town.documents(waiting) == 1
+
+
+def _retention(page: Page, town: Town) -> None:
+    over = town.order("5001", status="cancelled", cancelled={"reason": "买家取消"})
+    until(lambda: town.sql("SELECT 1 FROM orders WHERE number = $1 AND stage = 'cancelled'", over), "it to be over")
+    nothing = "没有到期的内容\n"
+    assert page.stage.run("ordergate purge --dry-run").out == nothing
+    town.sql(
+        "UPDATE orders SET created_at = created_at - interval '200 days', updated_at = updated_at - interval '200 days'"
+        " WHERE number = $1",
+        over,
+    )
+    due = page.run("ordergate purge --dry-run")
+    assert "将清除（行）" in due and "orders（仅买家信息）" in due and "event" in due, due
+    gone = page.run("ordergate purge")
+    assert "已清除（行）" in gone and due.splitlines()[1:] == gone.splitlines()[1:]
+    assert page.stage.run("ordergate purge --dry-run").out == nothing
+
+
+_OPEN = "SELECT 1 FROM lane l JOIN orders o USING (order_id) WHERE o.number = $1"

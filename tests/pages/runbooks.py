@@ -1,0 +1,188 @@
+"""docs/runbooks: each page in the case that it is for."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from gateway.testing.fakes import Faults
+from tests.pages.page import Page
+from tests.pages.stage import until
+from tests.pages.town import AWAY, ORDER, Town, push
+
+BREAKER_JUDGES_FROM = 8
+"""Calls, by default."""
+
+
+def overview(page: Page, town: Town) -> None:
+    town.blocked("4001")
+    until(lambda: "blocked" in page.stage.run("ordergate notices open").out, "the condition")
+    assert re.search(r"blocked +wms-1", page.run("ordergate notices open"))
+    assert "待人工" in page.run("ordergate notices list")
+    mails = len(town.mailbox.mails)
+    assert "✓" in page.run("ordergate notices test ops-mail")
+    assert len(town.mailbox.mails) == mails + 1
+
+
+def authorise(page: Page, town: Town) -> None:
+    town.taobao.session = "authorised-again"
+    listed = "ordergate connections list"
+    until(lambda: re.search(r"tmall +taobao +需重新授权", page.stage.run(listed).out), "the platform to refuse us")
+    given = {"access_token": "authorised-again", "expires_in": 86400}
+    (page.stage.folder / "given").write_text(json.dumps(given), encoding="utf-8")
+    assert "完成" in page.run('ordergate connections authorise tmall --reason "重新授权" --from given')
+    until(lambda: re.search(r"tmall +taobao +可用", page.stage.run(listed).out), "the shop to be read again")
+
+
+def backlog(page: Page, town: Town) -> None:
+    listed = page.run("ordergate gates list")
+    assert all(title in listed for title in ("暂停", "在途/上限", "状态"))
+    assert re.search(r"wms-1 +create +closed .* 0/\d+ ", listed)
+
+
+def blocked(page: Page, town: Town) -> None:
+    refused, [absent, there] = town.blocked("4101"), town.unknown("4102", "4103")
+    listed = page.run("ordergate deliveries list --state blocked --target wms-1")
+    assert all(number in listed for number in (refused, absent, there))
+    assert "rejected:http_4xx" in listed and "unknown" in listed
+    (page.stage.folder / "given").write_text('{"receiver": {"detail": "张江路2号"}}', encoding="utf-8")
+    resend = "ordergate deliveries resend NUMBER wms-1 SEQ"
+    page.run(f"{resend} --edit given --reason why", instead={"NUMBER": refused, "SEQ": "1"})
+    town.sent(refused)
+    page.run(f"{resend} --confirmed-absent --reason why", instead={"NUMBER": absent, "SEQ": "1"})
+    town.sent(absent)
+    page.run("ordergate deliveries resolve NUMBER wms-1 SEQ --reason why", instead={"NUMBER": there, "SEQ": "1"})
+    assert not town.sql(_OPEN, there) and not town.documents(there)
+
+
+def conflict(page: Page, town: Town) -> None:
+    number = town.order("4201")
+    town.sent(number)
+    town.confirm(number)
+    town.cancel("4201")
+    town.in_conflict(number)
+    assert number in page.run("ordergate orders list --conflict cancelled_but_shipped")
+    shown = page.run("ordergate orders show NUMBER", instead={"NUMBER": number})
+    assert f"{number}  shop-a  conflict  cancelled_but_shipped" in shown
+
+
+def dead_letter(page: Page, town: Town) -> None:
+    for order_no in ("4301", "4302", "4303"):
+        push(page.stage, {**ORDER, "order_no": order_no, "lines": "none"}, status=422)
+    question = "SELECT dead_letter_id FROM dead_letter WHERE order_key = ANY($1::text[]) ORDER BY order_key"
+    numbers = ["4301", "4302", "4303"]
+    until(lambda: len(town.sql(question, numbers)) == 3, "the letters")
+    mended, repaired, useless = (str(row[0]) for row in town.sql(question, numbers))
+    listed = page.run("ordergate dead list --source shop-a --code shape")
+    assert all(order_no in listed for order_no in ("4301", "4302", "4303"))
+    shown = page.run("ordergate dead show ID", instead={"ID": mended})
+    assert "shape" in shown and "$.lines" in shown and "13800000000" not in shown
+    # Nothing has been mended here, so it comes back.
+    assert page.run("ordergate dead release ID", instead={"ID": mended}) == "1 条消息重新处理\n"
+    (page.stage.folder / "given").write_text(json.dumps({**ORDER, "order_no": "4302"}), encoding="utf-8")
+    assert page.run("ordergate dead release ID --body given", instead={"ID": repaired}) == "1 条消息重新处理\n"
+    town.sent("A4302")
+    page.run("ordergate dead discard ID --reason why", instead={"ID": useless})
+    left = page.stage.run("ordergate dead list --source shop-a").out
+    assert "4302" not in left and "4303" not in left
+
+
+def error_ratio(page: Page, town: Town) -> None:
+    with town.trouble(AWAY):
+        number = town.order("4401")
+        until(lambda: town.sql(_FAILED, number), "a failure")
+        assert re.search(r"wms-1 +create .* \d+%", page.run("ordergate gates list"))
+        assert re.search(rf"{number} .* failed http_503", page.run("ordergate deliveries list --target wms-1"))
+    town.sent(number)
+    page.run("ordergate gates open wms-1 create --reason why")
+    town.until_gate("forced_open")
+    number = town.order("4402")
+    until(lambda: town.sql(_OPEN, number), "the delivery to wait")
+    assert not town.documents(number)
+    page.run("ordergate gates auto wms-1 create --reason why")
+    town.sent(number)
+
+
+def gate_held(page: Page, town: Town) -> None:
+    page.run("ordergate gates open wms-1 create --reason why")
+    town.until_gate("forced_open")
+    page.run("ordergate gates close wms-1 create --reason why")
+    town.until_gate("forced_closed")
+    who = f"admin/{getpass.getuser()}"
+    assert re.search(rf"wms-1 +create +forced_closed .* why \({who}, 20\d\d-", page.run("ordergate gates list"))
+    page.run("ordergate gates auto wms-1 create --reason why")
+    town.until_gate("closed")
+
+
+def gateway_down(page: Page, town: Town) -> None:
+    wrong = {"connections": {"shop-a": {"adapter": "webhok"}, "wms-1": {"adapter": "qimen", "settings": {}}}}
+    (page.stage.folder / "wrong.yaml").write_text(yaml.safe_dump(wrong), encoding="utf-8")
+    said = page.run("ordergate check -c wrong.yaml", code=2)
+    assert "webhook" in said and "connections.wms-1" in said and re.search(r"\n\d+ 个问题\n", said)
+
+
+def broker_away(page: Page, town: Town) -> None:
+    with _kafka_away(page):
+        said = page.run("ordergate check", code=2)
+    assert "kafka.bootstrap" in said and "1 个问题" in said
+
+
+def intake_lag(page: Page, town: Town) -> None:
+    page.run_on("README.md", "ordergate run --workers 2")
+
+
+def shop_not_read(page: Page, town: Town) -> None:
+    town.taobao.faults = Faults(share_5xx=1.0, commands=("query",))
+    listed = "ordergate connections list"
+    until(lambda: re.search(r"tmall .* http_503", page.stage.run(listed).out), "reading to fail")
+    said = page.run(listed)
+    assert all(title in said for title in ("读取故障", "已读至", "负责进程"))
+    assert re.search(r"tmall +taobao +可用 +20\d\d-\S+ \S+ +http_503 ", said)
+    said = page.run("ordergate check", code=2)
+    assert "connections.tmall" in said
+    town.taobao.faults = Faults(throttle_in_200=True)
+    until(lambda: not re.search(r"tmall .* http_503", page.stage.run(listed).out), "reading to go on")
+
+
+def target(page: Page, town: Town) -> None:
+    with town.trouble(AWAY):
+        numbers = [town.order(str(4501 + n)) for n in range(BREAKER_JUDGES_FROM + 2)]
+        town.until_gate("open")
+        assert re.search(r"wms-1 +create +open .* \d+%", page.run("ordergate gates list"))
+        assert "failed http_503" in page.run("ordergate deliveries list --target wms-1")
+    page.run("ordergate gates close wms-1 create --for 60 --reason why")
+    for number in numbers:
+        town.sent(number)
+    page.stage.run("ordergate gates auto wms-1 create -r over")
+    number = town.blocked("4550")
+    page.run("ordergate deliveries resolve NUMBER wms-1 SEQ --reason why", instead={"NUMBER": number, "SEQ": "1"})
+    assert not town.sql(_OPEN, number)
+
+
+def unknown_outcomes(page: Page, town: Town) -> None:
+    [number] = town.unknown("4601")
+    assert re.search(rf"{number} +wms-1 .* unknown ", page.run("ordergate deliveries list --state blocked"))
+
+
+@contextmanager
+def _kafka_away(page: Page) -> Iterator[None]:
+    """The configuration names a broker that is not there."""
+    stage = page.stage
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    document = yaml.safe_load(stage.config.read_text(encoding="utf-8"))
+    with_kafka = {**document, "kafka": {"bootstrap": f"127.0.0.1:{port}"}}
+    (stage.folder / "kafka.yaml").write_text(yaml.safe_dump(with_kafka, allow_unicode=True), encoding="utf-8")
+    stage.environment["ORDERGATE_CONFIG"] = "kafka.yaml"
+    yield
+    del stage.environment["ORDERGATE_CONFIG"]
+
+
+_OPEN = "SELECT 1 FROM lane l JOIN orders o USING (order_id) WHERE o.number = $1"
+_FAILED = "SELECT 1 FROM attempt a JOIN orders o USING (order_id) WHERE o.number = $1 AND code = 'http_503'"
