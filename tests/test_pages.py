@@ -34,6 +34,7 @@ STORIES = {
     "adapters/taobao/README.md": Story(small_pages.taobao, given=()),
     "docs/configuration.md": Story(small_pages.configuration),
     "docs/configuration.example.yaml": Story(small_pages.example),
+    "docs/configuration.zh-CN.md": Story(small_pages.configuration_zh),
     "docs/cut-over.md": Story(cut_over.story, given=("fakes", "postgres_url")),
     "docs/desk.md": Story(desk.story, {"…": "3927461500123"}),
     "docs/how-an-order-travels.md": Story(small_pages.travels, {"NUMBER": "A2001"}),
@@ -45,6 +46,7 @@ STORIES = {
     "docs/runbooks/authorise.md": Story(runbooks.authorise, {"NAME": "tmall"}),
     "docs/runbooks/backlog.md": Story(runbooks.backlog),
     "docs/runbooks/blocked.md": Story(runbooks.blocked),
+    "docs/runbooks/clock.md": Story(runbooks.clock),
     "docs/runbooks/conflict.md": Story(
         runbooks.conflict, {"代码": "cancelled_but_shipped", "CODE": "cancelled_but_shipped"}
     ),

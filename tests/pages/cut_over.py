@@ -34,13 +34,13 @@ def story(page: Page, fakes: Fakes, database_url: str) -> None:
     send_order(stage, "1003", payment={"paid": False, "amount": "0"}, status="placed")
     push(stage, {**ORDER, "order_no": "1004", "lines": "none"}, status=422)
     until(lambda: "1004" in run("ordergate dead list").out, "the letter")
-    until(lambda: run("ordergate orders list").out.count("observed") == 3, "the orders")
+    until(lambda: run("ordergate orders list").out.count("仅观察") >= 3, "the orders")
     listed = page.run("ordergate orders list --reason observed")
-    assert all(number in listed for number in ("A1001", "A1002")) and re.search("A1003 .* unpaid", listed)
-    assert re.search("shop-a .* shape", page.run("ordergate dead list"))
+    assert all(number in listed for number in ("A1001", "A1002")) and re.search("A1003 .*未付款", listed)
+    assert re.search("shop-a .*报文结构不对", page.run("ordergate dead list"))
 
     told = page.run("ordergate compare shop-a --last 500 -c ordergate.yaml")
-    assert re.search(r"观察到.*仓库没有.*\n3 +0 +3 +0", told) and "网关会因此拦下：unpaid 1" in told
+    assert re.search(r"观察到.*仓库没有.*\n3 +0 +3 +0", told) and "网关会因此拦下：未付款 1" in told
     assert "仓库没有的（部分）：A1003 A1002 A1001" in told
     told = page.run("ordergate compare shop-a --last 500 --channel-numbers -c ordergate.yaml")
     assert re.search(r"观察到.*仓库没有.*\n3 +2 +1 +0", told) and "仓库没有的（部分）：1003\n" in told
@@ -57,15 +57,15 @@ def story(page: Page, fakes: Fakes, database_url: str) -> None:
     send_order(stage, "1006", placed_at=(start_at + timedelta(minutes=1)).isoformat())
     until(lambda: "A1006" in wms.books.orders, "the first order to be sent")
     listed = page.run("ordergate orders list")
-    assert re.search("A1005 .* before_start", listed) and re.search("A1001 .* observed", listed)
-    assert re.search("A1006 +shop-a +allocated", listed)
+    assert re.search("A1005 .*切换前的订单", listed) and re.search("A1001 .*仅观察", listed)
+    assert re.search("A1006 +shop-a +已分配", listed)
     until(lambda: "A1006" not in run("ordergate deliveries list").out, "it to be taken")
     assert "A100" not in page.run("ordergate deliveries list")
-    assert re.search(r"wms-1 +create +closed", page.run("ordergate gates list"))
+    assert re.search(r"wms-1 +下单 +闭合", page.run("ordergate gates list"))
     assert set(wms.books.orders) == {"1001", "1002", "A1006"}
 
     page.run('ordergate pause wms-1 --reason "back to the old system"')
-    assert re.search(r"wms-1 +create +closed +✓", run("ordergate gates list").out)
+    assert re.search(r"wms-1 +下单 +闭合 +✓", run("ordergate gates list").out)
     beats: set[Any] = set()
     # A worker reads what is paused right after it has renewed its lease: of two more, one came after the pause.
     until(lambda: beats.add(fetch(database_url, "SELECT renewed_at FROM worker")[0][0]) or len(beats) > 2, "the worker")

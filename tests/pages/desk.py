@@ -23,7 +23,7 @@ def story(page: Page, town: Town) -> None:
     town.blocked("1001")
 
     cards = page.run("ordergate work list")
-    assert "3 × 等待 shop-a: 库存不足 (short_of_stock)  [采购]" in cards
+    assert "3 × 等待 shop-a: 库存不足 (short_of_stock)  [wang]" in cards
     assert "如 A1101、A1102、A1103" in cards and "→ 补货并更新库存，订单自动继续: ordergate stock set" in cards
     items = page.run("ordergate work items --kind hold --code short_of_stock")
     assert all(number in items for number in short) and "A1001" not in items

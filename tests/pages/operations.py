@@ -19,6 +19,10 @@ def story(page: Page, town: Town) -> None:
     assert all((folder / name).read_text() for name in SECRETS)
     assert stage.run("./deploy/compose/make-secrets").out == ""
 
+    assert page.run("ordergate migrate") == "已是最新\n"
+    assert "用当前密钥加密" in page.run("ordergate keys reseal")
+    counted = page.run("ordergate keys status --count")
+    assert "attempt.private_detail" in counted and "credential.token" in counted
     _retention(page, town)
 
     environment = {"PGHOST": str(town.server.data_dir / "run"), "PGUSER": "ordergate", "DATABASE_URL": town.server.url}
@@ -47,6 +51,9 @@ def story(page: Page, town: Town) -> None:
     listed = page.run("ordergate deliveries list")
     assert sent not in listed and waiting not in listed
     assert town.documents(sent) == town.documents(waiting) == 1
+    # The one that was over has been purged to a tombstone, or is gone.
+    assert "单号" in page.run("ordergate orders list --stage cancelled")
+    assert "单号" in page.run("ordergate orders list --stage refunded")
 
 
 def _retention(page: Page, town: Town) -> None:

@@ -53,7 +53,7 @@ def story(page: Page) -> None:
     until(lambda: "shop-a 1 成功" in stage.run("ordergate orders show AA1001").out, "the shipment to be told back")
     assert "AA1001" in stage.get(f"{shop}/books")["orders"]
     shown = page.run(".venv/bin/ordergate orders show AA1001")
-    assert "AA1001  shop-a  shipped" in shown and "wms-1 1 成功" in shown
+    assert "AA1001  shop-a  已发货" in shown and "wms-1 1 成功" in shown
     assert '"AA1001":{"documents":1,' in page.run("curl -s http://127.0.0.1:8701/books")
     assert stage.get(f"{wms}/books")["orders"]["AA1001"]["status"] == "DELIVERED"
 
@@ -77,7 +77,7 @@ def story(page: Page) -> None:
     assert "目标" in page.run("ordergate deliveries list")
     assert page.run("ordergate work list") == "没有待办\n"
     assert len(base64.b64decode(page.run("ordergate keys new"))) == KEY_BYTES
-    assert re.search(r"wms-1 +create +closed", page.run("ordergate gates list"))
+    assert re.search(r"wms-1 +下单 +闭合", page.run("ordergate gates list"))
     assert "SKU" in page.run("ordergate stock list")
     gateway.stop()
     assert "0 条未完成的下发" in page.run("ordergate restored")

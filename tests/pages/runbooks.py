@@ -22,8 +22,8 @@ BREAKER_JUDGES_FROM = 8
 
 def overview(page: Page, town: Town) -> None:
     town.blocked("4001")
-    until(lambda: "blocked" in page.stage.run("ordergate notices open").out, "the condition")
-    assert re.search(r"blocked +wms-1", page.run("ordergate notices open"))
+    until(lambda: "待人工" in page.stage.run("ordergate notices open").out, "the condition")
+    assert re.search(r"待人工 +wms-1", page.run("ordergate notices open"))
     assert "待人工" in page.run("ordergate notices list")
     mails = len(town.mailbox.mails)
     assert "✓" in page.run("ordergate notices test ops-mail")
@@ -40,10 +40,14 @@ def authorise(page: Page, town: Town) -> None:
     until(lambda: re.search(r"tmall +taobao +可用", page.stage.run(listed).out), "the shop to be read again")
 
 
+def clock(page: Page, town: Town) -> None:
+    assert "没有问题" in page.run("ordergate check")
+
+
 def backlog(page: Page, town: Town) -> None:
     listed = page.run("ordergate gates list")
     assert all(title in listed for title in ("暂停", "在途/上限", "状态"))
-    assert re.search(r"wms-1 +create +closed .* 0/\d+ ", listed)
+    assert re.search(r"wms-1 +下单 +闭合 .* 0/\d+ ", listed)
 
 
 def blocked(page: Page, town: Town) -> None:
@@ -69,7 +73,7 @@ def conflict(page: Page, town: Town) -> None:
     town.in_conflict(number)
     assert number in page.run("ordergate orders list --conflict cancelled_but_shipped")
     shown = page.run("ordergate orders show NUMBER", instead={"NUMBER": number})
-    assert f"{number}  shop-a  conflict  cancelled_but_shipped" in shown
+    assert f"{number}  shop-a  冲突  买家已取消，仓库已发货" in shown
 
 
 def dead_letter(page: Page, town: Town) -> None:
@@ -97,8 +101,8 @@ def error_ratio(page: Page, town: Town) -> None:
     with town.trouble(AWAY):
         number = town.order("4401")
         until(lambda: town.sql(_FAILED, number), "a failure")
-        assert re.search(r"wms-1 +create .* \d+%", page.run("ordergate gates list"))
-        assert re.search(rf"{number} .* failed http_503", page.run("ordergate deliveries list --target wms-1"))
+        assert re.search(r"wms-1 +下单 .* \d+%", page.run("ordergate gates list"))
+        assert re.search(rf"{number} .*失败.*http_503", page.run("ordergate deliveries list --target wms-1"))
     town.sent(number)
     page.run("ordergate gates open wms-1 create --reason why")
     town.until_gate("forced_open")
@@ -115,7 +119,7 @@ def gate_held(page: Page, town: Town) -> None:
     page.run("ordergate gates close wms-1 create --reason why")
     town.until_gate("forced_closed")
     who = f"admin/{getpass.getuser()}"
-    assert re.search(rf"wms-1 +create +forced_closed .* why \({who}, 20\d\d-", page.run("ordergate gates list"))
+    assert re.search(rf"wms-1 +下单 +手动闭合 .* why \({who}, 20\d\d-", page.run("ordergate gates list"))
     page.run("ordergate gates auto wms-1 create --reason why")
     town.until_gate("closed")
 
@@ -154,8 +158,8 @@ def target(page: Page, town: Town) -> None:
     with town.trouble(AWAY):
         numbers = [town.order(str(4501 + n)) for n in range(BREAKER_JUDGES_FROM + 2)]
         town.until_gate("open")
-        assert re.search(r"wms-1 +create +open .* \d+%", page.run("ordergate gates list"))
-        assert "failed http_503" in page.run("ordergate deliveries list --target wms-1")
+        assert re.search(r"wms-1 +下单 +断开 .* \d+%", page.run("ordergate gates list"))
+        assert re.search("失败.*http_503", page.run("ordergate deliveries list --target wms-1"))
     page.run("ordergate gates close wms-1 create --for 60 --reason why")
     for number in numbers:
         town.sent(number)
@@ -167,7 +171,7 @@ def target(page: Page, town: Town) -> None:
 
 def unknown_outcomes(page: Page, town: Town) -> None:
     [number] = town.unknown("4601")
-    assert re.search(rf"{number} +wms-1 .* unknown ", page.run("ordergate deliveries list --state blocked"))
+    assert re.search(rf"{number} +wms-1 .*不清楚对方是否已收到", page.run("ordergate deliveries list --state blocked"))
 
 
 @contextmanager

@@ -18,6 +18,15 @@ NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).isoformat()
 
 def configuration(page: Page, town: Town) -> None:
     assert page.run("ordergate reference") == text_of(page.path)
+    _of_configuration(page)
+
+
+def configuration_zh(page: Page, town: Town) -> None:
+    assert page.run("ordergate reference --lang zh") == text_of(page.path)
+    _of_configuration(page)
+
+
+def _of_configuration(page: Page) -> None:
     assert "没有问题" in page.run("ordergate check")
     assert len(base64.b64decode(page.run("ordergate keys new"))) == KEY_BYTES
     listed = page.run("ordergate adapters")

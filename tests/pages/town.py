@@ -29,6 +29,7 @@ from adapters.taobao.fake import FakeLine as TaobaoLine
 from adapters.taobao.fake import FakeShop as FakeTaobao
 from adapters.wecom.fake import FakeWecom
 from gateway.core.keys import KEY_BYTES
+from gateway.core.words import BREAKERS
 from gateway.sdk.signing import decode_secret, sign
 from gateway.store.dead import DeadLetter, set_aside
 from gateway.testing.fakes import Faults
@@ -162,7 +163,7 @@ class Town:
 
     def until_gate(self, state: str) -> None:
         """The breaker before the warehouse's new orders stands so."""
-        listed = rf"wms-1 +create +{state} "
+        listed = rf"wms-1 +下单 +{BREAKERS[state].zh} "
         until(lambda: re.search(listed, self.stage.run("ordergate gates list").out), f"the gate to be {state}")
 
     def until_blocked(self, number: str) -> str:
@@ -249,7 +250,7 @@ class Town:
             # A breaker that opens stays open for longer than anybody waits here.
             "breaker": {"open_s": 60.0},
             "encryption": {"keys": ["${ORDERGATE_KEY}"]},
-            "owners": {"short_of_stock": "采购"},
+            "owners": [{"code": "short_of_stock", "people": ["wang"]}],
             "notices": told["notices"],
             "connections": connections,
         }
