@@ -6,12 +6,14 @@ what the page promises of it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from adapters.webhook.fake import FakeShop
 from tests.conftest import short_folder
 from tests.pages import cut_over, desk, operations, quick_start, runbooks, skus, small_pages
 from tests.pages.page import NOT_RUN, PLACEHOLDERS, Page
@@ -182,3 +184,19 @@ def test_a_command_without_what_it_needs_is_only_named(command: str, named: bool
 def test_what_does_not_exist_is_told(command: str) -> None:
     with pytest.raises(AssertionError, match="there is no"):
         only_named(command)
+
+
+@pytest.mark.parametrize("more", ["/books", "/elsewhere -w ' %{http_code}'"])
+def test_where_there_is_no_curl_ours_says_the_same(
+    server_folder: Path, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    shop = fakes.enter(FakeShop(secrets=(quick_start.SECRET,)))
+    curl = shutil.which("curl")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with Stage(server_folder) as stage:
+        body = f"-X POST -H 'content-type: application/json' --data-binary @{quick_start.ORDER}"
+        for line in (f"curl -s {shop.url}{more}", f"curl -sS {body} {shop.url}{more}"):
+            ours = stage.run(line)
+            assert ours.code == 0 and ours.out, ours
+            if curl is not None:
+                assert stage.run(line.replace("curl", curl, 1)) == ours

@@ -256,6 +256,7 @@ async def test_a_repair_given_as_text_or_bytes(gateway: Gateway) -> None:
         (letter,) = await gateway.dead()
         await gateway.post(f"/dead-letters/{letter['dead_letter_id']}/release", repair)
         await gateway.sent(f"S{number}")
+        assert gateway.erp.books.orders[f"S{number}"].documents == 1
 
 
 async def test_a_discarded_dead_letter_lets_the_others_go(gateway: Gateway) -> None:

@@ -73,6 +73,8 @@ class Stage:
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
         (self.folder / ".venv").symlink_to(sys.prefix)
         path = os.pathsep.join([f"{sys.prefix}/bin", str(_postgres_programs()), os.environ["PATH"]])
+        if shutil.which("curl") is None:
+            path = f"{self._curl()}{os.pathsep}{path}"
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("ORDERGATE_", "PG"))}
         self.environment = {**ours, "PATH": path, "ORDERGATE_URL": self.url, **self.environment}
 
@@ -149,6 +151,14 @@ class Stage:
     def server(self) -> EmbeddedPostgres:
         """The bundled PostgreSQL of the stage's gateway, kept running when the gateway stops."""
         return self._stack.enter_context(EmbeddedPostgres(self.folder / "data" / "postgres"))
+
+    def _curl(self) -> Path:
+        """A folder with ours."""
+        folder = self.folder / "bin"
+        folder.mkdir()
+        (folder / "curl").write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/pages/curl.py "$@"\n')
+        (folder / "curl").chmod(0o755)
+        return folder
 
     def _ordergate(self, arguments: list[str]) -> Ran:
         out, err = io.StringIO(), io.StringIO()
