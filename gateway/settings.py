@@ -27,7 +27,7 @@ from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
 from gateway.core.notice import Kind
 from gateway.core.order import Operation
-from gateway.core.owner import OwnerKind
+from gateway.core.owner import OF_NO_CONNECTION, WITH_CODE, OwnerKind
 from gateway.core.text import Text, described, system_reason
 from gateway.plugins import Adapter, Registry
 from gateway.schema import KeyPath, Node, Report
@@ -1477,6 +1477,14 @@ def _check_owners(document: Document, entries: Mapping[str, ConnectionEntry], re
                 proposal = schemas.suggest(person, people) or schemas.listed("已有", "known", people, none=nobody)
                 what = Text(f"没有人叫 {person!r}", f"nobody is called {person!r}")
                 report.add((*place, "people", number), what, proposal)
+        if rule.code is not None and rule.kind is not None and rule.kind not in WITH_CODE:
+            what = Text(f"`{rule.kind}` 没有代码：这条规则永远轮不到", f"`{rule.kind}` has none: the rule never counts")
+            report.add((*place, "code"), what, Text("删掉 `code` 或 `kind`", "remove `code` or `kind`"))
+        if rule.connection is not None and rule.kind in OF_NO_CONNECTION:
+            what = Text(
+                f"`{rule.kind}` 不属于任何连接：这条规则永远轮不到", f"`{rule.kind}` has none: the rule never counts"
+            )
+            report.add((*place, "connection"), what, Text("删掉 `connection`", "remove `connection`"))
         if (rule.connection, rule.kind, rule.code) == (None, None, None) and index + 1 < len(document.owners):
             what = Text("符合一切：它后面的规则永远轮不到", "fits everything: the rules after it never count")
             report.add(place, what, Text("移到最后", "make it the last one"))

@@ -149,3 +149,21 @@ def test_the_example_in_the_documentation_is_right(tmp_path: Path) -> None:
     text = example.replace("connections:\n", f"connections:\n{wms}")
     made = settings.parse(text, {"WECOM_ROBOT_KEY": KEY}, discover(), name="notices.md", folder=tmp_path)
     assert made.notices.channels == ("ops-robot", "ops-mail")
+
+
+@pytest.mark.parametrize(
+    ("rule", "where"),
+    [
+        ("{people: [a], kind: target, code: create}", "code"),
+        ("{people: [a], kind: worker, connection: erp}", "connection"),
+        ("{people: [a], kind: inbox, connection: erp}", "connection"),
+    ],
+)
+def test_an_owner_of_what_can_never_be_is_told(rule: str, where: str) -> None:
+    [found] = problems(f"owners: [{rule}]" + CONNECTIONS)
+    assert found.where == f"og.yaml:1 owners[0].{where}" and "never counts" in found.what
+
+
+@pytest.mark.parametrize("kind", ["hold", "conflict", "delivery", "blocked", "dead_letter"])
+def test_kinds_that_have_codes_take_one(kind: str) -> None:
+    assert parsed(f"owners: [{{people: [a], kind: {kind}, code: x}}]" + CONNECTIONS).owners[0].code == "x"

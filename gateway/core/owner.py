@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -16,6 +16,10 @@ OwnerKind = Literal[WorkKind, "target", "authorise", "shop_not_read", "clock", "
 """What the desk or the notices call it. `blocked` is the notice of a `delivery` that waits for a person."""
 
 _WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)
+WITH_CODE = frozenset({*get_args(WorkKind), *(kind.value for kind in _WITH_CODE)})
+"""Kinds whose matters have a code."""
+OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value})
+"""Kinds whose matters are of no connection."""
 
 
 class Matter(msgspec.Struct, frozen=True):

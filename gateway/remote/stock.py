@@ -123,6 +123,6 @@ def _print_stock(terminal: Terminal, answer: Any) -> None:
 
 def _print_set(terminal: Terminal, total: Any) -> None:
     terminal.line(
-        f"已更改 {total['changed']} 项，新建 {total['created']} 项，{total['woken']} 个订单继续",
-        f"{total['changed']} changed, {total['created']} new, {total['woken']} orders go on",
+        f"已更改 {total['changed']} 项（其中新建 {total['created']} 项），{total['woken']} 个订单继续",
+        f"{total['changed']} changed ({total['created']} of them new), {total['woken']} orders go on",
     )

@@ -80,7 +80,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"店铺已能读取：{key.connection}", f"Read again: {key.connection}")
         case Kind.CLOCK:
             clock = clock_name(key.connection or key.subject, say)
-            return say(f"时钟已准：{clock}", f"Clock right again: {clock}")
+            # Set right; or, now that others have said theirs, it is another one that is off.
+            return say(f"时钟不再有偏差：{clock}", f"Clock no longer off: {clock}")
         case Kind.WORKER:
             return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
         case Kind.INBOX:

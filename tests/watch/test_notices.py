@@ -618,7 +618,7 @@ async def test_a_clock_that_is_off_is_told_with_by_how_much_and_told_again_when_
     assert re.fullmatch("时钟不准：wms-1（慢 6[1-5] 秒）", begun[0])
     assert begun[1].endswith("本机与其余 1 个时钟（erp）一致。")
     assert begun[-1] == "docs/runbooks/clock.md"
-    assert over[0] == "时钟已准：wms-1"
+    assert over[0] == "时钟不再有偏差：wms-1"
 
 
 CANARIES = ("张三丰", "13912345678", "张江路1号", KEY, "whsec_c2VjcmV0")

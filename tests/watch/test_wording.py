@@ -82,7 +82,7 @@ def test_a_clock_that_is_off_reads_like_this() -> None:
         "docs/runbooks/clock.md"
     )
     assert text_of(machine, Change.OPENED, "en", off=ours).startswith("Clock off: gateway-1 is 63 s fast\n")
-    assert text_of(machine, Change.CLOSED, "zh").startswith("时钟已准：gateway-1\n")
+    assert text_of(machine, Change.CLOSED, "zh").startswith("时钟不再有偏差：gateway-1\n")
 
 
 @pytest.mark.parametrize(
