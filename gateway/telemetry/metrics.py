@@ -425,8 +425,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="ordergate_purged_rows_total",
         kind="counter",
-        help="Rows removed by age",
-        zh="按保留期清除的行",
+        help="Rows removed by age, and as `reduced` orders that stay without their buyer",
+        zh="按保留期清除的行；`reduced` 为保留订单、去掉买家信息",
         labels=(Label("table", PURGED_TABLES),),
     ),
 )
