@@ -304,7 +304,7 @@ async def test_what_a_step_costs_and_whether_intake_waits(
         )
     assert (rows, reduced) == (1_020_000, 170_000)
     assert await ledger_is_whole(pool)
-    assert max(steps) < 5
+    assert max(steps) < sum(steps) / 2, "no step is most of it: its locks are held for one step at a time"
 
 
 async def test_what_stays_is_sealed_again(postgres_url: str) -> None:
