@@ -27,10 +27,10 @@ from gateway.core import words
 from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 from gateway.plugins import discover
 from gateway.schema import suggest
-from gateway.sdk.signing import PREFIX, decode_secret, sign, verify
+from gateway.sdk.signing import NO_MATCH, PREFIX, decode_secret, sign, verify
 from gateway.settings import Settings, load
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of
 
@@ -526,15 +526,18 @@ def webhook_verify(
         verify([key], headers, content, now=at)
     except BadSignature as error:
         why = error.message
-        if why == "no signature matches" and content.rstrip() != content:
-            why += ": the body ends with white space; sign the very bytes that are sent"
+        if why == NO_MATCH and content.rstrip() != content:
+            why = Text(
+                f"{why.zh}：报文以空白字符结尾，要对实际发送的字节签名",
+                f"{why.en}: the body ends with white space; sign the very bytes that are sent",
+            )
         if as_json:
             terminal.json({"good": False, "why": why})
         else:
-            terminal.plain(f"{terminal.choose('不通过', 'not good')}: {why}")
+            terminal.plain(f"{terminal.choose('不通过', 'not good')}: {terminal.say(why)}")
         raise typer.Exit(1) from error
     if as_json:
-        terminal.json({"good": True, "why": ""})
+        terminal.json({"good": True, "why": NOTHING})
     else:
         terminal.line("通过", "good")
 

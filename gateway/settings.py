@@ -1092,8 +1092,7 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
     try:
         total_minor = document.review.max_total_minor
     except BadInput as error:
-        what = Text("不是最多两位小数的金额", error.message)
-        report.add(("review", "max_total"), what, Text('写成 "12.30"', error.advice))
+        report.add(("review", "max_total"), error.message, error.advice)
     else:
         if total_minor <= 0:
             what = Text("不大于零", "is not above zero")

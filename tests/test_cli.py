@@ -383,7 +383,7 @@ def test_integrators_sign_and_verify(tmp_path: Path) -> None:
     ):
         done = ordergate_here("webhook", "verify", body, *given, *change, "--json")
         assert (done.code, json.loads(done.out)["good"]) == (1, False)
-        assert why in json.loads(done.out)["why"]
+        assert why in json.loads(done.out)["why"]["en"]
     changed = ordergate_here("webhook", "verify", "-", *given, stdin=ORDER + b"\n")
     assert changed.code == 1 and "不通过" in changed.out
     wrong = ordergate_here("webhook", "sign", "-", "--secret", "hunter2", stdin=b"{}")

@@ -37,6 +37,7 @@ from gateway.sdk.models import (
     Refund,
     RefundStatus,
     Sku,
+    Text,
 )
 
 EVENT_TYPE = "pinduoduo.order.v1"
@@ -186,7 +187,8 @@ def decode(body: bytes) -> Facts:
     _check(order.refund_status, "refund_status", tuple(REFUNDS))
     _check(order.risk_control_status, "risk_control_status", (0, 1))
     if _ID.fullmatch(order.order_sn) is None:
-        raise BadInput("value", "is not an id", where="$.order_sn", advice="1 to 64 visible ASCII characters")
+        advice = Text("1 到 64 个可见 ASCII 字符", "1 to 64 visible ASCII characters")
+        raise BadInput("value", Text("不是有效的编号", "is not an id"), where="$.order_sn", advice=advice)
     paid_minor = _minor(order.pay_amount, "$.pay_amount")
     return Facts(
         party=Party.SHOP,
@@ -208,7 +210,9 @@ def read(body: bytes) -> OrderInfo:
     except msgspec.ValidationError as error:
         raise _explain(str(error), body) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput("json", "is not a JSON document", advice=str(error)[:100]) from error
+        said = str(error)[:100]
+        what = Text("不是 JSON 文档", "is not a JSON document")
+        raise BadInput("json", what, advice=Text(f"解析出错：{said}", said)) from error
     if b"\\u0000" in body:
         _refuse_nul(order)
     return order
@@ -218,7 +222,7 @@ def version_of(order: OrderInfo) -> int:
     """`updated_at` in ms."""
     updated_at = parse_beijing(order.updated_at, "$.updated_at")
     if updated_at is None:
-        raise BadInput("field", "is empty", where="$.updated_at", advice=_LOOK)
+        raise BadInput("field", _EMPTY, where="$.updated_at", advice=_LOOK)
     return (updated_at - _EPOCH) // _MS
 
 
@@ -245,7 +249,8 @@ def parse_beijing(text: str | None, where: str) -> datetime | None:
         if not 2000 <= local.year <= 2099 or local.tzinfo is not None:
             raise ValueError
     except ValueError as error:
-        raise BadInput("value", "is not an instant", where=where, advice="yyyy-MM-dd HH:mm:ss, Beijing time") from error
+        advice = Text("yyyy-MM-dd HH:mm:ss，北京时间", "yyyy-MM-dd HH:mm:ss, Beijing time")
+        raise BadInput("value", Text("不是时刻", "is not an instant"), where=where, advice=advice) from error
     return local.replace(tzinfo=BEIJING).astimezone(UTC)
 
 
@@ -260,13 +265,15 @@ def _content(order: OrderInfo, paid_minor: int) -> Content:
             gift = name == "gift_list"
             price_minor = 0 if gift else _minor(item.goods_price, f"{where}.goods_price")
             if not 1 <= item.goods_count <= 1_000_000:
-                raise BadInput("value", "is not a quantity", where=f"{where}.goods_count", advice="1 to 1000000 pieces")
+                what = Text("不是数量", "is not a quantity")
+                advice = Text("1 到 1000000 件", "1 to 1000000 pieces")
+                raise BadInput("value", what, where=f"{where}.goods_count", advice=advice)
             listed_minor += price_minor * item.goods_count
             lines.append(
                 Line(f"{'G' if gift else ''}{index + 1}", _sku(item, where), item.goods_count, price_minor, _name(item))
             )
     if not order.item_list:
-        raise BadInput("field", "is empty", where="$.item_list", advice=_LOOK)
+        raise BadInput("field", _EMPTY, where="$.item_list", advice=_LOOK)
     goods_minor = _minor(order.goods_amount, "$.goods_amount")
     discount_minor = _minor(order.discount_amount, "$.discount_amount")
     postage_minor = _minor(order.postage, "$.postage")
@@ -279,12 +286,16 @@ def _content(order: OrderInfo, paid_minor: int) -> Content:
         discount_minor += subsidy_minor
         services_minor += subsidy_minor
     if services_minor < 0 or changed_minor < 0:
-        what = "goods_amount" if changed_minor < 0 else "pay_amount"
-        advice = "goods_amount is price × count or less, pay_amount is goods - discount + postage or more"
-        raise BadInput("amount", "does not fit the other amounts", where=f"$.{what}", advice=advice)
+        what = Text("与其他金额不符", "does not fit the other amounts")
+        where = "$.goods_amount" if changed_minor < 0 else "$.pay_amount"
+        advice = Text(
+            "goods_amount 不超过单价 × 数量，pay_amount 不少于商品 - 优惠 + 运费",
+            "goods_amount is price × count or less, pay_amount is goods - discount + postage or more",
+        )
+        raise BadInput("amount", what, where=where, advice=advice)
     placed_at = parse_beijing(order.created_time, "$.created_time")
     if placed_at is None:
-        raise BadInput("field", "is empty", where="$.created_time", advice=_LOOK)
+        raise BadInput("field", _EMPTY, where="$.created_time", advice=_LOOK)
     return Content(
         placed_at,
         tuple(lines),
@@ -379,8 +390,12 @@ def _sku(item: Item, where: str) -> Sku:
     """The merchant's code of the variant, else the platform's id. The goods' code would stand for every variant."""
     sku = (item.outer_id or "").strip() or str(item.sku_id or "")
     if not sku or len(sku) > 64:
-        advice = "give the variant a merchant code (商家编码) of at most 64 characters in the shop"
-        raise BadInput("field", "has neither outer_id nor sku_id", where=where, advice=advice)
+        what = Text("outer_id 和 sku_id 都没有", "has neither outer_id nor sku_id")
+        advice = Text(
+            "在店铺后台给该规格设置商家编码，最多 64 个字符",
+            "give the variant a merchant code (商家编码) of at most 64 characters in the shop",
+        )
+        raise BadInput("field", what, where=where, advice=advice)
     return Sku(sku)
 
 
@@ -393,10 +408,12 @@ def _minor(amount: Money, where: str) -> int:
     if amount is None:
         return 0
     if not amount.is_finite() or not 0 <= amount * 100 <= MOST_MINOR:
-        raise BadInput("amount", "is not between 0 and 1000000000000.00", where=where, advice=_LOOK)
+        what = Text("不在 0 与 1000000000000.00 之间", "is not between 0 and 1000000000000.00")
+        raise BadInput("amount", what, where=where, advice=_LOOK)
     minor = int((amount * 100).to_integral_value())
     if abs(amount * 100 - minor) > _NOISE:
-        raise BadInput("amount", "is not an amount with at most two decimals", where=where, advice=_LOOK)
+        what = Text("不是最多两位小数的金额", "is not an amount with at most two decimals")
+        raise BadInput("amount", what, where=where, advice=_LOOK)
     return minor
 
 
@@ -411,8 +428,12 @@ def _clear(text: str | None) -> str:
 
 def _check(value: int, name: str, known: Sequence[int]) -> None:
     if value not in known:
-        advice = f"known are {', '.join(map(str, known))}; the platform may have a new one: update the adapter"
-        raise BadInput("value", "is not a known status", where=f"$.{name}", advice=advice)
+        named = list(map(str, known))
+        advice = Text(
+            f"已知的有 {'、'.join(named)}；平台可能新增了状态：更新适配器",
+            f"known are {', '.join(named)}; the platform may have a new one: update the adapter",
+        )
+        raise BadInput("value", Text("不是已知的状态", "is not a known status"), where=f"$.{name}", advice=advice)
 
 
 def _explain(message: str, body: bytes) -> BadInput:
@@ -422,31 +443,44 @@ def _explain(message: str, body: bytes) -> BadInput:
     except msgspec.MsgspecError:
         refused = None
     if isinstance(refused, str):
-        advice = "look at the order in the shop, then delete this entry: a change or the next full re-read brings it"
-        return BadInput("field", f"the platform refuses its detail: {refused[:200]}", where="$", advice=advice)
+        said = Text(f"平台拒绝给出详情：{refused[:200]}", f"the platform refuses its detail: {refused[:200]}")
+        advice = Text(
+            "在店铺后台查看该订单，然后放弃此条：订单有变化或下次全量重读时会再读到",
+            "look at the order in the shop, then delete this entry: a change or the next full re-read brings it",
+        )
+        return BadInput("field", said, where="$", advice=advice)
     what, _, where = message.partition(" - at `")
     where = where.rstrip("`") or "$"
     missing = _MISSING.fullmatch(what)
     if missing is not None:
-        return BadInput("field", "is missing", where=f"{where}.{missing[1]}", advice=_LOOK)
-    return BadInput("shape", what if what.startswith("Expected") else "has another type", where=where, advice=_LOOK)
+        return BadInput("field", Text("缺少", "is missing"), where=f"{where}.{missing[1]}", advice=_LOOK)
+    kinds = _KINDS.fullmatch(what)
+    zh = "类型不符" if kinds is None else f"应为 `{kinds[1]}`，实际是 `{kinds[2]}`"
+    en = what if what.startswith("Expected") else "has another type"
+    return BadInput("shape", Text(zh, en), where=where, advice=_LOOK)
 
 
 def _refuse_nul(order: OrderInfo) -> None:
     """A NUL stands in no database and in no warehouse's document."""
     for name, value in msgspec.to_builtins(order).items():
         if "\0" in str(value):
-            raise BadInput("value", "contains a NUL character", where=f"$.{name}", advice="remove it in the shop")
+            nul = Text("含有 NUL 字符", "contains a NUL character")
+            raise BadInput("value", nul, where=f"$.{name}", advice=Text("在店铺后台去掉", "remove it in the shop"))
 
 
 _REFUSED = "detail_refused"
-_LOOK = "look at the order in the shop; if the platform changed its answers, update the adapter"
+_LOOK = Text(
+    "在店铺后台查看该订单；若平台改变了应答，更新适配器",
+    "look at the order in the shop; if the platform changed its answers, update the adapter",
+)
+_EMPTY = Text("为空", "is empty")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _NOISE = Decimal("0.0001")
 _ID = re.compile(r"[!-~]{1,64}")
 _CIPHER = re.compile(r"([~$#]).+\1", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _decode_order = msgspec.json.Decoder(OrderInfo, strict=False).decode
 
 

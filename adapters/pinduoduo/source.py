@@ -17,7 +17,7 @@ import msgspec
 from adapters.pinduoduo import mapping, wire
 from adapters.pinduoduo.settings import Settings
 from gateway.sdk.adapter import Setup
-from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Unknown
+from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Text, Unknown
 from gateway.sdk.pull import Access, Page, Pulled, Window
 
 MOST_REFUSED = 3
@@ -66,8 +66,12 @@ class PinduoduoSource:
     def decode(self, event: Event) -> Facts:
         facts = mapping.decode(event.body)
         if facts.order_no != event.order_key:
-            advice = "the platform answered with another order: report it to them, delete this entry"
-            raise BadInput("value", "is not the order that was asked for", where="$.order_sn", advice=advice)
+            what = Text("不是所查询的订单", "is not the order that was asked for")
+            advice = Text(
+                "平台返回了另一个订单：向平台反馈，放弃此条",
+                "the platform answered with another order: report it to them, delete this entry",
+            )
+            raise BadInput("value", what, where="$.order_sn", advice=advice)
         return facts
 
     async def _list(self, window: Window, page: int, *, deadline_s: float) -> _Listed | wire.Later:

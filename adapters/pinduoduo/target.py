@@ -178,7 +178,8 @@ class PinduoduoTarget:
         try:
             return mapping.read(bytes(_read_detail(answer).order_info))
         except (msgspec.DecodeError, BadInput) as error:
-            return Failed("shape", f"the order's detail cannot be read: {error}")
+            why = error.text.en if isinstance(error, BadInput) else error
+            return Failed("shape", f"the order's detail cannot be read: {why}")
 
     async def _write(self, method: wire.Method, parameters: dict[str, object], *, until: float) -> Answer | None:
         """None: done. The turn before it is part of the deadline."""

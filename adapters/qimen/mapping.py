@@ -29,6 +29,7 @@ from gateway.sdk.models import (
     Progress,
     ProgressStep,
     Sku,
+    Text,
     format_minor,
 )
 
@@ -102,7 +103,8 @@ def parse_beijing(text: str, *, where: str) -> datetime | None:
         if not 2000 <= local.year <= 2099:
             raise ValueError
     except ValueError as error:
-        raise BadInput("value", "is not an instant", where=where, advice="yyyy-MM-dd HH:mm:ss, Beijing time") from error
+        advice = Text("yyyy-MM-dd HH:mm:ss，北京时间", "yyyy-MM-dd HH:mm:ss, Beijing time")
+        raise BadInput("value", Text("不是时刻", "is not an instant"), where=where, advice=advice) from error
     return (local if local.tzinfo is not None else local.replace(tzinfo=BEIJING)).astimezone(UTC)
 
 
@@ -112,13 +114,17 @@ def parse_xml(body: bytes) -> ElementTree.Element:
         # Decoded here, so that an `encoding=` of the document's own cannot hide a DTD from the next line.
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput("xml", f"byte {error.start} is not UTF-8", advice="send UTF-8") from error
+        what = Text(f"字节 {error.start} 不是 UTF-8", f"byte {error.start} is not UTF-8")
+        raise BadInput("xml", what, advice=Text("改用 UTF-8 发送", "send UTF-8")) from error
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise BadInput("xml", "has a DTD", advice="send plain elements, entities are refused")
+        advice = Text("只发普通元素，不接受实体", "send plain elements, entities are refused")
+        raise BadInput("xml", Text("含有 DTD", "has a DTD"), advice=advice)
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
-        raise BadInput("xml", "is not an XML document", advice=str(error)[:100]) from error
+        said = str(error)[:100]
+        what = Text("不是 XML 文档", "is not an XML document")
+        raise BadInput("xml", what, advice=Text(f"解析出错：{said}", said)) from error
 
 
 # --- what goes out ----------------------------------------------------------------------------------------------
@@ -250,7 +256,7 @@ def parse_reply(body: bytes) -> WmsReply:
         return WmsReply("gateway", False, code, _text(root, "sub_msg") or _text(root, "msg"))
     flag = _text(root, "flag").lower()
     if root.tag != "response" or flag not in ("success", "failure"):
-        raise BadInput("shape", "is not a Qimen envelope", where="/response/flag")
+        raise BadInput("shape", Text("不是奇门的应答格式", "is not a Qimen envelope"), where="/response/flag")
     return WmsReply(
         "wms",
         flag == "success",
@@ -386,6 +392,7 @@ STEPS: Mapping[str, ProgressStep] = {
 _CODE = re.compile(rb"<(?:deliveryOrderCode|orderCode)>\s*([^<>&\s]{1,128})\s*</")
 _KEY = re.compile(r"[!-~]{1,128}")
 _PLAIN_ID = re.compile(r"[!-~]{1,64}")
+_LOOK = Text("查看原始报文", "look at the raw message")
 
 
 def read_head(method: str, body: bytes) -> tuple[str, str]:
@@ -430,11 +437,12 @@ def decode(method: str, body: bytes, *, settings: Settings, carriers: Mapping[st
     Raises BadInput: `xml`, `shape`, `field`, `value`.
     """
     if method not in (CONFIRM, REPORT):
-        advice = "switch the message off at the WMS, or delete this entry"
-        raise BadInput("value", f"`{method}` is not handled", where="method", advice=advice)
+        advice = Text("在 WMS 中关闭该消息，或放弃此条", "switch the message off at the WMS, or delete this entry")
+        what = Text(f"不处理 `{method}`", f"`{method}` is not handled")
+        raise BadInput("value", what, where="method", advice=advice)
     root = parse_xml(body)
     if root.tag != "request":
-        raise BadInput("shape", "the root is not `request`", where="/", advice="look at the raw message")
+        raise BadInput("shape", Text("根元素不是 `request`", "the root is not `request`"), where="/", advice=_LOOK)
     return _confirm(root, carriers) if method == CONFIRM else _report(root, settings)
 
 
@@ -443,7 +451,8 @@ def _confirm(root: ElementTree.Element, carriers: Mapping[str, str]) -> Facts:
     status = _text(root, "deliveryOrder/status").upper()
     if status not in ("", "DELIVERED", "PARTDELIVERED"):
         where = "/request/deliveryOrder/status"
-        raise BadInput("value", "a confirmation that does not say shipped", where=where, advice="ask the warehouse")
+        what = Text("发货确认的状态不是已发货", "a confirmation that does not say shipped")
+        raise BadInput("value", what, where=where, advice=Text("向仓库核实", "ask the warehouse"))
     at = parse_beijing(
         _text(root, "deliveryOrder/operateTime") or _text(root, "deliveryOrder/orderConfirmTime"),
         where="/request/deliveryOrder/operateTime",
@@ -497,7 +506,8 @@ def _confirm_type(root: ElementTree.Element) -> str:
     given = _text(root, "deliveryOrder/confirmType") or "0"
     if given not in ("0", "1"):
         where = "/request/deliveryOrder/confirmType"
-        raise BadInput("value", "is neither 0 nor 1", where=where, advice="ask the warehouse whether more follows")
+        advice = Text("向仓库核实后面是否还有包裹", "ask the warehouse whether more follows")
+        raise BadInput("value", Text("不是 0 或 1", "is neither 0 nor 1"), where=where, advice=advice)
     return given
 
 
@@ -506,18 +516,19 @@ def _count(into: dict[Sku, int], element: ElementTree.Element, field: str, where
     text = _required(element, field, where)
     match = re.fullmatch(r"([0-9]{1,7})(?:\.0+)?", text)
     if match is None or int(match[1]) > 1_000_000:
-        raise BadInput("value", "is not a quantity", where=f"{where}/{field}", advice="0 to 1000000 whole pieces")
+        advice = Text("0 到 1000000 的整数件", "0 to 1000000 whole pieces")
+        raise BadInput("value", Text("不是数量", "is not a quantity"), where=f"{where}/{field}", advice=advice)
     into[sku] = into.get(sku, 0) + int(match[1])
 
 
 def _required(element: ElementTree.Element, path: str, where: str = "/request") -> str:
     text = _text(element, path)
     if not text:
-        raise BadInput("field", "is missing", where=f"{where}/{path}", advice="it is required")
+        advice = Text("必填", "it is required")
+        raise BadInput("field", Text("缺少", "is missing"), where=f"{where}/{path}", advice=advice)
     if len(text) > 200:
-        raise BadInput(
-            "value", "is longer than 200 characters", where=f"{where}/{path}", advice="look at the raw message"
-        )
+        what = Text("超过 200 个字符", "is longer than 200 characters")
+        raise BadInput("value", what, where=f"{where}/{path}", advice=_LOOK)
     return text
 
 

@@ -8,7 +8,7 @@ import hmac
 from adapters.qimen import mapping
 from adapters.qimen.settings import Settings
 from gateway.sdk.adapter import Push, Reply, Setup
-from gateway.sdk.models import BadInput, BadSignature, Event, EventId, Facts, OrdergateError, TooLarge
+from gateway.sdk.models import BadInput, BadSignature, Event, EventId, Facts, OrdergateError, Text, TooLarge
 
 PLATFORM = "qimen"
 
@@ -30,16 +30,16 @@ class QimenSource:
     def admit(self, push: Push) -> Event:
         given = push.query.get("sign", "")
         if not given:
-            raise BadSignature("the query has no `sign`")
+            raise BadSignature(Text("查询参数中没有 `sign`", "the query has no `sign`"))
         if push.query.get("sign_method", "md5") != "md5":
-            raise BadSignature("only sign_method=md5 is taken")
+            raise BadSignature(Text("只接受 sign_method=md5", "only sign_method=md5 is taken"))
         try:
             wanted = mapping.sign(self._settings.secret, push.query, push.body)
             matches = hmac.compare_digest(wanted.encode(), given.upper().encode())
         except UnicodeEncodeError as error:
-            raise BadSignature("the query is not UTF-8") from error
+            raise BadSignature(Text("查询参数不是 UTF-8", "the query is not UTF-8")) from error
         if not matches:
-            raise BadSignature("the signature does not match")
+            raise BadSignature(Text("签名不符", "the signature does not match"))
         method = mapping.method_of(push.query)
         handled = method in (mapping.CONFIRM, mapping.REPORT)
         # Without a key nothing of the order waits behind a message that nobody decodes.
@@ -55,15 +55,16 @@ class QimenSource:
         )
 
     def reply(self, error: OrdergateError | None) -> Reply:
+        """In Chinese, which the partners of Qimen read; the envelope has room for one language."""
         if error is None:
             return _SUCCESS
         if isinstance(error, BadSignature):
-            return _failure(401, "sign-check-failure", "the signature does not prove the sender")
+            return _failure(401, "sign-check-failure", "签名无效")
         if isinstance(error, TooLarge):
-            return _failure(413, "too-large", error.message)
+            return _failure(413, "too-large", error.message.zh)
         if isinstance(error, BadInput):
-            return _failure(400, error.code, error.message)
-        return _failure(503, "unavailable", "not accepted, send it again later")
+            return _failure(400, error.code, error.message.zh)
+        return _failure(503, "unavailable", "没有接收，请稍后重发")
 
     def decode(self, event: Event) -> Facts:
         method = event.type.removeprefix("qimen.")
@@ -75,4 +76,4 @@ def _failure(status: int, code: str, message: str) -> Reply:
 
 
 _XML = "text/xml; charset=utf-8"
-_SUCCESS = Reply(200, mapping.render_reply(success=True, code="0", message="accepted"), _XML)
+_SUCCESS = Reply(200, mapping.render_reply(success=True, code="0", message="已接收"), _XML)

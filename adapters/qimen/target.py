@@ -117,7 +117,10 @@ class QimenTarget:
             answer = mapping.parse_reply(reply.body)
         except BadInput as error:
             raise OrdergateError(
-                Text(f"{settings.url} 的应答不是奇门格式（{error}）", f"{settings.url} does not speak Qimen: {error}")
+                Text(
+                    f"{settings.url} 的应答不是奇门格式（{error.text.zh}）",
+                    f"{settings.url} does not speak Qimen: {error.text.en}",
+                )
             ) from error
         if mapping.classify(answer, settings).code == "auth":
             raise OrdergateError(
@@ -157,7 +160,7 @@ class QimenTarget:
         try:
             return mapping.parse_reply(reply.body)
         except BadInput as error:
-            return Unknown("unreadable", f"the answer is not a Qimen envelope: {error.message}")
+            return Unknown("unreadable", f"the answer is not a Qimen envelope: {error.message.en}")
 
     async def _post(self, method: str, body: bytes, *, deadline_s: float) -> HttpReply:
         query = mapping.query_of(method, self._settings, self._now())

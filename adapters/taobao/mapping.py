@@ -33,6 +33,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Rejected,
     Sku,
+    Text,
     lines_in,
     parse_minor,
 )
@@ -52,7 +53,7 @@ FIELDS = (
 
 T = TypeVar("T")
 Id = int | str
-Text = str | None
+Given = str | None
 """The platform leaves fields out, sends null, or sends an empty text."""
 
 # --- a trade as the platform writes it ----------------------------------------------------------------------------
@@ -70,56 +71,56 @@ class OrderIn(msgspec.Struct, frozen=True, gc=False):
     """A line (子订单)."""
 
     oid: Id = ""
-    oid_str: Text = None
+    oid_str: Given = None
     num: int = 0
-    price: Text = None
-    title: Text = None
+    price: Given = None
+    title: Given = None
     num_iid: Id | None = None
     sku_id: Id | None = None
-    outer_iid: Text = None
-    outer_sku_id: Text = None
-    discount_fee: Text = None
-    adjust_fee: Text = None
-    part_mjz_discount: Text = None
-    divide_order_fee: Text = None
-    status: Text = None
-    refund_status: Text = None
+    outer_iid: Given = None
+    outer_sku_id: Given = None
+    discount_fee: Given = None
+    adjust_fee: Given = None
+    part_mjz_discount: Given = None
+    divide_order_fee: Given = None
+    status: Given = None
+    refund_status: Given = None
     refund_id: Id | None = None
-    consign_time: Text = None
-    invoice_no: Text = None
+    consign_time: Given = None
+    invoice_no: Given = None
 
 
 class ServiceOrderIn(msgspec.Struct, frozen=True, gc=False):
-    payment: Text = None
+    payment: Given = None
 
 
 class TradeIn(msgspec.Struct, frozen=True, gc=False):
     tid: Id = ""
-    tid_str: Text = None
-    type: Text = None
-    status: Text = None
-    created: Text = None
-    modified: Text = None
-    pay_time: Text = None
-    payment: Text = None
-    post_fee: Text = None
-    order_tax_fee: Text = None
-    buyer_cod_fee: Text = None
-    step_trade_status: Text = None
+    tid_str: Given = None
+    type: Given = None
+    status: Given = None
+    created: Given = None
+    modified: Given = None
+    pay_time: Given = None
+    payment: Given = None
+    post_fee: Given = None
+    order_tax_fee: Given = None
+    buyer_cod_fee: Given = None
+    step_trade_status: Given = None
     is_sh_ship: bool | None = None
-    delivery_time: Text = None
-    buyer_message: Text = None
-    seller_memo: Text = None
-    receiver_name: Text = None
-    receiver_mobile: Text = None
-    receiver_phone: Text = None
-    receiver_state: Text = None
-    receiver_city: Text = None
-    receiver_district: Text = None
-    receiver_town: Text = None
-    receiver_address: Text = None
-    receiver_zip: Text = None
-    oaid: Text = None
+    delivery_time: Given = None
+    buyer_message: Given = None
+    seller_memo: Given = None
+    receiver_name: Given = None
+    receiver_mobile: Given = None
+    receiver_phone: Given = None
+    receiver_state: Given = None
+    receiver_city: Given = None
+    receiver_district: Given = None
+    receiver_town: Given = None
+    receiver_address: Given = None
+    receiver_zip: Given = None
+    oaid: Given = None
     orders: Orders[OrderIn] | tuple[OrderIn, ...] | None = None
     service_orders: ServiceOrders[ServiceOrderIn] | tuple[ServiceOrderIn, ...] | None = None
     error_response: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
@@ -205,13 +206,17 @@ def decode(body: bytes, settings: Settings) -> Facts:
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput("json", "is not a JSON document", advice="read the order again") from error
+        raise BadInput("json", Text("不是 JSON 文档", "is not a JSON document"), advice=_READ_AGAIN) from error
     if trade.error_response:
-        advice = "look at the trade in the seller's desk; reading it again replaces this"
-        raise BadInput("field", "the platform refuses the trade's detail", where="$.error_response", advice=advice)
+        refused = Text("平台拒绝给出订单详情", "the platform refuses the trade's detail")
+        advice = Text(
+            "在卖家后台查看该订单；重新读取后会替换此条",
+            "look at the trade in the seller's desk; reading it again replaces this",
+        )
+        raise BadInput("field", refused, where="$.error_response", advice=advice)
     number = trade.number
     if not number.isascii() or not number.isdigit():
-        raise BadInput("field", "is missing or not a number", where="$.tid", advice="every trade has one")
+        raise BadInput("field", _NO_NUMBER, where="$.tid", advice=Text("每个订单都应有此项", "every trade has one"))
     place, stand = _place(trade.status, "$.status", settings)
     step = trade.step_trade_status or ""
     lines = trade.lines
@@ -236,12 +241,17 @@ def decode(body: bytes, settings: Settings) -> Facts:
 
 def _place(status: str | None, where: str, settings: Settings) -> tuple[int, Stand]:
     if not status:
-        raise BadInput("field", "is missing", where=where, advice="every trade and line has one")
+        advice = Text("每个订单和子订单都应有此项", "every trade and line has one")
+        raise BadInput("field", _MISSING, where=where, advice=advice)
     known = place_of(status, settings)
     if known is None:
         shown = status if re.fullmatch(r"[A-Z_]{1,40}", status) else "?"
-        advice = f"say what it means under `statuses` of the connection: {shown}: paid"
-        raise BadInput("value", f"is the unknown status {shown}", where=where, advice=advice)
+        unknown = Text(f"未知状态 {shown}", f"is the unknown status {shown}")
+        advice = Text(
+            f"在该连接的 `statuses` 下写明含义：{shown}: paid",
+            f"say what it means under `statuses` of the connection: {shown}: paid",
+        )
+        raise BadInput("value", unknown, where=where, advice=advice)
     return known
 
 
@@ -281,9 +291,12 @@ def _refunds(trade: TradeIn, settings: Settings) -> tuple[Refund, ...]:
             status = settings.refund_statuses[said]
         else:
             shown = said if re.fullmatch(r"[A-Z_]{1,40}", said) else "?"
-            advice = f"say what it means under `refund_statuses` of the connection: {shown}: open"
-            where = _at(trade, index, "refund_status")
-            raise BadInput("value", f"is the unknown refund status {shown}", where=where, advice=advice)
+            unknown = Text(f"未知退款状态 {shown}", f"is the unknown refund status {shown}")
+            advice = Text(
+                f"在该连接的 `refund_statuses` 下写明含义：{shown}: open",
+                f"say what it means under `refund_statuses` of the connection: {shown}: open",
+            )
+            raise BadInput("value", unknown, where=_at(trade, index, "refund_status"), advice=advice)
         refund_id = str(line.refund_id or "")
         if status is None and refund_id.strip("0"):
             status = RefundStatus.REJECTED  # there was one, and it is no more
@@ -296,7 +309,8 @@ def _content(trade: TradeIn, gone: Sequence[bool]) -> Content:
     """Lines that were closed before they were sent are left out, unless that leaves none."""
     given = trade.lines
     if not given:
-        raise BadInput("field", "is missing", where="$.orders", advice="ask for `orders` among the fields")
+        advice = Text("在请求的字段中加上 `orders`", "ask for `orders` among the fields")
+        raise BadInput("field", _MISSING, where="$.orders", advice=advice)
     bill = _bill(trade)
     if all(gone):
         gone = [False] * len(given)
@@ -309,7 +323,8 @@ def _content(trade: TradeIn, gone: Sequence[bool]) -> Content:
         lines.append(line)
     numbers = {line.line_no for line in lines}
     if len(numbers) < len(lines):
-        raise BadInput("value", "two lines have one `oid`", where="$.orders", advice="read the order again")
+        twice = Text("两个子订单的 `oid` 相同", "two lines have one `oid`")
+        raise BadInput("value", twice, where="$.orders", advice=_READ_AGAIN)
     kept_minor = sum(bill.shares_minor[index] for index in kept)
     every_minor = sum(bill.shares_minor)
     # What the platform has not divided over the lines goes with them in proportion.
@@ -335,11 +350,11 @@ def _line(trade: TradeIn, index: int, share_minor: int) -> Line:
     oid = _oid(given)
     if not oid.isascii() or not oid.isdigit():
         where = _at(trade, index, "oid")
-        raise BadInput("field", "is missing or not a number", where=where, advice="every line has one")
+        raise BadInput("field", _NO_NUMBER, where=where, advice=Text("每个子订单都应有此项", "every line has one"))
     sku = given.outer_sku_id or given.outer_iid or str(given.sku_id or "") or str(given.num_iid or "")
     if not sku:
-        advice = "give the item a merchant code (商家编码)"
-        raise BadInput("field", "is missing", where=_at(trade, index, "outer_sku_id"), advice=advice)
+        advice = Text("给商品设置商家编码", "give the item a merchant code (商家编码)")
+        raise BadInput("field", _MISSING, where=_at(trade, index, "outer_sku_id"), advice=advice)
     # Rounded up: what a piece costs too much by that, the discount of the whole order takes off again.
     price_minor = -(-share_minor // given.num)
     list_minor = _amount(given.price, _at(trade, index, "price"))
@@ -395,15 +410,20 @@ def _bill(trade: TradeIn) -> Bill:
     payment = _amount(trade.payment, "$.payment")
     undivided = sum(shares) + charges - payment
     if undivided < 0 and not any(REFUNDS.get(line.refund_status or "") is RefundStatus.DONE for line in trade.lines):
-        advice = "compare the trade with the seller's desk; a charge that the gateway does not know?"
-        raise BadInput("amount", "is more than lines and charges amount to", where="$.payment", advice=advice)
+        more = Text("超过子订单与各项费用之和", "is more than lines and charges amount to")
+        advice = Text(
+            "与卖家后台核对该订单；是否有网关不认识的费用？",
+            "compare the trade with the seller's desk; a charge that the gateway does not know?",
+        )
+        raise BadInput("amount", more, where="$.payment", advice=advice)
     return Bill(shares, charges, max(undivided, 0), payment)
 
 
 def _share(trade: TradeIn, index: int) -> int:
     line = trade.lines[index]
     if line.num < 1:
-        raise BadInput("value", "is not at least 1", where=_at(trade, index, "num"), advice="read the order again")
+        few = Text("小于 1", "is not at least 1")
+        raise BadInput("value", few, where=_at(trade, index, "num"), advice=_READ_AGAIN)
     if line.divide_order_fee:
         return _amount(line.divide_order_fee, _at(trade, index, "divide_order_fee"))
     minor = (
@@ -413,31 +433,33 @@ def _share(trade: TradeIn, index: int) -> int:
         - _amount(line.part_mjz_discount, _at(trade, index, "part_mjz_discount"), absent=0)
     )
     if minor < 0:
-        where = _at(trade, index, "discount_fee")
-        raise BadInput("amount", "is more than the line costs", where=where, advice="read the order again")
+        more = Text("超过子订单的金额", "is more than the line costs")
+        raise BadInput("amount", more, where=_at(trade, index, "discount_fee"), advice=_READ_AGAIN)
     return minor
 
 
 def _amount(text: str | None, where: str, *, absent: int | None = None, signed: bool = False) -> int:
     if not text:
         if absent is None:
-            raise BadInput("field", "is missing", where=where, advice="ask for it among the fields")
+            raise BadInput("field", _MISSING, where=where, advice=_ASK_FOR_IT)
         return absent
     try:
         minor = parse_minor(text)
     except BadInput as error:
-        raise BadInput("amount", error.message, where=where, advice="the platform writes yuan: 12.30") from error
+        advice = Text("平台的金额以元为单位：12.30", "the platform writes yuan: 12.30")
+        raise BadInput("amount", error.message, where=where, advice=advice) from error
     if minor < 0 and not signed:
-        raise BadInput("amount", "is below zero", where=where, advice="read the order again")
+        raise BadInput("amount", Text("小于零", "is below zero"), where=where, advice=_READ_AGAIN)
     return minor
 
 
 def _instant(text: str | None, where: str) -> datetime:
     if not text:
-        raise BadInput("field", "is missing", where=where, advice="ask for it among the fields")
+        raise BadInput("field", _MISSING, where=where, advice=_ASK_FOR_IT)
     found = parse_beijing(text)
     if found is None:
-        raise BadInput("value", "is not an instant", where=where, advice="yyyy-MM-dd HH:mm:ss, Beijing time")
+        advice = Text("yyyy-MM-dd HH:mm:ss，北京时间", "yyyy-MM-dd HH:mm:ss, Beijing time")
+        raise BadInput("value", Text("不是时刻", "is not an instant"), where=where, advice=advice)
     return found
 
 
@@ -461,15 +483,25 @@ def _at(trade: TradeIn, index: int, field: str) -> str:
     return f"$.orders{'.order' if isinstance(trade.orders, Orders) else ''}[{index}].{field}"
 
 
+_MISSING = Text("缺少", "is missing")
+_NO_NUMBER = Text("缺少，或不是数字", "is missing or not a number")
+_ASK_FOR_IT = Text("在请求的字段中加上它", "ask for it among the fields")
+_READ_AGAIN = Text("重新读取该订单", "read the order again")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
+_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 
 
 def _explain(message: str) -> BadInput:
     """msgspec's message as code and path. Never quotes a value, which may be the buyer's."""
     match = _AT.match(message)
     what, where = (match["what"], match["where"] or "$") if match else (message, "$")
-    advice = "the platform has changed how it writes trades: an update of the adapter is needed"
-    return BadInput("shape", what[0].lower() + what[1:], where=where, advice=advice)
+    kinds = _KINDS.fullmatch(what)
+    zh = "类型或格式不符" if kinds is None else f"应为 `{kinds[1]}`，实际是 `{kinds[2]}`"
+    advice = Text(
+        "平台改变了订单的写法：需要更新适配器",
+        "the platform has changed how it writes trades: an update of the adapter is needed",
+    )
+    return BadInput("shape", Text(zh, what[0].lower() + what[1:]), where=where, advice=advice)
 
 
 _decode_trade = msgspec.json.Decoder(TradeIn).decode
@@ -481,8 +513,8 @@ class Row(msgspec.Struct, frozen=True):
     """A row of the list of changed trades."""
 
     tid: Id = ""
-    tid_str: Text = None
-    modified: Text = None
+    tid_str: Given = None
+    modified: Given = None
 
     @property
     def number(self) -> str:
@@ -599,7 +631,7 @@ def read_standing(body: bytes, settings: Settings) -> Standing:
     try:
         trade = _decode_trade(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput("shape", "is not a trade") from error
+        raise BadInput("shape", Text("不是订单数据", "is not a trade")) from error
     _, stand = _place(trade.status, "$.status", settings)
     lines: dict[str, Literal["open", "shipped", "ended"]] = {}
     for index, line in enumerate(trade.lines):

@@ -154,7 +154,7 @@ class TaobaoTarget:
         except msgspec.DecodeError:
             return Failed("unreadable", "the look-up has no trade in it")
         except BadInput as error:
-            return Failed("unreadable", str(error))
+            return Failed("unreadable", error.text.en)
 
     async def _consign(
         self, delivery: Delivery, consignment: mapping.Consignment, standing: mapping.Standing, until: float

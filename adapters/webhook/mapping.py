@@ -38,6 +38,7 @@ from gateway.sdk.models import (
     Refund,
     RefundStatus,
     Sku,
+    Text,
     format_minor,
     lines_in,
     parse_minor,
@@ -59,7 +60,7 @@ Id = Annotated[
     ),
 ]
 Name = Annotated[str, Meta(max_length=100)]
-Text = Annotated[str, Meta(max_length=500)]
+Words = Annotated[str, Meta(max_length=500)]
 Note = Annotated[str, Meta(max_length=2000)]
 Amount = Annotated[
     str,
@@ -99,7 +100,7 @@ class LineIn(_In, frozen=True, kw_only=True, gc=False):
     sku: Annotated[str, Meta(min_length=1, max_length=64)]
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
     price: Annotated[Amount, Meta(description="for one piece, after discount")]
-    name: Text = ""
+    name: Words = ""
     discount: Annotated[Amount, Meta(description="for one piece, already taken off `price`")] = "0"
 
 
@@ -110,7 +111,7 @@ class ReceiverIn(_In, frozen=True, kw_only=True, gc=False):
     city: Name = ""
     district: Name = ""
     town: Name = ""
-    detail: Text = ""
+    detail: Words = ""
     postcode: Name = ""
     token: Annotated[str, Meta(max_length=2000, description="the platform's ciphertext where parts are masked")] = ""
 
@@ -124,18 +125,18 @@ class PaymentIn(_In, frozen=True, kw_only=True, gc=False):
 
 class HoldIn(_In, frozen=True, kw_only=True, gc=False):
     held: bool
-    reason: Text = ""
+    reason: Words = ""
 
 
 class CancelledIn(_In, frozen=True, kw_only=True, gc=False):
-    reason: Text = ""
+    reason: Words = ""
 
 
 class RefundIn(_In, frozen=True, kw_only=True, gc=False):
     refund_id: Id
     status: RefundStatus
     amount: Amount = "0"
-    reason: Text = ""
+    reason: Words = ""
 
 
 class OrderIn(_In, frozen=True, kw_only=True, gc=False):
@@ -191,7 +192,9 @@ _MS = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
 _ORDER_NO = re.compile(r'"order_no"\s*:\s*"?([!#-\[\]-~]{1,64}?)["\s,}]')
 _ID = re.compile(r"[!-~]{1,64}")
-_ID_ADVICE = "1 to 64 visible ASCII characters, no spaces"
+_MISSING = Text("缺少", "is missing")
+_NOT_AN_ID = Text("不是有效的编号", "is not an id")
+_ID_ADVICE = Text("1 到 64 个可见 ASCII 字符，不含空格", "1 to 64 visible ASCII characters, no spaces")
 
 
 def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> Facts:
@@ -204,23 +207,30 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput("json", "is not a JSON document", advice=_brief(error)) from error
+        raise BadInput("json", Text("不是 JSON 文档", "is not a JSON document"), advice=_brief(error)) from error
     if b"\\u0000" in body:
         _refuse_nul(body)
     if order.extra and bytes(order.extra)[:1] != b"{":
-        raise BadInput("shape", "expected `object`", where="$.extra", advice="put values of your own into an object")
+        advice = Text("自己的数据放进一个对象里", "put values of your own into an object")
+        raise BadInput("shape", Text("应为对象", "expected `object`"), where="$.extra", advice=advice)
     _check_ids([order.order_no], "$.order_no")
     updated_at = _instant(order.updated_at, "$.updated_at")
     if at is not None and updated_at - at > _DAY:
-        advice = "set the sender's clock right: a time in the future would outlive every later update"
-        raise BadInput("value", "is more than a day after the event", where="$.updated_at", advice=advice)
+        late = Text("比事件晚一天以上", "is more than a day after the event")
+        advice = Text(
+            "校准发送方的时钟：未来的时间会压过之后的所有更新",
+            "set the sender's clock right: a time in the future would outlive every later update",
+        )
+        raise BadInput("value", late, where="$.updated_at", advice=advice)
     content = None
     if order.lines is not None:
         content = _content(order, order.lines, max_total_minor)
     elif order.receiver is not None or order.total is not None or order.placed_at is not None:
-        raise BadInput(
-            "field", "is missing", where="$.lines", advice="`receiver`, `total`, `placed_at` come with `lines`"
+        advice = Text(
+            "`receiver`、`total`、`placed_at` 要与 `lines` 一起提供",
+            "`receiver`, `total`, `placed_at` come with `lines`",
         )
+        raise BadInput("field", _MISSING, where="$.lines", advice=advice)
     payment = closing = hold = None
     if order.payment is not None:
         paid = order.payment
@@ -231,8 +241,10 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
             paid.method,
         )
     elif order.status is Status.PAID:
-        advice = 'what was paid is not guessed: add "payment": {"paid": true, "amount": "12.30"}'
-        raise BadInput("field", "is missing with status `paid`", where="$.payment", advice=advice)
+        example = '"payment": {"paid": true, "amount": "12.30"}'
+        advice = Text(f"实付金额不作猜测：补上 {example}", f"what was paid is not guessed: add {example}")
+        lacking = Text("状态为 `paid` 时不能缺少", "is missing with status `paid`")
+        raise BadInput("field", lacking, where="$.payment", advice=advice)
     if order.cancelled is not None:
         closing = Closing(True, order.cancelled.reason)
     elif order.status is Status.CANCELLED:
@@ -287,7 +299,8 @@ def event_id(order_no: str, version: str, body: bytes) -> str:
 def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
     if order.receiver is None or order.placed_at is None:
         where = "$.receiver" if order.receiver is None else "$.placed_at"
-        raise BadInput("field", "is missing", where=where, advice="`lines` come with `placed_at` and `receiver`")
+        advice = Text("`lines` 要与 `placed_at`、`receiver` 一起提供", "`lines` come with `placed_at` and `receiver`")
+        raise BadInput("field", _MISSING, where=where, advice=advice)
     pieces_minor = 0
     mapped = []
     for index, line in enumerate(lines):
@@ -299,7 +312,8 @@ def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
     numbers = [line.line_no for line in mapped]
     _check_ids(numbers, "$.lines[%d].line_no")
     if len(set(numbers)) < len(numbers):
-        raise BadInput("value", "two lines have one `line_no`", where="$.lines", advice="number the lines")
+        twice = Text("两行的 `line_no` 相同", "two lines have one `line_no`")
+        raise BadInput("value", twice, where="$.lines", advice=Text("各行用不同的行号", "number the lines"))
     freight_minor = 0 if order.freight == "0" else _amount(order.freight, "$.freight", limit)
     discount_minor = 0 if order.discount == "0" else _amount(order.discount, "$.discount", limit)
     if order.total is not None:
@@ -334,7 +348,8 @@ def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
 def _refunds(given: Sequence[RefundIn], limit: int) -> tuple[Refund, ...]:
     _check_ids([refund.refund_id for refund in given], "$.refunds[%d].refund_id")
     if len({refund.refund_id for refund in given}) < len(given):
-        raise BadInput("value", "two refunds have one `refund_id`", where="$.refunds", advice="send each case once")
+        twice = Text("两笔退款的 `refund_id` 相同", "two refunds have one `refund_id`")
+        raise BadInput("value", twice, where="$.refunds", advice=Text("每笔退款只写一次", "send each case once"))
     return tuple(
         Refund(one.refund_id, one.status, _amount(one.amount, "$.refunds[%d].amount", limit, index), one.reason)
         for index, one in enumerate(given)
@@ -347,7 +362,7 @@ def _check_ids(ids: Sequence[str], where: str) -> None:
     if together.isascii() and together.isprintable() and " " not in together:
         return
     index = next(index for index, one in enumerate(ids) if _ID.fullmatch(one) is None)
-    raise BadInput("value", "is not an id", where=where % index if "%d" in where else where, advice=_ID_ADVICE)
+    raise BadInput("value", _NOT_AN_ID, where=where % index if "%d" in where else where, advice=_ID_ADVICE)
 
 
 def _amount(text: str, where: str, limit: int, index: int | None = None) -> int:
@@ -363,17 +378,23 @@ def _amount(text: str, where: str, limit: int, index: int | None = None) -> int:
 
 def _within(minor: int, where: str, limit: int) -> int:
     if minor < 0:
-        raise BadInput("value", "is below zero", where=where, advice="send discounts in `discount`")
+        advice = Text("优惠写在 `discount` 里", "send discounts in `discount`")
+        raise BadInput("value", Text("小于零", "is below zero"), where=where, advice=advice)
     if minor > limit:
-        advice = "check the amount; `max_total` of the connection is the limit"
-        raise BadInput("value", f"is over {format_minor(limit)}", where=where, advice=advice)
+        highest = format_minor(limit)
+        advice = Text(
+            "核对金额；上限是该连接的 `max_total`", "check the amount; `max_total` of the connection is the limit"
+        )
+        raise BadInput("value", Text(f"超过 {highest}", f"is over {highest}"), where=where, advice=advice)
     return minor
 
 
 def _instant(value: datetime, where: str) -> datetime:
     # The year first: year 1 with an offset has no UTC form.
     if not 2000 <= value.year <= 2099 or value.tzinfo is None:
-        raise BadInput("value", "is not between 2000 and 2099", where=where, advice="send RFC 3339 with an offset")
+        outside = Text("不在 2000 年到 2099 年之间", "is not between 2000 and 2099")
+        advice = Text("写成带时区的 RFC 3339 时间", "send RFC 3339 with an offset")
+        raise BadInput("value", outside, where=where, advice=advice)
     return value.astimezone(UTC)
 
 
@@ -391,27 +412,76 @@ def _explain(message: str) -> BadInput:
     if what.startswith("Object contains unknown field") and field is not None:
         known = _fields_at(where)
         near = difflib.get_close_matches(field["name"], known, n=1, cutoff=0.6)
-        advice = f"did you mean `{near[0]}`?" if near else "known here: " + ", ".join(known)
+        if near:
+            advice = Text(f"是不是 `{near[0]}`？", f"did you mean `{near[0]}`?")
+        else:
+            advice = Text("此处可用：" + "、".join(known), "known here: " + ", ".join(known))
         # The name is the sender's text: shown only as far as it looks like one.
         name = field["name"] if re.fullmatch(r"\w{1,40}", field["name"]) else "?"
-        return BadInput("field", f"unknown field `{name}`", where=where, advice=advice)
+        return BadInput("field", Text(f"没有 `{name}` 这个字段", f"unknown field `{name}`"), where=where, advice=advice)
     if what.startswith("Object missing required field") and field is not None:
-        return BadInput("field", "is missing", where=f"{where}.{field['name']}", advice="it is required")
+        return BadInput("field", _MISSING, where=f"{where}.{field['name']}", advice=Text("必填", "it is required"))
     if what.startswith("Invalid enum value"):
-        return BadInput("value", "is not one of the known values", where=where, advice=_choices(where))
+        unknown = Text("不是可用的值", "is not one of the known values")
+        return BadInput("value", unknown, where=where, advice=_choices(where))
     if what.startswith("Expected") and ", got " in what:
         leaf = where.rpartition(".")[2]
         amount = leaf in ("price", "discount", "total", "freight", "amount") and ("`int`" in what or "`float`" in what)
-        advice = 'amounts are text like "12.30"' if amount else "the structure is not the documented one"
-        return BadInput("shape", what[0].lower() + what[1:], where=where, advice=advice)
+        advice = Text("结构与文档不符", "the structure is not the documented one")
+        if amount:
+            advice = Text('金额是文本，写成 "12.30"', 'amounts are text like "12.30"')
+        return BadInput("shape", _verdict(what), where=where, advice=advice)
     if where == "$.currency":
-        return BadInput("value", "is not a currency code", where=where, advice="three capital letters: CNY")
+        advice = Text("三个大写字母：CNY", "three capital letters: CNY")
+        return BadInput("value", Text("不是货币代码", "is not a currency code"), where=where, advice=advice)
     if where.rpartition(".")[2] in ("order_no", "line_no", "refund_id"):
-        return BadInput("value", "is not an id", where=where, advice=_ID_ADVICE)
+        return BadInput("value", _NOT_AN_ID, where=where, advice=_ID_ADVICE)
     if "timezone" in what or "RFC3339" in what:
-        advice = "send RFC 3339 with an offset, like 2026-05-01T09:30:00+08:00"
-        return BadInput("value", "is not an instant", where=where, advice=advice)
-    return BadInput("value", what[0].lower() + what[1:], where=where, advice="out of range")
+        example = "2026-05-01T09:30:00+08:00"
+        advice = Text(f"写成带时区的 RFC 3339 时间：{example}", f"send RFC 3339 with an offset, like {example}")
+        return BadInput("value", Text("不是时刻", "is not an instant"), where=where, advice=advice)
+    return BadInput("value", _verdict(what), where=where, advice=Text("超出范围", "out of range"))
+
+
+_VERDICTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
+    (re.compile(pattern), zh)
+    for pattern, zh in (
+        (r"Expected `([^`]+)`, got `([^`]+)`", "应为{0}，实际是{1}"),
+        (r"Expected `int` >= (\S+)", "应 ≥ {0}"),
+        (r"Expected `int` <= (\S+)", "应 ≤ {0}"),
+        (r"Expected `str` of length >= (\d+)", "至少要有 {0} 个字符"),
+        (r"Expected `str` of length <= (\d+)", "最多 {0} 个字符"),
+        (r"Expected `array` of length >= (\d+)", "至少要有 {0} 项"),
+        (r"Expected `array` of length <= (\d+)", "最多 {0} 项"),
+        (r".* out of range", "数值超出范围"),
+    )
+)
+_KINDS: Mapping[str, str] = {
+    "int": "整数",
+    "float": "小数",
+    "str": "文本",
+    "bool": "真假值",
+    "null": "空",
+    "array": "数组",
+    "object": "对象",
+    "datetime": "时刻",
+}
+
+
+def _verdict(what: str) -> Text:
+    """``应为整数，实际是文本`` of msgspec's "Expected `int`, got `str`"."""
+    zh = "不是可用的值"
+    for pattern, form in _VERDICTS:
+        match = pattern.fullmatch(what)
+        if match is not None:
+            zh = form.format(*map(_kind_words, match.groups()))
+            break
+    return Text(zh, what[0].lower() + what[1:])
+
+
+def _kind_words(text: str) -> str:
+    """``整数或空`` of msgspec's ``int | null``; what is no kind (a number) as it is."""
+    return "或".join(_KINDS.get(kind, kind) for kind in text.split(" | "))
 
 
 def _struct_at(where: str) -> type[msgspec.Struct]:
@@ -437,9 +507,9 @@ def _fields_at(where: str) -> list[str]:
     return list(_struct_at(where).__struct_encode_fields__)
 
 
-def _choices(where: str) -> str:
+def _choices(where: str) -> Text:
     kind: type[enum.StrEnum] = RefundStatus if "refunds" in where else Status
-    return "one of: " + ", ".join(kind)
+    return Text("可用：" + "、".join(kind), "one of: " + ", ".join(kind))
 
 
 def _refuse_nul(body: bytes) -> None:
@@ -448,8 +518,9 @@ def _refuse_nul(body: bytes) -> None:
     def walk(value: Any, where: str) -> None:
         if isinstance(value, str):
             if "\0" in value:
-                advice = "no database and no warehouse takes it; remove it"
-                raise BadInput("value", "contains a NUL character", where=where, advice=advice)
+                nul = Text("含有 NUL 字符", "contains a NUL character")
+                advice = Text("数据库和仓库都不接受，请去掉", "no database and no warehouse takes it; remove it")
+                raise BadInput("value", nul, where=where, advice=advice)
         elif isinstance(value, dict):
             for key, inner in value.items():
                 walk(key, where)
@@ -463,12 +534,16 @@ def _refuse_nul(body: bytes) -> None:
     walk(document, "$")
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: Exception) -> Text:
     if isinstance(error, RecursionError):
-        return "nested too deeply"
+        return Text("嵌套过深", "nested too deeply")
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    return str(error)[:100]
+        return Text(f"字节 {error.start} 不是 UTF-8", f"byte {error.start} is not UTF-8")
+    said = str(error)[:100]
+    if said == "Input data was truncated":
+        return Text("报文不完整", said)
+    at = re.search(r"\(byte (\d+)\)", said)
+    return Text("格式有误" if at is None else f"字节 {at[1]} 处格式有误", said)
 
 
 # --- what goes out ----------------------------------------------------------------------------------------------

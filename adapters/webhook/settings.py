@@ -44,9 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             limit_minor = parse_minor(self.max_total)
         except BadInput as error:
-            raise BadSetting(
-                'max_total 不是最多两位小数的金额（写成 "12.30"）', f"max_total {error.message} ({error.advice})"
-            ) from error
+            what, advice = error.message, error.advice
+            raise BadSetting(f"max_total {what.zh}（{advice.zh}）", f"max_total {what.en} ({advice.en})") from error
         if not 0 < limit_minor <= 10**14:
             raise BadSetting(
                 "max_total 须在 0.01 与 1000000000000.00 之间", "max_total lies between 0.01 and 1000000000000.00"

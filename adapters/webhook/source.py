@@ -6,8 +6,18 @@ import msgspec
 
 from adapters.webhook import mapping
 from adapters.webhook.settings import Settings
-from gateway.sdk.adapter import Push, Reply, Setup
-from gateway.sdk.models import BadInput, BadSignature, Event, EventId, Facts, OrdergateError, TooLarge, parse_minor
+from gateway.sdk.adapter import UNPROVEN, Push, Reply, Setup
+from gateway.sdk.models import (
+    BadInput,
+    BadSignature,
+    Event,
+    EventId,
+    Facts,
+    OrdergateError,
+    Text,
+    TooLarge,
+    parse_minor,
+)
 from gateway.sdk.signing import decode_secret, verify
 
 
@@ -39,16 +49,19 @@ class WebhookSource:
             return _ACCEPTED
         if isinstance(error, BadSignature):
             # One text for every reason: what exactly failed is for our log, not for whoever tries.
-            return _UNPROVEN
+            return UNPROVEN
         if isinstance(error, BadInput):
             # Kept as a dead letter, where our side can repair and release it: sending the same again changes nothing.
             kept = {"code": error.code, "where": error.where, "message": error.message, "advice": error.advice}
             return Reply(413 if isinstance(error, TooLarge) else 422, msgspec.json.encode({"status": "kept", **kept}))
-        return Reply(503, msgspec.json.encode({"status": "refused", "message": "nothing was taken, send it again"}))
+        return _NOT_TAKEN
 
     def decode(self, event: Event) -> Facts:
         return mapping.decode(event.body, max_total_minor=self._max_total_minor, at=event.time)
 
 
 _ACCEPTED = Reply(202, b'{"status":"accepted"}')
-_UNPROVEN = Reply(401, b'{"status":"refused","error":"the signature does not prove the sender"}')
+_NOT_TAKEN = Reply(
+    503,
+    msgspec.json.encode({"status": "refused", "message": Text("没有接收，请重发", "nothing was taken, send it again")}),
+)

@@ -10,6 +10,7 @@ import asyncpg
 from aiohttp import web
 
 from gateway.api.errors import ApiError
+from gateway.core.text import Text
 from gateway.store.token import token_name
 
 _KNOWN_FOR_S = 5.0
@@ -34,12 +35,19 @@ class Auth:
         token = token.strip()
         if kind.lower() != "bearer" or not token:
             raise _unauthorized(
-                "no_token", "a token is needed", "send the header `Authorization: Bearer og_…`, the administrator token"
+                "no_token",
+                Text("需要令牌", "a token is needed"),
+                Text(
+                    "带上请求头 `Authorization: Bearer og_…`，即管理令牌",
+                    "send the header `Authorization: Bearer og_…`, the administrator token",
+                ),
             )
         name = await self._name(token)
         if name is None:
             raise _unauthorized(
-                "bad_token", "this token is unknown or has been replaced", "`ordergate token replace` makes a new one"
+                "bad_token",
+                Text("令牌不存在或已被更换", "this token is unknown or has been replaced"),
+                Text("用 `ordergate token replace` 生成新令牌", "`ordergate token replace` makes a new one"),
             )
         person = request.headers.get(ACTOR_HEADER, "")
         return f"{name}/{person}" if _ACTOR.fullmatch(person) else name
@@ -59,7 +67,7 @@ class Auth:
         return name
 
 
-def _unauthorized(code: str, message: str, advice: str) -> ApiError:
+def _unauthorized(code: str, message: Text, advice: Text) -> ApiError:
     return ApiError(
         401,
         code,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from gateway.api.errors import conflict, not_found, wrong
+from gateway.api.errors import ApiError, conflict, not_found, wrong
 from gateway.api.routing import Call, Route
 from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Done, PulledView, ReasonBody
 from gateway.core.access import Token
@@ -102,13 +102,23 @@ class Connections:
         name, body = ConnectionName(call.path["name"]), call.body
         connection = self._connections.get(name)
         if connection is None:
-            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
+            raise _no_connection(name)
         if connection.pull is None:
-            what = f"{name} is not a polled shop: its adapter keeps no token here"
-            raise conflict("no_token", what, "its keys stand in its settings")
+            raise conflict(
+                "no_token",
+                Text(
+                    f"{name} 不是轮询的店铺，它的适配器不在这里保存令牌",
+                    f"{name} is not a polled shop: its adapter keeps no token here",
+                ),
+                Text("它的密钥写在配置中", "its keys stand in its settings"),
+            )
         token = _token(body)
         if token.expires_at is not None and token.expires_at <= self._now():
-            raise wrong("$.expires_at", "has passed", "ask the platform for a new token")
+            raise wrong(
+                "$.expires_at",
+                Text("已过期", "has passed"),
+                Text("向平台重新申请令牌", "ask the platform for a new token"),
+            )
         held = await authorise(self._pool, self._names.id(name), token, name=name, reason=body.reason, actor=call.actor)
         if held:
             self._observe([ConnectionChanged(name, ConnectionState.READY, "authorised")])
@@ -120,7 +130,7 @@ class Connections:
         name, reason = call.path["name"], call.body.reason
         before = await self._state_of(name)
         if not await set_paused(self._pool, name, paused=paused, reason=reason, actor=call.actor):
-            raise not_found(f"there is no connection {name}", "path.name", "the configuration names them")
+            raise _no_connection(name)
         state = await self._state_of(name)
         if state is not None and state is not before:
             self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
@@ -135,6 +145,14 @@ class Connections:
         row = (await list_connections(self._pool))[connection_id]
         credential = (await read_credentials(self._pool, [connection_id])).get(connection_id)
         return _state(row, None if credential is None else credential.refused)[0]
+
+
+def _no_connection(name: str) -> ApiError:
+    return not_found(
+        Text(f"没有连接 {name}", f"there is no connection {name}"),
+        "path.name",
+        Text("连接名见配置", "the configuration names them"),
+    )
 
 
 def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:

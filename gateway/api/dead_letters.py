@@ -21,6 +21,8 @@ from gateway.api.views import (
     UnmaskQuery,
 )
 from gateway.core.event import MAX_BODY_BYTES
+from gateway.core.text import Text
+from gateway.core.words import RESOLUTIONS, word
 from gateway.store.dead import discard, release
 from gateway.store.queries import DeadLetterRow, list_dead_letters, read_dead_letter, write_audit
 from gateway.telemetry.logs import mask_text
@@ -95,7 +97,11 @@ class DeadLetters:
         dead_letter_id = int(call.path["id"])
         found = await read_dead_letter(self._pool, dead_letter_id)
         if found is None:
-            raise not_found(f"there is no dead letter {dead_letter_id}", "path.id", "GET /dead-letters lists them")
+            raise not_found(
+                Text(f"没有死信 {dead_letter_id}", f"there is no dead letter {dead_letter_id}"),
+                "path.id",
+                Text("GET /dead-letters 列出全部死信", "GET /dead-letters lists them"),
+            )
         if open_only and found[0].closed_at is not None:
             raise _closed(found[0])
         return found
@@ -103,13 +109,21 @@ class DeadLetters:
 
 def _repaired(body: ReleaseBody) -> bytes | None:
     if body.body_base64 is not None and body.body is not None:
-        raise wrong("$", "has both `body` and `body_base64`", "send one of them")
+        raise wrong(
+            "$",
+            Text("同时有 `body` 和 `body_base64`", "has both `body` and `body_base64`"),
+            Text("只传其中一个", "send one of them"),
+        )
     repaired: bytes | None = None
     if body.body_base64 is not None:
         try:
             repaired = base64.b64decode(body.body_base64, validate=True)
         except binascii.Error as error:
-            raise wrong("$.body_base64", "is not base64", "encode the payload's bytes") from error
+            raise wrong(
+                "$.body_base64",
+                Text("不是 base64", "is not base64"),
+                Text("对报文的字节编码", "encode the payload's bytes"),
+            ) from error
     elif isinstance(body.body, str):
         repaired = body.body.encode("utf-8", "replace")
     elif body.body is not None:
@@ -118,19 +132,28 @@ def _repaired(body: ReleaseBody) -> bytes | None:
         raise ApiError(
             413,
             "too_large",
-            f"the payload has {len(repaired)} bytes",
+            Text(f"报文有 {len(repaired)} 字节", f"the payload has {len(repaired)} bytes"),
             where="$.body",
-            advice=f"at most {MAX_BODY_BYTES}",
+            advice=Text(f"最多 {MAX_BODY_BYTES}", f"at most {MAX_BODY_BYTES}"),
         )
     return repaired
 
 
 def _masked(row: DeadLetterRow) -> DeadLetterRow:
-    return msgspec.structs.replace(row, message=mask_text(row.message), advice=mask_text(row.advice))
+    return msgspec.structs.replace(row, message=_without(row.message), advice=_without(row.advice))
+
+
+def _without(said: Text) -> Text:
+    return Text(mask_text(said.zh), mask_text(said.en))
 
 
 def _closed(row: DeadLetterRow) -> ApiError:
-    how = f"{row.resolution} by {row.closed_by}" if row.resolution else "closed"
+    how = Text("已关闭", "closed")
+    if row.resolution:
+        how = Text(f"{word(row.resolution, RESOLUTIONS).zh}（{row.closed_by}）", f"{row.resolution} by {row.closed_by}")
     return conflict(
-        "closed", f"dead letter {row.dead_letter_id} is {how} already", "nothing is left to do", where="path.id"
+        "closed",
+        Text(f"死信 {row.dead_letter_id} {how.zh}", f"dead letter {row.dead_letter_id} is {how.en} already"),
+        Text("无需再做", "nothing is left to do"),
+        where="path.id",
     )

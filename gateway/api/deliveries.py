@@ -10,17 +10,20 @@ import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
+from gateway.api.shape import misfit
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
 from gateway.core.text import Text
+from gateway.core.words import OPERATIONS, word
 from gateway.store.queries import list_lanes, receivers_of
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 
 _MOST_LINES = 500
+_MINOR = Text("金额以分为单位：12.30 写作 1230", "amounts are minor units: 12.30 is 1230")
 _ERRORS = (400, 401, 404, 409, 422, 503)
 
 
@@ -103,19 +106,32 @@ class Deliveries:
         return Done(note=Text(f"对 {target} 已没有未完成的下发", f"nothing is open to {target}"))
 
     async def _refused(self, error: NoSuchDelivery | NotNow, call: Call) -> ApiError:
-        number = call.path["number"]
+        number, target, seq = _delivery(call)
         if isinstance(error, NoSuchOrder):
             return await no_order(self._pool, number, self._desk)
         if isinstance(error, NoSuchDelivery):
-            return not_found(str(error), "path", "the order's timeline lists its deliveries")
-        return conflict(error.code, f"{number} {call.path['target']} {call.path['seq']}: {error.message}", error.advice)
+            return not_found(
+                Text(
+                    f"订单 {number} 没有发往 {target} 的第 {seq} 条下发",
+                    f"order {number} has no delivery {seq} to {target}",
+                ),
+                "path",
+                Text("订单时间线里列出它的下发", "the order's timeline lists its deliveries"),
+            )
+        delivery = f"{number} {target} {call.path['seq']}"
+        what = Text(f"{delivery}：{error.message.zh}", f"{delivery}: {error.message.en}")
+        return conflict(error.code, what, error.advice)
 
 
 def edited(head: Head, patch: dict[str, Any]) -> Content:
     """The content of `head` with `patch` merged in (RFC 7396). Raises ApiError with the place that is wrong."""
     if head.operation != Operation.CREATE:
         raise ApiError(
-            422, "nothing_to_edit", f"a {head.operation} carries no content", where="$.edit", advice="leave `edit` out"
+            422,
+            "nothing_to_edit",
+            Text(f"“{word(head.operation, OPERATIONS).zh}”不带内容", f"a {head.operation} carries no content"),
+            where="$.edit",
+            advice=Text("去掉 `edit`", "leave `edit` out"),
         )
     before: Any = {}
     if head.content is not None:
@@ -123,12 +139,18 @@ def edited(head: Head, patch: dict[str, Any]) -> Content:
     try:
         content = msgspec.convert(msgspec.convert(_merge(before, patch), ContentObject), Content, from_attributes=True)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise wrong("$.edit" + path.rstrip("`"), message, "see Content in /api/v1/openapi.json") from error
+        advice = Text("见 /api/v1/openapi.json 中的 Content", "see Content in /api/v1/openapi.json")
+        raise misfit(error, "$.edit", advice) from error
     _check(content)
     if missing := unmapped(content.lines, head.order.recipes):
-        what = f"nothing stands for {', '.join(missing)[:300]} in the warehouse"
-        raise wrong("$.edit.lines", what, "use SKUs that the order had when it was decided")
+        raise wrong(
+            "$.edit.lines",
+            Text(
+                f"{'、'.join(missing)[:300]} 没有对应的仓库编码",
+                f"nothing stands for {', '.join(missing)[:300]} in the warehouse",
+            ),
+            Text("只用该订单判断时已有的编码", "use SKUs that the order had when it was decided"),
+        )
     latest = content.latest_ship_at
     return msgspec.structs.replace(
         content,
@@ -139,20 +161,32 @@ def edited(head: Head, patch: dict[str, Any]) -> Content:
 
 def _check(content: Content) -> None:
     if not 1 <= len(content.lines) <= _MOST_LINES:
-        raise wrong("$.edit.lines", f"has {len(content.lines)} lines", f"an order has 1 to {_MOST_LINES}")
+        raise wrong(
+            "$.edit.lines",
+            Text(f"有 {len(content.lines)} 行", f"has {len(content.lines)} lines"),
+            Text(f"一个订单有 1 至 {_MOST_LINES} 行", f"an order has 1 to {_MOST_LINES}"),
+        )
     for index, line in enumerate(content.lines):
         place = f"$.edit.lines[{index}]"
         if not 1 <= line.quantity <= 1_000_000:
-            raise wrong(f"{place}.quantity", f"is {line.quantity}", "1 to 1000000")
+            raise wrong(
+                f"{place}.quantity",
+                Text(f"数量是 {line.quantity}", f"is {line.quantity}"),
+                Text("应为 1 至 1000000", "1 to 1000000"),
+            )
         if not line.sku or line.price_minor < 0 or line.discount_minor < 0:
-            raise wrong(place, "has no SKU, or an amount below zero", "amounts are minor units: 12.30 is 1230")
+            raise wrong(place, Text("没有 SKU，或金额为负", "has no SKU, or an amount below zero"), _MINOR)
     if min(content.total_minor, content.freight_minor, content.discount_minor) < 0:
-        raise wrong("$.edit", "has an amount below zero", "amounts are minor units: 12.30 is 1230")
+        raise wrong("$.edit", Text("金额为负", "has an amount below zero"), _MINOR)
     for name, at in (("placed_at", content.placed_at), ("latest_ship_at", content.latest_ship_at)):
         if at is not None and at.tzinfo is None:
-            raise wrong(f"$.edit.{name}", "has no time zone", "write it like 2026-05-01T09:30:00+08:00")
+            raise wrong(
+                f"$.edit.{name}",
+                Text("没有时区", "has no time zone"),
+                Text("写成 2026-05-01T09:30:00+08:00 这样", "write it like 2026-05-01T09:30:00+08:00"),
+            )
     if b"\\u0000" in msgspec.json.encode(content):
-        raise wrong("$.edit", "has a NUL character in a text", "take it out")
+        raise wrong("$.edit", Text("文字中有 NUL 字符", "has a NUL character in a text"), Text("去掉它", "take it out"))
 
 
 def _merge(before: Any, patch: Any) -> Any:
@@ -176,7 +210,7 @@ def _cursor(text: str) -> tuple[datetime, str]:
     try:
         opened_at = datetime.fromisoformat(at)
     except ValueError as error:
-        raise wrong("query.after", "is not a place in this list", "pass `next` as it came") from error
+        raise off_list() from error
     if opened_at.tzinfo is None:
-        raise wrong("query.after", "is not a place in this list", "pass `next` as it came")
+        raise off_list()
     return opened_at, number

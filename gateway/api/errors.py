@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.api.views import Problem
+from gateway.core.text import NOTHING, Text
 
 
 class ApiError(Exception):
@@ -19,14 +20,14 @@ class ApiError(Exception):
         self,
         status: int,
         code: str,
-        message: str,
+        message: Text,
         *,
         where: str = "",
-        advice: str = "",
+        advice: Text = NOTHING,
         details: Any = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message.en)
         self.status = status
         self.problem = Problem(error=code, message=message, where=where, advice=advice, details=details)
         self.headers = headers or {}
@@ -40,21 +41,33 @@ class ApiError(Exception):
         )
 
 
-def not_found(what: str, where: str, advice: str) -> ApiError:
+SEE = Text("见 /api/v1/openapi.json", "see /api/v1/openapi.json")
+
+
+def not_found(what: Text, where: str, advice: Text) -> ApiError:
     return ApiError(404, "not_found", what, where=where, advice=advice)
 
 
-def wrong(where: str, message: str, advice: str = "see /api/v1/openapi.json") -> ApiError:
+def wrong(where: str, message: Text, advice: Text = SEE) -> ApiError:
     """The request cannot be understood."""
     return ApiError(422, "invalid", message, where=where, advice=advice)
 
 
-def conflict(code: str, message: str, advice: str, *, where: str = "", details: Any = None) -> ApiError:
+def off_list() -> ApiError:
+    """The query's `after` cannot be the end of a page."""
+    return wrong(
+        "query.after",
+        Text("不是本列表中的位置", "is not a place in this list"),
+        Text("原样传回 `next`", "pass `next` as it came"),
+    )
+
+
+def conflict(code: str, message: Text, advice: Text, *, where: str = "", details: Any = None) -> ApiError:
     """The request is understood and cannot be done as things stand."""
     return ApiError(409, code, message, where=where, advice=advice, details=details)
 
 
-def near(given: str, known: Iterable[str]) -> str:
+def near(given: str, known: Iterable[str]) -> Text:
     """A question for the known name that is most like `given`, empty where none is."""
     found = difflib.get_close_matches(given, list(known), n=1)
-    return f"did you mean {found[0]}?" if found else ""
+    return Text(f"是不是 {found[0]}？", f"did you mean {found[0]}?") if found else NOTHING

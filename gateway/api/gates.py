@@ -90,7 +90,11 @@ class Gates:
         body: ForceBody = call.body
         target, operation = ConnectionName(call.path["target"]), call.path["operation"]
         if operation not in self._targets.get(target, ()):
-            raise not_found(f"there is no gate {target}/{operation}", "path", "GET /gates lists them")
+            raise not_found(
+                Text(f"没有闸门 {target}/{operation}", f"there is no gate {target}/{operation}"),
+                "path",
+                Text("GET /gates 列出全部闸门", "GET /gates lists them"),
+            )
         until_at = self._now() + timedelta(seconds=body.for_s)
         await force_breaker(
             self._pool,

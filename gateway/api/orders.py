@@ -108,7 +108,9 @@ class Orders:
         found = await read_payload(self._pool, number, n)
         if found is None:
             raise not_found(
-                f"order {number} has no payload {n}", "path", "the order's timeline numbers its events from 1"
+                Text(f"订单 {number} 没有第 {n} 份报文", f"order {number} has no payload {n}"),
+                "path",
+                Text("订单时间线里的消息从 1 起编号", "the order's timeline numbers its events from 1"),
             )
         event, body = found
         await write_audit(self._pool, actor=call.actor, action="order.raw", subject=f"{number}/{n}")
@@ -150,9 +152,13 @@ async def no_order(pool: asyncpg.Pool, number: str, desk: Desk) -> ApiError:
     """There is no order of this number; where it is a shop's own, with ours."""
     ours = await known_numbers(pool, desk.numbers(number))
     if ours:
-        advice = f"{number} is the shop's own number: did you mean {' or '.join(ours)}?"
-    else:
-        advice = (
-            "use our number: the connection's prefix and the shop's number; GET /orders?number=… finds by its start"
+        advice = Text(
+            f"{number} 是店铺单号，是不是 {' 或 '.join(ours)}？",
+            f"{number} is the shop's own number: did you mean {' or '.join(ours)}?",
         )
-    return not_found(f"there is no order {number}", "path.number", advice)
+    else:
+        advice = Text(
+            "用我方单号：连接前缀加店铺单号；GET /orders?number=… 按开头查找",
+            "use our number: the connection's prefix and the shop's number; GET /orders?number=… finds by its start",
+        )
+    return not_found(Text(f"没有订单 {number}", f"there is no order {number}"), "path.number", advice)

@@ -25,6 +25,7 @@ from gateway.api.views import (
     WantedBody,
 )
 from gateway.core.text import Text
+from gateway.core.words import REDRIVES, word
 from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, stop
 from gateway.store.resolve import resolve_many
 from gateway.store.sql import Names
@@ -105,8 +106,11 @@ class Redrives:
         if redrive_id is None:
             raise conflict(
                 "nothing",
-                "nothing that fits may be sent again",
-                "POST /redrives/preview says what fits, and what stays with a person or is in another redrive",
+                Text("符合条件的都不能重发", "nothing that fits may be sent again"),
+                Text(
+                    "POST /redrives/preview 说明哪些符合条件，哪些留给人工，哪些已在另一次批量重发中",
+                    "POST /redrives/preview says what fits, and what stays with a person or is in another redrive",
+                ),
                 where="$.wanted",
             )
         row = await self._read(redrive_id)
@@ -137,7 +141,13 @@ class Redrives:
         state = await stop(self._pool, redrive_id, reason=call.body.reason, actor=call.actor)
         if state in ("done", "stopped"):
             raise conflict(
-                "ended", f"redrive {redrive_id} has ended already: {state}", "nothing is left to stop", where="path.id"
+                "ended",
+                Text(
+                    f"批量重发 {redrive_id} 已经结束：{word(state, REDRIVES).zh}",
+                    f"redrive {redrive_id} has ended already: {state}",
+                ),
+                Text("没有可停止的", "nothing is left to stop"),
+                where="path.id",
             )
         return await self._read(redrive_id)
 
@@ -165,7 +175,11 @@ class Redrives:
     async def _read(self, redrive_id: int) -> RedriveRow:
         row = await read_redrive(self._pool, redrive_id)
         if row is None:
-            raise not_found(f"there is no redrive {redrive_id}", "path.id", "GET /redrives lists them")
+            raise not_found(
+                Text(f"没有批量重发 {redrive_id}", f"there is no redrive {redrive_id}"),
+                "path.id",
+                Text("GET /redrives 列出全部批量重发", "GET /redrives lists them"),
+            )
         return _masked(row)
 
 
@@ -177,9 +191,14 @@ def _refused(error: NoFilter | NoSuchConnection) -> ApiError:
     if isinstance(error, NoFilter):
         return wrong(
             "$.wanted",
-            "narrows nothing: everything at once is never meant",
-            "give target, source, operation, code, since or until",
+            Text("没有限定范围：不会一次处理全部", "narrows nothing: everything at once is never meant"),
+            Text(
+                "给出 target、source、operation、code、since 或 until",
+                "give target, source, operation, code, since or until",
+            ),
         )
     return not_found(
-        f"there is no connection {error.name}", "$.wanted", near(error.name, error.known) or "GET /gates lists targets"
+        Text(f"没有连接 {error.name}", f"there is no connection {error.name}"),
+        "$.wanted",
+        near(error.name, error.known) or Text("GET /gates 列出各个目标", "GET /gates lists targets"),
     )

@@ -23,6 +23,7 @@ from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.redrives import Redrives
 from gateway.api.routing import Call, Download, Route
+from gateway.api.shape import misfit
 from gateway.api.skus import Skus
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
@@ -30,6 +31,7 @@ from gateway.api.work import Work
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
+from gateway.core.text import Text
 from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
 
@@ -122,25 +124,48 @@ class Api:
         except web.HTTPMethodNotAllowed as error:
             methods = ", ".join(sorted(error.allowed_methods))
             return ApiError(
-                405, "method", f"{request.method} is not for this path", where="method", advice=f"use {methods}"
+                405,
+                "method",
+                Text(f"此路径不接受 {request.method}", f"{request.method} is not for this path"),
+                where="method",
+                advice=Text(f"改用 {methods}", f"use {methods}"),
             ).response()
         except web.HTTPNotFound:
-            return not_found(f"there is no {request.path}", "path", f"{PREFIX}/openapi.json lists what is").response()
+            return not_found(
+                Text(f"没有 {request.path}", f"there is no {request.path}"),
+                "path",
+                Text(f"{PREFIX}/openapi.json 列出全部路径", f"{PREFIX}/openapi.json lists what is"),
+            ).response()
         except (*AWAY, Unavailable, asyncpg.QueryCanceledError) as error:
             self._observe([Trouble("api", f"PostgreSQL is away: {type(error).__name__}")])
             return ApiError(
-                503, "unavailable", "the database does not answer", advice="try again", headers={"Retry-After": "2"}
+                503,
+                "unavailable",
+                Text("数据库没有应答", "the database does not answer"),
+                advice=Text("稍后重试", "try again"),
+                headers={"Retry-After": "2"},
             ).response()
         except asyncpg.DataError as error:
-            return wrong("request", f"holds a value that cannot be stored ({type(error).__name__})").response()
+            kind = type(error).__name__
+            what = Text(f"有无法存储的值（{kind}）", f"holds a value that cannot be stored ({kind})")
+            return wrong("request", what).response()
         except asyncpg.PostgresError as error:
             self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {type(error).__name__}")])
-            return ApiError(500, "internal", "this failed inside the gateway", advice="see its log").response()
+            return _failed().response()
         except web.HTTPException:
             raise
         except Exception as error:  # a supervisor's catch-all: the worker goes on, the log has the reason
             self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {error!r}")])
-            return ApiError(500, "internal", "this failed inside the gateway", advice="see its log").response()
+            return _failed().response()
+
+
+def _failed() -> ApiError:
+    return ApiError(
+        500,
+        "internal",
+        Text("网关内部出错", "this failed inside the gateway"),
+        advice=Text("见网关日志", "see its log"),
+    )
 
 
 def _pattern(request: web.Request) -> str:
@@ -150,7 +175,7 @@ def _pattern(request: web.Request) -> str:
 
 def _text(value: str, key: str) -> str:
     if "\x00" in value:
-        raise wrong(f"path.{key}", "has a NUL character", "take it out")
+        raise wrong(f"path.{key}", Text("含有 NUL 字符", "has a NUL character"), Text("去掉它", "take it out"))
     return value
 
 
@@ -160,8 +185,7 @@ def _query(request: web.Request, route: Route) -> Any:
     try:
         return msgspec.convert(dict(request.query), route.query, strict=False)
     except msgspec.ValidationError as error:
-        message, place = _place(error, "query")
-        raise wrong(place, message) from error
+        raise misfit(error, "query") from error
 
 
 async def _read(request: web.Request) -> bytes:
@@ -172,12 +196,18 @@ async def _read(request: web.Request) -> bytes:
                 size += len(chunk)
                 if size > _BODY_LIMIT_BYTES:
                     raise ApiError(
-                        413, "too_large", f"the body is over {_BODY_LIMIT_BYTES} bytes", advice="send less at once"
+                        413,
+                        "too_large",
+                        Text(f"请求体超过 {_BODY_LIMIT_BYTES} 字节", f"the body is over {_BODY_LIMIT_BYTES} bytes"),
+                        advice=Text("分几次发送", "send less at once"),
                     )
                 chunks.append(chunk)
     except TimeoutError as error:
         raise ApiError(
-            408, "slow", f"the body did not arrive within {_BODY_WITHIN_S:g} s", advice="send it again"
+            408,
+            "slow",
+            Text(f"请求体没有在 {_BODY_WITHIN_S:g} 秒内到齐", f"the body did not arrive within {_BODY_WITHIN_S:g} s"),
+            advice=Text("重新发送", "send it again"),
         ) from error
     return b"".join(chunks)
 
@@ -188,18 +218,15 @@ def _decoded(body: bytes, route: Route) -> Any:
     try:
         return msgspec.json.decode(body, type=route.body)
     except msgspec.ValidationError as error:
-        message, place = _place(error, "$")
-        raise wrong(place, message) from error
+        raise misfit(error, "$") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(
             400,
             "json",
-            "the body is not JSON",
+            Text("请求体不是 JSON", "the body is not JSON"),
             where="body",
-            advice="send a JSON object with `Content-Type: application/json`",
+            advice=Text(
+                "发送 JSON 对象，并带上 `Content-Type: application/json`",
+                "send a JSON object with `Content-Type: application/json`",
+            ),
         ) from error
-
-
-def _place(error: msgspec.ValidationError, root: str) -> tuple[str, str]:
-    message, _, path = str(error).partition(" - at `$")
-    return message, root + path.rstrip("`")

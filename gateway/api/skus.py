@@ -25,6 +25,7 @@ from gateway.api.views import (
 )
 from gateway.core.event import ConnectionName
 from gateway.core.order import Sku
+from gateway.core.text import Text
 from gateway.settings import Connection
 from gateway.sheets.skus import BadTable, SkuRow, parse, render
 from gateway.store.skus import (
@@ -133,9 +134,15 @@ class Skus:
             raise ApiError(
                 422,
                 "bad_table",
-                f"{error.count} problem(s) in the file; nothing was imported",
+                Text(
+                    f"文件中有 {error.count} 个问题，没有导入任何内容",
+                    f"{error.count} problem(s) in the file; nothing was imported",
+                ),
                 where="$.file",
-                advice="repair what `details` lists (row, column, what to do) and import the whole file again",
+                advice=Text(
+                    "按 `details` 所列（行、列、怎么办）修正，再导入整个文件",
+                    "repair what `details` lists (row, column, what to do) and import the whole file again",
+                ),
                 details={"count": error.count, "problems": error.problems},
             ) from error
         return await import_skus(
@@ -180,8 +187,15 @@ class Skus:
         shop = ConnectionName(call.path["shop"])
         number = self._names.get(shop)
         if shop not in self._mapped or number is None:
-            known = ", ".join(sorted(self._mapped)) or "none"
-            raise not_found(f"there is no shop {shop}", "path", f"shops of this configuration: {known}")
+            known = sorted(self._mapped)
+            raise not_found(
+                Text(f"没有店铺 {shop}", f"there is no shop {shop}"),
+                "path",
+                Text(
+                    f"配置中的店铺：{'、'.join(known) or '无'}",
+                    f"shops of this configuration: {', '.join(known) or 'none'}",
+                ),
+            )
         return shop, number
 
 

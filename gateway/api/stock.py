@@ -8,11 +8,12 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.api.errors import conflict, wrong
+from gateway.api.errors import conflict, off_list, wrong
 from gateway.api.routing import Call, Route
 from gateway.api.views import StockBody, StockList, StockQuery
 from gateway.core.order import Sku
 from gateway.core.stock import Place
+from gateway.core.text import Text
 from gateway.store.stock import StockSet, TooLow, list_stock, set_stock
 
 
@@ -56,19 +57,27 @@ class Stock:
         for index, item in enumerate(body.items):
             place = (Sku(item.sku), item.warehouse)
             if place in wanted:
-                raise wrong(f"$.items[{index}]", f"names {item.sku} in {item.warehouse} again", "name each place once")
+                raise wrong(
+                    f"$.items[{index}]",
+                    Text(f"又出现了 {item.warehouse} 的 {item.sku}", f"names {item.sku} in {item.warehouse} again"),
+                    Text("每个仓库的每个 SKU 只写一次", "name each place once"),
+                )
             wanted[place] = item.on_hand
         try:
             return await set_stock(self._pool, wanted, reason=body.reason, actor=call.actor, now=self._now())
         except TooLow as error:
-            first = error.rows[0]
+            first, more = error.rows[0], len(error.rows) - 1
+            on_hand = wanted[Sku(first.sku), first.warehouse]
             raise conflict(
                 "below_booked",
-                f"{first.sku} in {first.warehouse}: {first.locked} locked and {first.committed} committed are more than"
-                f" {wanted[Sku(first.sku), first.warehouse]}"
-                + (f"; {len(error.rows) - 1} more like it" if len(error.rows) > 1 else "")
-                + ". Nothing was changed",
-                "set at least what is booked, or cancel orders first",
+                Text(
+                    f"{first.warehouse} 的 {first.sku}：锁定 {first.locked}、已占 {first.committed}，多于 {on_hand}"
+                    + (f"；另有 {more} 处类似" if more else "")
+                    + "。没有做任何改动",
+                    f"{first.sku} in {first.warehouse}: {first.locked} locked and {first.committed} committed are more"
+                    f" than {on_hand}" + (f"; {more} more like it" if more else "") + ". Nothing was changed",
+                ),
+                Text("数量至少为锁定与已占之和，或先取消订单", "set at least what is booked, or cancel orders first"),
                 where="$.items",
                 details=error.rows,
             ) from error
@@ -78,5 +87,5 @@ def _cursor(text: str) -> Place:
     try:
         sku, warehouse = msgspec.json.decode(text, type=tuple[str, str])
     except msgspec.DecodeError as error:
-        raise wrong("query.after", "is not a place in this list", "pass `next` as it came") from error
+        raise off_list() from error
     return Sku(sku), warehouse

@@ -17,7 +17,7 @@ from gateway.api.advice import NextStep
 from gateway.core.notice import Kind
 from gateway.core.order import Content, Order, Receiver
 from gateway.core.owner import WorkKind
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
@@ -74,9 +74,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Every answer that is not 2xx. `error` is from a closed set; `advice` says what to do."""
 
     error: str
-    message: str
+    message: Text
     where: str = ""
-    advice: str = ""
+    advice: Text = NOTHING
     details: Any = None
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.api.advice import About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
-from gateway.api.errors import conflict, not_found, wrong
+from gateway.api.errors import conflict, not_found, off_list
 from gateway.api.routing import Call, Download, Route
 from gateway.api.spreadsheet import XLSX, StuckSheet
 from gateway.api.views import (
@@ -92,9 +92,17 @@ class Work:
         number = call.path["number"]
         codes = await conflicts_handled(self._pool, number, reason=call.body.reason, actor=call.actor)
         if codes is None:
-            raise not_found(f"there is no order {number}", "path.number", "GET /work/items lists what waits")
+            raise not_found(
+                Text(f"没有订单 {number}", f"there is no order {number}"),
+                "path.number",
+                Text("GET /work/items 列出全部待办", "GET /work/items lists what waits"),
+            )
         if not codes:
-            raise conflict("no_conflict", f"order {number} has no conflict", "nothing is left to do")
+            raise conflict(
+                "no_conflict",
+                Text(f"订单 {number} 没有冲突", f"order {number} has no conflict"),
+                Text("无需再做", "nothing is left to do"),
+            )
         said = "、".join(word(code, CONFLICTS).zh for code in codes)
         note = Text(f"{said}：有变化前不再列出", f"{', '.join(codes)}: off the queue until that changes")
         return Done(note=note)
@@ -174,7 +182,7 @@ def _place(text: str) -> Place:
         at, rank, number = text.split(" ")
         place = (datetime.fromisoformat(at), int(rank), int(number))
     except ValueError as error:
-        raise wrong("query.after", "is not a place in this list", "pass `next` as it came") from error
+        raise off_list() from error
     if place[0].tzinfo is None or not 0 <= place[1] < 9 or not 0 <= place[2] < 2**63:
-        raise wrong("query.after", "is not a place in this list", "pass `next` as it came")
+        raise off_list()
     return place

@@ -19,14 +19,14 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.core.code import code_of
-from gateway.core.text import NOTHING, Text
+from gateway.core.text import NOTHING, Text, in_both
 
 
 class OrdergateError(Exception):
     """Root of everything the gateway raises on purpose. `text`: in both languages, where it was given so."""
 
     def __init__(self, what: str | Text = "") -> None:
-        self.text = what if isinstance(what, Text) else Text(what, what)
+        self.text = in_both(what)
         super().__init__(self.text.both)
 
 
@@ -37,18 +37,22 @@ class BadInput(OrdergateError):
     (``$.lines[2].quantity``); `advice` says what a person does about it. None of them quotes buyer data.
     """
 
-    def __init__(self, code: str, message: str, *, where: str = "$", advice: str = "") -> None:
-        super().__init__(f"{where}: {message}" + (f" ({advice})" if advice else ""))
+    def __init__(self, code: str, message: str | Text, *, where: str = "$", advice: str | Text = NOTHING) -> None:
         self.code = code_of(code)
-        self.message = message
+        self.message = in_both(message)
         self.where = where
-        self.advice = advice
+        self.advice = in_both(advice)
+        super().__init__(Text(self._in("zh"), self._in("en")))
+
+    def _in(self, language: str) -> str:
+        advice = self.advice.of(language)
+        return f"{self.where}: {self.message.of(language)}" + (f" ({advice})" if advice else "")
 
 
 class BadSignature(BadInput):
     """The sender is not proven. The caller answers 401, counts it, and keeps nothing."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str | Text) -> None:
         super().__init__("signature", message, where="headers")
 
 
@@ -56,7 +60,11 @@ class TooLarge(BadInput):
     """The body is over the limit (bytes). The caller answers 413 and keeps nothing."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__("too_large", f"body is over {limit_bytes} bytes", advice="split the order or raise the limit")
+        super().__init__(
+            "too_large",
+            Text(f"报文超过 {limit_bytes} 字节", f"body is over {limit_bytes} bytes"),
+            advice=Text("拆分订单，或调高上限", "split the order or raise the limit"),
+        )
         self.limit_bytes = limit_bytes
 
 
@@ -89,8 +97,7 @@ class Problem(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         # Adapters of others may give plain texts: shown as they are in both languages.
         for name, text in (("what", self.what), ("proposal", self.proposal)):
-            if isinstance(text, str):
-                msgspec.structs.force_setattr(self, name, Text(text, text))
+            msgspec.structs.force_setattr(self, name, in_both(text))
 
     def said(self, language: str) -> Said:
         return Said(self.where, self.what.of(language), self.proposal.of(language))

@@ -10,6 +10,7 @@ import functools
 import re
 
 from gateway.core.errors import BadInput
+from gateway.core.text import Text
 
 _DECIMAL = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,2}))?")
 
@@ -29,7 +30,10 @@ def parse_minor(text: str, *, where: str = "$") -> int:
     match = _DECIMAL.fullmatch(text.strip())
     if match is None:
         raise BadInput(
-            "amount", "is not an amount with at most two decimals", where=where, advice='write it like "12.30"'
+            "amount",
+            Text("不是最多两位小数的金额", "is not an amount with at most two decimals"),
+            where=where,
+            advice=Text('写成 "12.30"', 'write it like "12.30"'),
         )
     sign, whole, decimals = match.groups()
     minor = int(whole) * 100 + int(((decimals or "") + "00")[:2])

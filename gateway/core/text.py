@@ -29,6 +29,11 @@ class Text(msgspec.Struct, frozen=True):
 NOTHING = Text("", "")
 
 
+def in_both(said: str | Text) -> Text:
+    """`said`; a plain text, as adapters of others may give it, stands as it is in both languages."""
+    return said if isinstance(said, Text) else Text(said, said)
+
+
 def described(zh: str, en: str, **limits: Any) -> msgspec.Meta:
     """The `msgspec.Meta` of a setting that is described in both languages; `limits` are its own arguments."""
     return msgspec.Meta(description=en, extra={"zh": zh}, **limits)

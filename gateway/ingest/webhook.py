@@ -16,8 +16,9 @@ from aiohttp import web
 from gateway.core.errors import BadInput, BadSignature, OrdergateError, TooLarge, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Refused, Trouble
+from gateway.core.text import Text
 from gateway.ingest.inbound import Inbound
-from gateway.sdk.adapter import Push, Reply, Source
+from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
 
 _BODY_WITHIN_S = 15.0
 
@@ -50,7 +51,7 @@ class Hooks:
         if source is None:
             # The same words as for a bad signature: nobody learns which shops exist.
             self._observe([Refused(ConnectionName("unknown"), "signature")])
-            return _response(Reply(401, _problem("signature", "the sender is not proven", "")))
+            return _response(UNPROVEN)
         try:
             body = await self._body(request)
             push = Push(
@@ -110,15 +111,23 @@ class Hooks:
 
 class _Encoded(BadInput):
     def __init__(self) -> None:
-        super().__init__("encoding", "a compressed body is not taken", where="headers", advice="send it as it is")
+        super().__init__(
+            "encoding",
+            Text("不接受压缩的报文", "a compressed body is not taken"),
+            where="headers",
+            advice=Text("不压缩直接发送", "send it as it is"),
+        )
 
 
 class _Slow(BadInput):
     def __init__(self) -> None:
-        super().__init__("slow", f"the body did not arrive within {_BODY_WITHIN_S:g} s", where="body")
+        within = f"{_BODY_WITHIN_S:g}"
+        super().__init__(
+            "slow", Text(f"报文没有在 {within} 秒内到齐", f"the body did not arrive within {within} s"), where="body"
+        )
 
 
-def _problem(code: str, message: str, advice: str) -> bytes:
+def _problem(code: str, message: Text, advice: Text) -> bytes:
     return msgspec.json.encode({"error": code, "message": message, "advice": advice})
 
 

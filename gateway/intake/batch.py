@@ -31,6 +31,7 @@ from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionNa
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
 from gateway.core.order import Command, Facts, Operation, Order, OrderNumber, Party, Sku
 from gateway.core.stock import Balance, Movement, Place
+from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
 from gateway.pipeline.items import Tables
@@ -166,9 +167,7 @@ class Decider:
                 raise
             if len(batch.sound) == 1:
                 letters = tuple(
-                    DeadLetter(
-                        p.arrival, p.number, "undecidable", _refusal(error), "repair the event, or report a defect"
-                    )
+                    DeadLetter(p.arrival, p.number, "undecidable", in_both(_refusal(error)), _REPAIR)
                     for p in batch.sound
                 )
                 await self._decide_whole(Batch((), batch.unsound + letters), leg=leg)
@@ -209,7 +208,7 @@ class Decider:
         by_order: dict[OrderNumber, list[Prepared]] = {}
         for prepared in batch.sound:
             if prepared.number in blocked:
-                letters.append(DeadLetter(prepared.arrival, prepared.number, BEHIND, "waits for an earlier event"))
+                letters.append(DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS))
             else:
                 by_order.setdefault(prepared.number, []).append(prepared)
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
@@ -265,34 +264,55 @@ class Decider:
             return Prepared(source, None, arrival, OrderNumber(event.order_key), None)
         if len(event.body) > MAX_BODY_BYTES:
             return DeadLetter(
-                arrival, number, "too_large", f"the body has {len(event.body)} bytes, the limit is {MAX_BODY_BYTES}",
-                "split the order",
+                arrival, number, "too_large",
+                Text(
+                    f"报文有 {len(event.body)} 字节，上限是 {MAX_BODY_BYTES}",
+                    f"the body has {len(event.body)} bytes, the limit is {MAX_BODY_BYTES}",
+                ),
+                Text("拆分订单", "split the order"),
             )  # fmt: skip
         decode = self._decoders.get(source)
         if decode is None:
             return DeadLetter(
-                arrival, number, "unknown_source", f"no connection {source!r} is configured",
-                "add the connection, or correct ce_source",
+                arrival, number, "unknown_source",
+                Text(f"配置中没有连接 {source!r}", f"no connection {source!r} is configured"),
+                Text("添加该连接，或更正 ce_source", "add the connection, or correct ce_source"),
             )  # fmt: skip
         if event.time > latest:
             return DeadLetter(
-                arrival, number, "clock", f"the event says {event.time.isoformat()}, more than a day ahead",
-                "set the sender's clock right, then repair the time and release the event",
+                arrival, number, "clock",
+                Text(
+                    f"消息时间 {event.time.isoformat()} 超前一天以上",
+                    f"the event says {event.time.isoformat()}, more than a day ahead",
+                ),
+                Text(
+                    "校准发送方时钟，再更正时间并放行",
+                    "set the sender's clock right, then repair the time and release the event",
+                ),
             )  # fmt: skip
         try:
             facts = clean(decode(event))
         except BadInput as error:
-            return DeadLetter(arrival, number, error.code, f"{error.where}: {error.message}", error.advice)
+            said = Text(f"{error.where}: {error.message.zh}", f"{error.where}: {error.message.en}")
+            return DeadLetter(arrival, number, error.code, said, error.advice)
         except Exception as error:  # a broken adapter is contained here (F110)
             return DeadLetter(
-                arrival, number, "adapter", f"the adapter failed with {type(error).__name__}",
-                "this is a defect of the adapter: release the event once it is mended",
+                arrival, number, "adapter",
+                Text(f"适配器出错：{type(error).__name__}", f"the adapter failed with {type(error).__name__}"),
+                Text(
+                    "这是适配器的缺陷，修复后放行",
+                    "this is a defect of the adapter: release the event once it is mended",
+                ),
             )  # fmt: skip
         if facts.party is Party.SHOP and shop is None:
             # Without a prefix of its own its numbers would be other shops' orders.
             return DeadLetter(
-                arrival, number, "not_a_shop", f"{source} tells of orders, but has no prefix",
-                "give the connection a prefix, mode and route, or stop sending orders through it",
+                arrival, number, "not_a_shop",
+                Text(f"{source} 送来订单，但没有配置 prefix", f"{source} tells of orders, but has no prefix"),
+                Text(
+                    "为该连接配置 prefix、mode 和 route，或不再经它发送订单",
+                    "give the connection a prefix, mode and route, or stop sending orders through it",
+                ),
             )  # fmt: skip
         number = facts.order_no if facts.party is Party.WAREHOUSE else prefix + facts.order_no
         row = EventRow(
@@ -531,6 +551,8 @@ def _refusal(error: BaseException) -> str:
     return f"{type(error).__name__}{f' ({constraint})' if constraint else ''}"
 
 
+_REPAIR = Text("修复报文，或报告缺陷", "repair the event, or report a defect")
+_WAITS = Text("等待同一订单更早的消息", "waits for an earlier event")
 _TRIES_ON_COLLISION = 20
 _ZSTD_LEVEL = -1
 """2.7 µs for an order of 830 bytes, 1.55 times smaller; level 1 takes 6.6 µs for 1.67 times."""

@@ -27,6 +27,11 @@ def print_done(terminal: Terminal, answer: Any) -> None:
     terminal.line(f"完成：{answer['note']['zh']}", f"done: {answer['note']['en']}")
 
 
+def said(terminal: Terminal, text: Mapping[str, str]) -> str:
+    """A text of an answer, which has it in both languages."""
+    return terminal.choose(text["zh"], text["en"])
+
+
 def print_more(terminal: Terminal, answer: Any) -> None:
     """A line below a list that was cut off at its limit."""
     if answer["next"]:

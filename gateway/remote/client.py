@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from gateway.core.errors import OrdergateError
+from gateway.core.text import Text
 
 _WITHIN_S = 30.0
 _DOWNLOAD_WITHIN_S = 300.0
@@ -23,7 +24,7 @@ class RemoteError(OrdergateError):
     `code` and `details` are of its answer; empty where there was none.
     """
 
-    def __init__(self, text: str, *, code: str = "", details: Any = None) -> None:
+    def __init__(self, text: str | Text, *, code: str = "", details: Any = None) -> None:
         super().__init__(text)
         self.code = code
         self.details = details
@@ -121,11 +122,13 @@ def _user() -> str:
 def _refusal(error: urllib.error.HTTPError) -> RemoteError:
     try:
         problem = json.loads(error.read(2_000_000))
-        text = str(problem["message"])
+        said = {language: str(problem["message"][language]) for language in ("zh", "en")}
     except (ValueError, KeyError, TypeError, OSError, HTTPException):
         return RemoteError(f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?")
-    if problem.get("where"):
-        text = f"{problem['where']}: {text}"
-    if problem.get("advice"):
-        text = f"{text} — {problem['advice']}"
-    return RemoteError(text, code=str(problem.get("error", "")), details=problem.get("details"))
+    for language, what in said.items():
+        if advice := (problem.get("advice") or {}).get(language):
+            said[language] = f"{what} — {advice}"
+    where = f"{problem['where']}: " if problem.get("where") else ""
+    return RemoteError(
+        Text(where + said["zh"], said["en"]), code=str(problem.get("error", "")), details=problem.get("details")
+    )

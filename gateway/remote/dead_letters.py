@@ -11,7 +11,7 @@ import typer
 from gateway.core import words
 from gateway.core.text import Text
 from gateway.core.words import word
-from gateway.remote.answer import Codes, choices, example, print_more, show
+from gateway.remote.answer import Codes, choices, example, print_more, said, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.remote.redrives import redrive_letters
@@ -105,7 +105,8 @@ def _print_dead_letters(terminal: Terminal, answer: Any) -> None:
         [
             (
                 row["dead_letter_id"], row["source"], row["number"] or row["order_key"],
-                codes.say(row["code"], words.LETTERS), row["message"], row["advice"], row["behind"],
+                codes.say(row["code"], words.LETTERS), said(terminal, row["message"]),
+                said(terminal, row["advice"]), row["behind"],
                 when(row["created_at"]), terminal.say(word(row["resolution"] or "", words.RESOLUTIONS)),
             )
             for row in answer["dead_letters"]
@@ -121,6 +122,7 @@ def _print_dead_letter(terminal: Terminal, page: Any) -> None:
     values = {
         **letter,
         "code": letter["code"] if code == letter["code"] else f"{letter['code']} {code}",
+        **{key: said(terminal, letter[key]) for key in ("message", "advice")},
         "resolution": terminal.say(word(letter["resolution"] or "open", words.RESOLUTIONS)),
         **{key: when(letter[key]) for key in ("happened_at", "taken_at", "created_at", "closed_at")},
     }

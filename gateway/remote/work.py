@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.core import words
-from gateway.remote.answer import Codes, choices, example, print_done, print_more, show
+from gateway.remote.answer import Codes, choices, example, print_done, print_more, said, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
@@ -84,12 +84,12 @@ def _print_cards(terminal: Terminal, answer: Any) -> None:
         operation = codes.say(card["operation"], words.OPERATIONS)
         where = " ".join(part for part in (card["connection"], operation) if part)
         owner = f"  [{_owners(terminal, card)}]" if card["owners"] else ""
-        terminal.plain(f"{card['count']} × {name} {where}: {_said(terminal, card['means'])} ({card['code']}){owner}")
+        terminal.plain(f"{card['count']} × {name} {where}: {said(terminal, card['means'])} ({card['code']}){owner}")
         terminal.line(
             f"    最早 {when(card['oldest'])}，最新 {when(card['newest'])}，如 {'、'.join(card['samples'])}",
             f"    oldest {when(card['oldest'])}, newest {when(card['newest'])}, like {', '.join(card['samples'])}",
         )
-        terminal.plain(f"    → {_said(terminal, card['next'])}: {card['next']['command']}")
+        terminal.plain(f"    → {said(terminal, card['next'])}: {card['next']['command']}")
     terminal.line(f"共 {answer['total']} 项", f"{answer['total']} in all")
     codes.print()
 
@@ -106,7 +106,7 @@ def _print_items(terminal: Terminal, answer: Any) -> None:
                 codes.say(item["kind"], words.WORK), item["number"], item["shop"],
                 f"{item['connection']} {codes.say(item['operation'], words.OPERATIONS)}"
                 if item["kind"] == "delivery" else "",
-                _said(terminal, item["means"]), item["codes"], when(item["since"]), when(item["latest_ship_at"]),
+                said(terminal, item["means"]), item["codes"], when(item["since"]), when(item["latest_ship_at"]),
                 _owners(terminal, item), item["next"]["command"],
             )
             for item in answer["items"]
@@ -118,7 +118,3 @@ def _print_items(terminal: Terminal, answer: Any) -> None:
 
 def _owners(terminal: Terminal, one: Any) -> str:
     return terminal.choose("、", ", ").join(one["owners"])
-
-
-def _said(terminal: Terminal, text: Any) -> str:
-    return terminal.choose(text["zh"], text["en"])

@@ -4,7 +4,7 @@ An adapter is one folder: ``manifest.toml`` (data, read without importing it), `
 ``source.py``, ``target.py``, ``fake.py``. It imports `gateway.sdk` and nothing else of the gateway.
 
 What people read of it is in Chinese and English: a setting is `described`, a Settings struct raises `BadSetting`, and
-`check` an OrdergateError with a `Text`. A plain text is shown as it is in both.
+`check` an OrdergateError with a `Text`, a source BadInput with two. A plain text is shown as it is in both.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.core.delivery import AfterUnknown, Answer, Delivery, Finding, after
 from gateway.core.errors import OrdergateError
 from gateway.core.event import ConnectionName, Event
 from gateway.core.order import Facts, Operation
+from gateway.core.text import NOTHING, Text
 from gateway.sdk.carriers import Carriers
 from gateway.sdk.http import Http
 
@@ -55,6 +56,15 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = "application/json"
+
+
+UNPROVEN = Reply(
+    401,
+    msgspec.json.encode(
+        {"error": "signature", "message": Text("签名无效", "the sender is not proven"), "advice": NOTHING}
+    ),
+)
+"""What is answered for a bad signature, whatever is wrong with it, and where no connection is: nobody learns more."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gateway.core.errors import BadSetting, BadSignature
+from gateway.core.text import Text
 
 TOLERANCE_S = 300
 PREFIX = "whsec_"
@@ -65,6 +66,9 @@ class Signer:
         return "v1," + binascii.b2a_base64(outer.digest(), newline=False).decode()
 
 
+NO_MATCH = Text("没有一个签名相符", "no signature matches")
+
+
 def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, *, now: datetime) -> str:
     """The verified `webhook-id`. Header names are lower case; several keys are for rotation.
 
@@ -75,18 +79,30 @@ def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, *, no
     stamp = headers.get("webhook-timestamp", "")
     given = headers.get("webhook-signature", "")
     if not (message_id and stamp and given):
-        raise BadSignature("webhook-id, webhook-timestamp and webhook-signature are all required")
+        raise BadSignature(
+            Text(
+                "缺少 webhook-id、webhook-timestamp 或 webhook-signature",
+                "webhook-id, webhook-timestamp and webhook-signature are all required",
+            )
+        )
     if not (message_id.isascii() and given.isascii()):
-        raise BadSignature("webhook-id and webhook-signature are ASCII")
+        raise BadSignature(
+            Text("webhook-id 和 webhook-signature 只能是 ASCII", "webhook-id and webhook-signature are ASCII")
+        )
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
-        raise BadSignature("webhook-timestamp is not a count of seconds")
+        raise BadSignature(Text("webhook-timestamp 不是秒数", "webhook-timestamp is not a count of seconds"))
     skew_s = int(stamp) - now.timestamp()
     if abs(skew_s) > TOLERANCE_S:
-        raise BadSignature(f"webhook-timestamp is {skew_s:+.0f} s off, the tolerance is {TOLERANCE_S} s")
+        raise BadSignature(
+            Text(
+                f"webhook-timestamp 偏差 {skew_s:+.0f} 秒，允许 {TOLERANCE_S} 秒",
+                f"webhook-timestamp is {skew_s:+.0f} s off, the tolerance is {TOLERANCE_S} s",
+            )
+        )
     candidates = [part.encode() for part in given.split(" ") if part.startswith("v1,")]
     for key in keys:
         wanted = sign(key, message_id=message_id, timestamp=int(stamp), body=body).encode()
         # No early exit over candidates: the time taken says nothing about which one matched.
         if any([hmac.compare_digest(wanted, candidate) for candidate in candidates]):
             return message_id
-    raise BadSignature("no signature matches")
+    raise BadSignature(NO_MATCH)

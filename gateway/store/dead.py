@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered
+from gateway.core.text import NOTHING, Text
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection, Private, as_private
 
@@ -25,8 +26,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     arrival: Arrival
     number: str
     code: str
-    message: str
-    advice: str = ""
+    message: Text
+    advice: Text = NOTHING
 
 
 async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> set[str]:
@@ -66,8 +67,10 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                         letter.arrival.position.partition,
                         letter.arrival.position.offset,
                         letter.code,
-                        as_private(letter.message),
-                        as_private(letter.advice),
+                        as_private(letter.message.en),
+                        _only_chinese(letter.message),
+                        as_private(letter.advice.en),
+                        _only_chinese(letter.advice),
                     )
                     for letter in letters
                 ),
@@ -165,6 +168,11 @@ def _number(number: str) -> str:
     return _text(number) if len(number) <= LONGEST_NUMBER else ""
 
 
+def _only_chinese(said: Text) -> Private | None:
+    """What the column of the Chinese words holds: nothing where they are the English ones."""
+    return None if said.zh == said.en else as_private(said.zh)
+
+
 def _text(text: str) -> str:
     """`text` as PostgreSQL can hold it: no NUL, no half of a surrogate pair."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
@@ -173,10 +181,10 @@ def _text(text: str) -> str:
 _INSERT = """
 INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, traceparent, body,
                          body_sha256, leg, partition, position, code, private_message,
-                         private_advice)
+                         private_message_zh, private_advice, private_advice_zh)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
                      $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::text[], $12::integer[],
-                     $13::bigint[], $14::text[], $15::bytea[], $16::bytea[])
+                     $13::bigint[], $14::text[], $15::bytea[], $16::bytea[], $17::bytea[], $18::bytea[])
     ON CONFLICT DO NOTHING
 RETURNING dead_letter_id, source, code
 """

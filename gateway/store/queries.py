@@ -17,6 +17,7 @@ import zstandard
 
 from gateway.core.delivery import Result
 from gateway.core.order import Order, OrderNumber, Receiver, Stage
+from gateway.core.text import Text
 from gateway.store.orders import decode_state
 from gateway.store.sql import Connection, as_private, as_text, private_or_plain
 
@@ -188,8 +189,8 @@ class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
     order_key: str
     number: str
     code: str
-    message: str
-    advice: str
+    message: Text
+    advice: Text
     leg: str
     partition: int
     position: int
@@ -497,7 +498,10 @@ def _lane(row: Mapping[str, object]) -> LaneRow:
 
 
 def _letter(values: dict[str, Any]) -> DeadLetterRow:
-    words = {name: as_text(values[name]) for name in ("message", "advice")}
+    words = {}
+    for name in ("message", "advice"):
+        en, zh = as_text(values[name]), as_text(values.pop(f"{name}_zh"))
+        words[name] = Text(zh or en, en)
     return DeadLetterRow(**values | words)
 
 
@@ -574,7 +578,8 @@ WITH page AS (
 
 _DEAD_LETTER_COLUMNS = f"""
 SELECT dead_letter_id, source, type, event_id, order_key, number, code, {private_or_plain("message")} AS message,
-       {private_or_plain("advice")} AS advice, leg, partition, position,
+       private_message_zh AS message_zh, {private_or_plain("advice")} AS advice, private_advice_zh AS advice_zh,
+       leg, partition, position,
        octet_length(body) - CASE WHEN substring(body for 4) = '\\xc14f4731' THEN 36 ELSE 0 END AS body_bytes,
        happened_at, taken_at, created_at, closed_at, closed_by, resolution,
        CASE WHEN number = '' OR code = 'behind' OR closed_at IS NOT NULL THEN 0 ELSE

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.core.delivery import Result
 from gateway.core.order import Content, Order, OrderNumber
+from gateway.core.text import Text
 from gateway.store.inbox import put_in
 from gateway.store.orders import lock_orders, wake_dispatch
 from gateway.store.outbox import read_edits
@@ -38,8 +39,8 @@ class NoSuchOrder(NoSuchDelivery):
 class NotNow(Exception):
     """The delivery is not in a state to be touched: `code` from a closed set, what is the case, and what to do."""
 
-    def __init__(self, code: str, message: str, advice: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, message: Text, advice: Text) -> None:
+        super().__init__(message.en)
         self.code = code
         self.message = message
         self.advice = advice
@@ -78,12 +79,20 @@ async def resend(
     async with pool.acquire() as connection, connection.transaction():
         head = await _lock_head(connection, number=number, target=target, seq=seq)
         if head.blocked is None:
-            raise NotNow("not_blocked", "it is not blocked", "it is sent again by itself; see `not_before`")
+            raise NotNow(
+                "not_blocked",
+                Text("它没有等待人工", "it is not blocked"),
+                Text("会自动再次发送，见 `not_before`", "it is sent again by itself; see `not_before`"),
+            )
         if head.blocked == UNKNOWN and not confirmed_absent:
             raise NotNow(
                 "unknown_outcome",
-                f"nobody knows whether {target} has it",
-                'look there: if it is there, resolve it; if it is certainly not, repeat with "confirmed_absent": true',
+                Text(f"不清楚 {target} 是否已收到", f"nobody knows whether {target} has it"),
+                Text(
+                    '到对方系统核实：有则标记已处理，确定没有则带 "confirmed_absent": true 重试',
+                    "look there: if it is there, resolve it; if it is certainly not, repeat with"
+                    ' "confirmed_absent": true',
+                ),
             )
         if if_attempts is not None:
             attempts = await connection.fetchval(
@@ -95,8 +104,14 @@ async def resend(
             if attempts != if_attempts:
                 raise NotNow(
                     "changed_meanwhile",
-                    f"it has had {attempts} attempts, not {if_attempts}: somebody has sent it meanwhile",
-                    "look at the order's timeline, then repeat with the number it has now",
+                    Text(
+                        f"已尝试 {attempts} 次，不是 {if_attempts} 次：期间有人发送过",
+                        f"it has had {attempts} attempts, not {if_attempts}: somebody has sent it meanwhile",
+                    ),
+                    Text(
+                        "先看订单时间线，再用现在的次数重试",
+                        "look at the order's timeline, then repeat with the number it has now",
+                    ),
                 )
         if edit is not None:
             await connection.execute(
@@ -184,11 +199,26 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
         target_id,
     )
     if lane is None or lane[0] > seq:
-        raise NotNow("done", "it is done already", "nothing is left to do; the order's timeline shows how it ended")
+        raise NotNow(
+            "done",
+            Text("它已经完成", "it is done already"),
+            Text("无需再做；订单时间线里有结果", "nothing is left to do; the order's timeline shows how it ended"),
+        )
     if lane[0] < seq:
-        raise NotNow("behind", f"it waits behind delivery {lane[0]} to {target}", f"deal with delivery {lane[0]} first")
+        raise NotNow(
+            "behind",
+            Text(f"它排在发往 {target} 的第 {lane[0]} 条之后", f"it waits behind delivery {lane[0]} to {target}"),
+            Text(f"先处理第 {lane[0]} 条", f"deal with delivery {lane[0]} first"),
+        )
     if lane[3] is not None:
-        raise NotNow("held", f"worker {lane[3]} holds it and sends it as soon as its gate lets it", "try again later")
+        raise NotNow(
+            "held",
+            Text(
+                f"工作进程 {lane[3]} 正持有它，闸门一放行就发送",
+                f"worker {lane[3]} holds it and sends it as soon as its gate lets it",
+            ),
+            Text("稍后再试", "try again later"),
+        )
     key = (stored.order_id, target_id, seq)
     edited = (await read_edits(connection, [key])).get(key)
     register = stored.order.content

@@ -59,7 +59,9 @@ SEALED = (
     # It has no key of its own; a place in the table is one as long as the row is what was read there.
     Column("attempt", "private_detail", (("order_id", "bigint"), ("ctid", "tid")), was="detail"),
     Column("dead_letter", "private_message", (("dead_letter_id", "bigint"),), was="message"),
+    Column("dead_letter", "private_message_zh", (("dead_letter_id", "bigint"),)),
     Column("dead_letter", "private_advice", (("dead_letter_id", "bigint"),), was="advice"),
+    Column("dead_letter", "private_advice_zh", (("dead_letter_id", "bigint"),)),
     Column("audit", "private_reason", (("audit_id", "bigint"),), was="reason"),
     Column("conflict_handled", "private_reason", (("order_id", "bigint"),), was="reason"),
     Column("redrive", "private_reason", (("redrive_id", "bigint"),), was="reason"),

@@ -17,12 +17,14 @@ import pytest
 from adapters.webhook.fake import FakeShop
 from gateway.app import Worker, WorkerPlace
 from gateway.core.happening import Happening
+from gateway.core.text import Text
 from gateway.plugins import discover
 from gateway.sdk.signing import decode_secret, sign
 from gateway.settings import parse
 from gateway.store.sql import as_text, migrate, open_pool, private_or_plain
 from gateway.store.token import first_token
 from gateway.supervise import listening
+from tests import languages
 
 SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
 ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -70,6 +72,11 @@ class Answer(msgspec.Struct):
     status: int
     body: Any
     headers: dict[str, str]
+
+
+def is_told(body: Any) -> bool:
+    """Whether a refusal says what is wrong and what to do, in Chinese and in English."""
+    return all(languages.is_told(Text(**body[part])) for part in ("message", "advice"))
 
 
 class Gateway:

@@ -17,7 +17,7 @@ from gateway.core.owner import OwnerRule, WorkKind
 from gateway.store.work import WAIT_FOR_OTHERS
 from gateway.testing.fakes import Faults
 
-from .conftest import ORDER, Gateway
+from .conftest import ORDER, Gateway, is_told
 from .test_routes import REFUSING
 
 WANTED = {"wanted": {"target": "erp"}}
@@ -102,11 +102,11 @@ async def test_what_cannot_be_done_is_said(gateway: Gateway) -> None:
         answer = await gateway.call(method, path, body)
 
         assert (answer.status, answer.body["error"]) == (status, code), (path, body, answer)
-        assert answer.body["message"] and answer.body["where"] and answer.body["advice"]
+        assert is_told(answer.body) and answer.body["where"]
     assert await gateway.audit() == []
     # A name that is nearly right is proposed.
     answer = await gateway.call("POST", "/redrives/preview", {"wanted": {"target": "epr"}})
-    assert answer.body["advice"] == "did you mean erp?"
+    assert answer.body["advice"] == {"zh": "是不是 erp？", "en": "did you mean erp?"}
 
 
 @pytest.mark.feature("F77")
@@ -197,7 +197,7 @@ async def test_an_order_is_found_by_the_shops_own_number(gateway: Gateway) -> No
         ("POST", "/deliveries/3927461500123/erp/1/resend", {"reason": "x"}),
     ):  # fmt: skip
         missing = await gateway.call(method, path, body)
-        assert (missing.status, f"did you mean {number}?" in missing.body["advice"]) == (404, True)
+        assert (missing.status, f"did you mean {number}?" in missing.body["advice"]["en"]) == (404, True)
 
 
 async def test_two_edits_of_one_delivery_at_once_and_the_second_is_refused(gateway: Gateway) -> None:
@@ -232,7 +232,7 @@ async def test_an_edit_of_what_somebody_has_sent_meanwhile_is_refused(gateway: G
     )
 
     assert (late.status, late.body["error"]) == (409, "changed_meanwhile")
-    assert "timeline" in late.body["advice"]
+    assert "timeline" in late.body["advice"]["en"] and is_told(late.body)
     assert await gateway.pool.fetchval("SELECT count(*) FROM delivery_edit") == 1
 
 

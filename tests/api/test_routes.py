@@ -19,7 +19,7 @@ from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token, replace_token
 from gateway.testing.fakes import Faults
 
-from .conftest import ORDER, Gateway, Running
+from .conftest import ORDER, Gateway, Running, is_told
 
 REFUSING = Faults(share_5xx=1.0, status_5xx=422)
 
@@ -72,7 +72,7 @@ async def test_nothing_without_a_good_token(gateway: Gateway) -> None:
         assert (none.status, none.body["error"]) == (401, "no_token"), path
         assert (bad.status, bad.body["error"]) == (401, "bad_token"), path
         assert none.headers["WWW-Authenticate"].startswith("Bearer")
-        assert bad.body["advice"] and bad.body["where"]
+        assert is_told(none.body) and is_told(bad.body) and bad.body["where"]
 
 
 async def test_a_replaced_token_is_refused_and_the_new_one_taken(gateway: Gateway) -> None:
@@ -123,7 +123,7 @@ async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str,
     answer = await gateway.call(method, path)
 
     assert (answer.status, answer.body["error"]) == (status, code), answer
-    assert answer.body["message"] and answer.body["where"] and answer.body["advice"]
+    assert is_told(answer.body) and answer.body["where"]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_writes_say_what_is_wrong_and_leave_no_trace(
     answer = await gateway.call(method, path, None if raw else body, raw=raw)
 
     assert (answer.status, answer.body["error"]) == (status, code), answer
-    assert answer.body["message"] and answer.body["advice"]
+    assert is_told(answer.body)
     assert await gateway.audit() == []
 
 
@@ -259,7 +259,7 @@ async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> 
         ({"buyer_note": "a\x00"}, "$.edit"),
     ]:
         answer = await gateway.call("POST", path, {"reason": "x", "edit": edit})
-        assert (answer.status, answer.body["where"]) == (422, place), answer
+        assert (answer.status, answer.body["where"], is_told(answer.body)) == (422, place, True), answer
     assert (await gateway.call("POST", f"/deliveries/{number}/erp/2/resend", {"reason": "x"})).status == 404
 
     await gateway.post(path, {"reason": "wrong SKU", "edit": {"receiver": {"phone": "13900005678"}, "lines": [
@@ -287,7 +287,8 @@ async def test_an_unknown_outcome_needs_a_person_who_has_looked(gateway: Gateway
     path = f"/deliveries/{number}/erp/1/resend"
     refused = await gateway.call("POST", path, {"reason": "again"})
     assert (refused.status, refused.body["error"]) == (409, "unknown_outcome")
-    assert "confirmed_absent" in refused.body["advice"]
+    assert is_told(refused.body)
+    assert all("confirmed_absent" in said for said in refused.body["advice"].values())
 
     await gateway.post(path, {"reason": "they do not have it", "confirmed_absent": True})
     await gateway.sent(number)

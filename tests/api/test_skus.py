@@ -20,7 +20,7 @@ from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token
 from gateway.testing.fakes import Faults
 
-from .conftest import ERP_SECRET, ORDER, SHOP_SECRET, Gateway, Running
+from .conftest import ERP_SECRET, ORDER, SHOP_SECRET, Gateway, Running, is_told
 
 MAPPED = f"""
   tmall:
@@ -135,6 +135,7 @@ async def test_a_bad_file_changes_nothing_and_says_everything(gateway: Gateway, 
     body = {"file": packed("A,W,1,", "B,W,0,", ",W,1,"), "reason": "r"}
     answer = await gateway.call("POST", "/skus/tmall/import", body)
     assert (answer.status, answer.body["error"], answer.body["where"]) == (422, "bad_table", "$.file")
+    assert is_told(answer.body)
     assert answer.body["details"]["count"] == 2
     assert [(one["row"], one["column"], one["code"]) for one in answer.body["details"]["problems"]] == [
         (3, "数量", "quantity"),
@@ -151,9 +152,13 @@ async def test_a_bad_file_changes_nothing_and_says_everything(gateway: Gateway, 
 
 async def test_what_is_asked_for_is_checked(gateway: Gateway, cli: Cli) -> None:
     answer = await gateway.call("GET", "/skus/erp")
-    assert (answer.status, answer.body["advice"]) == (404, "shops of this configuration: shop, tmall")
+    assert (answer.status, answer.body["advice"]) == (
+        404,
+        {"zh": "配置中的店铺：shop、tmall", "en": "shops of this configuration: shop, tmall"},
+    )
     answer = await gateway.call("POST", "/skus/tmall/import", {"file": "not base64!", "reason": "r"})
     assert (answer.status, answer.body["where"]) == (422, "$.file")
+    assert is_told(answer.body)
     assert "there is no shop nowhere" in await cli("skus", "list", "nowhere", code=1)
 
 
@@ -185,7 +190,7 @@ async def test_an_edit_cannot_name_a_sku_that_nothing_stands_for(gateway: Gatewa
     lines = [{"line_no": "1", "sku": "Q", "quantity": 1, "price_minor": 100}]
     answer = await gateway.call("POST", "/deliveries/T2/erp/1/resend", {"reason": "r", "edit": {"lines": lines}})
     assert (answer.status, answer.body["where"]) == (422, "$.edit.lines")
-    assert "nothing stands for Q" in answer.body["message"]
+    assert "nothing stands for Q" in answer.body["message"]["en"] and is_told(answer.body)
 
 
 BUNDLES = """

@@ -98,7 +98,7 @@ async def seen_and_handled(desk: Desk) -> None:
         assert page["lanes"][0]["last_detail"] == words
         assert words in [one["detail"] for one in page["timeline"] if one["kind"] == "attempt"]
     letters = (await desk.get("/dead-letters"))["dead_letters"]
-    assert f"$.receiver: unknown field `{CANARIES['name']}`" in [letter["message"] for letter in letters]
+    assert f"$.receiver: unknown field `{CANARIES['name']}`" in [letter["message"]["en"] for letter in letters]
 
     await desk.post("/redrives", wanted={"code": "business"}, cap=1)
     await desk.post(f"/deliveries/{blocked[-1]['number']}/wms/1/resolve")

@@ -46,7 +46,12 @@ def test_the_module_opens_with_its_tree() -> None:
         (BadInput("shape", "is not a list"), "$: is not a list"),
         (BadInput("value", "is negative", where="$.total", advice="look"), "$.total: is negative (look)"),
         (BadSignature("no signature matches"), "headers: no signature matches"),
-        (TooLarge(1024), "$: body is over 1024 bytes (split the order or raise the limit)"),
+        (BadInput("value", Text("不能为负", "is negative")), "$: 不能为负 / $: is negative"),
+        (
+            TooLarge(1024),
+            "$: 报文超过 1024 字节 (拆分订单，或调高上限)"
+            " / $: body is over 1024 bytes (split the order or raise the limit)",
+        ),
         (Unavailable("the inbox is away"), "the inbox is away; retry after 1 s"),
         (Unavailable("the inbox is away", retry_after_s=0.25), "the inbox is away; retry after 0.25 s"),
         (DatabaseBusy("collided", retry_after_s=60), "collided; retry after 60 s"),

@@ -54,7 +54,7 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse_minor(text, where="$.total")
     assert (refused.value.code, refused.value.where) == ("amount", "$.total")
-    assert "12.30" in refused.value.advice
+    assert "12.30" in refused.value.advice.en
 
 
 def test_a_refusal_quotes_nothing_of_the_input() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from openpyxl import load_workbook
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.core.text import Text
 from gateway.store.dead import DeadLetter
 from tests.pages.page import Page
 from tests.pages.stage import until
@@ -84,7 +85,7 @@ def _many(page: Page, town: Town) -> None:
     assert "已停止" in stopped
     assert town.sql(_LANES, unknown) == before
 
-    town.set_aside(DeadLetter(_arrival(), "A1301", "undecidable", "what is wrong"))
+    town.set_aside(DeadLetter(_arrival(), "A1301", "undecidable", Text("出了什么错", "what is wrong")))
     look = page.run("ordergate dead redrive --source shop-a --code undecidable --dry-run")
     assert "符合 1，将处理 1" in look and "A1301" in look
 

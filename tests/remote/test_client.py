@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from gateway.remote.client import Remote, RemoteError
@@ -48,11 +50,16 @@ def test_an_address_that_is_none_is_told_with_it(url: str) -> None:
 
 
 def test_a_refusal_says_where_what_and_what_to_do() -> None:
-    body = b'{"message": "is not known", "where": "path.number", "advice": "look at the list"}'
+    problem = {
+        "message": {"zh": "没有这个订单", "en": "is not known"},
+        "where": "path.number",
+        "advice": {"zh": "见列表", "en": "look at the list"},
+    }
+    body = json.dumps(problem).encode()
     with answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
         with pytest.raises(RemoteError) as told:
             Remote(url, "og_token").get("orders", "A1")
-    assert str(told.value) == "path.number: is not known — look at the list"
+    assert str(told.value) == "path.number: 没有这个订单 — 见列表 / is not known — look at the list"
 
 
 def test_what_is_asked_is_in_the_request() -> None:

@@ -96,8 +96,8 @@ LETTER = DeadLetterRow(
     order_key="1",
     number="A1",
     code="field",
-    message="$.lines: is missing",
-    advice="add it",
+    message=Text("$.lines：缺少", "$.lines: is missing"),
+    advice=Text("补上", "add it"),
     leg="kafka",
     partition=0,
     position=1,
@@ -217,7 +217,7 @@ LISTS = {
     ),
     ("dead", "list"): (
         lambda rest: DeadLetterList(dead_letters=[LETTER], next=rest),
-        "7 shop A1 报文字段缺失或多余 $.lines: is",
+        "7 shop A1 报文字段缺失或多余 $.lines：缺少 补上",
     ),
     ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms 下单 不清楚 unknown"),
     ("redrives", "list"): (
@@ -260,7 +260,8 @@ def test_in_english_the_codes_are_the_words(capsys: pytest.CaptureFixture[str]) 
 
 def test_an_order_number_stays_on_one_line_where_the_rest_does_not(capsys: pytest.CaptureFixture[str]) -> None:
     number = "TB" + "3927461500123" * 4
-    letter = msgspec.structs.replace(LETTER, number=number, message="is missing " * 40, advice="add it " * 40)
+    message, advice = Text("缺少 " * 80, "is missing " * 40), Text("补上 " * 80, "add it " * 40)
+    letter = msgspec.structs.replace(LETTER, number=number, message=message, advice=advice)
     assert number in printed(capsys, DeadLetterList(dead_letters=[letter]), "dead", "list")
 
 
@@ -441,6 +442,6 @@ def test_a_dead_letter_ends_with_its_payload_where_it_was_asked_for(
     page: DeadLetterPage, payload: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = printed(capsys, page, "dead", "show", "7")
-    assert "is missing" in out
+    assert "$.lines：缺少" in out
     last = out.rstrip("\n").splitlines()[-1]
     assert last == payload if payload else "处理 未处理" in " ".join(out.split())

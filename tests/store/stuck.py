@@ -10,6 +10,7 @@ import asyncpg
 from gateway.core.delivery import AfterUnknown
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.order import Command, Operation, Order, OrderNumber, Register, Stage
+from gateway.core.text import Text
 from gateway.store.dead import DeadLetter
 from gateway.store.orders import encode_state
 from gateway.store.sql import Names, migrate, open_pool, register_connections
@@ -98,7 +99,9 @@ async def stick(
 def letter(n: int, number: str, code: str, *, key: str = "K") -> DeadLetter:
     """A dead letter of the shop, event `E<n>`."""
     event = Event(id=EventId(f"E{n}"), source=SHOP, type="order", order_key=key, time=BLOCKED_AT, body=b"{}")
-    return DeadLetter(Arrival(event, Position(Leg.INBOX, -1, n), BLOCKED_AT), number, code, "what is wrong")
+    return DeadLetter(
+        Arrival(event, Position(Leg.INBOX, -1, n), BLOCKED_AT), number, code, Text("出了什么错", "what is wrong")
+    )
 
 
 async def lanes(pool: asyncpg.Pool) -> dict[tuple[int, int], str]:

@@ -112,7 +112,7 @@ async def words(pool: asyncpg.Pool) -> set[str]:
     return {
         *(one.detail for one in order.timeline if isinstance(one, AttemptEnded)),
         *(one.reason for one in order.timeline if isinstance(one, ByHand)),
-        *(f"{letter.message}, {letter.advice}" for letter in letters),
+        *(f"{letter.message.zh}, {letter.advice.en}" for letter in letters),
         *(redrive.reason for redrive in await list_redrives(pool, running=False, before=None, limit=9)),
     }
 

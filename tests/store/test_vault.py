@@ -19,6 +19,7 @@ from gateway.core.delivery import Result
 from gateway.core.errors import SettingsError
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Register, Sku
+from gateway.core.text import Text
 from gateway.plugins import discover
 from gateway.settings import parse
 from gateway.store.credentials import plant, read_credentials, refuse
@@ -185,6 +186,7 @@ async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_ur
 
 
 SAID = f"收件人 {NAME} 13900001111 无法送达"
+IN_BOTH = Text(f"平台说：{SAID}", SAID)
 _ATTEMPTS_BEFORE = """
 INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code, detail)
 SELECT 1, 1, 1, 1, now(), 0, 4, 'business', CASE WHEN n % 3 > 0 THEN $1 END FROM generate_series(1, 1500) n
@@ -199,7 +201,7 @@ async def leave_words(pool: asyncpg.Pool) -> None:
     silent = row._replace(code=None, detail=as_private(""))
     await write_outcomes(pool, worker_id=0, attempts=[row, silent], outcomes=[])
     async with pool.acquire() as connection:
-        letter = DeadLetter(Arrival(event(1, b"{}"), Position(Leg.INBOX, -1, 1), NOW), "A1", "field", SAID, SAID)
+        letter = DeadLetter(Arrival(event(1, b"{}"), Position(Leg.INBOX, -1, 1), NOW), "A1", "field", IN_BOTH, IN_BOTH)
         await set_aside(connection, [letter])
     await pool.execute("UPDATE orders SET conflicts = 'over_shipped' WHERE order_id = 1")
     assert await conflicts_handled(pool, "A1", reason=SAID, actor="wang") == ("over_shipped",)
@@ -219,7 +221,8 @@ async def words_read(pool: asyncpg.Pool) -> list[str]:
     handled = await pool.fetchval(f"SELECT {private_or_plain('reason')} FROM conflict_handled")
     said = [one.detail for one in detail.timeline if isinstance(one, AttemptEnded) and one.code]
     reasons = [one.reason for one in detail.timeline if isinstance(one, ByHand)]
-    return [*said, letter.message, letter.advice, *reasons, as_text(handled), redrive.reason, str(credential.refused)]
+    told = [letter.message.en, letter.advice.en, letter.message.zh, letter.advice.zh]
+    return [*said, *reasons, as_text(handled), redrive.reason, str(credential.refused), *told]
 
 
 async def stored_anywhere(pool: asyncpg.Pool, text: str) -> set[str]:
@@ -230,7 +233,7 @@ async def stored_anywhere(pool: asyncpg.Pool, text: str) -> set[str]:
     return {table for table in tables if await pool.fetchval(found.format(table), *patterns)}
 
 
-WORDS = [SAID] * 6 + [f"27 {SAID}"]
+WORDS = [SAID] * 4 + [f"27 {SAID}", SAID, SAID, IN_BOTH.zh, IN_BOTH.zh]
 HAVE_WORDS = {"attempt", "dead_letter", "audit", "conflict_handled", "redrive", "credential"}
 
 

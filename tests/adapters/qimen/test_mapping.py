@@ -38,6 +38,7 @@ from gateway.sdk.models import (
     Recipe,
     Sku,
 )
+from tests.languages import is_told
 
 SETTINGS = Settings(
     url="http://127.0.0.1/router/qimen/service",
@@ -453,7 +454,7 @@ def test_bad_messages(text: str, method: str, code: str) -> None:
     with pytest.raises(BadInput) as caught:
         told(text, method)
     assert caught.value.code == code
-    assert caught.value.advice
+    assert is_told(caught.value.message) and is_told(caught.value.advice)
 
 
 skus = st.text(st.characters(min_codepoint=33, exclude_categories=["Cs", "Zs", "Cc", "Zl", "Zp"],

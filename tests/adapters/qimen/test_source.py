@@ -14,7 +14,7 @@ from adapters.qimen.settings import Sender, Settings
 from adapters.qimen.source import QimenSource
 from gateway.sdk.adapter import Push, Setup
 from gateway.sdk.carriers import load_carriers
-from gateway.sdk.models import BadInput, BadSignature, ConnectionName, TooLarge, Unavailable
+from gateway.sdk.models import BadInput, BadSignature, ConnectionName, Text, TooLarge, Unavailable
 
 NOW = datetime(2026, 5, 1, 1, 31, tzinfo=UTC)
 SETTINGS = Settings(
@@ -105,16 +105,19 @@ def test_who_is_not_proven_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "flag"),
+    ("error", "status", "flag", "message"),
     [
-        (None, 200, "success"),
-        (BadSignature("x"), 401, "failure"),
-        (TooLarge(1), 413, "failure"),
-        (BadInput("xml", "<x>"), 400, "failure"),
-        (Unavailable("x"), 503, "failure"),
+        (None, 200, "success", "已接收"),
+        (BadSignature("x"), 401, "failure", "签名无效"),
+        (TooLarge(1), 413, "failure", "报文超过 1 字节"),
+        (BadInput("xml", Text("含有 <x>", "has <x>")), 400, "failure", "含有 <x>"),
+        (Unavailable("x"), 503, "failure", "没有接收，请稍后重发"),
     ],
 )
-def test_every_answer_is_an_envelope(error: BadInput | Unavailable | None, status: int, flag: str) -> None:
+def test_every_answer_is_an_envelope(
+    error: BadInput | Unavailable | None, status: int, flag: str, message: str
+) -> None:
     reply = source().reply(error)
 
-    assert (reply.status, ElementTree.fromstring(reply.body).findtext("flag")) == (status, flag)
+    envelope = ElementTree.fromstring(reply.body)
+    assert (reply.status, envelope.findtext("flag"), envelope.findtext("message")) == (status, flag, message)

@@ -30,6 +30,7 @@ from gateway.sdk.models import (
     Sku,
     format_minor,
 )
+from tests.languages import is_told
 
 SETTINGS = Settings(app_key="1", app_secret="s", access_token="t")
 SAMPLE: dict[str, Any] = {
@@ -441,7 +442,7 @@ def test_what_cannot_be_used_says_what_where_and_what_to_do(made: Any, code: str
     with pytest.raises(BadInput) as caught:
         mapping.decode(body, SETTINGS)
     assert (caught.value.code, caught.value.where) == (code, where)
-    assert caught.value.advice
+    assert is_told(caught.value.message) and is_told(caught.value.advice)
     for private in ("张", "8000", "文*路", "59.8", "yesterday"):
         assert private not in str(caught.value)
 

@@ -41,8 +41,10 @@ from gateway.sdk.models import (
     Refund,
     RefundStatus,
     Sku,
+    Text,
     format_minor,
 )
+from tests.languages import is_told
 
 FOLDER = Path(adapters.webhook.__path__[0])
 LIMIT = 100_000_000
@@ -199,16 +201,62 @@ def test_bad_documents_are_told_what_is_wrong_where(document: Any, code: str, wh
         decode(document)
 
     assert (caught.value.code, caught.value.where) == (code, where)
-    assert caught.value.advice
+    assert is_told(caught.value.message) and is_told(caught.value.advice)
 
 
 def test_misspelt_fields_get_a_proposal() -> None:
     with pytest.raises(BadInput) as caught:
         decode(order(reciever={}))
-    assert caught.value.advice == "did you mean `receiver`?"
+    assert caught.value.advice == Text("是不是 `receiver`？", "did you mean `receiver`?")
     with pytest.raises(BadInput) as caught:
         decode(with_line(quantitty=1))
-    assert caught.value.advice == "did you mean `quantity`?"
+    assert caught.value.advice == Text("是不是 `quantity`？", "did you mean `quantity`?")
+
+
+@pytest.mark.parametrize(
+    ("document", "zh", "en"),
+    [
+        (with_line(quantity="2"), "应为整数，实际是文本", "expected `int`, got `str`"),
+        (with_line(quantity=True), "应为整数，实际是真假值", "expected `int`, got `bool`"),
+        (with_line(quantity=1.5), "应为整数，实际是小数", "expected `int`, got `float`"),
+        (order(lines={"1": {}}), "应为数组或空，实际是对象", "expected `array | null`, got `object`"),
+        (order(receiver=[]), "应为对象或空，实际是数组", "expected `object | null`, got `array`"),
+        (order(order_no=None), "应为文本，实际是空", "expected `str`, got `null`"),
+        (order(latest_ship_at=1), "应为时刻或空，实际是整数", "expected `datetime | null`, got `int`"),
+        (with_line(quantity=0), "应 ≥ 1", "expected `int` >= 1"),
+        (with_line(quantity=10**30), "应 ≤ 1000000", "expected `int` <= 1000000"),
+        (with_line(sku=""), "至少要有 1 个字符", "expected `str` of length >= 1"),
+        (order(buyer_note="x" * 2001), "最多 2000 个字符", "expected `str` of length <= 2000"),
+        (order(lines=[]), "至少要有 1 项", "expected `array` of length >= 1"),
+        (
+            HEAD | {"refunds": [{"refund_id": "R", "status": "open"}] * 501},
+            "最多 500 项",
+            "expected `array` of length <= 500",
+        ),
+        (order(reciever={}), "没有 `reciever` 这个字段", "unknown field `reciever`"),
+        (order(currency="yuan"), "不是货币代码", "is not a currency code"),
+        (order(freight="1.005"), "不是最多两位小数的金额", "is not an amount with at most two decimals"),
+    ],
+)
+def test_the_decoder_s_words_are_told_in_both_languages(document: Any, zh: str, en: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        decode(document)
+    assert caught.value.message == Text(zh, en)
+
+
+@pytest.mark.parametrize(
+    ("body", "zh"),
+    [
+        (b"<order/>", "字节 0 处格式有误"),
+        (b'{"order_no": "A1"', "报文不完整"),
+        (b'{"order_no":"\xff"}', "字节 0 不是 UTF-8"),
+        (b'{"order_no":"A1","extra":' + b"[" * 100_000, "嵌套过深"),
+    ],
+)
+def test_what_is_no_json_is_told_where(body: bytes, zh: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        decode(body)
+    assert caught.value.advice.zh == zh
 
 
 def test_no_message_quotes_the_buyer() -> None:

@@ -12,7 +12,7 @@ from adapters.webhook.settings import Settings
 from adapters.webhook.source import WebhookSource
 from gateway.sdk.adapter import Push, Setup
 from gateway.sdk.carriers import load_carriers
-from gateway.sdk.models import BadInput, BadSignature, ConnectionName, TooLarge, Unavailable
+from gateway.sdk.models import BadInput, BadSignature, ConnectionName, Text, TooLarge, Unavailable
 from gateway.sdk.signing import decode_secret, sign
 
 NEW = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -106,6 +106,22 @@ def test_replies() -> None:
     assert one.reply(Unavailable("database")).status == 503
     for error in (None, BadSignature("x"), Unavailable("x")):
         json.loads(one.reply(error).body)
+
+
+def test_a_sender_is_told_in_both_languages() -> None:
+    one = source()
+    error = BadInput("field", Text("缺少", "is missing"), where="$.lines", advice=Text("必填", "it is required"))
+    assert json.loads(one.reply(error).body) == {
+        "status": "kept",
+        "code": "field",
+        "where": "$.lines",
+        "message": {"zh": "缺少", "en": "is missing"},
+        "advice": {"zh": "必填", "en": "it is required"},
+    }
+    assert json.loads(one.reply(Unavailable("database")).body) == {
+        "status": "refused",
+        "message": {"zh": "没有接收，请重发", "en": "nothing was taken, send it again"},
+    }
 
 
 @pytest.mark.parametrize(
