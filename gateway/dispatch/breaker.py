@@ -190,6 +190,7 @@ class Breaker:
         "_closed_at",
         "_dry_run",
         "_epoch",
+        "_held_closed",
         "_judged",
         "_leases",
         "_manual_reason",
@@ -244,6 +245,7 @@ class Breaker:
         self._open_until = 0.0
         self._manual_reason: str | None = None
         self._manual_until = 0.0
+        self._held_closed = False  # whether it was closed, by itself, when it was forced open
 
         self._stage = 0
         self._judged = 0
@@ -263,9 +265,9 @@ class Breaker:
         if state is State.OPEN:
             if now < self._open_until:
                 return self._refuse(self._open_until)
-            self._half_open()
+            self._let_go(now) if self._held_closed else self._half_open()
             if self._state is not State.HALF_OPEN:
-                return self.admit()  # whoever heard of the change forced another at once
+                return self.admit()  # closed again, or whoever heard of the change forced another at once
         leases = self._leases
         if len(leases) >= self._room():
             # Invariant: room is at least 1 in half-open, so a full house has a first lease.
@@ -361,11 +363,15 @@ class Breaker:
     # --- the operator's side
 
     def force_open(self, reason: str, until: float) -> None:
-        """Refuse everything until the monotonic instant `until`, then probe as after any opening.
+        """Refuse everything until the monotonic instant `until`.
 
-        Calls under way go on; their outcomes count nowhere. Does not lengthen later open times.
+        Then a breaker that was closed before closes again, with the ramp: nothing is known against its target, and an
+        idle gate would have no call to probe with. Any other probes as after any opening. Calls under way go on; their
+        outcomes count nowhere. Does not lengthen later open times.
         """
         self._check_hold(reason, until)
+        if self._state is State.CLOSED:
+            self._held_closed = self._manual_reason is None
         self._manual_reason, self._manual_until, self._open_until = reason, until, until
         self._turn(State.OPEN, Cause.FORCED)
 
@@ -383,11 +389,18 @@ class Breaker:
             self._close(self._clock(), Cause.FORCED, ramp=False)
 
     def resume(self) -> None:
-        """End a manual hold early: a forced open breaker probes with the next call. Without a hold, nothing changes."""
+        """End a manual hold, early or late: a breaker forced open closes or probes with the next call, see `force_open`.
+
+        Without a hold, nothing changes.
+        """
         if self._manual_reason is None:
             return
         if self._state is State.OPEN:
-            self._open_until = min(self._open_until, self._clock())
+            now = self._clock()
+            if self._held_closed:
+                self._let_go(now)
+                return
+            self._open_until = min(self._open_until, now)
         self._end_hold()
 
     def snapshot(self) -> BreakerSnapshot:
@@ -444,7 +457,13 @@ class Breaker:
         if nominal_s < policy.open_max_s:
             self._open_row += 1
         self._open_until = now + nominal_s * (1 - policy.open_jitter * self._rng.random())
+        self._held_closed = False
         self._turn(State.OPEN, cause)
+
+    def _let_go(self, now: float) -> None:
+        """Close after a hold that found the breaker closed."""
+        self._manual_reason = None
+        self._close(now, Cause.HOLD_ENDED, ramp=not self._dry_run)
 
     def _half_open(self) -> None:
         self._manual_reason = None
@@ -453,6 +472,7 @@ class Breaker:
         self._turn(State.HALF_OPEN, Cause.PROBE_DUE)
 
     def _close(self, now: float, cause: Cause, *, ramp: bool) -> None:
+        self._held_closed = False
         self._window.clear()
         self._timeouts = 0
         self._closed_at = now

@@ -334,7 +334,7 @@ def test_next_change_of_each_state() -> None:
     assert rig.breaker.next_change_at() == 1_010.0
 
 
-def test_forced_open_refuses_until_its_end_and_then_probes() -> None:
+def test_forced_open_refuses_until_its_end_and_then_closes_with_the_ramp() -> None:
     rig = Rig()
     under_way = rig.permit()
     rig.breaker.force_open("stocktaking", rig.clock.now + 600)
@@ -343,9 +343,28 @@ def test_forced_open_refuses_until_its_end_and_then_probes() -> None:
     assert (snapshot.label, snapshot.manual_reason, snapshot.manual_for_s) == ("forced_open", "stocktaking", 600.0)
     rig.breaker.record(under_way, FAILED, 0.1)
     rig.clock.now = 1_600.0
+    assert not rig.permit().probe
+    assert (rig.breaker.snapshot().manual_reason, rig.breaker.ramp_limit(16)) == (None, 1)
+    assert rig.labels() == ["forced_open", "closed"]
+
+
+def test_an_idle_gate_is_not_left_open_by_a_hold_that_found_it_closed() -> None:
+    rig = Rig()
+    for _ in range(2):
+        rig.breaker.force_open("stocktaking", rig.clock.now + 5)
+        rig.breaker.force_open("longer", rig.clock.now + 60)
+        rig.clock.now += 61
+        rig.breaker.resume()
+    assert rig.labels() == ["forced_open", "forced_open", "closed"] * 2
+    assert rig.breaker.snapshot().cause is Cause.HOLD_ENDED
+
+
+def test_a_hold_over_a_forced_closing_says_nothing_for_its_target() -> None:
+    rig = opened()
+    rig.breaker.force_close("go", rig.clock.now + 60)
+    rig.breaker.force_open("halt", rig.clock.now + 5)
+    rig.clock.now += 5
     assert rig.permit().probe
-    assert rig.breaker.snapshot().manual_reason is None
-    assert rig.labels() == ["forced_open", "half_open"]
 
 
 def test_forced_open_over_an_open_one_says_so_and_does_not_lengthen_later_times() -> None:
@@ -395,8 +414,16 @@ def test_resume_ends_a_hold(closed: bool) -> None:
     else:
         rig.breaker.force_open("halt", 9_999.0)
         rig.breaker.resume()
-        assert rig.permit().probe
-        assert rig.labels() == ["forced_open", "open", "half_open"]
+        assert not rig.permit().probe
+        assert rig.labels() == ["forced_open", "closed"]
+
+
+def test_resume_of_a_hold_over_an_open_one_probes() -> None:
+    rig = opened()
+    rig.breaker.force_open("halt", 9_999.0)
+    rig.breaker.resume()
+    assert rig.permit().probe
+    assert rig.labels() == ["open", "forced_open", "open", "half_open"]
 
 
 @pytest.mark.parametrize(("reason", "until"), [("", 2_000.0), ("halt", float("inf")), ("halt", float("nan"))])
