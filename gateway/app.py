@@ -170,6 +170,7 @@ def desk_of(settings: Settings) -> Desk:
     return Desk(
         owners=owners_in(settings),
         language=settings.language,
+        watched=bool(settings.notices.channels),
         prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
         rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},

@@ -121,6 +121,8 @@ def test_what_is_the_matter_now(capsys: pytest.CaptureFixture[str]) -> None:
         kind=Kind.TARGET, connection="wms-1", subject="create", opened_at=PLACED_AT, clear_since=None, told=132
     )
     assert "目标不可用 wms-1 下单" in " ".join(
-        printed(capsys, ConditionList(conditions=[one]), "notices", "open").split()
+        printed(capsys, ConditionList(watched=True, conditions=[one]), "notices", "open").split()
     )
-    assert "一切正常" in printed(capsys, ConditionList(conditions=[]), "notices", "open")
+    assert "一切正常" in printed(capsys, ConditionList(watched=True, conditions=[]), "notices", "open")
+    unwatched = printed(capsys, ConditionList(watched=False, conditions=[]), "notices", "open")
+    assert "一切正常" not in unwatched and "notices.channels" in unwatched

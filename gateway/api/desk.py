@@ -21,10 +21,11 @@ _SHARE = 0.5
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """`owners`: whose work is whose. `prefixes`: of the shops' order numbers. `asking` and `rates` are per target and
-    operation; a rate of None has no limit."""
+    operation; a rate of None has no limit. `watched`: whether conditions are looked for."""
 
     owners: tuple[OwnerRule, ...] = ()
     language: Literal["zh", "en"] = "zh"
+    watched: bool = False
     prefixes: Mapping[ConnectionName, str] = {}
     asking: Mapping[tuple[ConnectionName, str], Asking] = {}
     rates: Mapping[tuple[ConnectionName, str], float | None] = {}

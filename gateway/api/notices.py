@@ -12,8 +12,9 @@ from gateway.store.notices import list_conditions, list_notices
 class Notices:
     """Handlers of ``/notices`` and ``/conditions``."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, watched: bool) -> None:
         self._pool = pool
+        self._watched = watched
 
     def routes(self) -> list[Route]:
         return [
@@ -42,6 +43,7 @@ class Notices:
 
     async def list_conditions(self, call: Call) -> ConditionList:
         return ConditionList(
+            watched=self._watched,
             conditions=[
                 ConditionView(
                     kind=one.key.kind,
@@ -52,5 +54,5 @@ class Notices:
                     told=one.told,
                 )
                 for one in await list_conditions(self._pool)
-            ]
+            ],
         )

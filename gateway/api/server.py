@@ -69,7 +69,7 @@ class Api:
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
-            *Notices(pool).routes(),
+            *Notices(pool, watched=desk.watched).routes(),
             *Skus(pool, names=names, connections=connections, now=now).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))

@@ -683,4 +683,7 @@ class ConditionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConditionList(msgspec.Struct, frozen=True, kw_only=True):
+    """`watched` False: no channel is configured, so nobody looks for what may be the matter."""
+
+    watched: bool
     conditions: list[ConditionView]

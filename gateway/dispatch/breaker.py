@@ -389,7 +389,7 @@ class Breaker:
             self._close(self._clock(), Cause.FORCED, ramp=False)
 
     def resume(self) -> None:
-        """End a manual hold, early or late: a breaker forced open closes or probes with the next call, see `force_open`.
+        """End a manual hold; a breaker forced open closes, or probes with the next call (see `force_open`).
 
         Without a hold, nothing changes.
         """

@@ -78,6 +78,12 @@ def _print_notices(terminal: Terminal, answer: Any) -> None:
 
 
 def _print_conditions(terminal: Terminal, answer: Any) -> None:
+    if not answer["watched"]:
+        terminal.line(
+            "没有配置 notices.channels，不检测异常；待办见 `ordergate work list`，目标状态见 `ordergate gates list`",
+            "notices.channels is not configured: nothing is watched; see `ordergate work list`, `ordergate gates list`",
+        )
+        return
     if not answer["conditions"]:
         terminal.line("一切正常", "nothing is the matter")
         return

@@ -307,7 +307,7 @@ CONDITION = ConditionView(
 def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     gates = printed(capsys, GateList(gates=[GATE], workers=2), "gates", "list")
     assert "wms 下单 试探 12 3 1 9 8/32 50%" in " ".join(gates.split()) and "代码：create 下单" in gates
-    conditions = printed(capsys, ConditionList(conditions=[CONDITION]), "notices", "open")
+    conditions = printed(capsys, ConditionList(watched=True, conditions=[CONDITION]), "notices", "open")
     assert "待人工 wms 被目标拒收（sku） 2026-05-01 09:00:00 3" in " ".join(conditions.split())
     assert "代码：blocked 待人工；rejected:sku 被目标拒收（sku）" in conditions
 
