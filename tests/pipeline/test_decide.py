@@ -25,6 +25,7 @@ from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import Step, given_back
 from gateway.pipeline.rules import Mode, UnknownSku
 from tests.core.sample import (
+    OTHER_WMS,
     PLACED_AT,
     WMS,
     closed,
@@ -177,13 +178,34 @@ def test_a_shop_that_is_told_nothing_is_told_nothing() -> None:
     assert commands(decide(PLACED, PAID, shipped(X=2), by=rules(takes_shipments=False))) == ["wms.create"]
 
 
-def test_the_route_stays_when_the_rules_change() -> None:
+def test_what_waits_follows_a_changed_route_with_its_bookings() -> None:
     books = Books(rules(), {"X": 10})
     number = OrderNumber("A1")
     books.take([(number, PLACED)])
-    books.rules = rules(routes=(Route(WMS, "WH2"),))
+    assert [b.warehouse for b in books.orders[number].booked] == ["WH1"]
+    books.count("X", 5, warehouse="WH2")
+    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),))
     books.take([(number, PAID)])
+    order = books.orders[number]
+    assert (order.route, [b.warehouse for b in order.booked]) == (Route(OTHER_WMS, "WH2"), ["WH2"])
+    assert [command.target for command in order.commands] == [OTHER_WMS]
+    books.check_ledger()
+    books.rules = rules(routes=())
+    books.reconsider(number)
+    assert books.orders[number] == order
+
+
+@pytest.mark.parametrize(
+    "told", [[PAID], [shipped(X=2)], [reported(ProgressStep.PACKING)]], ids=["sent", "left", "at it"]
+)
+def test_the_route_stays_once_a_warehouse_knows_the_order(told: list[Facts | Step]) -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, facts) for facts in (PLACED, *told)])
+    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),))
+    books.take([(number, said(7, payment=PAID.payment))])
     assert books.orders[number].route == Route(WMS, "WH1")
+    books.check_ledger()
 
 
 # --- cut-over (F126) --------------------------------------------------------------------------------------------
