@@ -89,7 +89,7 @@ class PinduoduoTarget:
         order, without them."""
         shipments = self._shipments(delivery)
         if isinstance(shipments, Rejected):
-            return Failed(shipments.code, shipments.message)
+            return shipments
         order = await self._look(delivery.order.channel_no, deadline_s=deadline_s)
         if isinstance(order, Rejected):
             return Unknown(order.code, order.message, answered=True)

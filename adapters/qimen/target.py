@@ -82,7 +82,7 @@ class QimenTarget:
         body = mapping.render_query(number, mapping.warehouse_of(delivery, settings), settings)
         reply = await self._call(mapping.QUERY, body, deadline_s=deadline_s)
         if isinstance(reply, Rejected):
-            return Failed(reply.code, reply.message)
+            return Unknown(reply.code, reply.message, answered=True)
         if not isinstance(reply, mapping.WmsReply):
             return reply
         message = f"{reply.code} {reply.message}".strip()[:500]

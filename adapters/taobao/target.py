@@ -84,8 +84,10 @@ class TaobaoTarget:
         """Found where every line of the shipment is shipped, by whomever; not found where one is not."""
         planned = self._plan(delivery)
         if isinstance(planned, Rejected):
-            return Failed(planned.code, planned.message)
+            return planned
         standing = await self._look(delivery, _clock() + deadline_s)
+        if isinstance(standing, Rejected):
+            return Unknown(standing.code, standing.message, answered=True)
         if not isinstance(standing, mapping.Standing):
             return standing
         oids = [oid for consignment in planned for oid in consignment.oids]
@@ -143,12 +145,17 @@ class TaobaoTarget:
         except UnknownCarrier as error:
             return Rejected("unknown_carrier", str(error))
 
-    async def _look(self, delivery: Delivery, until: float) -> mapping.Standing | Failed | Throttled | Unauthorised:
-        """Where the trade stands. Whatever goes wrong with the question, nothing has been sent."""
+    async def _look(
+        self, delivery: Delivery, until: float
+    ) -> mapping.Standing | Failed | Throttled | Rejected | Unauthorised:
+        """Where the trade stands. Whatever goes wrong with the question, nothing has been sent.
+
+        Rejected: the platform does not show this trade; the question holds nothing else that could be wrong.
+        """
         params = {"fields": "tid,status,orders", "tid": delivery.order.channel_no}
         answer = await self._top.call(DETAIL, params, deadline_s=until - _clock())
         if isinstance(answer, Verdict):
-            return answer.of_question()
+            return Rejected(answer.code, answer.message) if answer.kind == "rejected" else answer.of_question()
         try:
             return mapping.read_standing(_decode_looked(answer).trade, self._settings)
         except msgspec.DecodeError:

@@ -97,8 +97,12 @@ class NotFound(msgspec.Struct, frozen=True, gc=False):
     """
 
 
-Finding = Found | NotFound | Failed | Throttled | Unknown | Unauthorised
-"""What asking a target for a document can end in."""
+Finding = Found | NotFound | Failed | Throttled | Rejected | Unknown | Unauthorised
+"""What asking a target for a document can end in.
+
+Rejected: the target was not asked, because with this content it can be neither asked nor told (an unknown carrier); a
+person gets it, still in doubt.
+"""
 
 
 class AfterUnknown(enum.StrEnum):

@@ -509,6 +509,10 @@ class Gate:
                 self._throttled(held, permit, finding, took_s)
             case Unauthorised():
                 self._unauthorised(held, permit, finding, took_s, version=version)
+            case Rejected():
+                self.breaker.release(permit)  # the target was not asked
+                blocked = f"rejected:{finding.code}"
+                self._end(held, Result.REJECTED, finding.code, finding.message, took_s, blocked=blocked)
             case Failed() | Unknown():
                 self.breaker.record(permit, _verdict(finding), took_s)
                 # Still in doubt; asked again later, by whoever claims it then.

@@ -116,7 +116,10 @@ class Target(Protocol):
         ...
 
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
-        """Ask whether the document of `delivery` exists at the target. Only for operations declared findable."""
+        """Ask whether the document of `delivery` exists at the target. Only for operations declared findable.
+
+        A fault of the content, found before anything is asked, is Rejected as in `send`.
+        """
         ...
 
     async def check(self, *, deadline_s: float) -> None:

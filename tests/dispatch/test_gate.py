@@ -29,7 +29,7 @@ from gateway.core.delivery import (
 )
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order, OrderNumber
-from gateway.dispatch.breaker import Breaker, BreakerPolicy, State
+from gateway.dispatch.breaker import Breaker, BreakerPolicy, Permit, State, Verdict
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
@@ -38,6 +38,7 @@ from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
 
 WMS = ConnectionName("wms-1")
+PATIENT = BreakerPolicy(consecutive_timeouts=50, min_calls=50)
 
 
 class Script:
@@ -110,22 +111,19 @@ class Bench:
         adaptive: AdaptiveLimit | None = None,
         turns: Turns | None = None,
         authority: Authority | None = None,
+        breaker: BreakerPolicy = PATIENT,
+        target_id: int = 1,
         **policy: Any,
     ) -> None:
         self.ended: list[Ended] = []
         self.changed = asyncio.Event()
         self.script = script
         values = {"in_flight": 2, "deadline_s": 1.0, "after_unknown": AfterUnknown.FIND, "settle_s": 0.02, "places": 8}
-        self.breaker = Breaker(
-            "wms-1.create",
-            BreakerPolicy(consecutive_timeouts=50, min_calls=50),
-            clock=time.monotonic,
-            rng=random.Random(1),
-        )
+        self.breaker = Breaker("wms-1.create", breaker, clock=time.monotonic, rng=random.Random(1))
         self.lease = Lease(60.0, clock=time.monotonic, granted_at=time.monotonic())
         self.gate = Gate(
             target=WMS,
-            target_id=1,
+            target_id=target_id,
             operation=Operation.CREATE,
             sender=script,
             policy=GatePolicy(**{**values, **policy}),
@@ -259,6 +257,26 @@ async def test_unknown_again_and_again_waits_in_the_outbox_and_ends_with_a_perso
         bench.gate.adopt([again])
         (over,) = await bench.outcomes()
     assert over.outcome is not None and over.outcome.blocked == "unknown"
+
+
+async def test_what_can_be_neither_asked_nor_told_is_a_persons_and_says_nothing_of_the_target() -> None:
+    quick = BreakerPolicy(min_calls=8, open_s=0.05, open_jitter=0.0)
+    bench = Bench(Script([], [Rejected("unknown_carrier", "carrier X")] * 20), breaker=quick, places=20)
+    async with running(bench):
+        bench.give(10, in_doubt=True)
+        ended = await bench.outcomes(10)
+        assert {(e.attempt.result, e.attempt.code) for e in ended} == {(Result.REJECTED, "unknown_carrier")}
+        for e in ended:
+            assert e.outcome is not None and e.outcome.blocked == "rejected:unknown_carrier" and e.outcome.in_doubt
+        assert bench.breaker.snapshot().calls == 0
+        for _ in range(8):
+            permit = bench.breaker.admit()
+            assert isinstance(permit, Permit)
+            bench.breaker.record(permit, Verdict.FAILED, 0.0)
+        assert bench.breaker.snapshot().state is State.OPEN
+        bench.give(10, in_doubt=True)
+        await bench.outcomes(20)
+    assert bench.breaker.snapshot().state is State.HALF_OPEN, "nobody has asked the target yet"
 
 
 @pytest.mark.parametrize("nonsense", [None, "ok", 7])

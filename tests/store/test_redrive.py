@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import msgspec
 import pytest
 
-from gateway.core.delivery import Result
+from gateway.core.delivery import Finding, Rejected, Result
 from gateway.core.order import Operation
 from gateway.store.dead import BEHIND, set_aside
 from gateway.store.outbox import AttemptRow, Outcome, claim, start_worker, write_outcomes
@@ -19,6 +21,7 @@ from gateway.store.repair import resend
 from gateway.store.resolve import resolve_many
 from gateway.store.sql import Names
 from gateway.store.wanted import NoFilter, NoSuchConnection, Wanted, preview
+from tests.dispatch.test_gate import Bench, Script, running
 
 from .stuck import BLOCKED_AT, ERP, PAGER, WMS, lanes, let_be_due, letter, open_desk, policies, stick
 
@@ -119,6 +122,40 @@ async def test_a_target_that_does_not_take_them_gets_no_more(desk: tuple[asyncpg
         await let_be_due(pool)
         await step(pool)
     assert ((await row(pool, redrive_id)).released, (await row(pool, redrive_id)).waiting) == (50, 150)
+
+
+@pytest.mark.parametrize(
+    ("finding", "blocked", "rounds"),
+    [
+        (Rejected("unknown_carrier", "carrier X"), "rejected:unknown_carrier", 1),
+    ],
+)
+async def test_what_asking_does_not_settle_comes_back_and_makes_room_for_the_rest(
+    desk: tuple[asyncpg.Pool, Names], finding: Finding, blocked: str, rounds: int
+) -> None:
+    """More than may be out at once; the last block had used up all its bursts."""
+    pool, names = desk
+    await stick(pool, names, 60, blocked=blocked, in_doubt=True, bursts=7)
+    worker_id = await start_worker(pool, name="test/0", lease_s=60)
+    redrive_id = await begin(pool, names, per_s=10.0)
+    bench = Bench(Script([], [finding] * 1000), places=100, target_id=names.id(WMS))
+    counts = []
+    async with running(bench):
+        while (await row(pool, redrive_id)).state == "running":
+            await let_be_due(pool)
+            await step(pool)
+            held = await claim(pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=99, names=names)
+            bench.ended.clear()
+            bench.gate.adopt(held)
+            ended = await bench.outcomes(len(held))
+            counts += [one.delivery.order_id for one in held]
+            outcomes = [msgspec.structs.replace(e.outcome, delay_s=0.0) for e in ended if e.outcome is not None]
+            await write_outcomes(pool, worker_id=worker_id, attempts=[e.attempt for e in ended], outcomes=outcomes)
+
+    seen = await row(pool, redrive_id)
+    assert (seen.state, seen.again) == ("done", 60)
+    assert set(Counter(counts).values()) == {rounds}, "a person who sends it again gets a fresh count"
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE blocked = $1 AND in_doubt", blocked) == 60
 
 
 async def test_how_each_ended_is_kept(desk: tuple[asyncpg.Pool, Names]) -> None:

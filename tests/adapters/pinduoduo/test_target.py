@@ -188,8 +188,10 @@ async def test_an_order_the_platform_does_not_know(fake: FakePinduoduo, http: Ht
 async def test_what_cannot_be_said_is_rejected_without_a_call(
     fake: FakePinduoduo, http: Http, parcels: tuple[Parcel, ...], code: str
 ) -> None:
-    answer = await target_of(fake, http).send(ship(fake.place([CUP]), parcels), deadline_s=5)
+    command = ship(fake.place([CUP]), parcels)
+    answer = await target_of(fake, http).send(command, deadline_s=5)
     assert isinstance(answer, Rejected) and answer.code == code
+    assert await target_of(fake, http).find(command, deadline_s=5) == answer
     assert fake.books.requests == 0
 
 

@@ -319,6 +319,15 @@ async def test_what_else_a_query_may_say(http: Http, said: str, found: type) -> 
             assert await lenient.find(delivery(), deadline_s=5) == NotFound()
 
 
+async def test_a_refused_query_proves_nothing_and_the_wms_is_well(http: Http) -> None:
+    async def serve(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=400)
+
+    async with served(serve) as url:
+        finding = await QimenTarget(setup_for(url), http).find(delivery(), deadline_s=5)
+    assert finding == Unknown("http_4xx", "HTTP 400", answered=True)
+
+
 @asynccontextmanager
 async def served(handler: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> AsyncIterator[str]:
     """The URL of a server that answers everything by `handler`."""

@@ -203,8 +203,7 @@ async def test_what_cannot_be_told(shop: Shop, http: Http, confirmation: Confirm
     out = TaobaoTarget(shop.setup(), shop.access(http))
     answer = await out.send(delivery(shop, tid, confirmation), deadline_s=5)
     assert isinstance(answer, Rejected) and answer.code == code
-    found = await out.find(delivery(shop, tid, confirmation), deadline_s=5)
-    assert isinstance(found, Failed) and found.code == code
+    assert await out.find(delivery(shop, tid, confirmation), deadline_s=5) == answer
     assert shop.fake.calls == {}
 
 
@@ -269,7 +268,7 @@ async def test_errors_inside_200_when_it_is_told(
         (FREQUENT, Throttled(2.0, f"7 {FREQUENT['sub_code']} {FREQUENT['sub_msg']}")),
         (BUSY, Failed("platform", f"15 {BUSY['sub_code']} 系统繁忙")),
         ({"code": 27}, Unauthorised("session", "27")),
-        ({"code": 15, "sub_code": "isv.trade-not-exist"}, Failed("business", "15 isv.trade-not-exist")),
+        ({"code": 25}, Failed("signature", "25")),
     ],
 )
 async def test_errors_of_the_look_leave_nothing_in_doubt(
@@ -280,6 +279,17 @@ async def test_errors_of_the_look_leave_nothing_in_doubt(
     shop.fake.refuse(DETAIL, error, error)
     assert await out.send(delivery(shop, tid), deadline_s=5) == expected
     assert await out.find(delivery(shop, tid), deadline_s=5) == expected
+    assert SEND not in shop.fake.calls
+
+
+async def test_a_trade_the_platform_does_not_show_goes_to_a_person(shop: Shop, http: Http) -> None:
+    error = {"code": 15, "sub_code": "isv.trade-not-exist"}
+    tid = shop.fake.place([CUP], paid=True)
+    out = TaobaoTarget(shop.setup(), shop.access(http))
+    shop.fake.refuse(DETAIL, error, error)
+    assert await out.send(delivery(shop, tid), deadline_s=5) == Rejected("business", "15 isv.trade-not-exist")
+    said = await out.find(delivery(shop, tid), deadline_s=5)
+    assert said == Unknown("business", "15 isv.trade-not-exist", answered=True)
     assert SEND not in shop.fake.calls
 
 
