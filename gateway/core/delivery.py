@@ -101,7 +101,8 @@ Finding = Found | NotFound | Failed | Throttled | Rejected | Unknown | Unauthori
 """What asking a target for a document can end in.
 
 Rejected: the target was not asked, because with this content it can be neither asked nor told (an unknown carrier); a
-person gets it, still in doubt.
+person gets it, still in doubt. Unknown with `answered`: the target was asked and its answer proves nothing; a person
+gets it when that goes on. Failed, and Unknown without `answered`, are asked again for as long as it takes.
 """
 
 
@@ -163,12 +164,13 @@ class Held(msgspec.Struct, kw_only=True, gc=False):
     """A delivery this worker has claimed and holds in memory. Mutable: the gate counts on it.
 
     `in_doubt`: an earlier attempt may have arrived, what follows depends on the operation's policy.
-    `bursts`: how often a burst of attempts has been exhausted. `throttles`: so often in a row. `taken_at`: when the
-    order's event became durable.
+    `bursts`: how often a burst of attempts has been exhausted, since it is in doubt or since it is not. `throttles`: so
+    often in a row. `taken_at`: when the order's event became durable. `doubted`: it has been in doubt since its claim.
     """
 
     delivery: Delivery
     in_doubt: bool = False
+    doubted: bool = False
     bursts: int = 0
     tries: int = 0
     throttles: int = 0

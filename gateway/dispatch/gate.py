@@ -59,6 +59,9 @@ _MOST_BURSTS = 30_000
 _UNKNOWN_BURSTS = 8
 """After so many bursts that all ended unknown a person decides: the target neither takes the document nor shows it."""
 
+_SILENT_BURSTS = 6
+"""So far a target that does not answer the question counts towards them: an outage alone is no person's work."""
+
 _GRACE_S = 0.5
 """An adapter keeps its own deadline; the gate cuts it off this much later, in case it does not."""
 
@@ -483,6 +486,7 @@ class Gate:
 
     async def _find(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
+        held.doubted = True
         started = self._clock()
         version = 0 if self._authority is None else self._authority.version
         try:
@@ -515,12 +519,10 @@ class Gate:
                 self._end(held, Result.REJECTED, finding.code, finding.message, took_s, blocked=blocked)
             case Failed() | Unknown():
                 self.breaker.record(permit, _verdict(finding), took_s)
-                # Still in doubt; asked again later, by whoever claims it then.
-                self._wait(held, Result.FAILED, f"find:{finding.code}", finding.message, took_s, None)
+                self._unproven(held, finding, took_s)
             case _:  # an adapter may answer anything
                 self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
-                broken = self._broken(f"a finding of {type(finding).__name__}")
-                self._wait(held, Result.FAILED, f"find:{broken.code}", broken.message, took_s, None)
+                self._unproven(held, self._broken(f"a finding of {type(finding).__name__}"), took_s)
 
     def _broken(self, how: str) -> Unknown:
         """What a broken adapter's attempt counts as: whether it sent is not known. Its words may hold buyer data."""
@@ -557,6 +559,8 @@ class Gate:
             case AfterUnknown.RESEND:
                 self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
             case AfterUnknown.FIND:
+                if not held.doubted:
+                    held.doubted, held.bursts = True, 0  # those before only failed
                 held.in_doubt = True
                 held.tries += 1
                 held.throttles = 0
@@ -569,6 +573,16 @@ class Gate:
                     self._wait(held, Result.UNKNOWN, answer.code, answer.message, took_s, self.policy.settle_s)
             case AfterUnknown.PERSON:
                 self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+
+    def _unproven(self, held: Held, finding: Failed | Unknown, took_s: float) -> None:
+        """Still in doubt: asked again later, by whoever claims it then, or a person's when answers never prove it."""
+        code = f"find:{finding.code}"
+        answered = isinstance(finding, Unknown) and finding.answered
+        if answered and held.bursts + 1 >= _UNKNOWN_BURSTS:
+            self._end(held, Result.UNKNOWN, code, finding.message, took_s, blocked="unknown")
+            return
+        most = _MOST_BURSTS if answered else max(held.bursts, _SILENT_BURSTS)
+        self._wait(held, Result.FAILED, code, finding.message, took_s, None, most_bursts=most)
 
     def _failed(
         self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
@@ -589,10 +603,18 @@ class Gate:
     # --- what is written
 
     def _wait(
-        self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
+        self,
+        held: Held,
+        result: Result,
+        code: str,
+        message: str,
+        took_s: float,
+        retry_after_s: float | None,
+        *,
+        most_bursts: int = _MOST_BURSTS,
     ) -> None:
         """Out of memory and into the outbox, with the durable back-off."""
-        held.bursts = min(held.bursts + 1, _MOST_BURSTS)
+        held.bursts = min(held.bursts + 1, most_bursts)
         delay_s = durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s)
         self.parked = True
         self._end(held, result, code, message, took_s, delay_s=delay_s)
@@ -603,7 +625,7 @@ class Gate:
             lane=(held.delivery.order_id, self.target_id),
             seq=command.seq,
             in_doubt=in_doubt,
-            bursts=held.bursts,
+            bursts=held.bursts if held.in_doubt or not in_doubt else 0,
             delay_s=delay_s,
         )
 

@@ -118,7 +118,8 @@ class Target(Protocol):
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
         """Ask whether the document of `delivery` exists at the target. Only for operations declared findable.
 
-        A fault of the content, found before anything is asked, is Rejected as in `send`.
+        A fault of the content, found before anything is asked, is Rejected as in `send`. A target that is well and
+        answers, but proves nothing, is Unknown with `answered`: the way to a person, which an outage must not take.
         """
         ...
 

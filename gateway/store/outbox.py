@@ -41,7 +41,11 @@ class AttemptRow(NamedTuple):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What becomes of a lane's head. Exactly one of: done; blocked (for a person); otherwise it waits `delay_s`."""
+    """What becomes of a lane's head. Exactly one of: done; blocked (for a person); otherwise it waits `delay_s`.
+
+    `bursts` counts anew from where doubt begins, here and wherever it begins in the outbox: what a person gets after so
+    many must not be what an outage has counted.
+    """
 
     lane: Lane
     seq: int
@@ -158,7 +162,10 @@ async def doubt_everything(pool: asyncpg.Pool) -> int:
         await connection.execute("INSERT INTO restoration DEFAULT VALUES")
         await connection.execute("UPDATE redrive_item SET ask = true WHERE state = 'waiting' AND NOT ask")
         await connection.execute("UPDATE listing SET sent = NULL, sending = NULL")
-        status = await connection.execute("UPDATE lane SET in_doubt = true, worker_id = NULL, not_before = now()")
+        status = await connection.execute(
+            "UPDATE lane SET in_doubt = true, bursts = CASE WHEN in_doubt THEN bursts ELSE 0 END,"
+            " worker_id = NULL, not_before = now()"
+        )
     return int(status.rsplit(" ", 1)[1])
 
 
@@ -405,7 +412,7 @@ WITH own AS (
      WHERE worker_id = ANY($1::bigint[]) ORDER BY order_id, target_id FOR UPDATE
 ), freed AS (
     UPDATE lane l
-       SET worker_id = NULL, in_doubt = true,
+       SET worker_id = NULL, in_doubt = true, bursts = CASE WHEN l.in_doubt THEN l.bursts ELSE 0 END,
            not_before = now() + make_interval(secs => coalesce(
                (SELECT s.settle_s FROM unnest($2::smallint[], $3::text[], $4::float8[])
                     AS s(target_id, operation, settle_s)

@@ -36,6 +36,7 @@ from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
+from gateway.store.outbox import Outcome
 
 WMS = ConnectionName("wms-1")
 PATIENT = BreakerPolicy(consecutive_timeouts=50, min_calls=50)
@@ -259,6 +260,50 @@ async def test_unknown_again_and_again_waits_in_the_outbox_and_ends_with_a_perso
     assert over.outcome is not None and over.outcome.blocked == "unknown"
 
 
+async def claims(script: Script, count: int, *, in_doubt: bool = False, bursts: int = 0) -> list[Outcome]:
+    """What becomes of one delivery that is claimed `count` times, as soon as it is due, until a person has it."""
+    bench, outcomes = Bench(script), list[Outcome]()
+    async with running(bench):
+        while len(outcomes) < count and (not outcomes or outcomes[-1].blocked is None):
+            one = held(0, in_doubt=in_doubt)
+            one.bursts = bursts
+            bench.gate.adopt([one])
+            outcome = (await bench.outcomes())[0].outcome
+            assert outcome is not None and not outcome.done
+            bench.ended.clear()
+            in_doubt, bursts = outcome.in_doubt, outcome.bursts
+            outcomes.append(outcome)
+    return outcomes
+
+
+NOT_PROVEN = Unknown("not_proven", "查无此单", answered=True)
+SILENT = (Failed("http_503"), Unknown("timeout", timeout=True))
+
+
+async def test_answers_that_never_prove_anything_end_with_a_person() -> None:
+    script = Script([Unknown("timeout", timeout=True)], [NOT_PROVEN] * 20)
+    told = await claims(script, 20)
+    assert script.asked == ["send A0"] + ["find A0"] * 8
+    assert [outcome.blocked for outcome in told] == [None] * 7 + ["unknown"]
+    assert all(outcome.in_doubt for outcome in told)
+    assert 12 * 60 < sum(outcome.delay_s for outcome in told) < 18 * 60
+
+
+@pytest.mark.parametrize("silent", SILENT)
+async def test_an_outage_is_no_persons_work_however_long(silent: Finding) -> None:
+    told = await claims(Script([], [silent] * 40 + [NOT_PROVEN]), 41, in_doubt=True)
+    assert len(told) == 41 and not any(outcome.blocked for outcome in told)
+    assert told[-2].delay_s >= 240, "and is asked as seldom as anything that waits for a target"
+
+
+async def test_what_failed_before_the_doubt_began_does_not_count() -> None:
+    timeout = Unknown("timeout", timeout=True)
+    (first,) = await claims(Script([timeout], [NOT_PROVEN]), 1, bursts=20)
+    assert (first.blocked, first.in_doubt, first.bursts) == (None, True, 1)
+    (first,) = await claims(Script([timeout] * 4, [NotFound()] * 3), 1, bursts=20)
+    assert (first.blocked, first.in_doubt, first.bursts) == (None, True, 1)
+
+
 async def test_what_can_be_neither_asked_nor_told_is_a_persons_and_says_nothing_of_the_target() -> None:
     quick = BreakerPolicy(min_calls=8, open_s=0.05, open_jitter=0.0)
     bench = Bench(Script([], [Rejected("unknown_carrier", "carrier X")] * 20), breaker=quick, places=20)
@@ -387,7 +432,10 @@ async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_do
     bench = Bench(Script())
     bench.script.hold = asyncio.Event()
     task = asyncio.create_task(bench.gate.run())
-    bench.give(4)
+    for number in range(4):
+        one = held(number)
+        one.bursts = 20
+        bench.gate.adopt([one])
     async with asyncio.timeout(5):
         while bench.script.at_once < 2:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -398,6 +446,7 @@ async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_do
     assert sorted(left) == [0, 1, 2, 3]
     assert [left[number].in_doubt for number in range(4)] == [True, True, False, False]
     assert left[0].delay_s == bench.gate.policy.settle_s and left[2].delay_s == 0.0
+    assert [left[number].bursts for number in range(4)] == [0, 0, 20, 20], "doubt counts anew"
     assert set(bench.gate.lanes()) == {0, 1, 2, 3}
 
 

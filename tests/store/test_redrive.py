@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from gateway.core.delivery import Finding, Rejected, Result
+from gateway.core.delivery import Finding, Rejected, Result, Unknown
 from gateway.core.order import Operation
 from gateway.store.dead import BEHIND, set_aside
 from gateway.store.outbox import AttemptRow, Outcome, claim, start_worker, write_outcomes
@@ -128,6 +128,7 @@ async def test_a_target_that_does_not_take_them_gets_no_more(desk: tuple[asyncpg
     ("finding", "blocked", "rounds"),
     [
         (Rejected("unknown_carrier", "carrier X"), "rejected:unknown_carrier", 1),
+        (Unknown("not_proven", "查无此单", answered=True), "unknown", 8),
     ],
 )
 async def test_what_asking_does_not_settle_comes_back_and_makes_room_for_the_rest(
