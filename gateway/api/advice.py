@@ -114,7 +114,7 @@ def _about_delivery(about: About, number: str) -> NextStep:
     target, head = shlex.quote(about.connection), about.code.split(":", 1)[0]
     if about.number:
         path = f"/deliveries/{quote(about.number, safe='')}/{quote(about.connection, safe='')}/{about.seq}"
-        if head == "unknown" and about.how == "person":
+        if head == "unknown":
             return NextStep(
                 zh="到对方系统核实：有则标记已处理，没有则确认后重发",
                 en="look there: say it is handled if it is there, send it again if it certainly is not",

@@ -326,6 +326,13 @@ def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
                 assert ("A1" in step.command) == bool(number) or kind in ("dead_letter", "hold"), step
 
 
+@pytest.mark.parametrize("how", ["ask", "person"])
+def test_one_that_nobody_knows_of_is_looked_up_by_a_person(how: Any) -> None:
+    """A bare `resend` of it is refused; whether the target can be asked in principle, asking has not settled it."""
+    about = About(kind="delivery", connection="wms-1", operation="create", code="unknown", how=how, number="A1", seq=1)
+    assert next_step(about).command == "ordergate deliveries resolve A1 wms-1 1 -r REASON"
+
+
 @pytest.mark.parametrize(
     ("rules", "people"),
     [
