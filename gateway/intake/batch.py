@@ -29,7 +29,7 @@ from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
 from gateway.core.happening import BatchCommitted, DeadLettered, Happening, Observer, OrderDecided, Trouble
-from gateway.core.order import Command, Facts, Operation, Order, OrderNumber, Party, Sku
+from gateway.core.order import Command, Facts, Operation, Order, OrderNumber, Party, ProgressStep, Sku, digest
 from gateway.core.stock import Balance, Movement, Place
 from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
@@ -413,12 +413,13 @@ class Decider:
                     if item.row is not None:
                         rows.setdefault(item.row.digest, item.row)
                 events = tuple(rows.values())
-            new = decision.before is None
+            new, changed = decision.before is None, decision.changed
             writes.append(
                 OrderWrite(
                     order_id=next(ids) if new else stored[decision.order.number].order_id,
                     new=new,
-                    changed=decision.changed,
+                    changed=changed,
+                    disputed_anew=changed and _disputed_anew(decision),
                     order=decision.order,
                     events=events,
                     movements=decision.movements,
@@ -508,6 +509,29 @@ class _Claims:
         for delivery in self._births.values():
             self._outlet.give_back(delivery.target, delivery.operation)
         self._births = {}
+
+
+def _disputed_anew(decision: Decision) -> bool:
+    """Whether the order's conflicts are others than before, or what one of them is about is."""
+    before, order = decision.before, decision.order
+    if before is None or not (before.conflicts or order.conflicts):
+        return False
+    if before.conflicts != order.conflicts:
+        return True
+    return any(_matter(conflict, before) != _matter(conflict, order) for conflict in order.conflicts)
+
+
+def _matter(conflict: str, order: Order) -> object:
+    """What a person has to know of to deal with `conflict`. A newer version that says the same is the same."""
+    match conflict:
+        case "changed_after_sent":
+            return None if order.content is None else digest(order.content.value)
+        case "held_after_sent":
+            return None if order.hold is None else order.hold.value
+        case "warehouse_exception":
+            return [report for report in order.reported if report.step is ProgressStep.EXCEPTION]
+    # All others are about what has left.
+    return order.confirmations
 
 
 def _in_doubt(

@@ -47,11 +47,15 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class OrderWrite(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one order of a batch writes."""
+    """All that one order of a batch writes.
+
+    `disputed_anew`: who has dealt with its conflicts has not seen what it brings of them.
+    """
 
     order_id: int
     new: bool
     changed: bool
+    disputed_anew: bool
     order: Order
     events: Sequence[EventRow]
     movements: Sequence[Movement]
@@ -150,6 +154,9 @@ async def write_orders(
             [" ".join(w.order.conflicts) for w in changed],
             [encode_state(w.order) for w in changed],
         )
+    if anew := [w.order_id for w in changed if w.disputed_anew]:
+        # Whoever writes such a row holds its order's lock, as we do; the audit keeps who dealt with what.
+        await connection.execute("DELETE FROM conflict_handled WHERE order_id = ANY($1::bigint[])", anew)
     fresh = await _write_events(connection, new, old)
     await _write_movements(connection, writes)
     return fresh

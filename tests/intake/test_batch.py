@@ -18,13 +18,17 @@ from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, Event
 from gateway.core.happening import Happening, Trouble
 from gateway.core.order import (
     Closing,
+    Confirmation,
     Content,
     Facts,
+    Hold,
     Line,
     Operation,
     OrderNumber,
     Party,
     Payment,
+    Progress,
+    ProgressStep,
     Receiver,
     Route,
     Sku,
@@ -32,8 +36,10 @@ from gateway.core.order import (
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
+from gateway.store.notices import read_waiting
 from gateway.store.outbox import start_worker
 from gateway.store.sql import Names, migrate, open_pool, register_connections
+from gateway.store.work import Wish, cards, conflicts_handled
 
 SHOP, WMS = ConnectionName("shop-a"), ConnectionName("wms-1")
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -87,7 +93,7 @@ class Desk:
             pool=self.pool,
             names=self.names,
             rules=RULES,
-            decoders={SHOP: decode},
+            decoders={SHOP: decode, WMS: decode},
             outlet=memory,
             worker_id=worker_id,
             observe=self.happened.extend,
@@ -99,7 +105,8 @@ class Desk:
     def arrival(self, order_no: str, body: bytes | Facts, *, kind: str = "test", at: datetime = NOW) -> Arrival:
         self.count += 1
         raw = body if isinstance(body, bytes) else msgspec.msgpack.encode(body)
-        event = Event(id=EventId(f"e{self.count}"), source=SHOP, type=kind, order_key=order_no, time=at, body=raw)
+        source = WMS if isinstance(body, Facts) and body.party is Party.WAREHOUSE else SHOP
+        event = Event(id=EventId(f"e{self.count}"), source=source, type=kind, order_key=order_no, time=at, body=raw)
         return Arrival(event, Position(Leg.KAFKA, 0, self.count), NOW)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -116,6 +123,29 @@ async def desk(postgres_url: str) -> AsyncIterator[Desk]:
 
 def paid(order_no: str) -> Facts:
     return Facts(party=Party.SHOP, order_no=order_no, version=1, content=EVERYTHING, payment=Payment(True, 2000))
+
+
+def said(version: int, **groups: Any) -> Facts:
+    """What the shop says of its order 1 at `version`."""
+    return Facts(party=Party.SHOP, order_no="1", version=version, **groups)
+
+
+def goes_to(place: str, version: int) -> Facts:
+    receiver = msgspec.structs.replace(EVERYTHING.receiver, detail=place)
+    return said(version, content=msgspec.structs.replace(EVERYTHING, receiver=receiver))
+
+
+def told(**groups: Any) -> Facts:
+    """What the warehouse says of it."""
+    return Facts(party=Party.WAREHOUSE, order_no="A1", **groups)
+
+
+def trouble(text: str) -> Facts:
+    return told(progress=(Progress(ProgressStep.EXCEPTION, text),))
+
+
+def parcel(name: str) -> Facts:
+    return told(confirmations=(Confirmation(name, final=False, shipped=((Sku("S1"), 1),)),))
 
 
 async def decide(decider: Decider, *arrivals: Arrival) -> None:
@@ -249,7 +279,6 @@ async def test_pieces_that_come_back_go_to_the_order_that_waits_for_them(desk: D
 
 async def test_a_connection_without_a_prefix_cannot_speak_for_a_shop(desk: Desk) -> None:
     decider = await desk.worker(Memory())
-    decider._decoders = {SHOP: decode, WMS: decode}
     await decide(decider, desk.arrival("1", paid("1")))
     stranger = desk.arrival("A1", Facts(party=Party.SHOP, order_no="A1", version=9, closing=Closing(True)))
     event = msgspec.structs.replace(stranger.event, source=WMS)
@@ -271,3 +300,72 @@ async def test_an_order_placed_before_a_restore_is_asked_for_however_late_it_is_
         ("A1", True), ("A2", False),
     ]  # fmt: skip
     assert {held.delivery.order.number: held.in_doubt for held in memory.held} == {"A1": True, "A2": False}
+
+
+CANCELLED = said(4, closing=Closing(True))
+
+
+@pytest.mark.feature("F79")
+@pytest.mark.parametrize(
+    ("conflict", "before", "news"),
+    [
+        ("changed_after_sent", [goes_to("2 Road", 2)], [goes_to("another town", 3)]),
+        ("changed_after_sent", [goes_to("2 Road", 2)], [said(3, content=EVERYTHING), goes_to("2 Road", 4)]),
+        ("warehouse_exception", [trouble("a cup is broken")], [trouble("the shelf is empty")]),
+        ("held_after_sent", [said(2, hold=Hold(True, "risk"))], [said(3, hold=Hold(True, "pre-sale"))]),
+        (
+            "held_after_sent",
+            [said(2, hold=Hold(True))],
+            [said(3, hold=Hold(False)), said(4, hold=Hold(True))],
+        ),
+        ("cancelled_but_shipped", [CANCELLED, parcel("M1")], [parcel("M2")]),
+    ],
+)
+async def test_a_conflict_that_was_dealt_with_is_back_when_there_is_news_of_it(
+    desk: Desk, conflict: str, before: list[Facts], news: list[Facts]
+) -> None:
+    decider = await desk.worker(Memory())
+    for facts in (paid("1"), *before):
+        await decide(decider, desk.arrival(facts.order_no, facts))
+    assert await conflicts_handled(desk.pool, "A1", reason="told them", actor="li") == (conflict,)
+    assert await conflicts_shown(desk) == []
+    for facts in news:
+        await decide(decider, desk.arrival(facts.order_no, facts))
+    assert await conflicts_shown(desk) == [conflict]
+    assert await desk.rows("SELECT actor, subject FROM audit WHERE action = 'order.conflicts_handled'") == [
+        ("li", "A1")
+    ]
+
+
+@pytest.mark.feature("F79")
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [
+        # What is known already, whole or under a newer version.
+        (goes_to("2 Road", 2), goes_to("2 Road", 2)),
+        (goes_to("2 Road", 2), goes_to("2 Road", 3)),
+        (goes_to("2 Road", 2), said(3, payment=Payment(True, 2000, method="card"))),
+        # The warehouse goes on after it.
+        (trouble("a cup is broken"), told(progress=(Progress(ProgressStep.PACKING),))),
+        (trouble("a cup is broken"), parcel("M1")),
+        (goes_to("2 Road", 2), told(progress=(Progress(ProgressStep.PICKING),))),
+    ],
+)
+async def test_a_conflict_that_was_dealt_with_stays_so_whatever_else_becomes_known(
+    desk: Desk, before: Facts, more: Facts
+) -> None:
+    decider = await desk.worker(Memory())
+    for facts in (paid("1"), before):
+        await decide(decider, desk.arrival(facts.order_no, facts))
+    assert await conflicts_handled(desk.pool, "A1", reason="told them", actor="li")
+    await decide(decider, desk.arrival(more.order_no, more), desk.arrival(before.order_no, before))
+    assert await desk.rows("SELECT conflicts <> '' FROM orders") == [(True,)]
+    assert await conflicts_shown(desk) == []
+
+
+async def conflicts_shown(desk: Desk) -> list[str]:
+    """The codes that have a card; those that people are told of are the same."""
+    codes = [card.code for card in await cards(desk.pool, Wish(kind="conflict"))]
+    async with desk.pool.acquire() as connection:
+        assert [code for _, code in (await read_waiting(connection)).conflicts] == codes
+    return codes
