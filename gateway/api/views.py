@@ -672,7 +672,10 @@ class NoticeList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConditionView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is the matter. `clear_since`: there is no sign of it any more. `told`: the count told last."""
+    """Something that is the matter. `clear_since`: there is no sign of it any more, or hardly any of what was told.
+
+    `told`: the count told last, or what was left of it for a while.
+    """
 
     kind: Kind
     connection: str

@@ -47,7 +47,7 @@ URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.SHOP_NOT_READ, Kind.CLOCK,
 class Change(enum.StrEnum):
     OPENED = "opened"
     GROWN = "grown"
-    """Ten times as much as was told last."""
+    """Ten times as much as was told last, or as was left of it for a while."""
     CLOSED = "closed"
 
 
@@ -79,8 +79,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """One condition, open while `closed_at` is None.
 
-    `clear_since`: no sign of it any more, but not long enough. `reopened`: how often it came back soon after it had
-    ended. `told`: the count that was told last.
+    `clear_since`: no sign of it any more, or hardly any, but not long enough. `reopened`: how often it came back soon
+    after it had ended, or had nearly. `told`: the count that was told last, or what was left of it.
     """
 
     key: Key

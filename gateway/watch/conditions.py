@@ -4,7 +4,8 @@
 
 A condition begins at the first firm sign that has lasted long enough, and ends when there has been no sign of it for a
 while. That while doubles each time it comes back soon after its end: a breaker that flaps for an hour is told of three
-or four times, not fifty.
+or four times, not fifty. A heap is told again when it is ten times what was told; where a tenth of that or less is left
+for that while, the tenth counts as told from then on.
 """
 
 from __future__ import annotations
@@ -129,18 +130,27 @@ def _begin(sign: Sign, before: Condition | None, at: datetime, policy: Policy) -
 
 
 def _go_on(condition: Condition, sign: Sign | None, at: datetime, policy: Policy) -> tuple[Change | None, Condition]:
-    if sign is None:
+    if sign is None or _has_fallen(condition, sign):
         if condition.clear_since is None:
             return None, msgspec.structs.replace(condition, clear_since=at)
         settle_s = min(policy.settle_s * 2**condition.reopened, policy.settle_max_s)
-        if _seconds(condition.clear_since, at) >= settle_s:
+        if _seconds(condition.clear_since, at) < settle_s:
+            return None, condition
+        if sign is None:
             return Change.CLOSED, msgspec.structs.replace(condition, closed_at=at)
-        return None, condition
+        # As if it were over and had come back as little as it is now, without a word about it.
+        reopened = min(condition.reopened + 1, _MOST_DOUBLINGS)
+        return None, msgspec.structs.replace(condition, clear_since=None, reopened=reopened, told=sign.count)
     if condition.clear_since is not None:
         condition = msgspec.structs.replace(condition, clear_since=None)
     if condition.key.kind in _GROWS and sign.count >= max(_LEAST_GROWN, _GROWTH * condition.told):
         return Change.GROWN, msgspec.structs.replace(condition, told=sign.count)
     return None, condition
+
+
+def _has_fallen(condition: Condition, sign: Sign) -> bool:
+    """Whether hardly anything is left of what was told: what comes on top of that is news, however much was told."""
+    return condition.key.kind in _GROWS and sign.count * _GROWTH <= condition.told
 
 
 def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:

@@ -180,6 +180,45 @@ def test_a_heap_that_grows_tenfold_is_told_again_and_a_target_is_not() -> None:
     assert [change for _, change, key in book.told if key == DOWN] == [Change.OPENED]
 
 
+HEAP = Key(Kind.BLOCKED, "wms-1", "rejected:business")
+
+
+def heap(count: int) -> Sign:
+    return Sign(key=HEAP, since=at(-60), count=count)
+
+
+def test_a_heap_that_was_nearly_worked_off_and_grows_again_is_told_again() -> None:
+    book = Book()
+    book.look(0, heap(200))
+    for second, count in ((600, 40), (640, 21), (660, 20), (679, 1), (680, 1), (700, 9)):
+        book.look(second, heap(count))
+    assert book.told == [(0, Change.OPENED, HEAP)], "less is no news"
+    book.look(800, heap(1500))
+    assert book.told[1:] == [(800, Change.GROWN, HEAP)]
+    book.look(900)
+    book.look(930)
+    book.look(940)
+    assert book.told[2:] == [(940, Change.CLOSED, HEAP)], "one that has come back is waited for twice as long"
+
+
+@pytest.mark.parametrize(
+    ("low", "low_s", "told"),
+    [
+        # Above a tenth of what was told, or not for long enough: the same heap as before.
+        (201, 3600, [Change.OPENED]),
+        (200, 19, [Change.OPENED]),
+        # It comes back again and again: the time that it has to be low doubles.
+        (200, 30, [Change.OPENED, Change.GROWN]),
+        (200, 100, [Change.OPENED, Change.GROWN, Change.GROWN, Change.GROWN]),
+    ],
+)
+def test_a_heap_that_flaps_for_hours_is_told_of_a_few_times(low: int, low_s: int, told: list[Change]) -> None:
+    book = Book()
+    for second in range(0, 10_000):
+        book.look(second, heap(2000 if second % (15 + low_s) < 15 else low))
+    assert [change for _, change, _ in book.told] == told
+
+
 def test_a_backlog_ends_at_half_of_what_began_it() -> None:
     book = Book(Policy(backlog_age_s=900, settle_s=20))
     second = 0.0
