@@ -39,11 +39,15 @@ class SmtpNotifier:
             try:
                 async with asyncio.timeout(max(0.1, ends_at - time.monotonic())):
                     refused, _ = await client.sendmail(settings.sender, recipients, mail)
-            except aiosmtplib.SMTPResponseException as error:
-                return mapping.answer_of(error.code)
+            except aiosmtplib.SMTPHeloError as error:
+                return _before(error)
+            except aiosmtplib.SMTPSenderRefused as error:
+                return mapping.answer_of(error.code, "sender")
             except aiosmtplib.SMTPRecipientsRefused as error:
                 # One that may be taken later counts: a mailbox that is full, a server that wants us to come again.
-                return mapping.answer_of(min(one.code for one in error.recipients))
+                return mapping.answer_of(min(one.code for one in error.recipients), "recipients")
+            except aiosmtplib.SMTPResponseException as error:
+                return mapping.answer_of(error.code)
             except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
                 timeout = isinstance(error, TimeoutError)
                 return Unknown("timeout" if timeout else "connection_lost", type(error).__name__, timeout=timeout)

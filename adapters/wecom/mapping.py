@@ -19,10 +19,11 @@ APPLICATION_LIMITS = Limits(messages=15, window_s=60.0, text_bytes=2048)
 
 _RATE = frozenset({45009, 45033})
 _BUSY_PAUSE_S = 5.0
-# The robot was removed, the key or secret is not good (any more), our address is not in the white list.
-_REFUSED = frozenset({93000, 40001, 40013, 40056, 40091, 41004, 60011, 60020, 301002})
-# Not this content: message type, parameters, characters, length; nobody of those named exists.
-_CONTENT = frozenset({40008, 40033, 40035, 40058, 44004, 45002, 81013, 82001})
+# The robot was removed, the key or secret is not good (any more), our address is not in the white list; or the
+# application reaches nobody: those who hear of everything are named in each of its messages.
+_REFUSED = frozenset({93000, 40001, 40013, 40056, 40091, 41004, 60011, 60020, 301002, 81013, 82001})
+# Not this content: message type, parameters, characters, length.
+_CONTENT = frozenset({40008, 40033, 40035, 40058, 44004, 45002})
 TOKEN_ENDED = frozenset({40014, 42001})
 
 

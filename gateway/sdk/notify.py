@@ -59,7 +59,8 @@ class Notifier(Protocol):
 
         `Done`: taken; `reference` may say for whom it was not. `Failed`: certainly not taken, later perhaps.
         `Throttled`: over the medium's rate. `Rejected`: this content will never be taken. `Unauthorised`: the outlet
-        takes nothing from us any more (robot removed, password changed). `Unknown`: it left, and no answer came.
+        takes nothing from us, whatever it says (robot removed, password changed, nobody there whom it may tell).
+        `Unknown`: it left, and no answer came.
         """
         ...
 

@@ -325,6 +325,22 @@ async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Sta
     assert (row.state, row.channel, row.people) == ("sent", "mail", ["wang"])
 
 
+async def test_an_account_that_is_refused_loses_no_notice_and_says_it_when_it_is_put_right(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    box = await mail(stage, stack)
+    box.replies = {"MAIL": "553 5.7.1 sender and login differ"}
+    await stage.dead_letter("shop-a", "json")
+    await stage.dead_letter("shop-b", "json")
+    for _ in range(30):
+        await stage.second(60)
+    assert await stage.states() == {"waiting": 2}
+    assert set(await stage.results()) == {"unauthorised"} and len(await stage.results()) <= 2 * 4
+    box.replies = {}
+    await stage.second(600)
+    assert await stage.states() == {"sent": 2}
+
+
 async def test_a_second_robot_takes_over_before_the_next_medium_does(stage: Stage, stack: AsyncExitStack) -> None:
     second = "second-robot-key-5678"
     fake, box = await robot(stage, stack, KEY, second), await mail(stage, stack)

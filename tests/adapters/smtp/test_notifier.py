@@ -101,12 +101,23 @@ async def test_login_goes_over_an_encrypted_connection_only(security: str) -> No
     ("replies", "kind"),
     [
         ({"RCPT": "450 4.2.1 come again"}, Failed),
-        ({"RCPT": "550 5.1.1 nobody of that name"}, Rejected),
+        # Nothing of the mail has been seen yet: another text would fare no better.
+        ({"RCPT": "550 5.1.1 nobody of that name"}, Unauthorised),
+        ({"RCPT": "554 5.7.1 relaying denied"}, Unauthorised),
+        ({"ops@example.com": "550 nobody", "wang@example.com": "452 full"}, Failed),
+        ({"MAIL": "501 5.1.7 bad sender address"}, Unauthorised),
+        ({"MAIL": "550 5.7.1 not your address"}, Unauthorised),
+        ({"MAIL": "553 5.7.1 sender and login differ"}, Unauthorised),
+        ({"MAIL": "451 4.3.0 later"}, Failed),
+        # By the size that is announced with the sender.
+        ({"MAIL": "552 5.3.4 larger than we take"}, Rejected),
+        ({"DATA": "552 5.3.4 larger than we take"}, Rejected),
+        ({"HELO": "554 5.7.1 not from your address"}, Failed),
         ({"DATA": "451 4.3.0 later"}, Failed),
         ({"DATA": "554 5.7.1 looks like spam"}, Rejected),
     ],
 )
-async def test_later_and_never_are_told_apart(replies: dict[str, str], kind: type) -> None:
+async def test_later_never_and_not_from_us_are_told_apart(replies: dict[str, str], kind: type) -> None:
     box = Mailbox()
     box.replies = replies
     async with mail_server(box) as port:

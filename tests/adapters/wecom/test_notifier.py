@@ -177,7 +177,17 @@ async def test_whoever_is_not_there_is_named_and_nobody_at_all_is_refused() -> N
             assert await wecom.notify(message("x", wecom.outlets[0]), deadline_s=5) == Done("not for: gone")
         async with notifier(application(fake, "gone")) as wecom:
             answer = await wecom.notify(message("x", wecom.outlets[0]), deadline_s=5)
-    assert isinstance(answer, Rejected) and answer.code == "81013"
+    # `to` is in every message: whatever it says, nobody would see it.
+    assert isinstance(answer, Unauthorised) and answer.code == "81013"
+
+
+@pytest.mark.parametrize(
+    ("errcode", "kind"),
+    [(82001, Unauthorised), (45002, Rejected), (40008, Rejected), (48002, Failed), (60011, Unauthorised)],
+)
+def test_only_what_is_wrong_with_the_text_is_held_against_it(errcode: int, kind: type) -> None:
+    answer = mapping.answer_of(200, msgspec.json.encode({"errcode": errcode}), retry_after_s=None)
+    assert isinstance(answer, kind)
 
 
 def test_a_text_of_an_answer_never_repeats_the_key() -> None:
