@@ -22,6 +22,9 @@ from gateway.watch.wording import Language, Say, sayer
 _RESERVE = 4
 """A quarter of an outlet's rate is kept for what is urgent."""
 
+_SOON_S = 120.0
+"""Between two tries, and at its limit, an outlet rests for less; one that is out rests for longer."""
+
 _KINDS = tuple(Kind)
 
 
@@ -87,6 +90,12 @@ def room(usage: Usage, limits: Limits, *, at: datetime, urgent: bool) -> int:
         return 0
     pace = timedelta(seconds=limits.window_s / max(1, limits.messages - half))
     return 1 if usage.last_at is None or at - usage.last_at >= pace else 0
+
+
+def is_out(usage: Usage, *, at: datetime, hand_over_s: float) -> bool:
+    """Whether an outlet rests for so long, after failing or a refusal, that what waits for it goes elsewhere."""
+    soon = at + timedelta(seconds=min(hand_over_s, _SOON_S))
+    return usage.hold_until is not None and usage.hold_until > soon
 
 
 def fit(text: str, limit_bytes: int) -> str:
@@ -199,8 +208,7 @@ def _order(notice: Notice) -> tuple[bool, int, datetime, int]:
 
 def _resting(channel: Channel, at: datetime, style: Style) -> bool:
     """Whether some outlet can be expected to speak again soon."""
-    soon = at + timedelta(seconds=style.hand_over_s)
-    return any(outlet.usage.hold_until is None or outlet.usage.hold_until <= soon for outlet in channel.outlets)
+    return not all(is_out(outlet.usage, at=at, hand_over_s=style.hand_over_s) for outlet in channel.outlets)
 
 
 def _waited_s(notices: Sequence[Notice], at: datetime) -> float:

@@ -45,7 +45,7 @@ from gateway.store.notices import (
 )
 from gateway.store.sql import AWAY, Connection, unlock
 from gateway.watch.conditions import Policy, judge, replacements, signs
-from gateway.watch.digest import Channel, Outlet, Style, plan, room
+from gateway.watch.digest import Channel, Outlet, Style, is_out, plan, room
 from gateway.watch.wording import Language, words
 
 _LOCK = 7_262_004
@@ -244,7 +244,7 @@ class NoticeWatch:
             return False
         at = self._now()
         usage = await self._usage(connection, draft.channel, draft.outlet)
-        if usage.hold_until is not None and usage.hold_until > at + timedelta(seconds=self._telling.hand_over_s):
+        if is_out(usage, at=at, hand_over_s=self._telling.hand_over_s):
             await dissolve(connection, draft.notices)
             return False
         return room(usage, _widened(notifier.limits), at=at, urgent=True) > 0

@@ -61,6 +61,7 @@ class Stage:
         self.happened: list[Happening] = []
         self.channels: dict[str, Notifier] = {}
         self.owners: tuple[OwnerRule, ...] = ()
+        self.hand_over_s = 90.0
         self.kill_at = ""
         self.leader = self.watch()
 
@@ -81,7 +82,7 @@ class Stage:
             people=PEOPLE,
             owners=self.owners,
             runbooks="docs/runbooks/",
-            hand_over_s=90.0,
+            hand_over_s=self.hand_over_s,
         )
         return NoticeWatch(
             self.pool,
@@ -310,9 +311,12 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_and_nothing_is_los
 
 
 @pytest.mark.feature("F83")
-async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(stage: Stage, stack: AsyncExitStack) -> None:
+@pytest.mark.parametrize("hand_over_s", [90.0, 900.0])
+async def test_a_robot_that_was_removed_leaves_it_to_the_mail_at_once(
+    stage: Stage, stack: AsyncExitStack, hand_over_s: float
+) -> None:
     fake, box = await robot(stage, stack), await mail(stage, stack)
-    stage.owners = (OwnerRule(people=("wang",)),)
+    stage.owners, stage.hand_over_s = (OwnerRule(people=("wang",)),), hand_over_s
     await stage.succeed()
     fake.keys.clear()
     await stage.dead_letter("shop-a", "json")
@@ -388,6 +392,35 @@ async def test_an_unknown_outcome_is_sent_again_as_it_was(stage: Stage, stack: A
     assert await stage.results() == ["unknown", "sent", "sent"]
     keys = [row[0] for row in await stage.pool.fetch("SELECT key FROM notice_message ORDER BY message_id")]
     assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("hand_over_s", [90.0, 300.0, 900.0])
+async def test_what_is_never_answered_goes_to_the_next_channel_however_long_that_is_waited_for(
+    stage: Stage, stack: AsyncExitStack, hand_over_s: float
+) -> None:
+    fake, box = await robot(stage, stack), await mail(stage, stack)
+    stage.hand_over_s = hand_over_s
+    await stage.succeed()
+    fake.set_faults({"garbage_share": 1.0})
+    await stage.dead_letter("shop-a", "json")
+    began = stage.at
+    while not box.mails:
+        await stage.second(10)
+        assert stage.at - began <= timedelta(seconds=hand_over_s + 60)
+    assert stage.at - began >= timedelta(seconds=hand_over_s)
+    assert await stage.states() == {"sent": 1}
+
+
+async def test_what_is_never_answered_has_failed_after_a_day_too(stage: Stage, stack: AsyncExitStack) -> None:
+    fake = await robot(stage, stack)
+    stage.hand_over_s = 900.0
+    await stage.succeed()
+    fake.set_faults({"garbage_share": 1.0})
+    await stage.dead_letter("shop-a", "json")
+    for _ in range(90):
+        await stage.second(1000)
+        await stage.second(1)
+    assert await stage.states() == {"failed": 1}
 
 
 @pytest.mark.parametrize(("where", "shown"), [("notice.before_send", 1), ("notice.after_send", 2)])
