@@ -177,6 +177,8 @@ async def _remove_timeline(connection: Connection, ids: list[int], ages: Ages) -
             rows[table] = await _fold(connection, sql, ids, ids[0], ids[-1], until=ages.timeline_before)
         else:
             rows[table] = _rows(await connection.execute(f"DELETE FROM {table} WHERE {_OWN}", ids, ids[0], ids[-1]))
+    # That its conflicts are dealt with stays, or they would be back; what was said of them does not.
+    await connection.execute(_FORGET_WHY, ids)
     return {table: count for table, count in rows.items() if count}
 
 
@@ -216,7 +218,8 @@ async def _less(orders: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
 async def _remove_orders(connection: Connection, ids: list[int]) -> dict[str, int]:
     if not ids:
         return {}
-    await connection.execute("DELETE FROM delivery WHERE order_id = ANY($1::bigint[])", ids)
+    for table in ("delivery", "conflict_handled"):
+        await connection.execute(f"DELETE FROM {table} WHERE order_id = ANY($1::bigint[])", ids)
     return {"orders": _rows(await connection.execute("DELETE FROM orders WHERE order_id = ANY($1::bigint[])", ids))}
 
 
@@ -275,6 +278,11 @@ _DESUMMARIZE = """
 SELECT brin_desummarize_range($1::text::regclass, block)
   FROM generate_series(0, pg_relation_size('movement') / current_setting('block_size')::integer - 1, $2::integer)
     AS block
+"""
+
+_FORGET_WHY = """
+UPDATE conflict_handled SET reason = '', private_reason = NULL
+ WHERE order_id = ANY($1::bigint[]) AND (reason <> '' OR private_reason IS NOT NULL)
 """
 
 _COUNTS = """

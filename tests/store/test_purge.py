@@ -167,6 +167,20 @@ async def test_whole_orders_go_when_no_shop_looks_back_that_far(pool: asyncpg.Po
     assert await ledger_is_whole(pool)
 
 
+async def test_what_was_said_of_a_conflict_goes_with_the_timeline_and_that_it_was_dealt_with_with_the_order(
+    pool: asyncpg.Pool,
+) -> None:
+    await fill(pool, 1, days_old=100)
+    await fill(pool, 1, days_old=366, first=11)
+    await pool.execute(
+        "INSERT INTO conflict_handled (order_id, conflicts, author, reason, private_reason)"
+        " SELECT order_id, 'shipped_short', 'wang', '王小明来电', '王小明来电'::bytea FROM orders"
+    )
+    await purge(pool)
+    rows = await pool.fetch("SELECT order_id, conflicts, author, reason, private_reason FROM conflict_handled")
+    assert [tuple(row) for row in rows] == [(1, "shipped_short", "wang", "", None)]
+
+
 async def test_dead_letters_that_were_closed_and_records_go_by_their_own_age(pool: asyncpg.Pool) -> None:
     await pool.execute(
         f"INSERT INTO dead_letter ({_DEAD_LETTER}, closed_at)"
