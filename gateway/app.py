@@ -51,6 +51,7 @@ from gateway.ingest.webhook import Hooks
 from gateway.intake.batch import Decider, Decode
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
+from gateway.listener import Listener
 from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
 from gateway.sdk.adapter import Setup, Source
 from gateway.sdk.carriers import load_carriers
@@ -363,7 +364,7 @@ class Worker:
     async def _live(
         self,
         *,
-        server: web.AppRunner,
+        server: Listener,
         readers: Sequence[Reader],
         dispatcher: Dispatcher,
         duties: Sequence[Duty],
@@ -614,14 +615,14 @@ class Worker:
 
         return Health(pool, states=states)
 
-    async def _serve(self, hooks: Hooks, api: Api, health: Health) -> web.AppRunner:
+    async def _serve(self, hooks: Hooks, api: Api, health: Health) -> Listener:
         application = web.Application(client_max_size=self._settings.http.body_limit_bytes)
         application.add_routes([*hooks.routes(), *health.routes()])
         application.add_subapp(PREFIX, api.application())
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._place.stop_within_s / 4)
-        await runner.setup()
-        await web.SockSite(runner, self._place.sock).start()
-        return runner
+        listener = Listener(application, observe=self._observe, stop_within_s=self._place.stop_within_s / 4)
+        await listener.setup()
+        await web.SockSite(listener, self._place.sock).start()
+        return listener
 
     def _publishing(self, pool: asyncpg.Pool, parts: ShopParts) -> Sequence[NamedLoop]:
         """What tells a shop its stock levels; nothing for a shop that is not told any."""

@@ -63,9 +63,10 @@ class Hooks:
             )
             event = source.admit(push)
             await self._inbound.put(event)
-        except (TooLarge, _Encoded, _Slow) as error:
+        except (TooLarge, _Encoded, _Slow, _HungUp) as error:
             self._observe([Refused(name, error.code)])
-            status = {"too_large": 413, "encoding": 415, "slow": 408}[error.code]
+            # Nobody is there to read the 400.
+            status = {"too_large": 413, "encoding": 415, "slow": 408, "hung_up": 400}[error.code]
             return _response(Reply(status, _problem(error.code, error.message, error.advice)), close=True)
         except BadSignature as error:
             self._observe([Refused(name, "signature")])
@@ -106,6 +107,8 @@ class Hooks:
                     chunks.append(chunk)
         except TimeoutError as error:
             raise _Slow() from error
+        except OSError as error:
+            raise _HungUp() from error
         return b"".join(chunks)
 
 
@@ -124,6 +127,13 @@ class _Slow(BadInput):
         within = f"{_BODY_WITHIN_S:g}"
         super().__init__(
             "slow", Text(f"报文没有在 {within} 秒内到齐", f"the body did not arrive within {within} s"), where="body"
+        )
+
+
+class _HungUp(BadInput):
+    def __init__(self) -> None:
+        super().__init__(
+            "hung_up", Text("报文没有发完，连接已断开", "the connection ended within the body"), where="body"
         )
 
 

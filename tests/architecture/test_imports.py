@@ -59,7 +59,11 @@ LAYERS = (
     Layer("gateway.api", "gateway.core gateway.sdk gateway.store gateway.settings gateway.sheets gateway.telemetry"),
     Layer("gateway.app", EVERYTHING),
     Layer("gateway.shops", EVERYTHING),
-    Layer("gateway.supervise", "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry"),
+    Layer("gateway.listener", "gateway.core"),
+    Layer(
+        "gateway.supervise",
+        "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry gateway.listener",
+    ),
     Layer("gateway.cli", EVERYTHING),
     Layer("gateway.admin", EVERYTHING),
     Layer("gateway.check", EVERYTHING),

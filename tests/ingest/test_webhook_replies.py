@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
+import pytest
 from aiohttp import web
+from yarl import URL
 
 from gateway.core.event import ConnectionName, Event, EventId, Leg
-from gateway.core.happening import Happening, Observer, Trouble
+from gateway.core.happening import Happening, Observer, Refused, Trouble
 from gateway.core.order import Facts, Party
+from gateway.core.text import Text
 from gateway.ingest.webhook import Hooks
+from gateway.listener import Listener
 from gateway.sdk.adapter import Push, Reply, Source
 from gateway.sdk.models import OrdergateError
+from tests.languages import is_told
 
 
 class _XmlSource:
@@ -57,15 +65,14 @@ async def served(source: Source, observe: Observer) -> AsyncIterator[str]:
     )
     application = web.Application()
     application.add_routes(hooks.routes())
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    listener = Listener(application, observe=observe)
+    await listener.setup()
+    await web.TCPSite(listener, "127.0.0.1", 0).start()
     try:
-        host, port = runner.addresses[0][:2]
+        host, port = listener.addresses[0][:2]
         yield f"http://{host}:{port}/hooks/wms"
     finally:
-        await runner.cleanup()
+        await listener.cleanup()
 
 
 async def test_a_reply_may_name_its_charset() -> None:
@@ -74,6 +81,39 @@ async def test_a_reply_may_name_its_charset() -> None:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
             assert await answer.read() == b"<response/>"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "GZIP, gzip"])
+async def test_a_body_that_says_it_is_packed_is_refused_in_our_words(
+    coding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    happened: list[Happening] = []
+    async with served(_XmlSource(), happened.extend) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"xxxx", headers={"Content-Encoding": coding}) as answer:
+            assert answer.status == 415
+            said = json.loads(await answer.read())
+    assert said["error"] == "encoding" and is_told(Text(**said["message"])) and is_told(Text(**said["advice"]))
+    assert happened == [Refused(ConnectionName("wms"), "encoding")]
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+async def test_who_hangs_up_within_a_body_is_counted_and_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    happened: list[Happening] = []
+    seen = asyncio.Event()
+
+    def observe(batch: list[Happening]) -> None:
+        happened.extend(batch)
+        seen.set()
+
+    async with served(_XmlSource(), observe) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+        writer.write(b"POST /hooks/wms HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\nabc")
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(5.0):
+            await seen.wait()
+    assert happened == [Refused(ConnectionName("wms"), "hung_up")]
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log() -> None:
