@@ -76,9 +76,6 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C. 运行网关。"""
     settings = read_settings(config)
-    from gateway.telemetry.processes import prepare
-
-    prepare(Path(settings.data_dir) / "metrics")
     from gateway.supervise import Supervisor
 
     supervisor = Supervisor(settings, config=config.resolve(), workers=workers, tell=_tell)

@@ -19,11 +19,14 @@ from pathlib import Path
 
 from aiohttp import web
 
+from gateway.core.errors import OrdergateError
+from gateway.core.text import Text, system_reason
+from gateway.listener import Listener
 from gateway.settings import Settings
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
-from gateway.telemetry.processes import forget
+from gateway.telemetry.processes import forget, prepare
 
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th restart in a row; a worker that lived for `SETTLED_S` starts over."""
@@ -60,11 +63,20 @@ class Supervisor:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until SIGTERM, SIGINT or `stop`. Raises Unavailable when the database cannot be reached at the start."""
+        """Until SIGTERM, SIGINT or `stop`. Raises Unavailable when the database cannot be reached at the start, and
+        OrdergateError when an address cannot be listened on; then nothing has been done.
+
+        To be called before prometheus_client is imported.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         async with AsyncExitStack() as stack:
+            # First: where another gateway runs, this one has touched nothing and given away no token.
+            http = self._settings.http
+            sock = stack.enter_context(_address(http.bind, "http.listen"))
+            metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
+            prepare(Path(self._settings.data_dir) / "metrics")
             url = self._settings.database.url
             if self._settings.database.embedded:
                 # Here: who brings a database of his own needs none of what the bundled one is made of.
@@ -73,9 +85,10 @@ class Supervisor:
                 server = await stack.enter_async_context(EmbeddedPostgres(Path(self._settings.data_dir) / "postgres"))
                 url = server.url
             await self._prepare_database(url)
-            sock = listening(self._settings.http.bind)
-            stack.callback(sock.close)
-            metrics_sock = await self._serve_metrics(stack)
+            # Only now: until then a load balancer is refused, and does not wait.
+            _listen(sock, "http.listen")
+            _listen(metrics_sock, "http.metrics_listen")
+            await self._serve_metrics(metrics_sock, stack)
             # The workers see the end of this pipe when the parent is gone, however it went.
             lifeline_read, lifeline_write = os.pipe()
             stack.callback(os.close, lifeline_write)
@@ -157,7 +170,7 @@ class Supervisor:
                 process.kill()
         return await ended
 
-    async def _serve_metrics(self, stack: AsyncExitStack) -> socket.socket:
+    async def _serve_metrics(self, sock: socket.socket, stack: AsyncExitStack) -> None:
         from gateway.telemetry.metrics import metrics_page, show_wanted
 
         show_wanted(self._workers)
@@ -174,23 +187,64 @@ class Supervisor:
 
         application = web.Application()
         application.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz)])
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        sock = listening(self._settings.http.metrics_bind)
-        await web.SockSite(runner, sock).start()
-        return sock
+        listener = Listener(application, observe=lambda _: None)
+        await listener.setup()
+        stack.push_async_callback(listener.cleanup)
+        await web.SockSite(listener, sock).start()
 
 
 def listening(bind: tuple[str, int]) -> socket.socket:
-    """A listening socket that children can inherit; raises OSError with the address in its text."""
-    family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+    """A listening socket that children can inherit. Raises OSError."""
+    sock = bound(bind)
     try:
-        sock = socket.create_server(bind, family=family, backlog=1024)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {bind[0]}:{bind[1]}: {error.strerror}") from error
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bound(bind: tuple[str, int]) -> socket.socket:
+    """A socket that has its address and takes no connection yet. Raises OSError, also where another one listens."""
+    sock = socket.socket(socket.AF_INET6 if ":" in bind[0] else socket.AF_INET)
+    try:
+        # As socket.create_server does.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(bind)
+    except OSError:
+        sock.close()
+        raise
     sock.setblocking(False)
     return sock
+
+
+_BACKLOG = 1024
+
+
+def _address(bind: tuple[str, int], setting: str) -> socket.socket:
+    try:
+        return bound(bind)
+    except OSError as error:
+        raise _taken(error, f"{bind[0]}:{bind[1]}", setting) from error
+
+
+def _listen(sock: socket.socket, setting: str) -> None:
+    try:
+        sock.listen(_BACKLOG)
+    except OSError as error:  # another process had the same address, and was faster
+        raise _taken(error, address_of(sock), setting) from error
+
+
+def _taken(error: OSError, address: str, setting: str) -> OrdergateError:
+    why = system_reason(error)
+    return OrdergateError(
+        Text(
+            f"无法监听 {address}：{why.zh}。请修改 `{setting}`，或停掉占用该端口的程序",
+            f"cannot listen on {address}: {why.en}; change `{setting}`, or stop what uses the port",
+        )
+    )
 
 
 def address_of(sock: socket.socket) -> str:

@@ -399,6 +399,33 @@ def test_errors_are_one_readable_line() -> None:
         assert len(done.err.strip().splitlines()) == 1 and "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("setting", ["listen", "metrics_listen"])
+async def test_a_port_in_use_is_told_before_anything_is_done(postgres_url: str, tmp_path: Path, setting: str) -> None:
+    ports = {"listen": free_port(), "metrics_listen": free_port()}
+    config = tmp_path / "busy.yaml"
+    counters = tmp_path / "data" / "metrics" / "counter_1.db"
+    counters.parent.mkdir(parents=True)
+    counters.write_text("of the gateway that runs")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[setting] = taken.getsockname()[1]
+        text = CONFIG.format(
+            url=postgres_url, port=ports["listen"], metrics_port=ports["metrics_listen"], shop=SHOP_SECRET,
+            erp=ERP_SECRET, target="http://127.0.0.1:9",
+        )  # fmt: skip
+        config.write_text(f"data_dir: {tmp_path / 'data'}\n{text}")
+
+        done = await asyncio.to_thread(ordergate, "run", "-c", config)
+
+    address = f"127.0.0.1:{ports[setting]}"
+    assert done.code == 1 and len(done.err.strip().splitlines()) == 1, done.err
+    assert f"无法监听 {address}：地址已被占用" in done.err and f"cannot listen on {address}" in done.err
+    assert f"`http.{setting}`" in done.err and "Errno" not in done.err
+    connection = await asyncpg.connect(postgres_url)
+    assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+    await connection.close()
+    assert counters.exists()
+
+
 # --- against a gateway
 
 

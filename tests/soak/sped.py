@@ -14,7 +14,6 @@ from pathlib import Path
 
 from gateway.plugins import discover
 from gateway.settings import load
-from gateway.telemetry.processes import prepare
 from tests.soak.clock import clock_of
 
 
@@ -40,8 +39,6 @@ def main() -> int:
         )
         url = os.environ["ORDERGATE_WORKER_DATABASE_URL"]
         return run_worker(settings, place, url=url, now=clock_of(os.environ).now)
-    prepare(Path(settings.data_dir) / "metrics")
-    # After that: metrics are made where they are imported.
     from gateway.supervise import Supervisor
 
     command = (sys.executable, "-m", "tests.soak.sped", "worker")
