@@ -49,7 +49,7 @@ class DeadLetters:
             ),
             Route(
                 method="POST", path="/dead-letters/{id}/release", handler=self.release_dead_letter, body=ReleaseBody,
-                body_required=False, answer=Released, errors=_ERRORS,
+                body_required=False, payload="body", answer=Released, errors=_ERRORS,
                 zh="（修复后）重新处理", en="Send it through again, repaired or not, and what waits behind it",
             ),
             Route(

@@ -13,7 +13,7 @@ from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
-from gateway.api.shape import misfit
+from gateway.api.shape import check_instants, misfit
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
@@ -185,8 +185,7 @@ def _check(content: Content) -> None:
                 Text("没有时区", "has no time zone"),
                 Text("写成 2026-05-01T09:30:00+08:00 这样", "write it like 2026-05-01T09:30:00+08:00"),
             )
-    if b"\\u0000" in msgspec.json.encode(content):
-        raise wrong("$.edit", Text("文字中有 NUL 字符", "has a NUL character in a text"), Text("去掉它", "take it out"))
+    check_instants(content, "$.edit")
 
 
 def _merge(before: Any, patch: Any) -> Any:

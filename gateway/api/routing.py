@@ -34,7 +34,10 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """`errors` are the statuses it may answer besides 200. `answer` is a struct, or the media type of a `Download`."""
+    """`errors` are the statuses it may answer besides 200. `answer` is a struct, or the media type of a `Download`.
+
+    `payload`: the field of the body in which somebody else's message is handed in as it is, NUL included.
+    """
 
     method: str
     path: str
@@ -45,4 +48,5 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     query: Any = None
     body: Any = None
     body_required: bool = True
+    payload: str | None = None
     errors: tuple[int, ...] = READ_ERRORS

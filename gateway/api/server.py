@@ -23,7 +23,7 @@ from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.redrives import Redrives
 from gateway.api.routing import Call, Download, Route
-from gateway.api.shape import misfit
+from gateway.api.shape import check_instants, check_texts, misfit, no_nul
 from gateway.api.skus import Skus
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
@@ -93,7 +93,7 @@ class Api:
             actor = await self._auth.actor(request)
             call = Call(
                 actor=actor,
-                path={key: _text(value, key) for key, value in request.match_info.items()},
+                path={key: no_nul(value, f"path.{key}") for key, value in request.match_info.items()},
                 query=_query(request, route),
                 body=None if route.body is None else _decoded(await _read(request), route),
             )
@@ -145,10 +145,8 @@ class Api:
                 advice=Text("稍后重试", "try again"),
                 headers={"Retry-After": "2"},
             ).response()
-        except asyncpg.DataError as error:
-            kind = type(error).__name__
-            what = Text(f"有无法存储的值（{kind}）", f"holds a value that cannot be stored ({kind})")
-            return wrong("request", what).response()
+        except asyncpg.DataError:
+            return wrong("request", Text("有无法存储的值", "holds a value that cannot be stored")).response()
         except asyncpg.PostgresError as error:
             self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {type(error).__name__}")])
             return _failed().response()
@@ -173,22 +171,28 @@ def _pattern(request: web.Request) -> str:
     return "" if resource is None else resource.canonical
 
 
-def _text(value: str, key: str) -> str:
-    if "\x00" in value:
-        raise wrong(f"path.{key}", Text("含有 NUL 字符", "has a NUL character"), Text("去掉它", "take it out"))
-    return value
-
-
 def _query(request: web.Request, route: Route) -> Any:
     if route.query is None:
         return None
+    given = dict(request.query)
+    check_texts(given, "query")
     try:
-        return msgspec.convert(dict(request.query), route.query, strict=False)
+        query = msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as error:
         raise misfit(error, "query") from error
+    check_instants(query, "query")
+    return query
 
 
 async def _read(request: web.Request) -> bytes:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError(
+            415,
+            "encoding",
+            Text("不接受压缩的请求体", "a compressed body is not taken"),
+            where="headers.Content-Encoding",
+            advice=Text("不压缩直接发送", "send it as it is"),
+        )
     chunks, size = [], 0
     try:
         async with asyncio.timeout(_BODY_WITHIN_S):
@@ -209,6 +213,15 @@ async def _read(request: web.Request) -> bytes:
             Text(f"请求体没有在 {_BODY_WITHIN_S:g} 秒内到齐", f"the body did not arrive within {_BODY_WITHIN_S:g} s"),
             advice=Text("重新发送", "send it again"),
         ) from error
+    except OSError as error:
+        # Nobody is there to read it; and it is not the database that is away.
+        raise ApiError(
+            400,
+            "hung_up",
+            Text("请求体没有发完，连接已断开", "the connection ended within the body"),
+            where="body",
+            advice=Text("重新发送", "send it again"),
+        ) from error
     return b"".join(chunks)
 
 
@@ -216,7 +229,9 @@ def _decoded(body: bytes, route: Route) -> Any:
     if not body and not route.body_required:
         body = b"{}"
     try:
-        return msgspec.json.decode(body, type=route.body)
+        decoded = msgspec.json.decode(body, type=route.body)
+        # As it came: the structs hold no fewer texts, but also bytes and instants.
+        texts = msgspec.json.decode(body) if b"\\u0000" in body else {}
     except msgspec.ValidationError as error:
         raise misfit(error, "$") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -230,3 +245,8 @@ def _decoded(body: bytes, route: Route) -> Any:
                 "send a JSON object with `Content-Type: application/json`",
             ),
         ) from error
+    if route.payload is not None:
+        texts.pop(route.payload, None)
+    check_texts(texts, "$")
+    check_instants(decoded, "$")
+    return decoded

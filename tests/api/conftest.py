@@ -89,6 +89,7 @@ class Gateway:
         self.token = token
         self.pool = pool
         self.erp = erp
+        self.happened: list[Happening] = []
         self._session = session
         self._messages = 0
 
@@ -100,10 +101,13 @@ class Gateway:
         *,
         token: str | None = "",
         raw: bytes | None = None,
+        packed: bool = False,
         **query: Any,
     ) -> Answer:
-        """One request to the API. `token` None sends none."""
+        """One request to the API. `token` None sends none; a `packed` one says that its body is gzip."""
         headers = {"X-Ordergate-Actor": "wang"}
+        if packed:
+            headers["Content-Encoding"] = "gzip"
         if token is not None:
             headers["Authorization"] = f"Bearer {token or self.token}"
         content = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
@@ -269,5 +273,7 @@ async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
     assert token is not None
     async with FakeShop(secrets=(ERP_SECRET,)) as erp, aiohttp.ClientSession() as session:
         async with Running(postgres_url, tmp_path, erp.url) as running:
-            yield Gateway(running.base, token, pool=pool, erp=erp, session=session)
+            gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
+            gateway.happened = running.happened
+            yield gateway
     await pool.close()

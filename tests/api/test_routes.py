@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -13,7 +14,9 @@ import aiohttp
 import asyncpg
 import msgspec
 import pytest
+from yarl import URL
 
+from gateway.core.happening import Trouble
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token, replace_token
@@ -162,6 +165,81 @@ async def test_writes_say_what_is_wrong_and_leave_no_trace(
     assert await gateway.audit() == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "where"),
+    [
+        ("GET", "/skus/shop?after=%00", None, "query.after"),
+        ("GET", "/work/items?after=a%00b", None, "query.after"),
+        ("GET", "/orders?num%00ber=1", None, "query"),
+        ("POST", "/orders/nope/reconsider", {"reason": "\x00"}, "$.reason"),
+        ("POST", "/dead-letters/77/release", {"reason": "a\x00b"}, "$.reason"),
+        ("POST", "/dead-letters/77/discard", {"reason": "\x00"}, "$.reason"),
+        ("POST", "/skus/shop/publish", {"skus": ["A"], "reason": "\x00"}, "$.reason"),
+        ("POST", "/connections/shop/pause", {"reason": "\x00"}, "$.reason"),
+        ("POST", "/deliveries/nope/erp/1/resend", {"reason": "x", "edit": {"a": [{"b\x00": 1}]}}, "$.edit.a[0]"),
+    ],
+)
+async def test_a_nul_is_refused_wherever_it_stands(
+    gateway: Gateway, method: str, path: str, body: Any, where: str
+) -> None:
+    answer = await gateway.call(method, path, body)
+
+    assert (answer.status, answer.body["error"], answer.body["where"]) == (422, "invalid", where), answer
+    assert "NUL" in answer.body["message"]["en"] and is_told(answer.body)
+    assert await gateway.audit() == []
+
+
+async def test_a_reason_may_speak_of_an_escaped_nul_and_a_payload_may_hold_one(gateway: Gateway) -> None:
+    answer = await gateway.call("POST", "/orders/nope/reconsider", raw=rb'{"reason": "\\u0000"}')
+    assert answer.status == 404
+    answer = await gateway.call("POST", "/dead-letters/77/release", {"body": {"buyer_note": "\x00"}, "reason": "x"})
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+08:00", "1999-12-31T23:59:59Z", "2100-01-01T07:59:59+07:59"])
+async def test_an_instant_of_another_century_is_refused(gateway: Gateway, at: str) -> None:
+    for path, body, where in (
+        ("/redrives/preview", {"wanted": {"target": "erp", "since": at}}, "$.wanted.since"),
+        ("/deliveries/resolve", {"wanted": {"until": at}, "reason": "x"}, "$.wanted.until"),
+    ):
+        answer = await gateway.call("POST", path, body)
+        assert (answer.status, answer.body["error"], answer.body["where"]) == (422, "invalid", where), answer
+        assert "2099" in answer.body["message"]["zh"] and is_told(answer.body)
+
+
+@pytest.mark.parametrize("path", ["/deliveries?after=0001-01-01T00:00:00%2B08:00 S1", "/orders?number=%ED%A0%80"])
+async def test_what_the_database_cannot_take_is_refused_without_the_name_of_an_exception(
+    gateway: Gateway, path: str
+) -> None:
+    answer = await gateway.call("GET", path)
+    assert answer.status in (200, 422) and "Error" not in msgspec.json.encode(answer.body).decode()
+
+
+async def test_who_hangs_up_within_a_body_is_no_outage_of_the_database(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    await gateway.get("/orders")  # the token is known from now on
+    _, writer = await asyncio.open_connection("127.0.0.1", URL(gateway.base).port)
+    head = (
+        "POST /api/v1/orders/nope/reconsider HTTP/1.1", "Host: x", f"Authorization: Bearer {gateway.token}",
+        "Content-Length: 400", "", "{",
+    )  # fmt: skip
+    writer.write("\r\n".join(head).encode())
+    await writer.drain()
+    await gateway.get("/orders")
+    writer.close()
+    for _ in range(5):
+        await gateway.get("/orders")
+
+    assert [one for one in gateway.happened if isinstance(one, Trouble)] == []
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+async def test_a_packed_body_is_not_taken(gateway: Gateway) -> None:
+    answer = await gateway.call("POST", "/orders/nope/reconsider", {"reason": "x"}, packed=True)
+    assert (answer.status, answer.body["error"], is_told(answer.body)) == (415, "encoding", True)
+
+
 async def test_an_order_with_its_way(gateway: Gateway) -> None:
     number = await gateway.order()
     await gateway.sent(number)
@@ -256,7 +334,9 @@ async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> 
         ({"receiver": {"fax": "1"}}, "$.edit.receiver"),
         ({"placed_at": "2026-05-01T09:30:00"}, "$.edit.placed_at"),
         ({"total_minor": -1}, "$.edit"),
-        ({"buyer_note": "a\x00"}, "$.edit"),
+        ({"buyer_note": "a\x00"}, "$.edit.buyer_note"),
+        ({"placed_at": "0001-01-01T00:00:00+08:00"}, "$.edit.placed_at"),
+        ({"latest_ship_at": "2100-01-01T00:00:00Z"}, "$.edit.latest_ship_at"),
     ]:
         answer = await gateway.call("POST", path, {"reason": "x", "edit": edit})
         assert (answer.status, answer.body["where"], is_told(answer.body)) == (422, place, True), answer
