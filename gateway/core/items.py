@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.core.order import Confirmation, Line, Order, Part, Recipe, Sku
+from gateway.core.order import Confirmation, Line, Operation, Order, Part, Recipe, Sku
 
 Recipes = tuple[Recipe, ...] | None
 
@@ -69,10 +69,11 @@ def unmapped(lines: Sequence[Line], recipes: Recipes) -> tuple[Sku, ...]:
 def lines_in(order: Order, confirmation: str) -> tuple[tuple[str, ...], ...]:
     """For each parcel of the confirmation of that name: the numbers of the shop's lines that are in it.
 
-    A warehouse counts its own SKUs. Its pieces are handed out to the lines that wait for them, in the order in which
-    parcels were confirmed, so that two lines made of one SKU are each told once. A line stands in several parcels when
-    its parts do; gifts speak for no line. What a confirmation counts and has in no parcel goes with the first one. A
-    confirmation that counts nothing has no lines.
+    A warehouse counts its own SKUs. Its pieces are handed out to the lines that wait for them, in the sequence in which
+    the shop is told, so that two lines made of one SKU are each told once and a line that was told stays with its
+    parcel, whichever confirmation comes after it. A line stands in several parcels when its parts do; gifts speak for
+    no line. What a confirmation counts and has in no parcel goes with the first one. A confirmation that counts nothing
+    has no lines.
     """
     told = order.confirmations.get(confirmation)
     if told is None or order.content is None:
@@ -81,7 +82,7 @@ def lines_in(order: Order, confirmation: str) -> tuple[tuple[str, ...], ...]:
     for item in items_of(order.content.value.lines, order.recipes):
         if not item.gift:
             waiting.setdefault(item.sku, []).append((item.line_no, item.quantity))
-    for name, earlier in sorted(order.confirmations.items(), key=_when):
+    for name, earlier in _in_sequence(order):
         found = [_taken(parcel.items, waiting) for parcel in earlier.parcels]
         loose = _taken(_not_packed(earlier), waiting)
         if name == confirmation:
@@ -91,9 +92,20 @@ def lines_in(order: Order, confirmation: str) -> tuple[tuple[str, ...], ...]:
     return ()
 
 
-def _when(named: tuple[str, Confirmation]) -> tuple[float, str]:
-    name, confirmation = named
-    return (0.0 if confirmation.at is None else confirmation.at.timestamp(), name)
+def _in_sequence(order: Order) -> list[tuple[str, Confirmation]]:
+    """The confirmations by the place of their `ship` command; those without one come last, by their time and name.
+
+    A time or a name alone would move a line that was told: a warehouse that gives no time may call the second message
+    ``MSG-10`` after ``MSG-9``, and what is timed arrives in any sequence.
+    """
+    places = {command.key: place for place, command in enumerate(order.commands)}
+
+    def key(named: tuple[str, Confirmation]) -> tuple[int, float, str]:
+        name, confirmation = named
+        at = 0.0 if confirmation.at is None else confirmation.at.timestamp()
+        return places.get(f"{Operation.SHIP}:{name}", len(places)), at, name
+
+    return sorted(order.confirmations.items(), key=key)
 
 
 def _not_packed(confirmation: Confirmation) -> list[tuple[Sku, int]]:

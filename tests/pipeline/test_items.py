@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from gateway.core.order import Order, OrderNumber, Part, Recipe, Sku
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.items import lines_in
+from gateway.core.order import (
+    Confirmation,
+    Facts,
+    Line,
+    Operation,
+    Order,
+    OrderNumber,
+    Parcel,
+    Part,
+    Party,
+    Recipe,
+    Sku,
+)
 from gateway.core.stock import Balance
+from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules
-from tests.core.sample import SHOP, closed, paid, placed, shipped
-from tests.pipeline.sample import Books, commands, rules
+from tests.core.sample import PLACED_AT, SHOP, closed, content, paid, placed, said, shipped
+from tests.pipeline.sample import Books, commands, elsewhere, rules
 
 NUMBER = OrderNumber("A1")
 PAIR = Recipe(Sku("X"), (Part(Sku("Y"), 2), Part(Sku("G"), 1, gift=True)))
@@ -123,3 +143,71 @@ def test_a_warehouse_counts_in_its_own_skus() -> None:
     assert booked(shop.orders[NUMBER]) == {"Y": (0, 0, 4), "G": (0, 0, 2)}
     assert shop.balances[Sku("Y"), "WH1"] == Balance(1, 6, 0, 0)
     assert {command.target for command in shop.orders[NUMBER].commands} == {"wms", SHOP}
+
+
+# --- which lines a shipment tells -------------------------------------------------------------------------------
+
+
+def parcel(name: str, pieces: int = 1, *, at: datetime | None = None, final: bool = False) -> Facts:
+    """A confirmation of one parcel with so many X."""
+    items = ((Sku("X"), pieces),)
+    confirmation = Confirmation(name, final, (Parcel("ZTO", name, items),), items, at)
+    return Facts(party=Party.WAREHOUSE, order_no="A1", confirmations=(confirmation,))
+
+
+def lines_of_x(*pieces: int) -> Facts:
+    """The order of one line per number, all of them X."""
+    lines = tuple(Line(f"L{n}", Sku("X"), count, 1000) for n, count in enumerate(pieces, 1))
+    return said(1, content=msgspec.structs.replace(content(), lines=lines))
+
+
+def told(batches: Sequence[Sequence[Facts | Step]], order: Facts) -> tuple[dict[str, tuple[str, ...]], Order]:
+    """What each shipment told the shop, when it was told: confirmation → lines; and the order in the end."""
+    books = Books(rules(), {"X": 100})
+    books.take([(NUMBER, order), (NUMBER, paid())])
+    lines: dict[str, tuple[str, ...]] = {}
+    for batch in batches:
+        [decision] = books.take([(NUMBER, one) for one in batch])
+        for command in decision.commands:
+            assert command.operation is Operation.SHIP
+            name = command.key.removeprefix("ship:")
+            [lines[name]] = lines_in(decision.order, name)
+    return lines, books.orders[NUMBER]
+
+
+LATER = PLACED_AT + timedelta(hours=1)
+
+
+@pytest.mark.feature("F127")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (parcel("MSG-9"), parcel("MSG-10", final=True)),
+        (parcel("1:P1"), parcel("0:P2", final=True)),
+        (parcel("M2", at=LATER, final=True), parcel("M1", at=PLACED_AT)),
+        (elsewhere(parcel("M0", at=PLACED_AT)), parcel("M1", 2, at=LATER, final=True)),
+    ],
+    ids=["names without a time", "a partial, then the final", "the later one first", "another warehouse's before it"],
+)
+def test_a_confirmation_that_sorts_before_one_that_was_told_takes_no_line_of_it(
+    first: Facts | Step, second: Facts
+) -> None:
+    lines, order = told([[first], [second]], lines_of_x(1, 1))
+    assert [line for inside in lines.values() for line in inside] == ["L1", "L2"]
+    assert {name: inside for name in lines for inside in lines_in(order, name)} == lines
+
+
+@given(
+    st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    st.data(),
+)
+def test_every_line_is_told_whatever_the_sequence(counts: list[int], data: st.DataObject) -> None:
+    """All pieces leave, one a confirmation; names, times and batches say nothing about the sequence."""
+    times = st.none() | st.integers(0, 3).map(lambda hours: PLACED_AT + timedelta(hours=hours))
+    arriving = data.draw(st.permutations([parcel(f"M{n}", at=data.draw(times)) for n in range(sum(counts))]))
+    batches = [[one] for one in arriving]
+    if len(batches) > 1 and data.draw(st.booleans()):
+        batches[:2] = [batches[0] + batches[1]]
+    lines, order = told(batches, lines_of_x(*counts))
+    assert {line for inside in lines.values() for line in inside} == {f"L{n}" for n in range(1, len(counts) + 1)}
+    assert {name: inside for name in lines for inside in lines_in(order, name)} == lines
