@@ -345,7 +345,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         """Whether lines, receiver or amounts are not those that `create` was planned with; False where it was not."""
         if self.content is None or not self.sent_content or self.content.rank >= _REDUCED:
             return False
-        return self.sent_content != digest(self.content.value)
+        content = self.content.value
+        return self.sent_content != digest(content) and self.sent_content != _digest_with_notes(content)
 
     @property
     def closed(self) -> bool:
@@ -421,8 +422,10 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     key = (facts.version, facts.rank)
     if facts.content is not None and _wins(order.content, key, facts.content):
         changes["content"] = Register(*key, facts.content)
-        if order.content is not None and not order.sent_content and order.issued(Operation.CREATE) is not None:
-            changes["sent_content"] = digest(order.content.value)
+        if order.content is not None and order.issued(Operation.CREATE) is not None:
+            replaced = order.content.value
+            if not order.sent_content or order.sent_content == _digest_with_notes(replaced):
+                changes["sent_content"] = digest(replaced)
     if facts.payment is not None and _wins(order.payment, key, facts.payment):
         changes["payment"] = Register(*key, facts.payment)
     if facts.hold is not None and _wins(order.hold, key, facts.hold):
@@ -474,7 +477,15 @@ def reduced(order: Order) -> Order:
 
 
 def digest(content: Content) -> bytes:
-    """Eight bytes that change when lines, receiver or amounts do; equal contents under two versions agree."""
+    """Eight bytes that change when lines, receiver or amounts do; equal contents under two versions agree.
+
+    Notes and the latest time to ship are left out: customer service writes memos all day, and platforms move the time.
+    """
+    return _digest_with_notes(msgspec.structs.replace(content, buyer_note="", seller_note="", latest_ship_at=None))
+
+
+def _digest_with_notes(content: Content) -> bytes:
+    """What earlier releases stored as `sent_content`; `merge` makes a `digest` of one that still fits."""
     return hashlib.blake2b(_encode(content), digest_size=8).digest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta, timezone
@@ -389,13 +390,25 @@ _CONTENT = content()
         content({"X": 2, "Y": 1}),
         content(receiver=Receiver()),
         content(total_minor=2001),
-        msgspec.structs.replace(_CONTENT, buyer_note="ring twice"),
     ],
-    ids=["pieces", "SKU", "lines", "receiver", "amount", "note"],
+    ids=["pieces", "SKU", "lines", "receiver", "amount"],
 )
 def test_a_digest_changes_with_the_content(changed: Content) -> None:
     assert digest(changed) != digest(_CONTENT)
     assert len(digest(changed)) == 8
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        msgspec.structs.replace(_CONTENT, buyer_note="ring twice"),
+        msgspec.structs.replace(_CONTENT, seller_note="called him"),
+        msgspec.structs.replace(_CONTENT, latest_ship_at=PLACED_AT + timedelta(days=2)),
+    ],
+    ids=["buyer's note", "seller's note", "latest time to ship"],
+)
+def test_a_digest_does_not_see_what_is_only_noted(noted: Content) -> None:
+    assert digest(noted) == digest(_CONTENT)
 
 
 def test_one_instant_in_two_zones_has_one_digest() -> None:
@@ -408,6 +421,19 @@ def test_a_digest_outlives_the_release_that_made_it() -> None:
     of them changed after they were sent."""
     sent = Content(PLACED_AT, (Line("1", Sku("X"), 2, 1000),), Receiver("王*", "138****1234"), 2000)
     assert digest(sent).hex() == "d345cae4e90c364e"
+
+
+def test_a_digest_of_an_earlier_release_which_saw_the_notes_is_no_change() -> None:
+    """It is compared as it was made, and replaced by one that does not see them as soon as another content comes."""
+    noted = msgspec.structs.replace(_CONTENT, seller_note="called him")
+    stored = hashlib.blake2b(encode(noted), digest_size=8).digest()
+    create = Command(WMS, 1, Operation.CREATE, "create")
+    order = known(said(2, content=noted), commands=(create,), sent_content=stored)
+    assert not order.changed_after_sent
+    memo = merge(order, said(3, content=msgspec.structs.replace(noted, seller_note="called again")), SHOP)
+    assert not memo.changed_after_sent and memo.sent_content == digest(_CONTENT)
+    assert merge(memo, said(4, content=content({"X": 3})), SHOP).changed_after_sent
+    assert merge(order, said(4, content=content({"X": 3})), SHOP).changed_after_sent
 
 
 # --- stored states ----------------------------------------------------------------------------------------------

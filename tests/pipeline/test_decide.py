@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from gateway.core.order import (
@@ -281,6 +282,16 @@ def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
 )
 def test_contradictions_have_names(facts: list[Facts | Step], conflicts: tuple[str, ...]) -> None:
     assert decide(*facts).conflicts == conflicts
+
+
+@pytest.mark.parametrize(
+    "noted", [{"seller_note": "已联系客户"}, {"buyer_note": "快点"}, {"latest_ship_at": PLACED_AT + timedelta(days=2)}]
+)
+def test_a_memo_or_another_latest_time_to_ship_is_no_change_of_what_was_sent(noted: dict[str, object]) -> None:
+    memo = said(3, content=msgspec.structs.replace(content(), **noted))
+    for facts in ([PLACED, PAID, memo], [PLACED, PAID, memo, placed(4, X=2)], [memo, PAID, placed(4, X=2)]):
+        assert decide(*facts).conflicts == ()
+    assert decide(PLACED, PAID, memo, placed(4, X=3)).conflicts == ("changed_after_sent",)
 
 
 def test_an_order_closed_after_the_shop_knew_it_as_shipped_is_a_return_and_no_conflict() -> None:
