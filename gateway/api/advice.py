@@ -174,6 +174,9 @@ _CONFLICTS: Mapping[Conflict, Text] = {
     "reopened_after_cancel": Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
     "warehouse_exception": Text("联系仓库处理", "see the warehouse about it"),
     "shipped_beyond_stock": Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
+    "shipped_short": Text(
+        "与仓库核实少发的商品，补发或退款", "ask the warehouse what is missing, send it or pay it back"
+    ),
 }
 _PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount"})
 """The payload itself is wrong: it has to be repaired, and sending it through as it is would help nobody."""

@@ -296,6 +296,7 @@ Conflict = Literal[
     "reopened_after_cancel",
     "warehouse_exception",
     "shipped_beyond_stock",
+    "shipped_short",
 ]
 """A contradiction between shop, gateway and warehouse, for a person."""
 

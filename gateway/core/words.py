@@ -52,6 +52,7 @@ CONFLICTS: Mapping[Conflict, Text] = {
     ),
     "warehouse_exception": Text("仓库报告异常", "the warehouse reports an exception"),
     "shipped_beyond_stock": Text("发货数量超过账面库存", "more was shipped than the books had"),
+    "shipped_short": Text("仓库发货完毕，件数少于订单", "the warehouse is done and shipped less than was ordered"),
 }
 LETTERS: Mapping[str, Text] = {
     "json": Text("报文不是 JSON", "the payload is not JSON"),

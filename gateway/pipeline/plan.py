@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Command, Conflict, Operation, Order, Origin, ProgressStep, Stage
+from gateway.core.items import Recipes, items_of, pieces
+from gateway.core.order import (
+    Command,
+    Conflict,
+    Content,
+    Operation,
+    Order,
+    Origin,
+    ProgressStep,
+    RefundStatus,
+    Sku,
+    Stage,
+)
 from gateway.pipeline.rules import Rules
 
 
@@ -65,7 +77,8 @@ def conflicts_of(order: Order) -> tuple[Conflict, ...]:
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
-    `warehouse_exception`: the warehouse it is routed to reported one.
+    `warehouse_exception`: the warehouse it is routed to reported one;
+    `shipped_short`: it is done and counted fewer pieces than were ordered, and they have not been paid back.
     """
     if not order.commands and not order.confirmations and not order.progress:
         return ()
@@ -89,4 +102,42 @@ def conflicts_of(order: Order) -> tuple[Conflict, ...]:
             found.append("reopened_after_cancel")
     if any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
         found.append("warehouse_exception")
+    if order.confirmations and _shipped_short(order):
+        found.append("shipped_short")
     return tuple(found)
+
+
+def _shipped_short(order: Order) -> bool:
+    """Whether nothing more follows and of some SKU fewer pieces left than were ordered, without their money back.
+
+    Counted as the ledger counts: a last parcel that names no pieces completes the order, another one that names none
+    brings none. A refund does not say what it is for, so it stands for the missing pieces as soon as it covers them.
+    """
+    if order.origin is not Origin.LIVE or order.closed or order.refunded or order.content is None:
+        return False
+    confirmed = order.confirmed.values()
+    last = [told for told in confirmed if told.final]
+    if not last or not all(told.shipped for told in last):
+        return False
+    content = order.content.value
+    missing = pieces(content.lines, order.recipes)
+    for told in confirmed:
+        for sku, count in told.shipped:
+            missing[sku] = missing.get(sku, 0) - count
+    if all(count <= 0 for count in missing.values()):
+        return False
+    repaid_minor = sum(r.value.amount_minor for r in order.refunds.values() if r.value.status is RefundStatus.DONE)
+    return not repaid_minor or repaid_minor < _paid_for(missing, content, order.recipes)
+
+
+def _paid_for(missing: dict[Sku, int], content: Content, recipes: Recipes) -> int:
+    """Minor units the buyer paid for so many pieces of each SKU: their prices, less their part of the discount."""
+    left = dict(missing)
+    price_minor = 0
+    for item in items_of(content.lines, recipes):
+        count = max(0, min(item.quantity, left.get(item.sku, 0)))
+        left[item.sku] = left.get(item.sku, 0) - count
+        price_minor += item.price_minor * count
+    goods_minor = sum(line.price_minor * line.quantity for line in content.lines)
+    paid_minor = min(goods_minor, content.total_minor - content.freight_minor)
+    return price_minor * max(0, paid_minor) // goods_minor if goods_minor else 0

@@ -24,7 +24,7 @@ from gateway.core.order import (
 )
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import Step, given_back
-from gateway.pipeline.rules import Mode, UnknownSku
+from gateway.pipeline.rules import Mode, Rules, UnknownSku
 from tests.core.sample import (
     OTHER_WMS,
     PLACED_AT,
@@ -292,6 +292,76 @@ def test_a_memo_or_another_latest_time_to_ship_is_no_change_of_what_was_sent(not
     for facts in ([PLACED, PAID, memo], [PLACED, PAID, memo, placed(4, X=2)], [memo, PAID, placed(4, X=2)]):
         assert decide(*facts).conflicts == ()
     assert decide(PLACED, PAID, memo, placed(4, X=3)).conflicts == ("changed_after_sent",)
+
+
+X2_Y1 = [placed(1, X=2, Y=1), PAID]
+SHORT = ("shipped_short",)
+
+
+@pytest.mark.parametrize(
+    ("facts", "conflicts"),
+    [
+        ([shipped(X=2, Y=0)], SHORT),
+        ([shipped(X=2)], SHORT),
+        ([shipped(X=0, Y=0)], SHORT),
+        ([shipped(X=1, Y=2)], SHORT),
+        ([shipped(X=2, Z=1)], SHORT),
+        ([shipped(X=2, Y=1)], ()),
+        ([shipped(X=3, Y=1)], ()),
+        ([shipped()], ()),
+        ([shipped(final=False, X=2)], ()),
+        ([shipped(final=False, X=2), shipped("M2", X=0)], SHORT),
+        ([shipped("M2", X=1), shipped(final=False, X=1, Y=1)], ()),
+        ([shipped(final=False, X=1), shipped("M2")], ()),
+        ([shipped(final=False), shipped("M2", X=2)], SHORT),
+        ([elsewhere(shipped(Y=1)), shipped(X=2)], ("confirmed_by_other_warehouse", "shipped_short")),
+        ([placed(3, X=2, Y=2), shipped(X=2, Y=1)], SHORT),
+        ([placed(3, X=2), shipped(X=2)], ()),
+        ([shipped(X=2), placed(3, X=2)], ()),
+        ([shipped(X=2), closed()], ("cancelled_but_shipped",)),
+        ([shipped(X=2), refund(4, DONE, 2000)], ()),
+    ],
+    ids=["none of one", "one not named", "nothing at all", "another too often", "another SKU instead", "all of it",
+         "more", "no counts: as ordered", "more follows", "the last brings nothing", "final before the part",
+         "the last completes it", "a part without counts", "the rest by another warehouse", "more ordered since",
+         "less ordered since", "less ordered afterwards", "cancelled", "paid back"],
+)  # fmt: skip
+def test_less_than_was_ordered_and_nothing_to_follow_is_for_a_person(
+    facts: list[Facts | Step], conflicts: tuple[str, ...]
+) -> None:
+    order = decide(*X2_Y1, *facts)
+    assert order.conflicts == conflicts
+    assert decide(*X2_Y1, *facts, *facts).conflicts == conflicts
+
+
+@pytest.mark.parametrize(
+    ("refunds", "conflicts"),
+    [
+        ([refund(4, OPEN, 1000)], SHORT),
+        ([refund(4, REJECTED, 1000)], SHORT),
+        ([refund(4, DONE, 0)], SHORT),
+        ([refund(4, DONE, 899)], SHORT),
+        ([refund(4, DONE, 900)], ()),
+        ([refund(4, DONE, 500), refund(4, DONE, 400, "R2")], ()),
+    ],
+    ids=["asked for", "refused", "not said how much", "a cent less", "what was paid for it", "in two"],
+)
+def test_what_was_paid_back_need_not_leave(refunds: list[Facts], conflicts: tuple[str, ...]) -> None:
+    """Three pieces at 10.00 for 28.00 with the freight of 1.00: one is 9.00 of the 27.00."""
+    given = msgspec.structs.replace(content({"X": 2, "Y": 1}, total_minor=2800), freight_minor=100, discount_minor=300)
+    before = [said(1, content=given), paid(2, 2800)]
+    for facts in ([*before, shipped(X=2), *refunds], [*before, *refunds, shipped(X=2)]):
+        assert [code for code in decide(*facts).conflicts if code in SHORT] == list(conflicts)
+
+
+def test_an_unknown_sku_that_did_not_leave_is_missed_too() -> None:
+    assert decide(placed(1, X=1, Z=1), PAID, shipped(X=1)).conflicts == SHORT
+    assert decide(placed(1, X=1, Z=1), PAID, shipped(X=1, Z=1)).conflicts == ()
+
+
+@pytest.mark.parametrize("by", [rules(mode=Mode.OBSERVE), rules(start_at=PLACED_AT + timedelta(seconds=1))])
+def test_what_somebody_else_shipped_short_is_not_ours_to_judge(by: Rules) -> None:
+    assert decide(*X2_Y1, shipped(X=2), by=by).conflicts == ()
 
 
 def test_an_order_closed_after_the_shop_knew_it_as_shipped_is_a_return_and_no_conflict() -> None:

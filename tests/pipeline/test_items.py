@@ -145,6 +145,30 @@ def test_a_warehouse_counts_in_its_own_skus() -> None:
     assert {command.target for command in shop.orders[NUMBER].commands} == {"wms", SHOP}
 
 
+@pytest.mark.parametrize(
+    ("left", "conflicts"),
+    [
+        (shipped(Y=4, G=2), ()),
+        (shipped(Y=3, G=2), ("shipped_short",)),
+        (shipped(Y=4), ("shipped_short",)),
+        (shipped(X=2), ("shipped_short",)),
+        (shipped(), ()),
+    ],
+    ids=["all of it", "a part is missing", "the gift is missing", "in the shop's own SKU", "no counts: as ordered"],
+)
+def test_a_bundle_or_a_gift_that_left_in_part_is_short(left: Facts, conflicts: tuple[str, ...]) -> None:
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=2)), (NUMBER, paid()), (NUMBER, left)])
+    assert shop.orders[NUMBER].conflicts == conflicts
+
+
+def test_a_line_that_nothing_stands_for_is_not_missed() -> None:
+    """Added at the shop after the order was sent: what it would be in the warehouse is not known."""
+    shop = books(PAIR)
+    shop.take([(NUMBER, placed(X=1)), (NUMBER, paid()), (NUMBER, placed(3, X=1, Q=1)), (NUMBER, shipped(Y=2, G=1))])
+    assert shop.orders[NUMBER].conflicts == ()
+
+
 # --- which lines a shipment tells -------------------------------------------------------------------------------
 
 
