@@ -149,7 +149,7 @@ REFUNDS: Mapping[int, RefundStatus] = {
     3: RefundStatus.OPEN,
     4: RefundStatus.DONE,
 }
-"""`refund_status`. 1 is "none, or closed": it says something only where `after_sales_status` says there was one."""
+"""`refund_status`. 1 is "none, or closed": nothing is open, whatever `after_sales_status` says."""
 
 AFTER_SALES: Mapping[int, str] = {
     0: "",
@@ -198,7 +198,7 @@ def decode(body: bytes) -> Facts:
         content=_content(order, paid_minor) if order.whole or order.confirm_status == NOT_CONCLUDED else None,
         payment=_payment(order, paid_minor),
         hold=_hold(order),
-        closing=_closing(order),
+        closing=_closing(order, paid_minor),
         refunds=_refunds(order, paid_minor),
     )
 
@@ -360,16 +360,23 @@ def _hold(order: OrderInfo) -> Hold:
     return Hold(False)
 
 
-def _closing(order: OrderInfo) -> Closing:
+def _closing(order: OrderInfo, paid_minor: int) -> Closing:
+    """Refunded closes an order that cost nothing: 0.00 paid back in full would look like no refund at all."""
     if order.confirm_status == CANCELLED:
         return Closing(True, "订单已取消")
-    return Closing(True, "拼团失败") if order.group_status == GROUP_FAILED else Closing(False)
+    if order.group_status == GROUP_FAILED:
+        return Closing(True, "拼团失败")
+    if paid_minor == 0 and REFUNDS[order.refund_status] is RefundStatus.DONE:
+        return Closing(True, "退款成功", after_shipping=order.shipped)
+    return Closing(False)
 
 
 def _refunds(order: OrderInfo, paid_minor: int) -> tuple[Refund, ...]:
-    """The order's one after-sale case as it stands; the order does not say how much of it is paid back, so all is."""
-    if order.refund_status == 1 and not order.after_sales_status:
-        return ()
+    """The order's one after-sale case as it stands; the order does not say how much of it is paid back, so all is.
+
+    None is told as one that is over. One that was asked for and withdrawn may read like none (`after_sales_status` 0),
+    and an order about which nothing is told would wait for it for ever.
+    """
     reason = AFTER_SALES.get(order.after_sales_status or 0, f"售后状态 {order.after_sales_status}")
     return (Refund(order.order_sn, REFUNDS[order.refund_status], paid_minor, reason),)
 

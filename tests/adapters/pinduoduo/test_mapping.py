@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.pinduoduo import mapping
-from gateway.core.order import Facts, Order, OrderNumber, merge
+from gateway.core.order import Facts, Order, OrderNumber, Route, Stage, merge
+from gateway.pipeline.decide import Step, fold, settle
 from gateway.pipeline.review import reasons_to_wait
-from gateway.pipeline.rules import Rules
+from gateway.pipeline.rules import Rules, Shop
 from gateway.sdk.models import (
     BadInput,
     Closing,
@@ -104,6 +105,7 @@ def test_an_order_to_ship() -> None:
         payment=Payment(True, 7480, datetime(2026, 5, 1, 1, 28, 30, tzinfo=UTC), "WEIXIN"),
         hold=Hold(False),
         closing=Closing(False),
+        refunds=(Refund(SN, RefundStatus.REJECTED, 7480, ""),),
     )
 
 
@@ -142,13 +144,44 @@ def test_statuses(
     assert facts.payment.amount_minor == (7480 if paid else 0)
     assert facts.hold == Hold(bool(hold), hold)
     assert facts.closing == Closing(bool(closing), closing)
-    assert [one.status for one in facts.refunds] == ([] if refund is None else [refund])
+    assert [one.status for one in facts.refunds] == [refund or RefundStatus.REJECTED]
     assert facts.rank == rank + changes.get("refund_status", 1)
 
 
 def test_a_refund_is_the_whole_amount_under_the_order_s_number() -> None:
     assert decode(refund_status=4, after_sales_status=10).refunds == (Refund(SN, RefundStatus.DONE, 7480, "退款成功"),)
     assert decode(refund_status=2, after_sales_status=27).refunds[0].reason == "售后状态 27"
+
+
+WITHDRAWN = {"refund_status": 1, "updated_at": "2026-05-01 10:28:35"}
+
+
+@pytest.mark.parametrize("status", [0, None, 9, 11, 12, 13])
+def test_a_refund_that_is_over_does_not_hold_the_order(status: int | None) -> None:
+    """`refund_status` 1 says that none is open; `after_sales_status` may say how it ended, or that there is none."""
+    asked, over = decode(refund_status=2, after_sales_status=2), decode(**WITHDRAWN, after_sales_status=status)
+    assert merged(asked).refund_open
+    for facts in ([asked, over], [over, asked], [over], [asked, over, asked]):
+        order = merged(*facts)
+        assert not order.refund_open and not order.refunded
+        assert reasons_to_wait(order, RULES) == ()
+
+
+FREE = {"pay_amount": 0, "discount_amount": 79.8}
+
+
+def test_an_order_for_nothing_that_was_refunded_is_over() -> None:
+    """0.00 paid back is no refund that anybody could tell from none: the platform's word closes it."""
+    refunded = decode(**FREE, refund_status=4, after_sales_status=10)
+    assert refunded.closing == Closing(True, "退款成功")
+    assert settled([refunded]) == (Stage.CANCELLED, [])
+    assert settled([decode(**FREE)], [refunded]) == (Stage.CANCELLED, ["create", "cancel"])
+    assert decode(**FREE).closing == decode(**FREE, refund_status=2, after_sales_status=2).closing == Closing(False)
+
+
+def test_an_order_for_nothing_that_was_refunded_after_it_was_shipped_comes_back() -> None:
+    returned = decode(**FREE, **SHIPPED, refund_status=4, after_sales_status=10)
+    assert returned.closing == Closing(True, "退款成功", after_shipping=True)
 
 
 @pytest.mark.parametrize(("step", "paid"), [(0, False), (1, False), (2, True), (None, True)])
@@ -400,6 +433,17 @@ def refusal(**changes: Any) -> BadInput:
         decode(**changes)
     assert refused.value.advice
     return refused.value
+
+
+def settled(*batches: list[Facts]) -> tuple[Stage, list[str]]:
+    """The stage after these batches, and what the warehouse has been told."""
+    shop = ConnectionName("pdd-1")
+    rules = Rules(shops={shop: Shop(name=shop, prefix="P", routes=(Route(ConnectionName("wms"), "W"),))})
+    order = Order(number=OrderNumber(f"P{SN}"))
+    for batch in batches:
+        [decision] = settle([fold(order.number, order, [Step(shop, one) for one in batch], rules)], {}, rules)
+        order = decision.order
+    return order.stage, [command.key for command in order.commands]
 
 
 def merged(*facts: Facts) -> Order:
