@@ -125,26 +125,27 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     reserved = reserve(order, item.wanted, balances, unknown_sku=rules.unknown_sku)
     allocated = reserved.complete and not item.reasons
     commands = plan(order, rules, allocated=allocated)
+    if commands:
+        order = msgspec.structs.replace(order, commands=(*order.commands, *commands))
     unbooked = order.unbooked
-    if reserved.unknown and _has_left(order, commands):
+    if reserved.unknown and _has_left(order):
         unbooked = tuple(sorted({*unbooked, *reserved.unknown}))
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
     order = msgspec.structs.replace(
         order,
         booked=reserved.booked,
-        commands=(*order.commands, *commands) if commands else order.commands,
         unbooked=unbooked,
         stage=stage,
         reasons=() if stage in _OVER else item.reasons + reserved.reasons,
-        # What has just been planned contradicts nothing yet; what was there before it may.
+        # With what has just been planned: deciding again must find nothing else.
         conflicts=conflicts_of(order) + reserved.conflicts,
     )
     return Decision(item.before, order, reserved.movements, commands)
 
 
-def _has_left(order: Order, commands: Sequence[Command]) -> bool:
+def _has_left(order: Order) -> bool:
     """Whether the warehouse has been told to ship the order, or says that it did."""
-    return bool(order.confirmed) or any(c.operation is Operation.CREATE for c in (*order.commands, *commands))
+    return bool(order.confirmed) or order.issued(Operation.CREATE) is not None
 
 
 _OVER = frozenset({Stage.CANCELLED, Stage.REFUNDED, Stage.SHIPPED, Stage.CONFLICT})
