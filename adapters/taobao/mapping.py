@@ -183,6 +183,7 @@ REFUNDS: Mapping[str, RefundStatus | None] = {
 }
 """`refund_status` of a line; ``NO_REFUND`` is not in the vendor's description, and seen."""
 
+PART_SHIPPED = "SELLER_CONSIGNED_PART"
 _SHIPPED: frozenset[Stand] = frozenset({"shipped", "finished"})
 _ENDED: frozenset[Stand] = frozenset({"cancelled", "closed"})
 
@@ -220,10 +221,8 @@ def decode(body: bytes, settings: Settings) -> Facts:
     place, stand = _place(trade.status, "$.status", settings)
     step = trade.step_trade_status or ""
     lines = trade.lines
-    closed_lines = [
-        _place(line.status or trade.status, _at(trade, i, "status"), settings)[1] in _ENDED
-        for i, line in enumerate(lines)
-    ]
+    stands = [_place(line.status or trade.status, _at(trade, i, "status"), settings)[1] for i, line in enumerate(lines)]
+    closed_lines = [own in _ENDED for own in stands]
     ended = stand in _ENDED or (bool(lines) and all(closed_lines))
     modified_at = _instant(trade.modified, "$.modified")
     return Facts(
@@ -233,7 +232,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
         rank=place * 10 + (STEPS.index(step) if step in STEPS else 0),
         content=_content(trade, [closed and not _left(line) for closed, line in zip(closed_lines, lines, strict=True)]),
         payment=_payment(trade, stand),
-        hold=_hold(trade, stand, step),
+        hold=_hold(trade, stand, stands, step),
         closing=Closing(True, trade.status or "", all(map(_left, lines))) if ended else Closing(False),
         refunds=_refunds(trade, settings),
     )
@@ -266,9 +265,17 @@ def _payment(trade: TradeIn, stand: Stand) -> Payment:
     return Payment(True, _amount(trade.payment, "$.payment"), paid_at)
 
 
-def _hold(trade: TradeIn, stand: Stand, step: str) -> Hold:
-    if stand == "held":
+def _hold(trade: TradeIn, stand: Stand, stands: Sequence[Stand], step: str) -> Hold:
+    """What has left is a hold too, all of it or one of its lines: the hand that sent it sends the rest.
+
+    After our own shipments it comes late and changes nothing: `create` is out, and a parcel is confirmed.
+    """
+    if stand == "held" or stand in _SHIPPED:
         return Hold(True, trade.status or "")
+    if stand not in _ENDED and (
+        trade.status == PART_SHIPPED or _SHIPPED.intersection(stands) or any(map(_left, trade.lines))
+    ):
+        return Hold(True, PART_SHIPPED)
     if step and step != STEPS[-1]:
         return Hold(True, step[:40])
     if trade.is_sh_ship:

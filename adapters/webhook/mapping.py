@@ -124,6 +124,8 @@ class PaymentIn(_In, frozen=True, kw_only=True, gc=False):
 
 
 class HoldIn(_In, frozen=True, kw_only=True, gc=False):
+    """Whether it may be sent. Without this group, `shipped` and `finished` hold it: what has left is not sent again."""
+
     held: bool
     reason: Words = ""
 
@@ -251,6 +253,8 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         closing = Closing(True)
     if order.hold is not None:
         hold = Hold(order.hold.held, order.hold.reason)
+    elif order.status is Status.SHIPPED or order.status is Status.FINISHED:
+        hold = Hold(True, order.status.value)
     return Facts(
         party=Party.SHOP,
         order_no=order.order_no,

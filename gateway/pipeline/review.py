@@ -28,7 +28,8 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
         return tuple(reasons)
     if not order.paid:
         reasons.append("unpaid")
-    if order.held:
+    if order.held and not order.confirmed:
+        # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
         reasons.append("channel_hold")
     if order.refund_open:
         reasons.append("refund_open")

@@ -99,6 +99,12 @@ _STAGES = {
     "packing at another": ([PLACED, PAID, elsewhere(reported(ProgressStep.PACKING))], Stage.ALLOCATED, ()),
     "packing at another, not paid": ([PLACED, elsewhere(reported(ProgressStep.PACKING))], Stage.RECEIVED, ("unpaid",)),
     "shipped in part": ([PLACED, PAID, shipped(final=False, X=1)], Stage.PACKED, ()),
+    "shipped in part, then held": ([PLACED, PAID, shipped(final=False, X=1), held()], Stage.PACKED, ()),
+    "shipped by another, then held": (
+        [PLACED, PAID, elsewhere(shipped(X=2)), held()],
+        Stage.RECEIVED,
+        ("channel_hold",),
+    ),
     "shipped": ([PLACED, PAID, shipped(X=2)], Stage.SHIPPED, ()),
     "shipped in two": ([PLACED, PAID, shipped(final=False, X=1), shipped("M2", X=1)], Stage.SHIPPED, ()),
     "final before the part": ([PLACED, PAID, shipped("M2", X=1), shipped(final=False, X=1)], Stage.SHIPPED, ()),
@@ -398,6 +404,7 @@ def _booked(order: Order) -> list[tuple[str, int, int, int]]:
         ([PLACED, closed()], []),
         ([PLACED, PAID, refund(3, DONE)], []),
         ([PLACED, PAID, shipped(final=False, X=1)], [("X", 0, 1, 1)]),
+        ([PLACED, PAID, shipped(final=False, X=1), held()], [("X", 0, 1, 1)]),
         ([PLACED, PAID, shipped(X=2)], [("X", 0, 0, 2)]),
         ([PLACED, PAID, shipped()], [("X", 0, 0, 2)]),
         ([PLACED, PAID, shipped(X=1)], [("X", 0, 0, 1)]),
@@ -407,9 +414,10 @@ def _booked(order: Order) -> list[tuple[str, int, int, int]]:
         ([PLACED, PAID, shipped(final=False, X=3), shipped("M2")], [("X", 0, 0, 3)]),
         ([PLACED, PAID, elsewhere(shipped(X=2))], [("X", 0, 2, 0)]),
     ],
-    ids=["placed locks", "paid commits", "held locks", "cancelled frees", "refunded frees", "part ships", "final ships",
-         "as ordered", "short shipment frees the rest", "another SKU was shipped", "unknown SKUs book nothing",
-         "the last part is the rest", "more than ordered before the last part", "another warehouse ships"],
+    ids=["placed locks", "paid commits", "held locks", "cancelled frees", "refunded frees", "part ships",
+         "held after a part", "final ships", "as ordered", "short shipment frees the rest", "another SKU was shipped",
+         "unknown SKUs book nothing", "the last part is the rest", "more than ordered before the last part",
+         "another warehouse ships"],
 )  # fmt: skip
 def test_bookings_follow_from_the_facts(facts: list[Facts | Step], booked: list[tuple[str, int, int, int]]) -> None:
     assert _booked(decide(*facts)) == booked

@@ -127,10 +127,10 @@ def test_the_simplified_form_says_the_same() -> None:
         ("WAIT_PRE_AUTH_CONFIRM", False, "", ""),
         ("WAIT_SELLER_SEND_GOODS", True, "", ""),
         ("PAID_FORBID_CONSIGN", True, "PAID_FORBID_CONSIGN", ""),
-        ("SELLER_CONSIGNED_PART", True, "", ""),
-        ("WAIT_BUYER_CONFIRM_GOODS", True, "", ""),
-        ("TRADE_BUYER_SIGNED", True, "", ""),
-        ("TRADE_FINISHED", True, "", ""),
+        ("SELLER_CONSIGNED_PART", True, "SELLER_CONSIGNED_PART", ""),
+        ("WAIT_BUYER_CONFIRM_GOODS", True, "WAIT_BUYER_CONFIRM_GOODS", ""),
+        ("TRADE_BUYER_SIGNED", True, "TRADE_BUYER_SIGNED", ""),
+        ("TRADE_FINISHED", True, "TRADE_FINISHED", ""),
         ("TRADE_CLOSED", True, "", "TRADE_CLOSED"),
         ("TRADE_CLOSED_BY_TAOBAO", False, "", "TRADE_CLOSED_BY_TAOBAO"),
     ],
@@ -251,6 +251,21 @@ def test_a_line_that_came_back_stays_in_the_order() -> None:
     assert [line.sku for line in content(made).lines] == ["A", "B"]
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"status": "WAIT_BUYER_CONFIRM_GOODS"},
+        {"status": "TRADE_FINISHED"},
+        {"consign_time": "2026-05-01 09:30:40"},
+        {"invoice_no": "SF1"},
+        {"status": "TRADE_CLOSED", "refund_status": "SUCCESS", "consign_time": "2026-05-01 09:30:40"},
+    ],
+)
+def test_one_line_that_has_left_holds_all_of_the_trade(second: dict[str, Any]) -> None:
+    """Whatever the trade itself says: its head and its lines are not changed at the same moment."""
+    assert decode(two_lines(**second)).hold == Hold(True, "SELLER_CONSIGNED_PART")
+
+
 @pytest.mark.parametrize(("left", "after"), [((0, 1), True), ((0,), False), ((), False)])
 def test_a_trade_that_is_closed_says_whether_all_of_it_had_left(left: tuple[int, ...], after: bool) -> None:
     made = two_lines(status="TRADE_CLOSED", refund_status="SUCCESS") | {"status": "TRADE_CLOSED"}
@@ -258,7 +273,9 @@ def test_a_trade_that_is_closed_says_whether_all_of_it_had_left(left: tuple[int,
         line["status"] = "TRADE_CLOSED"
         if index in left:
             line["consign_time"] = "2026-05-01 09:30:40"
-    assert decode(made).closing == Closing(True, "TRADE_CLOSED", after_shipping=after)
+    facts = decode(made)
+    assert facts.closing == Closing(True, "TRADE_CLOSED", after_shipping=after)
+    assert facts.hold == Hold(False), "closed, there is nothing left to wait with"
 
 
 def test_a_line_that_was_closed_before_payment_is_neither_sent_nor_paid() -> None:

@@ -87,6 +87,11 @@ def test_example_says_everything_it_says() -> None:
         ({"payment": {"paid": True, "amount": "3"}}, {"payment": Payment(True, 300)}),
         ({"payment": {"paid": False}}, {"payment": Payment(False)}),
         ({"hold": {"held": True, "reason": "risk"}}, {"hold": Hold(True, "risk")}),
+        ({"status": "shipped"}, {"hold": Hold(True, "shipped"), "rank": 30}),
+        ({"status": "finished"}, {"hold": Hold(True, "finished"), "rank": 40}),
+        ({"status": "shipped", "hold": {"held": False}}, {"hold": Hold(False), "rank": 30}),
+        ({"status": "finished", "hold": {"held": True, "reason": "risk"}}, {"hold": Hold(True, "risk"), "rank": 40}),
+        ({"status": "placed"}, {"rank": 10}),
         ({"cancelled": {"reason": "no longer wanted"}}, {"closing": Closing(True, "no longer wanted")}),
         ({"status": "cancelled"}, {"closing": Closing(True), "rank": 50}),
         (
