@@ -8,7 +8,7 @@ import msgspec
 
 from adapters.pinduoduo import wire
 from gateway.sdk.adapter import Setup
-from gateway.sdk.models import Failed, Rejected, Throttled, Token, Unauthorised, Unknown
+from gateway.sdk.models import Failed, Throttled, Token, Unauthorised
 from gateway.sdk.pull import Access
 
 
@@ -26,16 +26,13 @@ class PinduoduoAuthoriser:
 
     async def refresh(self, token: Token, *, deadline_s: float) -> Token | Failed | Throttled | Unauthorised:
         """The pair that replaces `token`. Unauthorised where there is no refresh token, the platform takes it no more,
-        or what it gives has ended already. An answer that is lost is Failed: the same token may be tried again."""
+        or what it gives has ended already. An answer that is lost is Failed: the same token may be tried again. So is
+        a refusal with a code that nobody knows: were the authorisation over, every request would say so."""
         if not token.refresh:
             return Unauthorised("no_refresh_token", "the shop has to be authorised again")
         answer = await self._router.call(wire.REFRESH, {"refresh_token": token.refresh}, deadline_s=deadline_s)
-        if isinstance(answer, Rejected):
-            return Unauthorised(answer.code, answer.message)
-        if isinstance(answer, Unknown):
-            return Failed(answer.code, answer.message)
         if not isinstance(answer, bytes):
-            return answer
+            return wire.as_later(answer)
         try:
             given = _read(answer)
             expires_at = _instant(given.expires_at)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from adapters.taobao.errors import judge_lack, judge_status
+from adapters.taobao.errors import ErrorResponse, judge, judge_lack, judge_status
 from adapters.taobao.settings import Settings
 from adapters.taobao.wire import FORM
 from gateway.sdk.adapter import Setup
@@ -28,6 +28,7 @@ class TaobaoAuthoriser:
         """The token that replaces `token`.
 
         Failed after a request that got no answer: whether the refresh token was used up by it, only the next try tells.
+        Failed, too, after a refusal that is no word on the authorisation: were it over, every request would say so.
         """
         if not token.refresh:
             return Unauthorised("no_refresh_token", "this app renews nothing: authorise the shop again")
@@ -59,10 +60,20 @@ class TaobaoAuthoriser:
                 self._after(answer.expires_in),
                 self._after(answer.re_expires_in) or token.refresh_expires_at,
             )
-        code = answer.error if answer.error in _CODES else "refused"
-        if code in _OURS:
-            return Failed(code, "the platform refuses app_key and app_secret: check them")
-        return Unauthorised(code, "the platform does not renew this authorisation: authorise the shop again")
+        if answer.error_response is not None:
+            return judge(answer.error_response, now=self._now()).of_question()
+        if answer.error in _OVER:
+            return Unauthorised(
+                answer.error, "the platform does not renew this authorisation: authorise the shop again"
+            )
+        if answer.error in _OURS:
+            return Failed(answer.error, "the platform refuses app_key and app_secret: check them")
+        if answer.error:
+            code = answer.error if answer.error in _FOR_LATER else "refused"
+            return Failed(code, f"HTTP {reply.status}: the platform renews nothing now")
+        if reply.status != 200:
+            return judge_status(reply, now=self._now()).of_question()
+        return Failed("unreadable", "the answer holds neither a token nor an error")
 
     def _after(self, seconds: int | str | None) -> datetime | None:
         """The instant so many seconds from now; None where the platform does not say, or says it does not end."""
@@ -76,9 +87,12 @@ class _Answer(msgspec.Struct, frozen=True):
     expires_in: int | str | None = None
     re_expires_in: int | str | None = None
     error: str = ""
+    error_response: ErrorResponse | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
 _ENDLESS_S = 10**10
+# RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5; which of them this platform uses is not documented.
+_OVER = ("invalid_grant", "unauthorized_client", "access_denied", "expired_token")
 _OURS = ("invalid_client",)
-_CODES = (*_OURS, "invalid_grant", "invalid_request", "unauthorized_client", "access_denied", "expired_token")
+_FOR_LATER = ("invalid_request", "unsupported_grant_type", "invalid_scope", "temporarily_unavailable", "server_error")

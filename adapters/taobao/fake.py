@@ -143,6 +143,7 @@ class FakeShop(FakeServer):
         self._doubles_shipments = doubles_shipments
         self._order: list[tuple[datetime, str]] = []
         self._refusals: dict[str, deque[dict[str, Any]]] = {}
+        self._renewals: deque[tuple[int, dict[str, Any]]] = deque()
         self._requests = 0
 
     # --- what the shop does -----------------------------------------------------------------------------------------
@@ -285,6 +286,10 @@ class FakeShop(FakeServer):
     def refuse(self, method: str, *errors: dict[str, Any]) -> None:
         """Answer the next requests of `method` (or of one tid) with these `error_response` bodies."""
         self._refusals.setdefault(method, deque()).extend(errors)
+
+    def answer_renewals(self, *answers: tuple[int, dict[str, Any]]) -> None:
+        """Answer the next renewals with these statuses and bodies, and renew nothing."""
+        self._renewals.extend(answers)
 
     # --- what it is asked -------------------------------------------------------------------------------------------
 
@@ -457,6 +462,9 @@ class FakeShop(FakeServer):
         return _json({root: {"item": {"num_iid": int(item)}, "request_id": "fake"}})
 
     def _renew(self, form: Mapping[str, str]) -> web.Response:
+        if self._renewals:
+            status, body = self._renewals.popleft()
+            return _json(body, status=status)
         if (form.get("client_id"), form.get("client_secret")) != (self._app_key, self._secret):
             return _json({"error": "invalid_client", "error_description": "client_secret is invalid"}, status=400)
         if not self.refresh_token or form.get("refresh_token") != self.refresh_token:

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.pinduoduo.auth import PinduoduoAuthoriser
 from adapters.pinduoduo.fake import FakePinduoduo
+from adapters.pinduoduo.settings import Meaning
 from gateway.sdk.http import Http
 from gateway.sdk.models import Failed, Throttled, Token, Unauthorised
 from tests.adapters.pinduoduo.shop import Clock, access_of, setup_for
@@ -83,3 +84,15 @@ async def test_faults_are_for_later(http: Http, faults: dict[str, Any], kind: ty
     async with FakePinduoduo(now=Clock()) as fake:
         fake.set_faults(faults)
         assert type(await authoriser_of(fake, http).refresh(token_of(fake), deadline_s=0.2)) is kind
+
+
+async def test_a_refusal_that_is_no_word_on_the_authorisation_leaves_the_shop_at_work(http: Http) -> None:
+    """20002, a clock that is off, stands in no table of the vendor's that we have."""
+    async with FakePinduoduo(now=Clock()) as fake:
+        late = setup_for(fake.router_url, now=lambda: fake.now() - timedelta(minutes=11))
+        answer = await PinduoduoAuthoriser(late, access_of(fake, http)).refresh(token_of(fake), deadline_s=5)
+        assert isinstance(answer, Failed) and answer.code == "business" and "20002" in answer.message
+
+        meant = setup_for(fake.router_url, now=late.now, errors={"20002": Meaning.UNAUTHORISED})
+        answer = await PinduoduoAuthoriser(meant, access_of(fake, http)).refresh(token_of(fake), deadline_s=5)
+        assert isinstance(answer, Unauthorised)
