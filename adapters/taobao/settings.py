@@ -67,6 +67,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     details_at_once: Annotated[
         int, described("同时查询的订单详情数", "order details asked for at the same time", ge=1, le=16)
     ] = 4
+    detail_tries: Annotated[
+        int,
+        described(
+            "同一订单的详情，平台失败这么多次、而其他订单的详情正常时，转为死信",
+            "so often one trade's detail may fail before it is set aside, where the platform gives that of others",
+            ge=1,
+        ),
+    ] = 10
     statuses: Annotated[
         dict[str, Stand], described("表中没有的交易状态", "statuses of trades that the table does not know")
     ] = {}

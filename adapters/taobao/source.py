@@ -24,9 +24,11 @@ from gateway.sdk.pull import Access, Page, Pulled, Window
 LIST = "taobao.trades.sold.increment.get"
 DETAIL = "taobao.trade.fullinfo.get"
 MOST_ODDITIES = 3
-"""So many trades in a row may be refused for a reason that is not the trade's own. What is refused after that is the
-question, and the shop waits for whoever repairs it."""
+"""So many trades in a row may be refused for a reason that is not the trade's own. What is refused after that may well
+be the question: each of them is tried like one that the platform fails at, and meanwhile the shop waits."""
 _SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+"""The longest window the platform takes."""
 
 
 class Walk(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,17 +50,21 @@ class TaobaoSource:
     def __init__(self, setup: Setup, access: Access) -> None:
         self._settings: Settings = setup.settings
         self._connection = setup.connection
+        self._now = setup.now
         self._budget = access.budget
         self._top = Top(setup, access)
         self._unfinished: _Unfinished | None = None
         self._oddities = 0
+        self._failures: dict[str, int] = {}
+        """How often the detail of a trade has failed in a row."""
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
         """See `PullSource.pull`.
 
         A page of which some details fail is handed over as far as it goes, and the rest asked for next: where one
         request in twenty fails, no page of fifty would ever come through whole. Where the platform asks for patience
-        or refuses us, that is the answer, and what was read already is not asked for again.
+        or refuses us, that is the answer, and what was read already is not asked for again. A trade whose detail fails
+        again and again, while others' do not, is handed over as one that is refused.
         """
         walk = _read_walk(position)
         rows = await self._rows(window, walk, deadline_s)
@@ -193,12 +199,18 @@ class TaobaoSource:
         row = mapping.read_row(raw)
         if not row.number.isdigit():
             return self._as_event(row, window, raw)  # kept as it is; `decode` says what is wrong with it
-        params = {"fields": mapping.FIELDS, "tid": row.number, "include_oaid": "true"}
-        answer = await self._top.call(DETAIL, params, deadline_s=deadline_s)
+        answer = await self._detail(row.number, deadline_s)
+        alone = _may_pass(answer) and await self._is_alone(row.number, window, deadline_s)
+        if alone:
+            # The platform may have come back between the two.
+            await self._budget.turn()
+            answer = await self._detail(row.number, deadline_s)
         if isinstance(answer, Verdict):
-            if answer.kind != "rejected" or (answer.code != "business" and self._oddities >= MOST_ODDITIES):
+            odd = answer.kind == "rejected" and answer.code != "business"
+            refused = answer.kind == "rejected" and (not odd or self._oddities < MOST_ODDITIES)
+            if not refused and not (alone and _may_pass(answer)):
                 return answer
-            self._oddities += answer.code != "business"
+            self._oddities += odd
             # This one trade is refused, and will be: a dead letter keeps what there is, and holds nobody else up.
             said = msgspec.json.encode({"code": answer.code, "message": answer.message})
             return self._as_event(row, window, mapping.render_refused(raw, said))
@@ -206,8 +218,39 @@ class TaobaoSource:
             body = bytes(_decode_detail(answer).trade)
         except msgspec.DecodeError:
             body = mapping.render_refused(raw, bytes(answer))
-        self._oddities = 0
         return self._as_event(row, window, body)
+
+    async def _detail(self, number: str, deadline_s: float) -> msgspec.Raw | Verdict:
+        params = {"fields": mapping.FIELDS, "tid": number, "include_oaid": "true"}
+        answer = await self._top.call(DETAIL, params, deadline_s=deadline_s)
+        if not isinstance(answer, Verdict):
+            self._oddities = 0
+            self._failures.pop(number, None)
+        elif answer.kind in ("failed", "rejected"):
+            self._failures[number] = self._failures.get(number, 0) + 1
+        return answer
+
+    async def _is_alone(self, number: str, window: Window, deadline_s: float) -> bool:
+        """Whether the detail of `number` has failed too often, and that of another trade does not.
+
+        A platform that is down as a whole must not turn its trades into dead letters. A page that waits for one trade
+        asks for no other, so one is asked for here: of the last day, or of what waits behind this one.
+        """
+        if self._failures.get(number, 0) < self._settings.detail_tries:
+            return False
+        now = self._now()
+        for span in (Window(now - _DAY, now), Window(window.start_at, min(window.start_at + _DAY, now))):
+            await self._budget.turn()
+            listed = await self._list(span, 1, deadline_s)
+            if isinstance(listed, Verdict):
+                return False
+            others = {mapping.read_row(row).number for row in listed.rows} - {number}
+            if candidates := sorted(filter(str.isdigit, others)):
+                # The one that has failed least: another may be as hopeless as this.
+                other = min(candidates, key=lambda number: self._failures.get(number, 0))
+                await self._budget.turn()
+                return not isinstance(await self._detail(other, deadline_s), Verdict)
+        return False
 
     def _as_event(self, row: mapping.Row, window: Window, body: bytes) -> Event:
         number = row.number if row.number.isdigit() else ""
@@ -262,6 +305,13 @@ class _Detail(msgspec.Struct, frozen=True):
 _decode_list = msgspec.json.Decoder(_List).decode
 _decode_detail = msgspec.json.Decoder(_Detail).decode
 _decode_walk = msgspec.json.Decoder(Walk).decode
+
+
+def _may_pass(answer: msgspec.Raw | Verdict) -> bool:
+    """Whether a detail has failed without a word on the trade itself, or on how often we may ask."""
+    return isinstance(answer, Verdict) and (
+        answer.kind == "failed" or (answer.kind == "rejected" and answer.code != "business")
+    )
 
 
 def _read_walk(position: str) -> Walk:

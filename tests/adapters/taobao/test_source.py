@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from adapters.taobao.fake import BUSY, FREQUENT, QUOTA
-from adapters.taobao.source import DETAIL, LIST, TaobaoSource
+from adapters.taobao.source import DETAIL, LIST, MOST_ODDITIES, TaobaoSource
 from gateway.sdk.http import Http
 from gateway.sdk.models import BadInput, Event, Failed, Throttled, Token, Unauthorised
 from gateway.sdk.pull import Page, Pulled, Window
@@ -333,6 +333,126 @@ async def test_an_odd_refusal_is_that_of_a_trade_and_many_are_that_of_the_questi
     assert len(await read(source, window)) == 5
     shop.fake.refuse(DETAIL, *[odd] * 9)
     assert await source.pull(window, "", deadline_s=5) == Failed("argument", "41 Invalid Arguments")
+
+
+async def read_all(source: TaobaoSource, window: Window, *, tries: int) -> tuple[list[Event], int]:
+    """All of a window, asked again after failures as the engine does; how often it failed."""
+    events: list[Event] = []
+    position, failures = "", 0
+    while failures < tries:
+        answer = await source.pull(window, position, deadline_s=5)
+        if isinstance(answer, Page):
+            events += answer.events
+            position = answer.next
+            if not position:
+                return events, failures
+        else:
+            assert isinstance(answer, Failed)
+            failures += 1
+    raise AssertionError("the window never ends")
+
+
+def refusals(source: TaobaoSource, events: list[Event]) -> list[str]:
+    """Numbers of the trades whose events stand for a refused detail."""
+    refused = []
+    for event in events:
+        try:
+            source.decode(event)
+        except BadInput as error:
+            assert error.where == "$.error_response"
+            refused.append(event.order_key)
+    return sorted(refused)
+
+
+@pytest.mark.parametrize(
+    "error", [BUSY, {"code": 10, "msg": "Service Currently Unavailable"}, {"code": 12, "sub_code": "isv.permission"}]
+)
+@pytest.mark.parametrize("page_size", [50, 2])
+async def test_trades_that_the_platform_always_fails_at_stop_nobody_else(
+    shop: Shop, http: Http, page_size: int, error: dict[str, Any]
+) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(8)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(page_size=page_size, detail_tries=3), shop.access(http))
+    shop.fake.refuse(tids[0], *[{"code": 15, "sub_code": "isv.trade-not-exist"}] * 100)
+    for bad in (tids[2], tids[3], tids[6]):
+        shop.fake.refuse(bad, *[error] * 100)
+    events, failures = await read_all(source, until_now(shop), tries=10)
+    assert sorted(event.order_key for event in events) == tids, "each of them once"
+    assert refusals(source, events) == [tids[0], tids[2], tids[3], tids[6]]
+    assert failures > 0
+    again, failures = await read_all(source, until_now(shop), tries=1)
+    assert {event.id for event in again} == {event.id for event in events}
+    assert failures == 0, "known for hopeless, they are not waited for once more"
+
+    shop.fake._refusals.clear()
+    healed = await read(source, until_now(shop))
+    assert (keys(healed), refusals(source, healed)) == (tids, [])
+
+
+async def test_a_trade_alone_in_its_window_waits_for_another_to_compare_with(shop: Shop, http: Http) -> None:
+    bad = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    window = until_now(shop)
+    source = TaobaoSource(shop.setup(detail_tries=3), shop.access(http))
+    shop.fake.refuse(bad, *[BUSY] * 100)
+    for _ in range(9):
+        assert isinstance(await source.pull(window, "", deadline_s=5), Failed)
+    shop.clock.advance(2 * 86_400)
+    shop.fake.place([CUP])
+    (event,), failures = await read_all(source, window, tries=1)
+    assert (refusals(source, [event]), failures) == ([bad], 0)
+
+
+async def test_what_waits_behind_a_trade_is_compared_with_after_a_long_time_away(shop: Shop, http: Http) -> None:
+    bad = shop.fake.place([CUP])
+    shop.clock.advance(10)
+    window = until_now(shop)
+    shop.clock.advance(3600)
+    shop.fake.place([CUP])
+    shop.clock.advance(5 * 86_400)
+    source = TaobaoSource(shop.setup(detail_tries=3), shop.access(http))
+    shop.fake.refuse(bad, *[BUSY] * 100)
+    events, _ = await read_all(source, window, tries=10)
+    assert refusals(source, events) == [bad]
+
+
+@pytest.mark.parametrize("error", [BUSY, {"code": 41, "msg": "Invalid Arguments"}])
+async def test_a_platform_that_is_down_as_a_whole_sets_no_trade_aside(
+    shop: Shop, http: Http, error: dict[str, Any]
+) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(9)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=2, page_size=4, detail_tries=3), shop.access(http))
+    source._oddities = MOST_ODDITIES
+    shop.fake.refuse(DETAIL, *[error] * 1000)
+    for _ in range(20):
+        assert isinstance(await source.pull(until_now(shop), "", deadline_s=5), Failed)
+    shop.fake._refusals.clear()
+    events = await read(source, until_now(shop))
+    assert (keys(events), refusals(source, events)) == (tids, [])
+
+
+async def test_a_platform_that_comes_back_while_another_is_asked_for_sets_no_trade_aside(
+    shop: Shop, http: Http
+) -> None:
+    tids = [shop.fake.place([CUP]) for _ in range(2)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1, detail_tries=3), shop.access(http))
+    shop.fake.refuse(DETAIL, *[BUSY] * 3)
+    events, _ = await read_all(source, until_now(shop), tries=5)
+    assert (keys(events), refusals(source, events)) == (tids, [])
+
+
+async def test_many_odd_trades_in_a_row_are_set_aside_when_others_come(shop: Shop, http: Http) -> None:
+    odd = {"code": 41, "msg": "Invalid Arguments"}
+    tids = [shop.fake.place([CUP]) for _ in range(9)]
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(details_at_once=1, detail_tries=3), shop.access(http))
+    for bad in tids[1:8]:
+        shop.fake.refuse(bad, *[odd] * 100)
+    events, _ = await read_all(source, until_now(shop), tries=20)
+    assert (keys(events), refusals(source, events)) == (tids, tids[1:8])
 
 
 @pytest.mark.feature("F6")
