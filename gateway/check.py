@@ -32,7 +32,7 @@ from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
-from gateway.store.credentials import Credential, read_credentials, seed_of
+from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.sql import AWAY, migrations, pending_migrations
 from gateway.store.vault import missing_keys, vault_of
 from gateway.supervise import listening
@@ -293,7 +293,10 @@ class _Probe:
         seed: Token = connection.settings.token
         stored = (await self._stored).get(connection.name)
         # As a worker will: the database's token wins unless the configuration says another.
-        newer = stored is not None and (stored.seed == seed_of(seed) or not seed.access)
+        newer = stored is not None and not (
+            seed.access
+            and supersedes(seed_of(seed), present=stored.seed, planted=stored.planted, works=stored.refused is None)
+        )
         token = stored.token if newer and stored is not None else seed
         if not token.access:
             what = Text("店铺尚未授权：没有 token", "the shop is not authorised: there is no token")

@@ -87,6 +87,7 @@ class Connections:
                         failing=row.failing,
                         token_ends_at=None if credential is None else credential.token.expires_at,
                         token_changed_at=None if credential is None else credential.changed_at,
+                        renewal_refused=None if credential is None else credential.renewal_refused,
                     ),
                 )
             )

@@ -91,7 +91,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PulledView(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a polled shop has been read, and by whom. `failing`: why it cannot be read now."""
+    """How far a polled shop has been read, and by whom. `failing`: why it cannot be read now.
+
+    `renewal_refused`: the platform's code, where it gives no new token for the present one; used until that ends.
+    """
 
     owner: str | None
     read_to: datetime | None
@@ -99,6 +102,7 @@ class PulledView(msgspec.Struct, frozen=True, kw_only=True):
     failing: str | None
     token_ends_at: datetime | None
     token_changed_at: datetime | None
+    renewal_refused: str | None
 
 
 class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):

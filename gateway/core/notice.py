@@ -52,7 +52,13 @@ class Change(enum.StrEnum):
 
 
 class Key(NamedTuple):
-    """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty."""
+    """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty.
+
+    Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from the end it leads to.
+    """
+RENEWAL = "renewal"
+
+
 
     kind: Kind
     connection: str
@@ -63,7 +69,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
     """Something is the matter now, since `since`.
 
     `firm` False: enough to keep a condition open, not to begin one (the way back of a threshold). `count`: orders,
-    events or deliveries it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that waits.
+    events, deliveries or listings it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that waits.
+    `until`: what it leads to comes then.
     """
 
     key: Key
@@ -76,6 +83,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float = 0.0
 
 
+    until: datetime | None = None
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """One condition, open while `closed_at` is None.
 
@@ -135,6 +143,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 class Unread(msgspec.Struct, frozen=True):
     """A polled shop that cannot be read: the newest reason, and since when, whatever the reasons were."""
+class NotRenewed(msgspec.Struct, frozen=True):
+    """The platform's word that it gives no new token for the present one, which is good until `ends_at`."""
+
+    code: str
+    at: datetime
+    ends_at: datetime | None
+
+
 
     code: str
     since: datetime
@@ -169,6 +185,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     lost: tuple[Lost, ...] = ()
     waiting: Mapping[tuple[str, str], Waiting] = {}
     blocked: Mapping[tuple[str, str], Group] = {}
+    not_renewed: Mapping[str, NotRenewed] = {}
     dead_letters: Mapping[tuple[str, str], Group] = {}
     conflicts: Mapping[tuple[str, str], Group] = {}
     inbox: Waiting | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
-from gateway.core.notice import Change, Kind
+from gateway.core.notice import RENEWAL, Change, Kind
 from gateway.core.order import Conflict, Operation, Reason, Stage
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
@@ -221,6 +221,8 @@ def subject(kind: str, code: str) -> Text:
         case Kind.TARGET | Kind.BACKLOG:
             return word(code, OPERATIONS)
         case Kind.DEAD_LETTER:
+        case Kind.AUTHORISE if code == RENEWAL:
+            return Text("续期被拒", "renewal refused")
             return word(code, LETTERS)
         case Kind.BLOCKED:
             return blocked(code)

@@ -1,7 +1,8 @@
 """The authorisations of shops in one worker: the newest token, its renewal, and holding a shop whose token is refused.
 
 All workers follow the database, woken by NOTIFY and by a look every few seconds. A refusal is the word on *one* token:
-it is told with the version that was used, and counts for nothing once that has been replaced (F6).
+it is told with the version that was used, and counts for nothing once that has been replaced (F6). A refused renewal is
+no word on the present token: that is used until it ends, or is refused itself.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from gateway.core.happening import ConnectionChanged, ConnectionState, Observer,
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
 from gateway.sdk.pull import Authoriser, Budget
-from gateway.store.credentials import Credential, Swapped, plant, read_credentials, refuse, swap
+from gateway.store.credentials import Credential, Swapped, plant, read_credentials, refuse, refuse_renewal, swap
 from gateway.store.sql import AWAY
 
 RENEW_AHEAD = (timedelta(minutes=10), timedelta(days=7))
 """A token is renewed when a quarter of its life is left, but not later and not earlier than this before its end."""
+
+RENEW_AGAIN = (timedelta(minutes=10), timedelta(hours=6))
+"""A refused renewal is tried again after as long as it has been refused, but within these: twice as long each time."""
 
 _GRACE_S = 60.0
 """A token that has simply run out, or is due, is being renewed: only when that takes longer is a person called."""
@@ -68,6 +72,8 @@ class Authorisation:
         self._token = seed
         self._version = 0
         self.changed_at = now()
+        self.renewal_refused = False
+        """The platform gives no new token for the present one; a person has been told."""
         self.refusal: _Refusal | None = None
         """What a platform has said and the database does not know yet."""
         self.held = False
@@ -91,7 +97,7 @@ class Authorisation:
         A platform may end a token as soon as it gives the next one: what was under way then is refused.
         """
         refusal, ends_at = self.refusal, self._token.expires_at
-        if refusal is None or not self.renewable or ends_at is None:
+        if refusal is None or not self.renewable or ends_at is None or self.renewal_refused:
             return False
         due_at = ends_at - renew_ahead(ends_at - self.changed_at)
         return due_at <= self._now() < refusal.at + timedelta(seconds=_GRACE_S)
@@ -110,6 +116,7 @@ class Authorisation:
             return  # read before a swap of our own
         self._version, self._token = credential.version, credential.token
         self.changed_at = credential.changed_at
+        self.renewal_refused = credential.renewal_refused is not None
         if self.refusal is not None and (credential.refused is not None or self.refusal.version != self._version):
             self.refusal = None
         self._hold(credential.refused is not None or self.refusal is not None)
@@ -190,7 +197,10 @@ class Authorisations:
 
 
 class Renewal:
-    """The owner's loop that replaces a shop's token before it ends, once per token."""
+    """The owner's loop that replaces a shop's token before it ends, once per token.
+
+    Where the platform refuses that while the token is good, it is tried again, and for the last time at the end.
+    """
 
     def __init__(
         self,
@@ -217,7 +227,9 @@ class Renewal:
         self._observe = observe
         self._reach = reach
         self._spent = 0
-        """The version that is not renewed any more: it was tried, or renewing did not make it live longer."""
+        """The version that is not renewed any more: it was refused, or renewing did not make it live longer."""
+        self._refused: tuple[int, datetime] | None = None
+        """The version whose renewal was refused while it was good, and when that is tried again."""
         self._warned = 0
         self._failures = 0
 
@@ -233,10 +245,17 @@ class Renewal:
         shop = self._shop
         if not shop.renewable or shop.version == self._spent:
             return False
-        ends_at = shop.token().expires_at
-        if shop.held:
+        if shop.held or not self._is_good():
             return True  # perhaps it is only the short-lived half that has ended
-        return ends_at is not None and self._now() >= ends_at - renew_ahead(ends_at - shop.changed_at)
+        ends_at, now = shop.token().expires_at, self._now()
+        if ends_at is None or now < ends_at - renew_ahead(ends_at - shop.changed_at):
+            return False
+        return self._refused is None or self._refused[0] != shop.version or now >= self._refused[1]
+
+    def _is_good(self) -> bool:
+        """Whether the present token may be used: it has not ended as far as is known, and nobody has refused it."""
+        ends_at = self._shop.token().expires_at
+        return not self._shop.held and (ends_at is None or self._now() < ends_at)
 
     def _warn(self) -> None:
         """Once per token: it ends soon, and only a person can prevent that."""
@@ -244,6 +263,8 @@ class Renewal:
         ends_at = shop.token().expires_at
         if ends_at is None or shop.version == self._warned or shop.held:
             return
+        if shop.renewal_refused:
+            return  # of that people are told by a notice
         if (not shop.renewable or shop.version == self._spent) and ends_at - self._now() < _WARN_AHEAD:
             self._warned = shop.version
             what = f"{shop.connection}: its authorisation ends at {ends_at.isoformat()} and cannot be renewed"
@@ -266,8 +287,11 @@ class Renewal:
                 self._reach("renewal.before_swap")
                 await self._put(owner, answer, version=version, before=token)
             case Unauthorised(code, message):
-                await self._all.refuse(owner.connection_id, shop, version, code, message)
-                self._spent = version
+                if version == shop.version and self._is_good():
+                    await self._put_off(owner, version, code or OTHER)
+                else:
+                    await self._all.refuse(owner.connection_id, shop, version, code, message)
+                    self._spent = version
                 await self._all.follow()
             case Throttled(retry_after_s):
                 self._budget.pause(max(_MIN_PAUSE_S, retry_after_s or 0.0))
@@ -280,6 +304,19 @@ class Renewal:
                 self._spent = version  # type: ignore[unreachable]
                 what = f"{shop.connection}: not renewed: the adapter answered with {type(answer).__name__}"
                 self._observe([Trouble("token", what)])
+
+    async def _put_off(self, owner: Ownership, version: int, code: str) -> None:
+        """The platform gives no new token, but the present one is good: use it, have people told, try again later."""
+        refused_at = await refuse_renewal(self._pool, owner.connection_id, version=version, code=code)
+        if refused_at is None:
+            return  # somebody has authorised the shop meanwhile
+        least, most = RENEW_AGAIN
+        now = self._now()
+        if not self._shop.renewal_refused:
+            ends_at = self._shop.token().expires_at
+            until = "" if ends_at is None else f", its authorisation lasts until {ends_at.isoformat()}"
+            self._observe([Trouble("token", f"{self._shop.connection}: renewal refused: {code}{until}")])
+        self._refused = (version, now + min(max(now - refused_at, least), most))
 
     async def _put(self, owner: Ownership, token: Token, *, version: int, before: Token) -> None:
         """Store the new token. The old one may be worth nothing already, so this does not give up."""

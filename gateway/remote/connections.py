@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.core.text import Text
 from gateway.core.words import CONNECTIONS, word
 from gateway.remote.answer import print_done, show
 from gateway.remote.client import Remote, RemoteError
@@ -110,6 +111,14 @@ def _rfc3339(at_s: float) -> str:
     return datetime.fromtimestamp(at_s / 1000 if at_s > 1e11 else at_s, UTC).isoformat()
 
 
+def _why(terminal: Terminal, row: Any) -> str:
+    """Why it is not ready, or will not be any more when its token ends."""
+    refused = None if row["pull"] is None else row["pull"]["renewal_refused"]
+    if row["reason"] or not refused:
+        return str(row["reason"])
+    return terminal.say(Text(f"续期被拒：{refused}", f"renewal refused: {refused}"))
+
+
 def _print_connections(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
@@ -118,7 +127,7 @@ def _print_connections(terminal: Terminal, answer: Any) -> None:
         ],
         [
             (
-                row["name"], row["adapter"], terminal.say(word(row["state"], CONNECTIONS)), row["reason"],
+                row["name"], row["adapter"], terminal.say(word(row["state"], CONNECTIONS)), _why(terminal, row),
                 when(pull["read_to"]), pull["failing"], when(pull["token_ends_at"]), pull["owner"],
             )
             for row in answer["connections"]

@@ -1,7 +1,9 @@
 """The authorisations of shops: the newest token of each, and the platform's word that a person must give another.
 
-What the configuration says is the seed: it is stored where nothing is, and again when it has changed since. Every
-change raises `version`; a worker's word on a token counts only for the version it used.
+What the configuration says is the seed: it is stored where nothing is, and again when it has changed since. One that
+was stored before and has been replaced does not come back while the present token works: a process that restarts with
+the configuration of before would undo what all others use. Every change raises `version`; a worker's word on a token
+counts only for the version it used.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ NO_TOKEN = "no_token"
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """What is stored of one shop. `refused`: a code and the platform's words; None: all is well as far as is known."""
+    """What is stored of one shop. `refused`: a code and the platform's words; None: all is well as far as is known.
+
+    `renewal_refused`: the code with which the platform has refused to renew this token since `renewal_refused_at`.
+    """
 
     connection_id: int
     version: int
@@ -31,6 +36,9 @@ class Credential(msgspec.Struct, frozen=True):
     refused: str | None
     changed_at: datetime
     seed: bytes
+    renewal_refused: str | None = None
+    renewal_refused_at: datetime | None = None
+    planted: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"Credential({self.connection_id}, version={self.version}, refused={self.refused!r})"
@@ -39,6 +47,16 @@ class Credential(msgspec.Struct, frozen=True):
 def seed_of(token: Token) -> bytes:
     """The digest that tells a configured token from another."""
     return hashlib.sha256(msgspec.json.encode([token.access, token.refresh])).digest()
+
+
+def supersedes(seed: bytes, *, present: bytes, planted: Collection[bytes], works: bool) -> bool:
+    """Whether the configured token of `seed` takes the place of what is stored.
+
+    `present` is the seed that is stored, `planted` those before it; `works`: nobody has refused the stored token. One
+    of `planted` comes from a process with the configuration of before, or from a person who goes back to it because
+    the new one does not work.
+    """
+    return seed != present and not (works and seed in planted)
 
 
 async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | None:
@@ -61,13 +79,14 @@ async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | N
             await _tell(connection)
             return refused
         before = await connection.fetchrow(
-            "SELECT seed, refused FROM credential WHERE connection_id = $1 FOR UPDATE", connection_id
+            "SELECT seed, refused, planted FROM credential WHERE connection_id = $1 FOR UPDATE", connection_id
         )
-        if before[0] == seed or not token.access:
+        replaces = supersedes(seed, present=before[0], planted=before[2], works=before[1] is None)
+        if not replaces or not token.access:
             return None
         await connection.execute(
-            "UPDATE credential SET seed = $2, token = $3, version = version + 1, refused = NULL,"
-            " private_refused = NULL, refused_at = NULL, changed_at = now() WHERE connection_id = $1",
+            "UPDATE credential SET seed = $2, planted = array_append(array_remove(planted, $2), seed), token = $3,"
+            f" {_NEW} WHERE connection_id = $1",
             connection_id,
             seed,
             _encode(token),
@@ -78,12 +97,15 @@ async def plant(pool: asyncpg.Pool, connection_id: int, token: Token) -> str | N
 
 async def read_credentials(pool: asyncpg.Pool, connection_ids: Collection[int]) -> dict[int, Credential]:
     rows = await pool.fetch(
-        "SELECT connection_id, version, token, refused, private_refused, changed_at, seed FROM credential"
-        " WHERE connection_id = ANY($1::smallint[])",
+        "SELECT connection_id, version, token, refused, private_refused, changed_at, seed, renewal_refused,"
+        " renewal_refused_at, planted FROM credential WHERE connection_id = ANY($1::smallint[])",
         list(connection_ids),
     )
     return {
-        row[0]: Credential(row[0], row[1], _decode(row[2]), _refused(row[3], row[4]), row[5], row[6]) for row in rows
+        row[0]: Credential(
+            row[0], row[1], read_token(row[2]), _refused(row[3], row[4]), row[5], row[6], row[7], row[8], tuple(row[9])
+        )
+        for row in rows
     }
 
 
@@ -113,9 +135,7 @@ async def swap(pool: asyncpg.Pool, connection_id: int, token: Token, *, version:
         if was_refused is None:
             return None
         row = await connection.fetchrow(
-            "UPDATE credential SET token = $2, version = version + 1, refused = NULL,"
-            " private_refused = NULL, refused_at = NULL, changed_at = now()"
-            " WHERE connection_id = $1 RETURNING version, changed_at, seed",
+            f"UPDATE credential SET token = $2, {_NEW} WHERE connection_id = $1 RETURNING version, changed_at, seed",
             connection_id,
             _encode(token),
         )
@@ -143,6 +163,24 @@ async def refuse(pool: asyncpg.Pool, connection_id: int, *, version: int, code: 
     return done is not None
 
 
+async def refuse_renewal(pool: asyncpg.Pool, connection_id: int, *, version: int, code: str) -> datetime | None:
+    """Note that the platform gives no new token for that of `version`, and has not since the instant this returns.
+
+    None, and nothing is noted, when that token has been replaced.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        at: datetime | None = await connection.fetchval(
+            "UPDATE credential SET renewal_refused = $3, renewal_refused_at = coalesce(renewal_refused_at, now())"
+            " WHERE connection_id = $1 AND version = $2 RETURNING renewal_refused_at",
+            connection_id,
+            version,
+            code,
+        )
+        if at is not None:
+            await _tell(connection)
+    return at
+
+
 async def authorise(
     pool: asyncpg.Pool, connection_id: int, token: Token, *, name: str, reason: str, actor: str
 ) -> bool:
@@ -154,8 +192,7 @@ async def authorise(
         await connection.execute(
             # The seed stays that of the configuration: this token wins until that is changed.
             "INSERT INTO credential (connection_id, seed, token) VALUES ($1, $2, $3) ON CONFLICT (connection_id)"
-            " DO UPDATE SET token = $3, version = credential.version + 1, refused = NULL, private_refused = NULL,"
-            " refused_at = NULL, changed_at = now()",
+            f" DO UPDATE SET token = $3, {_NEW}",
             connection_id,
             seed_of(Token("")),
             _encode(token),
@@ -180,9 +217,17 @@ def _refused(code: str | None, stored: bytes | None) -> str | None:
     return words if code is not None and words.startswith(code) else code
 
 
+_NEW = (
+    "version = credential.version + 1, refused = NULL, private_refused = NULL, refused_at = NULL,"
+    " renewal_refused = NULL, renewal_refused_at = NULL, changed_at = now()"
+)
+"""What comes with another token."""
+
+
 def _encode(token: Token) -> Private:
     return Private(_encode_json(token))
 
 
 _encode_json = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Token).decode
+read_token = msgspec.json.Decoder(Token).decode
+"""The token as it is stored, unsealed."""

@@ -22,6 +22,7 @@ from gateway.core.notice import (
     Kind,
     Lost,
     Notice,
+    NotRenewed,
     Refusal,
     Seen,
     Sighting,
@@ -112,6 +113,10 @@ async def read_changing(connection: Connection) -> Facts:
         " FROM credential r JOIN connection c USING (connection_id) WHERE r.refused IS NOT NULL"
     )
     # One that nobody owns is not being read either, and the worker that is gone is told of.
+    not_renewed = await connection.fetch(
+        "SELECT c.name, r.renewal_refused, coalesce(r.renewal_refused_at, r.changed_at), r.token"
+        " FROM credential r JOIN connection c USING (connection_id) WHERE r.renewal_refused IS NOT NULL"
+    )
     unread = await connection.fetch(
         "SELECT c.name, p.failing, p.failing_at FROM pull p JOIN connection c USING (connection_id)"
         " JOIN duty d USING (connection_id) LEFT JOIN credential r USING (connection_id)"
@@ -126,6 +131,7 @@ async def read_changing(connection: Connection) -> Facts:
         seen={(row[0], row[1]): Seen(row[2], row[3], row[4]) for row in seen},
         refusals={row[0]: Refusal(row[1], row[2]) for row in refusals},
         unread={row[0]: Unread(row[1], row[2]) for row in unread},
+        not_renewed={row[0]: NotRenewed(row[1], row[2], read_token(row[3]).expires_at) for row in not_renewed},
         alive=tuple(Alive(*row) for row in alive),
         lost=tuple(Lost(*row) for row in lost),
     )

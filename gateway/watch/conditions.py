@@ -16,7 +16,7 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.code import code_of
-from gateway.core.notice import Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
+from gateway.core.notice import RENEWAL, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
 
 _OPEN_AFTER_S: Mapping[Kind, float] = {
     # A worker that its supervisor starts again within seconds is nobody's business; neither is a start before Kafka is
@@ -190,6 +190,9 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
         count = sum(waiting.count for (name, _), waiting in facts.waiting.items() if name == connection)
         yield Sign(key=Key(Kind.AUTHORISE, connection, ""), since=refusal.at, code=refusal.code, count=count)
     for connection, unread in facts.unread.items():
+    for connection, one in facts.not_renewed.items():
+        key = Key(Kind.AUTHORISE, connection, RENEWAL)
+        yield Sign(key=key, since=one.at, code=one.code, until=one.ends_at)
         yield Sign(key=Key(Kind.SHOP_NOT_READ, connection, ""), since=unread.since, code=unread.code)
     found = replacements(facts.alive, facts.lost)
     for gone in facts.lost:

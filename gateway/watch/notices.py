@@ -323,6 +323,7 @@ def merged(changing: Facts, counted: Facts) -> Facts:
         counted,
         seen=changing.seen,
         refusals=changing.refusals,
+        not_renewed=changing.not_renewed,
         unread=changing.unread,
         alive=changing.alive,
         lost=changing.lost,

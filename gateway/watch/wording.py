@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
-from gateway.core.notice import Change, Kind, Sign, Words
+from gateway.core.notice import RENEWAL, Change, Kind, Sign, Words
 from gateway.core.words import OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
 
@@ -74,6 +74,8 @@ def _closed(changed: Changed, say: Say) -> str:
     match key.kind:
         case Kind.TARGET:
             return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
+        case Kind.AUTHORISE if key.subject == RENEWAL:
+            return say(f"授权已更新：{key.connection}", f"Authorisation renewed: {key.connection}")
         case Kind.AUTHORISE:
             return say(f"授权已恢复：{key.connection}", f"Authorised again: {key.connection}")
         case Kind.SHOP_NOT_READ:
@@ -127,16 +129,31 @@ def _target(sign: Sign, say: Say) -> tuple[str, str, str]:
 def _authorise(sign: Sign, say: Say) -> tuple[str, str, str]:
     title = say(f"授权失效：{sign.key.connection}", f"Authorisation refused: {sign.key.connection}")
     fact = say(
+    if sign.key.subject == RENEWAL:
+        return _not_renewed(sign, say)
         f"平台返回 {code_of(sign.code)}，该连接已停止收发，{sign.count} 条下发在等，全部保留。",
         f"The platform says {code_of(sign.code)}. Nothing goes to or comes from it; {sign.count} deliveries are kept.",
     )
-    return (
-        title,
-        fact,
-        say(
-            f"登录平台重新授权，再执行 ordergate connections authorise {sign.key.connection}",
-            f"authorise again at the platform, then ordergate connections authorise {sign.key.connection}",
-        ),
+    return title, fact, _authorise_again(sign, say)
+
+
+def _not_renewed(sign: Sign, say: Say) -> tuple[str, str, str]:
+    shop, code = sign.key.connection, code_of(sign.code)
+    title = say(f"授权续期被拒：{shop}", f"Renewal refused: {shop}")
+    if sign.until is not None:
+        title += say(f"，现有授权到 {when(sign.until)} 为止", f", its authorisation lasts until {when(sign.until)}")
+    fact = say(
+        f"平台返回 {code}。到期前照常收发，网关会再试续期；到期后该连接停止收发。",
+        f"The platform says {code}. Until then everything goes on and renewing is tried again; after that nothing goes"
+        " to it or comes from it.",
+    )
+    return title, fact, _authorise_again(sign, say)
+
+
+def _authorise_again(sign: Sign, say: Say) -> str:
+    return say(
+        f"登录平台重新授权，再执行 ordergate connections authorise {sign.key.connection}",
+        f"authorise again at the platform, then ordergate connections authorise {sign.key.connection}",
     )
 
 

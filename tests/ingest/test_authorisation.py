@@ -34,9 +34,9 @@ class Shop(Authorisation):
     def _count(self) -> None:
         self.woken += 1
 
-    def stored(self, version: int, *, refused: str | None = None) -> Credential:
+    def stored(self, version: int, *, refused: str | None = None, renewal_refused: str | None = None) -> Credential:
         token = Token(f"t{version}", f"r{version}", self.seed.expires_at)
-        return Credential(7, version, token, refused, NOW, b"")
+        return Credential(7, version, token, refused, NOW, b"", renewal_refused)
 
 
 def test_a_refusal_holds_at_once_and_until_the_database_has_a_newer_token() -> None:
@@ -82,6 +82,14 @@ def test_a_token_that_is_refused_while_it_is_renewed_calls_nobody() -> None:
     assert shop.held and shop.being_renewed
     shop.at = NOW + timedelta(seconds=61)
     assert not shop.being_renewed
+
+
+def test_a_token_whose_renewal_is_refused_gets_no_time_to_be_renewed() -> None:
+    shop = Shop(renewable=True, ends_at=NOW + timedelta(minutes=5))
+    shop.learn(shop.stored(1, renewal_refused="27"))
+    assert not shop.held
+    shop.refused(1, EXPIRED)
+    assert shop.held and not shop.being_renewed
 
 
 def test_nothing_shows_a_token() -> None:

@@ -8,13 +8,13 @@ import io
 import json
 import sys
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from gateway.cli import main
-from gateway.core.happening import ConnectionChanged, ConnectionState, WindowRead
+from gateway.core.happening import ConnectionChanged, ConnectionState, Trouble, WindowRead
 from gateway.plugins import discover
 from gateway.remote.client import RemoteError
 from gateway.remote.connections import _authorisation
@@ -57,6 +57,15 @@ async def test_a_shop_is_authorised_again_from_standard_input(shop: Shop) -> Non
     code, page = await ordergate("connections", "list", "--lang", "en", *remote)
     assert "ready" in page and "test/0" in page
     assert [one.state for one in shop.saw(ConnectionChanged)] == [ConnectionState.RE_AUTHORISE, ConnectionState.READY]
+
+
+async def test_a_refused_renewal_is_shown_while_the_shop_goes_on(shop: Shop) -> None:
+    ends_at = datetime.now(UTC) + timedelta(minutes=5)
+    worker = await shop.start(shop.settings(more=f', refresh_token: r1, expires_at: "{ends_at.isoformat()}"'))
+    await shop.until(lambda: shop.saw(Trouble))
+    url, token = await shop.api(worker)
+    code, page = await ordergate("connections", "list", "--url", url, "--token", token)
+    assert code == 0 and "可用" in page and "续期被拒：token" in page
 
 
 async def test_pausing_and_resuming_are_told(shop: Shop) -> None:

@@ -108,8 +108,20 @@ async def test_another_configured_token_ends_the_wait_and_the_same_one_does_not(
     assert changes(shop) == [RE_AUTHORISE, READY]
 
 
-async def test_a_refresh_that_is_refused_calls_a_person_once(shop: Shop) -> None:
-    await shop.start(shop.settings(more=renewable(ends_in_s=300)))
+async def test_a_refresh_that_is_refused_stops_nothing_while_the_token_is_good(shop: Shop) -> None:
+    worker = await shop.start(shop.settings(more=renewable(ends_in_s=300)))
+    await shop.until(lambda: shop.platform.of("/refresh"))
+    shop.platform.place("n1")
+    await shop.until(lambda: shop.platform.created["Bn1"] or shop.platform.created["n1"])
+    await asyncio.sleep(1.0)
+    assert len(shop.platform.of("/refresh")) == 1 and changes(shop) == []
+    shown = await shop.connection(worker)
+    assert (shown["state"], shown["pull"]["renewal_refused"]) == ("ready", "token")
+
+
+async def test_a_refresh_that_is_refused_when_the_token_has_ended_calls_a_person_once(shop: Shop) -> None:
+    shop.platform.tokens = set()
+    await shop.start(shop.settings(more=renewable(ends_in_s=-5)))
     await shop.until(lambda: changes(shop) == [RE_AUTHORISE])
     await asyncio.sleep(1.0)
     assert len(shop.platform.of("/refresh")) == 1

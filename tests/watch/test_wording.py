@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.clock import DATABASE, Off
-from gateway.core.notice import Change, Condition, Key, Kind, Notice, Sign
+from gateway.core.notice import RENEWAL, Change, Condition, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
@@ -123,6 +123,16 @@ def test_a_clock_is_fast_or_slow_and_somebody_has_to_set_it(key: Key, off: Off, 
 
 
 @pytest.mark.parametrize(("kind", "change"), CHANGES)
+def test_a_refused_renewal_says_until_when_the_authorisation_lasts() -> None:
+    key = Key(Kind.AUTHORISE, "shop-a", RENEWAL)
+    sign = Sign(key=key, since=T0, code="27", until=T0 + timedelta(days=6))
+    said = words(Changed(Change.OPENED, Condition(key=key, opened_at=T0), sign), at=T0, language="zh", runbooks="r/")
+    assert said.title == "授权续期被拒：shop-a，现有授权到 05-07 09:30:05 (UTC+8) 为止"
+    assert "平台返回 27" in said.facts and said.advice.endswith("authorise shop-a\nr/authorise.md")
+    closed = Changed(Change.CLOSED, Condition(key=key, opened_at=T0), None)
+    assert words(closed, at=T0, language="en", runbooks="r/").title == "Authorisation renewed: shop-a"
+
+
 def test_every_notice_says_what_since_when_and_where_to_look(kind: Kind, change: Change) -> None:
     for language in LANGUAGES:
         text = text_of(KEYS[kind], change, language)

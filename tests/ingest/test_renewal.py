@@ -1,0 +1,183 @@
+"""A refused renewal: the shop goes on with the token it has, to its end. A real PostgreSQL, and a clock of the test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from gateway.core.access import Token
+from gateway.core.delivery import Failed, Unauthorised
+from gateway.core.event import ConnectionName
+from gateway.core.happening import ConnectionChanged, ConnectionState, Happening, Trouble
+from gateway.core.notice import NotRenewed
+from gateway.ingest.authorisation import Authorisation, Authorisations, Renewal
+from gateway.ingest.duty import Ownership
+from gateway.store.credentials import authorise, plant, read_credentials, refuse, seed_of
+from gateway.store.notices import read_changing
+from gateway.store.pulls import claim_duty
+from tests.ingest.test_duty import SHOP, Endless, prepared
+
+REFUSED = Unauthorised("27", "27 refresh token used up")
+
+
+class Once(Ownership):
+    """Is over as soon as its loop has nothing to do."""
+
+    async def rest(self, for_s: float) -> None:
+        self.stop()
+
+
+class Desk:
+    """A shop whose token lives for a year and ends in six days, its owner, and a platform that is asked."""
+
+    def __init__(self, pool: asyncpg.Pool, number: int, worker_id: int) -> None:
+        self.pool = pool
+        self.number = number
+        self.worker_id = worker_id
+        self.answer: Token | Unauthorised | Failed = REFUSED
+        self.asked = 0
+        self.happened: list[Happening] = []
+        self.passed = timedelta(0)
+        self.ends_at: datetime | None = datetime.now(UTC).replace(microsecond=0) + timedelta(days=6)
+        self.shop = self._shop()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.passed
+
+    def _shop(self) -> Authorisation:
+        shop = Authorisation(
+            ConnectionName("shop"),
+            seed=Token("good", "r0", self.ends_at),
+            renewable=True,
+            now=self.now,
+            changed=lambda _: None,
+            wake=lambda: None,
+        )
+        self.every = Authorisations(self.pool, {self.number: shop}, observe=self.happened.extend)
+        self.renewal = Renewal(
+            pool=self.pool, shop=shop, all_shops=self.every, authoriser=self, budget=Endless(), deadline_s=5,
+            now=self.now, rng=random.Random(1), observe=self.happened.extend, reach=lambda _: None,
+        )  # fmt: skip
+        return shop
+
+    async def start(self) -> None:
+        """As a worker that has just become the owner."""
+        self.shop = self._shop()
+        await self.every.start()
+        await self.pool.execute("UPDATE credential SET changed_at = now() - interval '359 days' WHERE version = 1")
+        await self.every.follow()
+
+    async def refresh(self, token: Token, *, deadline_s: float) -> Token | Unauthorised | Failed:
+        self.asked += 1
+        return self.answer
+
+    async def look(self, *, passed: timedelta = timedelta(0)) -> int:
+        """The renewal's next look after so long; how often the platform was asked."""
+        self.passed += passed
+        await self.every.follow()
+        before = self.asked
+        await self.renewal.run(Once(SHOP, self.number, self.worker_id))
+        return self.asked - before
+
+    def troubles(self) -> list[str]:
+        return [one.what for one in self.happened if isinstance(one, Trouble)]
+
+    def changes(self) -> list[ConnectionState]:
+        return [one.state for one in self.happened if isinstance(one, ConnectionChanged)]
+
+    async def refused(self) -> str | None:
+        return (await read_credentials(self.pool, [self.number]))[self.number].refused
+
+
+@pytest.fixture
+async def desk(postgres_url: str) -> AsyncIterator[Desk]:
+    pool, number, worker_id = await prepared(postgres_url)
+    assert await claim_duty(pool, number, worker_id=worker_id)
+    desk = Desk(pool, number, worker_id)
+    await desk.start()
+    yield desk
+    await pool.close()
+
+
+@pytest.mark.feature("F6")
+async def test_a_refused_early_renewal_does_not_hold_the_shop_and_people_are_told(desk: Desk) -> None:
+    assert await desk.look() == 1
+    assert not desk.shop.held and desk.shop.renewal_refused
+    facts = await read_changing(desk.pool)
+    assert facts.refusals == {}
+    told = facts.not_renewed["shop"]
+    assert isinstance(told, NotRenewed) and (told.code, told.ends_at) == ("27", desk.ends_at)
+    (trouble,) = desk.troubles()
+    assert "renewal refused: 27" in trouble and desk.ends_at.isoformat() in trouble
+    assert desk.changes() == []
+
+
+async def test_a_refused_renewal_is_tried_again_after_longer_and_longer(desk: Desk) -> None:
+    assert await desk.look() == 1
+    waits, since = [], 0
+    for _ in range(9):
+        waits.append(min(max(since, 10), 360))
+        assert await desk.look(passed=timedelta(minutes=waits[-1] - 1)) == 0
+        assert await desk.look(passed=timedelta(minutes=2)) == 1
+        since += waits[-1] + 1
+    assert waits == [10, 11, 23, 47, 95, 191, 360, 360, 360]
+    assert not desk.shop.held and len(desk.troubles()) == 1, "told once"
+    await desk.start()
+    assert await desk.look() == 1, "the next owner asks at once, and goes on as slowly"
+    assert await desk.look(passed=timedelta(minutes=350)) == 0
+    desk.answer = Token("new", "r1", desk.now() + timedelta(days=365))
+    assert await desk.look(passed=timedelta(minutes=20)) == 1
+    assert desk.shop.token().access == "new" and not desk.shop.renewal_refused
+    assert (await read_changing(desk.pool)).not_renewed == {}
+
+
+async def test_the_shop_is_held_when_its_token_ends(desk: Desk) -> None:
+    assert await desk.look(passed=timedelta(days=6, minutes=-2)) == 1
+    assert await desk.look(passed=timedelta(minutes=1)) == 0
+    assert not desk.shop.held
+    assert await desk.look(passed=timedelta(minutes=1)) == 1, "a last try, whatever its turn is"
+    assert desk.shop.held and await desk.refused() == REFUSED.message
+    assert await desk.look(passed=timedelta(days=1)) == 0
+    assert desk.changes() == [ConnectionState.RE_AUTHORISE]
+
+
+async def test_the_shop_is_held_when_its_token_is_refused_in_use(desk: Desk) -> None:
+    await desk.look()
+    desk.shop.refused(desk.shop.version, Unauthorised("revoked", "revoked by the seller"))
+    assert desk.shop.held
+    assert await desk.look() == 1, "perhaps it is given one now"
+    assert await desk.look(passed=timedelta(days=1)) == 0
+    assert desk.shop.held and await desk.refused() == "revoked by the seller"
+    assert desk.changes() == [ConnectionState.RE_AUTHORISE]
+
+
+async def test_a_new_token_ends_what_was_told_and_is_renewed_in_its_time(desk: Desk) -> None:
+    await desk.look()
+    new = Token("new", "r9", desk.now() + timedelta(days=6))
+    assert not await authorise(desk.pool, desk.number, new, name="shop", reason="r", actor="wang")
+    assert (await read_changing(desk.pool)).not_renewed == {}
+    await desk.pool.execute("UPDATE credential SET changed_at = now() - interval '359 days'")
+    assert await desk.look() == 1, "the refusal was of the old one"
+    assert (await read_changing(desk.pool)).not_renewed["shop"].ends_at == new.expires_at
+
+
+async def test_a_token_of_the_configuration_of_before_does_not_come_back_while_the_present_one_works(
+    desk: Desk,
+) -> None:
+    """A process of the old configuration that restarts in the middle of a rolling deploy."""
+    old, new = Token("good", "r0", desk.ends_at), Token("new")
+    assert await plant(desk.pool, desk.number, new) is None
+    for _ in range(2):
+        assert await plant(desk.pool, desk.number, old) is None
+        stored = (await read_credentials(desk.pool, [desk.number]))[desk.number]
+        assert (stored.token, stored.version) == (new, 2)
+    # The new one does not work, and somebody takes it back out of the configuration.
+    await refuse(desk.pool, desk.number, version=2, code="27", words="27 no such session")
+    assert await plant(desk.pool, desk.number, new) is None
+    assert await plant(desk.pool, desk.number, old) == ""
+    stored = (await read_credentials(desk.pool, [desk.number]))[desk.number]
+    assert (stored.token.access, stored.refused, stored.planted) == ("good", None, (seed_of(new),))
