@@ -836,6 +836,7 @@ def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Call
         gauges.oldest_waiting(ages_s)
         gauges.inbox_rows(backlog.inbox_rows)
         gauges.dead_letters_open(backlog.dead_letters)
+        gauges.levels_refused(backlog.levels_refused)
 
     return show
 

@@ -293,12 +293,13 @@ CHANNELS = Row(
         Panel(
             "告知店铺的库存",
             "Stock levels told, per minute",
-            "按结果；被拒的见 ordergate skus list。By outcome; `ordergate skus list` shows what was refused.",
+            "按结果，和被拒收的商品数（ordergate skus list --refused）。By outcome; and how many listings are refused.",
             (
                 Query(
                     _per_minute("ordergate_levels_told_total", CONNECTION, "connection, result"),
                     "{{connection}} {{result}}",
                 ),
+                Query(f"max by (connection) (ordergate_levels_refused{{{CONNECTION}}})", "{{connection}} 拒收 refused"),
             ),
         ),
         Panel(

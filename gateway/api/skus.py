@@ -98,7 +98,9 @@ class Skus:
     async def list_skus(self, call: Call) -> SkuList:
         query: SkusQuery = call.query
         shop, shop_id = self._shop(call)
-        rows = await list_listings(self._pool, shop_id, prefix=query.sku, after=query.after, limit=query.limit)
+        rows = await list_listings(
+            self._pool, shop_id, prefix=query.sku, refused=query.refused, after=query.after, limit=query.limit
+        )
         full = len(rows) == query.limit
         return SkuList(
             mapped=self._mapped[shop],

@@ -521,6 +521,7 @@ class StockItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class SkusQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sku: Annotated[Name, Meta(description="The shop's SKU begins with this")] | None = None
+    refused: Annotated[bool, Meta(description="Only those the shop takes no level of")] = False
     after: Annotated[str, Meta(max_length=300, description="`next` of the page before")] | None = None
     limit: Limit = 100
 

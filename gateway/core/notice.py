@@ -32,6 +32,8 @@ class Kind(enum.StrEnum):
     """Kafka does not take events, the inbox does."""
     BACKLOG = "backlog"
     """The oldest that waits is older than the threshold."""
+    LEVEL = "level"
+    """A shop refuses stock levels: it sells by older ones."""
     DEAD_LETTER = "dead_letter"
     """Events that could not be decoded or decided."""
     BLOCKED = "blocked"
@@ -51,14 +53,14 @@ class Change(enum.StrEnum):
     CLOSED = "closed"
 
 
+RENEWAL = "renewal"
+
+
 class Key(NamedTuple):
     """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty.
 
     Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from the end it leads to.
     """
-RENEWAL = "renewal"
-
-
 
     kind: Kind
     connection: str
@@ -81,9 +83,9 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     of_workers: int = 0
     age_s: float = 0.0
-
-
     until: datetime | None = None
+
+
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """One condition, open while `closed_at` is None.
 
@@ -141,8 +143,6 @@ class Refusal(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Unread(msgspec.Struct, frozen=True):
-    """A polled shop that cannot be read: the newest reason, and since when, whatever the reasons were."""
 class NotRenewed(msgspec.Struct, frozen=True):
     """The platform's word that it gives no new token for the present one, which is good until `ends_at`."""
 
@@ -151,6 +151,8 @@ class NotRenewed(msgspec.Struct, frozen=True):
     ends_at: datetime | None
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A polled shop that cannot be read: the newest reason, and since when, whatever the reasons were."""
 
     code: str
     since: datetime
@@ -176,18 +178,22 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at the gateway, as signs are made of it. Connections by name; `inbox` are events not decided."""
+    """One look at the gateway, as signs are made of it. Connections by name.
+
+    `inbox` are events not decided, `levels` listings whose stock level is refused.
+    """
 
     seen: Mapping[tuple[str, str], Seen] = {}
     refusals: Mapping[str, Refusal] = {}
+    not_renewed: Mapping[str, NotRenewed] = {}
     unread: Mapping[str, Unread] = {}
     alive: tuple[Alive, ...] = ()
     lost: tuple[Lost, ...] = ()
     waiting: Mapping[tuple[str, str], Waiting] = {}
     blocked: Mapping[tuple[str, str], Group] = {}
-    not_renewed: Mapping[str, NotRenewed] = {}
     dead_letters: Mapping[tuple[str, str], Group] = {}
     conflicts: Mapping[tuple[str, str], Group] = {}
+    levels: Mapping[tuple[str, str], Group] = {}
     inbox: Waiting | None = None
 
 

@@ -12,7 +12,9 @@ from gateway.core.notice import Key, Kind
 WorkKind = Literal["hold", "conflict", "delivery", "dead_letter"]
 """What can wait for a person, as the desk calls it."""
 
-OwnerKind = Literal[WorkKind, "target", "authorise", "shop_not_read", "clock", "worker", "inbox", "backlog", "blocked"]
+OwnerKind = Literal[
+    WorkKind, "target", "authorise", "shop_not_read", "clock", "worker", "inbox", "backlog", "level", "blocked"
+]
 """What the desk or the notices call it. `blocked` is the notice of a `delivery` that waits for a person."""
 
 _WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)

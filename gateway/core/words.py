@@ -123,6 +123,7 @@ NOTICES: Mapping[Kind, Text] = {
     Kind.WORKER: Text("进程失联", "worker gone"),
     Kind.INBOX: Text("Kafka 不可用", "Kafka away"),
     Kind.BACKLOG: Text("积压", "backlog"),
+    Kind.LEVEL: Text("库存回传被拒", "stock level refused"),
     Kind.DEAD_LETTER: Text("死信", "dead letters"),
     Kind.BLOCKED: Text("待人工", "blocked"),
     Kind.CONFLICT: Text("订单冲突", "conflicts"),
@@ -220,9 +221,9 @@ def subject(kind: str, code: str) -> Text:
     match kind:
         case Kind.TARGET | Kind.BACKLOG:
             return word(code, OPERATIONS)
-        case Kind.DEAD_LETTER:
         case Kind.AUTHORISE if code == RENEWAL:
             return Text("续期被拒", "renewal refused")
+        case Kind.DEAD_LETTER:
             return word(code, LETTERS)
         case Kind.BLOCKED:
             return blocked(code)

@@ -2,7 +2,8 @@
 
 So nothing is queued. Every couple of seconds the levels of a shop's published listings are compared with what the shop
 was told last, and what differs is told. A thousand changes between two looks are one call, a restart looks again, and
-a listing that has to wait is told what is right when its time comes (docs/decisions/0010-a-level-is-state.md).
+a listing that has to wait is told what is right when its time comes (docs/decisions/0010-a-level-is-state.md). One that
+the platform refuses waits too, for longer.
 
 One worker does this for a shop: its owner.
 """
@@ -247,7 +248,8 @@ class LevelPublisher:
             case Rejected():
                 self._breaker.record(permit, Verdict.OK, took_s)
                 result, code = Result.REJECTED, answer.code
-                await refuse(self._pool, due, f"{answer.code}: {answer.message}".rstrip(": "))
+                why = f"{answer.code}: {answer.message}".rstrip(": ")
+                await refuse(self._pool, due, why, lower_in_s=self._pause_s(due, None))
             case Throttled():
                 self._breaker.release(permit)
                 result, code, goes_on = Result.THROTTLED, "throttled", False

@@ -37,6 +37,7 @@ def list_skus(
     unmapped: Annotated[
         bool, typer.Option("--unmapped", help="只看缺少对照、压住订单的编码。SKUs that hold orders, without a row")
     ] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="只看店铺拒收库存的。Only those the shop refused")] = False,
     limit: Limit = 100,
     url: Url = LOCAL,
     token: Token = "",
@@ -49,7 +50,7 @@ def list_skus(
         answer = remote.get("skus", shop, "unmapped", limit=limit)
         show(answer, _print_unmapped, lang=lang, as_json=as_json)
         return
-    answer = remote.get("skus", shop, sku=sku, limit=limit)
+    answer = remote.get("skus", shop, sku=sku, refused=refused or None, limit=limit)
     show(answer, _print_skus, lang=lang, as_json=as_json)
 
 

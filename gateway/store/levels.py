@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import asyncpg
 import msgspec
 
 from gateway.core.access import Level
+
+REFUSED_AGAIN = (timedelta(minutes=10), timedelta(hours=6))
+"""A refused level is told again after as long as its listing has been refused, but within these: twice as long each
+time."""
 
 
 class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +38,9 @@ async def due_levels(
 ) -> list[DueLevel]:
     """Published listings whose level is another one than the shop was told, and that may be told now.
 
-    First those of which the shop would sell too many, then those that have waited longest. A listing may be sold as
-    often as its scarcest part allows, counted in each warehouse alone: parts of one bundle leave from one place.
+    First those of which the shop would sell too many, then those that have waited longest; refused levels that are only
+    tried again come last. A listing may be sold as often as its scarcest part allows, counted in each warehouse alone:
+    parts of one bundle leave from one place.
 
     `changed_within_s` looks only at listings that were changed, or whose stock moved, so lately. What began earlier and
     was committed since, and what had to wait for its time, is found by looking at all of them (None), which takes
@@ -50,8 +56,9 @@ async def due_levels(
     if changed_within_s is not None:
         arguments.append(changed_within_s)
     rows = await pool.fetch(
-        f"{_levels(lately=changed_within_s is not None)} SELECT * FROM level WHERE {_DUE}"
-        " ORDER BY coalesce(quantity < told, true) DESC, sent_at NULLS FIRST LIMIT $5",
+        f"{_levels(lately=changed_within_s is not None)} SELECT * FROM level v WHERE {_DUE}"
+        " ORDER BY refused AND coalesce(quantity >= refused_level, true), coalesce(quantity < told, true) DESC,"
+        " sent_at NULLS FIRST LIMIT $5",
         *arguments,
     )
     return [_due(row) for row in rows]
@@ -85,8 +92,8 @@ async def begin(
 async def told(pool: asyncpg.Pool, due: DueLevel) -> None:
     """The shop has taken the level."""
     await pool.execute(
-        "UPDATE listing SET sent = $2, sent_at = now(), sending = NULL, failures = 0, not_before = '-infinity'"
-        " WHERE listing_id = $1 AND sending = $2",
+        "UPDATE listing SET sent = $2, sent_at = now(), sending = NULL, failures = 0, not_before = '-infinity',"
+        " refused = NULL WHERE listing_id = $1 AND sending = $2",
         due.listing_id,
         due.level.quantity,
     )
@@ -96,7 +103,7 @@ async def untold(pool: asyncpg.Pool, due: DueLevel, *, again_in_s: float, failed
     """The level was not taken, or nobody knows (`arrived`): tell it again after a while; `failed` counts against it."""
     await pool.execute(
         "UPDATE listing SET not_before = now() + make_interval(secs => $2), sending = CASE WHEN $4 THEN sending END,"
-        " failures = least(failures + $3::integer, 30000) WHERE listing_id = $1 AND sending = $5",
+        " failures = least(failures + $3::integer, 30000), refused_level = NULL WHERE listing_id = $1 AND sending = $5",
         due.listing_id,
         again_in_s,
         int(failed),
@@ -106,19 +113,35 @@ async def untold(pool: asyncpg.Pool, due: DueLevel, *, again_in_s: float, failed
 
 
 async def forget_told(pool: asyncpg.Pool, connection_ids: Sequence[int]) -> None:
-    """These shops are not told levels now, so somebody else may tell them some: what they have is not known."""
+    """These shops are not told levels now, so somebody else may tell them some: what they have or take is not known."""
     await pool.execute(
-        "UPDATE listing SET sent = NULL WHERE connection_id = ANY($1::smallint[]) AND sent IS NOT NULL", connection_ids
+        "UPDATE listing SET sent = NULL, refused = NULL,"
+        " not_before = CASE WHEN refused IS NULL THEN not_before ELSE '-infinity' END"
+        " WHERE connection_id = ANY($1::smallint[]) AND (sent IS NOT NULL OR refused IS NOT NULL)",
+        connection_ids,
     )
 
 
-async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str) -> None:
-    """The shop takes no level of this listing, until a person has it told again or changes the listing."""
+async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str, *, lower_in_s: float) -> None:
+    """The shop does not take the level. The listing is told again as `REFUSED_AGAIN` says, whatever its level is then.
+
+    A lower level does not wait for that, or it would be sold too often: only for `lower_in_s`, so that a listing that
+    sells every second is not a call every second; and 0, which nothing is below, not at all.
+    """
+    least, most = REFUSED_AGAIN
     await pool.execute(
-        "UPDATE listing SET refused = $2, sending = NULL WHERE listing_id = $1 AND sending = $3",
+        "UPDATE listing l SET refused = $2, refused_at = f.at, refused_level = $3, sending = NULL,"
+        " failures = least(failures + 1, 30000), lower_from = now() + make_interval(secs => $4),"
+        " not_before = now() + least(greatest(now() - f.at, $5), $6)"
+        "  FROM (SELECT CASE WHEN refused IS NULL THEN now() ELSE coalesce(refused_at, now()) END AS at"
+        "          FROM listing WHERE listing_id = $1) f"
+        " WHERE l.listing_id = $1 AND l.sending = $3",
         due.listing_id,
         why[:500],
         due.level.quantity,
+        lower_in_s,
+        least,
+        most,
     )
 
 
@@ -142,12 +165,14 @@ WITH {changed} most AS (
       JOIN component c ON c.listing_id = l.listing_id AND NOT c.gift
      CROSS JOIN unnest($2::text[]) AS w(warehouse)
       LEFT JOIN stock s ON s.sku = c.sku AND s.warehouse = w.warehouse
-     WHERE l.connection_id = $1 AND l.publish AND l.refused IS NULL AND l.not_before <= now()
+     WHERE l.connection_id = $1 AND l.publish
+       AND (l.not_before <= now() OR l.refused IS NOT NULL AND l.refused_level > 0)
      GROUP BY l.listing_id, w.warehouse
 ), level AS (
     SELECT l.listing_id, l.sku, l.item_id, l.sku_id, least(floor(greatest(m.pieces - $3, 0) * $4::numeric),
            2000000000)::integer AS quantity, l.failures, l.sent_at,
-           CASE WHEN l.sending IS NULL THEN l.sent END AS told
+           CASE WHEN l.sending IS NULL THEN l.sent END AS told,
+           l.refused IS NOT NULL AS refused, l.refused_level, l.not_before, l.lower_from
       FROM (SELECT listing_id, sum(pieces) AS pieces FROM most GROUP BY listing_id) m JOIN listing l USING (listing_id)
 )
 """
@@ -163,4 +188,8 @@ _CHANGED = """
       JOIN component c ON c.sku = s.sku
 """
 
-_DUE = "quantity IS DISTINCT FROM told"
+_DUE = (
+    # Also where the level is back to what the shop has: only its answer says that it takes levels again.
+    "(v.quantity IS DISTINCT FROM v.told OR v.refused) AND (v.not_before <= now()"
+    " OR v.refused AND v.quantity < v.refused_level AND (v.quantity = 0 OR v.lower_from <= now()))"
+)

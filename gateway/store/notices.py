@@ -30,6 +30,7 @@ from gateway.core.notice import (
     Waiting,
     Words,
 )
+from gateway.store.credentials import read_token
 from gateway.store.sql import Connection
 
 Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "rejected"]
@@ -112,11 +113,11 @@ async def read_changing(connection: Connection) -> Facts:
         "SELECT c.name, r.refused, coalesce(r.refused_at, r.changed_at)"
         " FROM credential r JOIN connection c USING (connection_id) WHERE r.refused IS NOT NULL"
     )
-    # One that nobody owns is not being read either, and the worker that is gone is told of.
     not_renewed = await connection.fetch(
         "SELECT c.name, r.renewal_refused, coalesce(r.renewal_refused_at, r.changed_at), r.token"
         " FROM credential r JOIN connection c USING (connection_id) WHERE r.renewal_refused IS NOT NULL"
     )
+    # One that nobody owns is not being read either, and the worker that is gone is told of.
     unread = await connection.fetch(
         "SELECT c.name, p.failing, p.failing_at FROM pull p JOIN connection c USING (connection_id)"
         " JOIN duty d USING (connection_id) LEFT JOIN credential r USING (connection_id)"
@@ -130,15 +131,15 @@ async def read_changing(connection: Connection) -> Facts:
     return Facts(
         seen={(row[0], row[1]): Seen(row[2], row[3], row[4]) for row in seen},
         refusals={row[0]: Refusal(row[1], row[2]) for row in refusals},
-        unread={row[0]: Unread(row[1], row[2]) for row in unread},
         not_renewed={row[0]: NotRenewed(row[1], row[2], read_token(row[3]).expires_at) for row in not_renewed},
+        unread={row[0]: Unread(row[1], row[2]) for row in unread},
         alive=tuple(Alive(*row) for row in alive),
         lost=tuple(Lost(*row) for row in lost),
     )
 
 
 async def read_waiting(connection: Connection) -> Facts:
-    """The facts that are counted: open lanes, dead letters, conflicts, the inbox. Reads every open lane."""
+    """The facts that are counted: open lanes, dead letters, conflicts, levels, the inbox. Reads every open lane."""
     lanes = await connection.fetch(
         "SELECT c.name, l.operation, count(*), min(l.opened_at), count(*) FILTER (WHERE l.bursts > 0) FROM lane l"
         " JOIN connection c ON c.connection_id = l.target_id WHERE l.blocked IS NULL GROUP BY c.name, l.operation"
@@ -157,12 +158,19 @@ async def read_waiting(connection: Connection) -> Facts:
         " WHERE o.conflicts <> '' AND NOT EXISTS (SELECT 1 FROM conflict_handled h"
         " WHERE h.order_id = o.order_id AND h.conflicts = o.conflicts) GROUP BY 1, 2"
     )
+    # Where nobody owns the shop nobody tells it levels: it may not be configured any more.
+    levels = await connection.fetch(
+        "SELECT c.name, split_part(l.refused, ':', 1), count(*), min(coalesce(l.refused_at, l.changed_at))"
+        " FROM listing l JOIN connection c USING (connection_id) JOIN duty d USING (connection_id)"
+        " WHERE l.refused IS NOT NULL AND l.publish AND d.worker_id IS NOT NULL GROUP BY 1, 2"
+    )
     inbox = await connection.fetchrow("SELECT count(*), min(taken_at) FROM inbox")
     return Facts(
         waiting={(row[0], row[1]): Waiting(row[2], row[3], row[4]) for row in lanes},
         blocked={(row[0], row[1]): Group(row[2], row[3]) for row in blocked},
         dead_letters={(row[0], row[1]): Group(row[2], row[3]) for row in dead},
         conflicts={(row[0], row[1]): Group(row[2], row[3]) for row in conflicts},
+        levels={(row[0], row[1]): Group(row[2], row[3]) for row in levels},
         inbox=Waiting(inbox[0], inbox[1]) if inbox[0] else None,
     )
 

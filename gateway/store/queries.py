@@ -219,6 +219,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     oldest_s: Mapping[int, float]
     inbox_rows: int
     dead_letters: Mapping[str, int]
+    levels_refused: Mapping[str, int]
 
 
 async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) -> list[OrderRow]:
@@ -359,11 +360,17 @@ async def read_backlog(pool: Connection) -> Backlog:
     )
     inbox_rows = await pool.fetchval("SELECT count(*) FROM inbox")
     dead = await pool.fetch("SELECT source, count(*) FROM dead_letter WHERE closed_at IS NULL GROUP BY source")
+    refused = await pool.fetch(
+        "SELECT c.name, count(*) FROM listing l JOIN connection c USING (connection_id)"
+        " JOIN duty d USING (connection_id)"
+        " WHERE l.refused IS NOT NULL AND l.publish AND d.worker_id IS NOT NULL GROUP BY c.name"
+    )
     return Backlog(
         lanes=lanes,
         oldest_s={row[0]: row[1] for row in oldest},
         inbox_rows=inbox_rows,
         dead_letters={row[0]: row[1] for row in dead},
+        levels_refused={row[0]: row[1] for row in refused},
     )
 
 

@@ -62,7 +62,7 @@ class ListingWish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shop was told of a listing's level: `sent` last, at `sent_at`; `refused`: why it takes none."""
+    """What the shop was told of a listing's level: `sent` last, at `sent_at`; `refused`: why it takes none now."""
 
     sent: int | None
     sent_at: datetime | None
@@ -148,11 +148,17 @@ class SkuTables:
 
 
 async def list_listings(
-    pool: asyncpg.Pool, connection_id: int, *, prefix: str | None, after: str | None, limit: int | None
+    pool: asyncpg.Pool,
+    connection_id: int,
+    *,
+    prefix: str | None,
+    after: str | None,
+    limit: int | None,
+    refused: bool = False,
 ) -> list[tuple[Listing, Told]]:
-    """Listings of a shop in SKU order. `after`: the last one seen; `limit` None: all."""
+    """Listings of a shop in SKU order. `after`: the last one seen; `limit` None: all; `refused`: only those."""
     async with pool.acquire() as connection:
-        return await _listings(connection, connection_id, prefix=prefix, after=after, limit=limit)
+        return await _listings(connection, connection_id, prefix=prefix, after=after, limit=limit, refused=refused)
 
 
 async def unmapped_skus(pool: asyncpg.Pool, connection_id: int, *, limit: int) -> list[UnmappedSku]:
@@ -262,9 +268,15 @@ async def publish_again(
 
 
 async def _listings(
-    connection: Connection, connection_id: int, *, prefix: str | None, after: str | None, limit: int | None
+    connection: Connection,
+    connection_id: int,
+    *,
+    prefix: str | None,
+    after: str | None,
+    limit: int | None,
+    refused: bool = False,
 ) -> list[tuple[Listing, Told]]:
-    rows = await connection.fetch(_LISTINGS, connection_id, prefix, after, limit)
+    rows = await connection.fetch(_LISTINGS, connection_id, prefix, after, limit, refused)
     return [
         (
             Listing(
@@ -356,6 +368,7 @@ SELECT l.sku, l.item_id, l.sku_id, l.title, l.publish, l.sent, l.sent_at, l.fail
               array_agg(c.gift ORDER BY c.gift, c.sku) AS gifts
          FROM component c WHERE c.listing_id = l.listing_id) p ON true
  WHERE l.connection_id = $1 AND ($2::text IS NULL OR starts_with(l.sku, $2)) AND ($3::text IS NULL OR l.sku > $3)
+   AND (NOT $5 OR l.refused IS NOT NULL)
  ORDER BY l.sku
  LIMIT $4
 """

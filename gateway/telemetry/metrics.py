@@ -354,6 +354,14 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_levels_refused",
+        kind="gauge",
+        help="Listings whose stock level the shop refuses: it sells by an older one",
+        zh="店铺拒收库存的商品：仍按原来的数量销售",
+        labels=(_CONNECTION,),
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_notice_untold_seconds",
         kind="gauge",
         help="Age of the oldest notice that no channel has taken",
@@ -552,6 +560,10 @@ class Gauges:
     def dead_letters_open(self, counts: Mapping[str, int]) -> None:
         """Per source, the dead letters waiting for a person; a source left out has none."""
         self._snapshot("ordergate_dead_letters_open", {(source,): n for source, n in counts.items()})
+
+    def levels_refused(self, counts: Mapping[str, int]) -> None:
+        """Per shop, the listings whose level it refuses; a shop left out has none."""
+        self._snapshot("ordergate_levels_refused", {(shop,): n for shop, n in counts.items()})
 
     def backlog_unknown(self) -> None:
         """This process reads the database's picture no longer: what it showed last is not the state now.

@@ -28,11 +28,12 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     # Whose clock it is shows only when all have answered since it was set.
     Kind.CLOCK: 60.0,
     # The first of many: they are counted together.
+    Kind.LEVEL: 5.0,
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
     Kind.CONFLICT: 5.0,
 }
-_GROWS = frozenset({Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
+_GROWS = frozenset({Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
@@ -189,16 +190,17 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
     for connection, refusal in facts.refusals.items():
         count = sum(waiting.count for (name, _), waiting in facts.waiting.items() if name == connection)
         yield Sign(key=Key(Kind.AUTHORISE, connection, ""), since=refusal.at, code=refusal.code, count=count)
-    for connection, unread in facts.unread.items():
     for connection, one in facts.not_renewed.items():
         key = Key(Kind.AUTHORISE, connection, RENEWAL)
         yield Sign(key=key, since=one.at, code=one.code, until=one.ends_at)
+    for connection, unread in facts.unread.items():
         yield Sign(key=Key(Kind.SHOP_NOT_READ, connection, ""), since=unread.since, code=unread.code)
     found = replacements(facts.alive, facts.lost)
     for gone in facts.lost:
         if gone.replaced_by is None and gone.worker_id not in found:
             yield Sign(key=Key(Kind.WORKER, "", gone.name), since=gone.lost_at, count=gone.lanes, of_workers=workers)
     yield from _backlogs(facts, at, policy)
+    yield from _levels(facts)
     for kind, groups in (
         (Kind.DEAD_LETTER, facts.dead_letters),
         (Kind.BLOCKED, facts.blocked),
@@ -206,6 +208,20 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
     ):
         for (connection, code), group in _by_code(groups).items():
             yield Sign(key=Key(kind, connection, code), since=group.first_at, count=group.count)
+
+
+def _levels(facts: Facts) -> Iterator[Sign]:
+    """One for each shop, whatever the codes are: those of a listing may differ from one try to the next."""
+    shops: dict[str, list[tuple[int, str, Group]]] = {}
+    for (connection, code), group in _by_code(facts.levels).items():
+        shops.setdefault(connection, []).append((group.count, code, group))
+    for connection, groups in shops.items():
+        yield Sign(
+            key=Key(Kind.LEVEL, connection, ""),
+            since=min(group.first_at for _, _, group in groups),
+            count=sum(count for count, _, _ in groups),
+            code=max(groups, key=lambda one: one[:2])[1],
+        )
 
 
 def _unproven(facts: Facts) -> Iterator[Sign]:

@@ -92,6 +92,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say("收件箱积压已消除", "The inbox has caught up")
         case Kind.BACKLOG:
             return say(f"积压已消除：{key.connection} {operation}", f"Caught up: {key.connection} {operation}")
+        case Kind.LEVEL:
+            return say(f"库存回传已全部接受：{key.connection}", f"Stock levels taken again: {key.connection}")
         case Kind.DEAD_LETTER:
             return say(f"死信已清：{key.connection} {said}", f"No dead letters any more: {key.connection} {code}")
         case Kind.BLOCKED:
@@ -127,10 +129,10 @@ def _target(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 
 def _authorise(sign: Sign, say: Say) -> tuple[str, str, str]:
-    title = say(f"授权失效：{sign.key.connection}", f"Authorisation refused: {sign.key.connection}")
-    fact = say(
     if sign.key.subject == RENEWAL:
         return _not_renewed(sign, say)
+    title = say(f"授权失效：{sign.key.connection}", f"Authorisation refused: {sign.key.connection}")
+    fact = say(
         f"平台返回 {code_of(sign.code)}，该连接已停止收发，{sign.count} 条下发在等，全部保留。",
         f"The platform says {code_of(sign.code)}. Nothing goes to or comes from it; {sign.count} deliveries are kept.",
     )
@@ -280,6 +282,28 @@ def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
     )
 
 
+def _level(sign: Sign, say: Say) -> tuple[str, str, str]:
+    shop, code = sign.key.connection, code_of(sign.code)
+    title = say(
+        f"库存回传被拒：{shop}，{sign.count} 个商品（{code}）",
+        f"Stock levels refused: {shop}, {sign.count} listings ({code})",
+    )
+    fact = say(
+        "店铺仍按原来的数量销售，可能超卖。可售数量减少时网关尽快再报，其余过 10 分钟至 6 小时再试。",
+        "The shop sells by older numbers and may sell too many. Lower levels are told again soon, others after 10"
+        " minutes to 6 hours.",
+    )
+    return (
+        title,
+        fact,
+        say(
+            f"ordergate skus list {shop} --refused，在店铺后台改好商品后 ordergate skus publish {shop} --refused",
+            f"ordergate skus list {shop} --refused; mend the items at the shop, then"
+            f" ordergate skus publish {shop} --refused",
+        ),
+    )
+
+
 def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
     said = subject(sign.key.kind, code).zh
@@ -346,6 +370,7 @@ _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.WORKER: _worker,
     Kind.INBOX: _inbox,
     Kind.BACKLOG: _backlog,
+    Kind.LEVEL: _level,
     Kind.DEAD_LETTER: _dead_letter,
     Kind.BLOCKED: _blocked,
     Kind.CONFLICT: _conflict,

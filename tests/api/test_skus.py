@@ -176,6 +176,9 @@ async def test_levels_are_told_again_on_demand(gateway: Gateway, cli: Cli) -> No
     await gateway.post("/skus/tmall/import", {"file": base64.b64encode(text.encode()).decode(), "reason": "r"})
     await gateway.pool.execute("UPDATE listing SET sent = 4, refused = CASE WHEN sku = 'a2' THEN 'off_shelf' END")
     assert "off_shelf" in await cli("skus", "list", "tmall")
+    assert [row["sku"] for row in (await gateway.get("/skus/tmall", refused=1))["skus"]] == ["a2"]
+    listed = await cli("skus", "list", "tmall", "--refused")
+    assert "off_shelf" in listed and "a1" not in listed
     assert (await gateway.post("/skus/tmall/publish", {"refused": True, "reason": "r"})) == {"listings": 1}
     assert "2 个编码将重新同步" in await cli("skus", "publish", "tmall", "-r", "repair")
     assert [row["sent"] for row in (await gateway.get("/skus/tmall"))["skus"]] == [None, None, 4]

@@ -21,7 +21,7 @@ from gateway.dispatch.breaker import Breaker, BreakerPolicy
 from gateway.dispatch.levels import LevelPolicy, LevelPublisher
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.http import Http, NoAnswer, NotSent
-from gateway.store.levels import LevelRule, begin, due_levels, told
+from gateway.store.levels import LevelRule, begin, due_levels, forget_told, told
 from gateway.store.outbox import start_worker
 from gateway.store.skus import ListingWish, import_skus, publish_again
 from gateway.store.sql import migrate, open_pool, register_connections
@@ -213,13 +213,21 @@ class Desk:
 
     async def row(self, sku: str) -> asyncpg.Record:
         return await self.pool.fetchrow(
-            "SELECT sent, sending, failures, refused, extract(epoch FROM not_before - now())::float AS wait_s"
-            " FROM listing WHERE sku = $1",
+            "SELECT sent, sending, failures, refused, extract(epoch FROM not_before - now())::float AS wait_s,"
+            " extract(epoch FROM lower_from - now())::float AS lower_in_s FROM listing WHERE sku = $1",
             sku,
         )
 
     async def time_has_come(self) -> None:
         await self.pool.execute("UPDATE listing SET not_before = now() WHERE not_before > now()")
+
+    async def pass_by(self, for_s: float) -> None:
+        """Time goes by for the refused listings."""
+        await self.pool.execute(
+            "UPDATE listing SET not_before = not_before - d, lower_from = lower_from - d, refused_at = refused_at - d"
+            "  FROM make_interval(secs => $1) AS d",
+            for_s,
+        )
 
 
 @pytest.fixture
@@ -381,15 +389,130 @@ async def test_a_failing_listing_waits_and_the_others_go_on(desk: Desk) -> None:
     assert desk.shop.levels == {"B": 4}
 
 
-async def test_a_refused_listing_is_for_a_person(desk: Desk) -> None:
+async def test_a_refused_level_is_told_again_after_longer_and_longer(desk: Desk) -> None:
     await desk.sell("A")
+    await desk.sell("B")
     await desk.count("A", 5)
     desk.shop.answers["A"] = "no_such_item"
     await desk.once()
     assert (await desk.row("A"))["refused"] == "no_such_item: 下架"
-    await desk.count("A", 4)
-    assert await desk.once() == 0
+    waits = []
+    for _ in range(9):
+        wait_s = (await desk.row("A"))["wait_s"]
+        waits.append(round(wait_s / 600))
+        await desk.pass_by(wait_s - 5)
+        assert await desk.once() == 0, "not before its time"
+        await desk.pass_by(6)
+        assert await desk.once() == 1
+    assert waits == [1, 1, 2, 4, 8, 16, 32, 36, 36], "times ten minutes"
+    assert len(desk.shop.calls) == 11 and desk.shop.levels == {"B": 0}
     desk.shop.answers.clear()
+    await desk.pass_by(6 * 3600 + 1)
+    assert await desk.once() == 1 and desk.shop.levels["A"] == 5
+    row = await desk.row("A")
+    assert (row["refused"], row["failures"], row["sent"]) == (None, 0, 5)
+    assert await desk.once() == 0
+    # The next refusal has nothing to do with the ones before.
+    await desk.count("A", 4)
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.once()
+    assert 595 < (await desk.row("A"))["wait_s"] <= 600
+
+
+async def test_a_lower_level_than_the_refused_one_is_told_soon_and_zero_at_once(desk: Desk) -> None:
+    """Or the shop would sell what is not there. Still not a call for every piece that it sells."""
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.once()
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.count("A", 8)
+    await desk.once()
+    assert 7 < (await desk.row("A"))["lower_in_s"] <= 10
+    for left in (7, 6):
+        await desk.count("A", left)
+        assert await desk.once() == 0
+    await desk.pass_by(10)
+    assert await desk.once() == 1 and desk.shop.calls[-1] == ("A", 6)
+    assert 15 < (await desk.row("A"))["lower_in_s"] <= 20, "twice as long"
+    await desk.pass_by(20)
+    assert await desk.once() == 0, "that one is refused"
+    await desk.count("A", 7)
+    assert await desk.once() == 0, "more can wait"
+    await desk.count("A", 5)
+    assert await desk.once() == 1 and desk.shop.calls[-1] == ("A", 5)
+    await desk.count("A", 0)
+    assert await desk.once() == 1 and desk.shop.calls[-1] == ("A", 0)
+    assert [await desk.once() for _ in range(3)] == [0, 0, 0]
+    assert (await desk.row("A"))["wait_s"] < 630
+    await desk.pass_by(700)
+    desk.shop.answers.clear()
+    assert await desk.once() == 1 and desk.shop.levels == {"A": 0}
+
+
+@pytest.mark.parametrize(("answer", "wait_s"), [("failed", 10), ("busy", 7), ("odd", 10)])
+async def test_zero_that_does_not_arrive_behind_a_refusal_waits_like_any_other(
+    desk: Desk, answer: str, wait_s: float
+) -> None:
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.once()
+    await desk.count("A", 0)
+    desk.shop.answers["A"] = answer
+    assert [await desk.once() for _ in range(3)] == [1, 0, 0]
+    row = await desk.row("A")
+    assert row["refused"] and wait_s / 2 < row["wait_s"] <= 2 * wait_s
+    desk.shop.answers.clear()
+    await desk.time_has_come()
+    assert await desk.once() == 1 and desk.shop.levels == {"A": 0}
+
+
+async def test_a_level_that_is_back_at_what_the_shop_has_ends_a_refusal_once_the_shop_says_so(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.once()
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.count("A", 4)
+    await desk.once()
+    await desk.count("A", 9)
+    desk.shop.answers.clear()
+    assert await desk.once() == 0
+    await desk.pass_by(601)
+    assert await desk.once() == 1 and (await desk.row("A"))["refused"] is None
+
+
+async def test_refused_levels_that_are_only_tried_again_go_last(desk: Desk) -> None:
+    for sku in ("A", "B", "C"):
+        await desk.sell(sku)
+        await desk.count(sku, 5)
+    desk.shop.answers = dict.fromkeys("AB", "no_such_item")
+    await desk.once()
+    await desk.pass_by(601)
+    await desk.count("B", 1)
+    await desk.count("C", 6)
+    desk.shop.calls.clear()
+    await desk.once(desk.publisher(in_flight=1))
+    assert desk.shop.calls == [("B", 1), ("C", 6), ("A", 5)]
+
+
+async def test_nothing_is_refused_where_nothing_is_told(desk: Desk) -> None:
+    """The shop is only watched from now on: another system tells it levels."""
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.once()
+    await forget_told(desk.pool, [desk.connection_id])
+    assert (await desk.row("A"))["refused"] is None
+    assert await desk.once() == 1, "live again: what was refused long ago says nothing"
+
+
+async def test_a_refused_listing_is_told_again_when_a_person_says_so(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 4)
+    desk.shop.answers["A"] = "no_such_item"
+    await desk.once()
+    desk.shop.answers.clear()
+    assert await desk.once() == 0
     count = await publish_again(
         desk.pool, desk.connection_id, skus=None, refused=True, reason="back on sale", actor="admin"
     )

@@ -13,6 +13,7 @@ import yaml
 
 from gateway.testing.fakes import Faults
 from tests.pages.page import Page
+from tests.pages.skus import REFUSAL
 from tests.pages.stage import until
 from tests.pages.town import AWAY, ORDER, Town, push
 
@@ -34,6 +35,7 @@ def authorise(page: Page, town: Town) -> None:
     town.taobao.session = "authorised-again"
     listed = "ordergate connections list"
     until(lambda: re.search(r"tmall +taobao +需重新授权", page.stage.run(listed).out), "the platform to refuse us")
+    assert "授权到期" in page.run(listed)
     given = {"access_token": "authorised-again", "expires_in": 86400}
     (page.stage.folder / "given").write_text(json.dumps(given), encoding="utf-8")
     assert "完成" in page.run('ordergate connections authorise tmall --reason "重新授权" --from given')
@@ -48,6 +50,21 @@ def backlog(page: Page, town: Town) -> None:
     listed = page.run("ordergate gates list")
     assert all(title in listed for title in ("暂停", "在途/上限", "状态"))
     assert re.search(r"wms-1 +下单 +闭合 .* 0/\d+ ", listed)
+
+
+def level(page: Page, town: Town) -> None:
+    town.refuse_stock(REFUSAL)
+    table = "店铺商品编码,仓库商品编码,数量,平台商品ID,同步库存\r\n茶罐,TIN-01,1,612345678901234599,是\r\n"
+    (page.stage.folder / "given.csv").write_text(table, encoding="utf-8")
+    assert "新增 1" in page.stage.run("ordergate skus import tmall given.csv -r why").out
+    until(lambda: "库存回传被拒" in page.stage.run("ordergate notices open").out, "the condition")
+    assert re.search(r"茶罐 .*商品已删除", page.run("ordergate skus list tmall --refused"))
+    town.taobao.levels.clear()
+    assert page.run("ordergate skus publish tmall --refused --reason why") == "1 个编码将重新同步\n"
+    until(lambda: town.taobao.levels, "the shop to be told again")
+    assert "茶罐" not in page.stage.run("ordergate skus list tmall --refused").out
+    town.sql("DELETE FROM listing WHERE sku = '茶罐' RETURNING 1")
+    town.taobao.levels.clear()
 
 
 def blocked(page: Page, town: Town) -> None:

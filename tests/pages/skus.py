@@ -48,6 +48,7 @@ def story(page: Page, town: Town) -> None:
 
     refused = r"礼盒 +CUP-01 × 3 \+ DISH-02 × 1 \+ CARD × 1（赠品） +青瓷杯礼盒 .*(isv|rejected|商品已删除)"
     until(lambda: re.search(refused, run("ordergate skus list tmall").out), "the shop to refuse the level")
+    assert re.search(refused, page.run("ordergate skus list tmall --refused"))
     assert page.run("ordergate skus publish tmall -r 修复 --refused") == "1 个编码将重新同步\n"
     until(lambda: town.taobao.levels, "the shop to be told again")
     [(cups,)] = town.sql("SELECT on_hand - locked - committed FROM stock WHERE sku = 'CUP-01'")

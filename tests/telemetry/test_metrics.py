@@ -271,6 +271,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.oldest_waiting({"wms-1": 12.5, "gone": 3.0})
     gauges.dead_letters_open({"shop-a": 4})
     gauges.dead_letters_open({})
+    gauges.levels_refused({"shop-a": 2})
     gauges.held("wms-1", "create", 7)
     gauges.limit("wms-1", "create", 12)
     gauges.inbox_rows(9)
@@ -285,6 +286,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_oldest_waiting_seconds", target="wms-1") == 12.5
     assert value(found, "ordergate_oldest_waiting_seconds", target=OTHER) == 3
     assert value(found, "ordergate_dead_letters_open", source="shop-a") == 0
+    assert value(found, "ordergate_levels_refused", connection="shop-a") == 2
     assert value(found, "ordergate_gate_held_deliveries", target="wms-1", operation="create") == 7
     assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9

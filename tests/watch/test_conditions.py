@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.core.notice import (
+    RENEWAL,
     Alive,
     Change,
     Condition,
@@ -16,6 +17,7 @@ from gateway.core.notice import (
     Key,
     Kind,
     Lost,
+    NotRenewed,
     Refusal,
     Seen,
     Sign,
@@ -107,7 +109,7 @@ def test_looking_twice_changes_nothing() -> None:
     assert book.look(3) == Judged((), ())
 
 
-@pytest.mark.parametrize("kind", [Kind.WORKER, Kind.INBOX, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT])
+@pytest.mark.parametrize("kind", [Kind.WORKER, Kind.INBOX, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT])
 def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
     book = Book()
     sign = Sign(key=Key(kind, "", "x"), since=at(0))
@@ -250,6 +252,12 @@ def test_what_the_facts_show() -> None:
         blocked={("wms-1", "rejected:address"): Group(2, at(-70))},
         dead_letters={("shop-a", "json"): Group(9, at(-80))},
         conflicts={("shop-a", "cancelled_but_shipped"): Group(1, at(-90))},
+        levels={
+            ("shop-a", "no_such_item"): Group(3, at(-20)),
+            ("shop-a", "promoted"): Group(7, at(-10)),
+            ("shop-b", "它不接受"): Group(1, at(-30)),
+        },
+        not_renewed={"shop-a": NotRenewed("27", at(-55), at(86400))},
         inbox=Waiting(4, at(-2)),
     )
     found = {sign.key: sign for sign in signs(facts, at=at(0), policy=POLICY)}
@@ -257,6 +265,9 @@ def test_what_the_facts_show() -> None:
         DOWN,
         Key(Kind.INBOX, "", ""),
         Key(Kind.AUTHORISE, "shop-a", ""),
+        Key(Kind.AUTHORISE, "shop-a", RENEWAL),
+        Key(Kind.LEVEL, "shop-a", ""),
+        Key(Kind.LEVEL, "shop-b", ""),
         Key(Kind.SHOP_NOT_READ, "shop-b", ""),
         Key(Kind.CLOCK, "wms-1", ""),
         Key(Kind.CLOCK, "", "/database"),
@@ -266,7 +277,11 @@ def test_what_the_facts_show() -> None:
     }
     assert found[DOWN] == Sign(key=DOWN, since=at(-3), count=132, code="timeouts", workers=2, of_workers=3, age_s=40.0)
     assert found[Key(Kind.AUTHORISE, "shop-a", "")].count == 5
+    assert found[Key(Kind.AUTHORISE, "shop-a", RENEWAL)].until == at(86400)
     assert found[Key(Kind.SHOP_NOT_READ, "shop-b", "")].code == "timeout"
+    refused = found[Key(Kind.LEVEL, "shop-a", "")]
+    assert (refused.count, refused.since, refused.code) == (10, at(-20), "promoted")
+    assert found[Key(Kind.LEVEL, "shop-b", "")].code == "other"
     assert found[Key(Kind.INBOX, "", "")].count == 4
 
 

@@ -19,6 +19,7 @@ from adapters.webhook.fake import FakeShop
 from adapters.wecom.fake import PER_MINUTE, FakeWecom
 from adapters.wecom.notifier import WecomNotifier
 from adapters.wecom.settings import Settings as WecomSettings
+from gateway.core.access import Token
 from gateway.core.delivery import Answer, Done, Failed, Rejected
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, MessageEnded, Trouble
@@ -28,9 +29,11 @@ from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.sdk.notify import Limits, Message, Notifier, Person
+from gateway.store.credentials import authorise, plant, refuse, refuse_renewal
 from gateway.store.notices import list_conditions, list_notices, read_changing, read_waiting
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
+from gateway.store.queries import read_backlog
 from gateway.store.sql import Connection, migrate, open_pool
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
@@ -582,6 +585,69 @@ async def test_an_authorisation_that_is_refused_is_told_and_told_again_when_it_i
         await stage.second(1)
     assert [told.text.splitlines()[0] for told in fake.told] == ["授权失效：shop-a", "授权已恢复：shop-a"]
     assert "平台返回 27，" in fake.told[0].text and "61023abc" not in fake.told[0].text
+
+
+async def test_a_refused_renewal_is_told_before_the_end_and_the_end_by_itself(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    shop = await stage.pool.fetchval("INSERT INTO connection (name) VALUES ('shop-a') RETURNING connection_id")
+    ends_at = datetime(2026, 5, 7, 1, 30, tzinfo=UTC)
+    await plant(stage.pool, shop, Token("t1", "r1", ends_at))
+    assert await refuse_renewal(stage.pool, shop, version=2, code="27") is None, "of another token"
+    since = await refuse_renewal(stage.pool, shop, version=1, code="27")
+    assert await refuse_renewal(stage.pool, shop, version=1, code="27") == since
+    await stage.second(1)
+    await stage.second(30)
+    assert await refuse(stage.pool, shop, version=1, code="27", words="27 session expired")
+    await stage.second(1)
+    await authorise(stage.pool, shop, Token("t2"), name="shop-a", reason="r", actor="wang")
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told][:2] == [
+        "授权续期被拒：shop-a，现有授权到 05-07 09:30:00 (UTC+8) 为止",
+        "授权失效：shop-a",
+    ]
+    ended = "\n".join(told.text for told in fake.told[2:])
+    assert "授权已恢复：shop-a" in ended and "授权已更新：shop-a" in ended
+    assert await list_conditions(stage.pool) == []
+
+
+async def test_refused_stock_levels_are_told_once_for_a_shop_with_their_number(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    stage.owners = (OwnerRule(people=("wang",), kind="level"),)
+    await stage.succeed()
+    shop = await stage.pool.fetchval("INSERT INTO connection (name) VALUES ('shop-a') RETURNING connection_id")
+    worker = await start_worker(stage.pool, name="a/0", lease_s=86_400)
+    refused = (
+        "INSERT INTO listing (connection_id, sku, publish, refused, refused_at)"
+        " SELECT $1, n || $2, true, $2 || ': 13800000000', $3 FROM generate_series(1, $4) n"
+    )
+    await stage.pool.execute(refused, shop, "promoted", stage.at, 3)
+    await stage.second(6)
+    assert fake.told == [], "nobody owns the shop: nobody tells it levels"
+    assert await claim_duty(stage.pool, shop, worker_id=worker)
+    await stage.second(1)
+    await stage.pool.execute(refused, shop, "no_such_item", stage.at, 2)
+    await stage.second(1)
+    await stage.pool.execute(refused, shop, "no_such_item_either", stage.at, 40)
+    await stage.second(30)
+    assert (await read_backlog(stage.connection)).levels_refused == {"shop-a": 45}
+    await stage.pool.execute("UPDATE listing SET publish = false")
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == [
+        "库存回传被拒：shop-a，3 个商品（promoted）",
+        "库存回传被拒：shop-a，45 个商品（no_such_item_either）（增多）",
+        "库存回传已全部接受：shop-a",
+    ]
+    assert all("13800000000" not in told.text for told in fake.told)
+    assert {person for row in await stage.pool.fetch("SELECT people FROM notice_message") for person in row[0]} == {
+        "wang"
+    }
+    assert (await read_backlog(stage.connection)).levels_refused == {}
 
 
 async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_already(

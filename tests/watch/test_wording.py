@@ -28,6 +28,7 @@ KEYS = {
     Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
     Kind.INBOX: Key(Kind.INBOX, "", ""),
     Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
+    Kind.LEVEL: Key(Kind.LEVEL, "shop-a", ""),
     Kind.DEAD_LETTER: Key(Kind.DEAD_LETTER, "shop-a", "json"),
     Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
     Kind.CONFLICT: Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
@@ -122,7 +123,6 @@ def test_a_clock_is_fast_or_slow_and_somebody_has_to_set_it(key: Key, off: Off, 
     assert text_of(key, Change.OPENED, "en", off=off).isascii()
 
 
-@pytest.mark.parametrize(("kind", "change"), CHANGES)
 def test_a_refused_renewal_says_until_when_the_authorisation_lasts() -> None:
     key = Key(Kind.AUTHORISE, "shop-a", RENEWAL)
     sign = Sign(key=key, since=T0, code="27", until=T0 + timedelta(days=6))
@@ -133,6 +133,7 @@ def test_a_refused_renewal_says_until_when_the_authorisation_lasts() -> None:
     assert words(closed, at=T0, language="en", runbooks="r/").title == "Authorisation renewed: shop-a"
 
 
+@pytest.mark.parametrize(("kind", "change"), CHANGES)
 def test_every_notice_says_what_since_when_and_where_to_look(kind: Kind, change: Change) -> None:
     for language in LANGUAGES:
         text = text_of(KEYS[kind], change, language)
