@@ -676,6 +676,8 @@ async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_alread
     assert not await unread(), "that is another notice"
     await stage.pool.execute("UPDATE credential SET refused = NULL")
 
+    # By the stage's clock, which stood still meanwhile.
+    await stage.pool.execute("UPDATE pull SET failing_at = $1", stage.at)
     await stage.second(30)
     assert fake.told == []
     await stage.second(31)
