@@ -357,7 +357,7 @@ class Worker:
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         # Last: whoever is answered finds everything in place.
         health = self._health(pool, dispatcher, readers, kafka_leg)
-        server = await self._serve(hooks, self._api(pool, names, dispatcher), health)
+        server = await self._serve(hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders), health)
         stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
@@ -587,12 +587,20 @@ class Worker:
             observe=self._observe,
         )
 
-    def _api(self, pool: asyncpg.Pool, names: Names, dispatcher: Dispatcher) -> Api:
+    def _api(
+        self,
+        pool: asyncpg.Pool,
+        names: Names,
+        *,
+        dispatcher: Dispatcher,
+        decoders: Mapping[ConnectionName, Decode],
+    ) -> Api:
         return Api(
             pool,
             names=names,
             targets={c.name: c.order_operations for c in self._settings.connections.values()},
             connections=self._settings.connections,
+            decoders=decoders,
             desk=desk_of(self._settings),
             own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,

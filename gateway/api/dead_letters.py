@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Mapping
 
 import asyncpg
 import msgspec
@@ -20,8 +21,10 @@ from gateway.api.views import (
     Released,
     UnmaskQuery,
 )
-from gateway.core.event import MAX_BODY_BYTES
-from gateway.core.text import Text
+from gateway.core.errors import BadInput
+from gateway.core.event import MAX_BODY_BYTES, ConnectionName, Event, EventId
+from gateway.core.order import Facts, Party
+from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
 from gateway.store.dead import discard, release
 from gateway.store.queries import DeadLetterRow, list_dead_letters, read_dead_letter, write_audit
@@ -31,10 +34,18 @@ _ERRORS = (400, 401, 404, 409, 413, 422, 503)
 
 
 class DeadLetters:
-    """Handlers of ``/dead-letters``."""
+    """Handlers of ``/dead-letters``. `decoders`: what each connection's events say, as intake reads them."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        decoders: Mapping[ConnectionName, Callable[[Event], Facts]],
+        prefixes: Mapping[ConnectionName, str],
+    ) -> None:
         self._pool = pool
+        self._decoders = decoders
+        self._prefixes = prefixes
 
     def routes(self) -> list[Route]:
         return [
@@ -81,6 +92,8 @@ class DeadLetters:
     async def release_dead_letter(self, call: Call) -> Released:
         row, _ = await self._read(call, open_only=True)
         body = _repaired(call.body)
+        if body is not None:
+            self._check(row, body, another_order=call.body.another_order)
         events = await release(self._pool, row.dead_letter_id, body=body, actor=call.actor, reason=call.body.reason)
         if not events:
             raise _closed(row)
@@ -92,6 +105,47 @@ class DeadLetters:
         if events < 0:
             raise _closed(row)
         return Released(events=events)
+
+    def _check(self, row: DeadLetterRow, body: bytes, *, another_order: bool) -> None:
+        """Refuse a repair that intake would set aside again, or that is another order's: the letter would be closed
+        with it, and its own order gone. Nothing is known of a connection that is not configured."""
+        source = ConnectionName(row.source)
+        decode = self._decoders.get(source)
+        if decode is None:
+            return
+        event = Event(
+            id=EventId(row.event_id),
+            source=source,
+            type=row.type,
+            order_key=row.order_key,
+            time=row.happened_at,
+            body=body,
+        )
+        try:
+            facts = decode(event)
+        except BadInput as error:
+            raise _unrepaired(error.code, error.message, error.where, error.advice) from error
+        except Exception as error:  # a broken adapter, which intake contains too
+            what = Text(f"适配器出错：{type(error).__name__}", f"the adapter failed with {type(error).__name__}")
+            raise _unrepaired("adapter", what, "$.body", NOTHING) from error
+        prefix = "" if facts.party is Party.WAREHOUSE else self._prefixes.get(source, "")
+        number = prefix + facts.order_no
+        is_known = bool(row.number or row.order_key)
+        if is_known and not another_order and number != row.number and facts.order_no != row.order_key:
+            own = row.number or row.order_key
+            raise conflict(
+                "another_order",
+                Text(
+                    f"报文是订单 {number} 的，死信 {row.dead_letter_id} 是订单 {own} 的",
+                    f"the payload is of order {number}, dead letter {row.dead_letter_id} of order {own}",
+                ),
+                Text(
+                    "核对报文；若原单号本身有误，加 --another-order（API：another_order）",
+                    "check the payload; where the number itself was wrong, give --another-order (API: another_order)",
+                ),
+                where="$.body",
+                details={"number": number, "own": own},
+            )
 
     async def _read(self, call: Call, *, open_only: bool = False) -> tuple[DeadLetterRow, bytes]:
         dead_letter_id = int(call.path["id"])
@@ -137,6 +191,18 @@ def _repaired(body: ReleaseBody) -> bytes | None:
             advice=Text(f"最多 {MAX_BODY_BYTES}", f"at most {MAX_BODY_BYTES}"),
         )
     return repaired
+
+
+def _unrepaired(code: str, what: Text, where: str, advice: Text) -> ApiError:
+    message = _without(what)
+    return ApiError(
+        422,
+        "unrepaired",
+        Text(f"报文仍无法处理：{message.zh}", f"the payload still cannot be used: {message.en}"),
+        where=where,
+        advice=_without(advice) or Text("修正后再次放行", "repair it, then release it again"),
+        details={"code": code},
+    )
 
 
 def _masked(row: DeadLetterRow) -> DeadLetterRow:

@@ -29,8 +29,9 @@ from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
 from gateway.api.work import Work
 from gateway.core.errors import Unavailable
-from gateway.core.event import ConnectionName
+from gateway.core.event import ConnectionName, Event
 from gateway.core.happening import Observer, Trouble
+from gateway.core.order import Facts
 from gateway.core.text import Text
 from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
@@ -51,6 +52,7 @@ class Api:
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
         connections: Mapping[ConnectionName, Connection],
+        decoders: Mapping[ConnectionName, Callable[[Event], Facts]],
         desk: Desk,
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
@@ -65,7 +67,7 @@ class Api:
             *Orders(pool, desk=desk, now=now).routes(),
             *Deliveries(pool, desk=desk, now=now).routes(),
             *Redrives(pool, names=names, desk=desk, now=now).routes(),
-            *DeadLetters(pool).routes(),
+            *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),

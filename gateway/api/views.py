@@ -257,6 +257,9 @@ class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     body: Annotated[Any, Meta(description="Repaired payload: a JSON value, or a string with the payload's text")] = None
     body_base64: Annotated[str, Meta(description="Repaired payload as bytes")] | None = None
+    another_order: Annotated[
+        bool, Meta(description="The payload may be of another order than the dead letter: its number was wrong")
+    ] = False
     reason: str = ""
 
 

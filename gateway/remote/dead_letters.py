@@ -58,6 +58,13 @@ def release(
         Path | None,
         typer.Option(help="修复后的报文（文件，- 为标准输入）。Repaired payload: a file, - for standard input"),
     ] = None,
+    another_order: Annotated[
+        bool,
+        typer.Option(
+            "--another-order",
+            help="报文可以是另一订单的：原单号有误。It may be of another order: the number was wrong",
+        ),
+    ] = False,
     reason: Annotated[str, typer.Option("--reason", "-r", help="原因。Why")] = "",
     url: Url = LOCAL,
     token: Token = "",
@@ -68,6 +75,8 @@ def release(
     import base64
 
     given: dict[str, Any] = {"reason": reason}
+    if another_order:
+        given["another_order"] = True
     if body is not None:
         given["body_base64"] = base64.b64encode(content_of(body)).decode()
     answer = Remote(url, token).post("dead-letters", dead_letter_id, "release", body=given)

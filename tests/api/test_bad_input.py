@@ -13,7 +13,7 @@ import pytest
 from gateway.sdk.adapter import UNPROVEN
 from gateway.sdk.signing import decode_secret, sign
 
-from .conftest import ERP_SECRET, ORDER, SHOP_SECRET, Gateway
+from .conftest import ERP_SECRET, ORDER, SHOP_SECRET, Gateway, is_told
 
 
 def changed(**parts: Any) -> dict[str, Any]:
@@ -246,6 +246,55 @@ async def test_a_release_without_repair_comes_back_with_the_same_reason(gateway:
         return rows[0]["dead_letter_id"] != letter["dead_letter_id"] and rows[0]["code"] == "field"
 
     await gateway.until(again)
+
+
+async def test_a_repair_that_is_another_orders_is_refused_unless_it_is_meant(gateway: Gateway) -> None:
+    await gateway.push(changed(order_no="4", colour="red"))
+    (letter,) = await gateway.dead()
+    path = f"/dead-letters/{letter['dead_letter_id']}/release"
+
+    slip = await gateway.call("POST", path, {"body": changed(order_no="1")})
+
+    assert (slip.status, slip.body["error"], slip.body["where"]) == (409, "another_order", "$.body")
+    assert slip.body["details"] == {"number": "S1", "own": "S4"} and is_told(slip.body)
+    assert "S1" in slip.body["message"]["zh"] and "S4" in slip.body["message"]["zh"]
+    assert len(await gateway.dead()) == 1 and await gateway.audit() == []
+    assert await gateway.post(path, {"body": changed(order_no="1"), "another_order": True}) == {"events": 1}
+    await gateway.sent("S1")
+
+
+async def test_a_repair_is_looked_for_its_order_only_where_the_letters_own_is_known(gateway: Gateway) -> None:
+    await gateway.push(b"not json")
+    (letter,) = await gateway.dead()
+    assert letter["number"] == ""
+
+    assert await gateway.post(f"/dead-letters/{letter['dead_letter_id']}/release", {"body": ORDER}) == {"events": 1}
+
+    await gateway.sent("S1001")
+
+
+@pytest.mark.parametrize(
+    ("repair", "code", "where"),
+    [
+        (changed(colour="blue"), "field", "$"),
+        (changed(lines="none"), "shape", "$.lines"),
+        ("not json", "json", "$"),
+    ],
+    ids=["field", "shape", "json"],
+)
+async def test_a_repair_that_is_still_wrong_is_refused_as_a_dead_letter_would_say(
+    gateway: Gateway, repair: Any, code: str, where: str
+) -> None:
+    await gateway.push(changed(colour="red"))
+    (letter,) = await gateway.dead()
+
+    answer = await gateway.call(
+        "POST", f"/dead-letters/{letter['dead_letter_id']}/release", {"body": repair, "another_order": True}
+    )
+
+    assert (answer.status, answer.body["error"], answer.body["details"]) == (422, "unrepaired", {"code": code})
+    assert answer.body["where"].startswith(where) and is_told(answer.body)
+    assert len(await gateway.dead()) == 1
 
 
 async def test_a_repair_given_as_text_or_bytes(gateway: Gateway) -> None:
