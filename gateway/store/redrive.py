@@ -3,7 +3,8 @@
 A redrive is a row with its items, so it survives whoever works on it: each step is one transaction that locks the row,
 frees some lanes and says when the next step may be. Lanes are freed *in doubt*: a target that can be asked is asked
 before anything is sent, an idempotent one gets it again; where neither is possible the delivery stays with its person,
-unless that is forced. Only heads are touched, so an order's commands keep their sequence.
+unless that is forced. Only heads are touched, so an order's commands keep their sequence. A dead letter goes into the
+inbox, and has ended when intake has taken it from there: done, or set aside again.
 
 Few are out at a time (`_open_most`), so that stopping brings nearly all of the rest back, and a target that fails
 again gets no more.
@@ -19,7 +20,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import AfterUnknown, Result
-from gateway.store.dead import put_back
+from gateway.store.dead import BEHIND, put_back
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import audit
 from gateway.store.sql import Connection, as_array, as_private, as_text, private_or_plain
@@ -163,7 +164,7 @@ async def stop(pool: asyncpg.Pool, redrive_id: int, *, reason: str, actor: str) 
         )
         if state != "running":
             return state
-        await connection.execute(_SETTLE, redrive_id)
+        await _settle(connection, redrive_id)
         unsent = as_array(row[0] for row in await connection.fetch(_UNSENT, redrive_id))
         await connection.execute(_PUT_BACK, redrive_id, unsent)
         await connection.execute(
@@ -196,8 +197,14 @@ async def read_redrive(pool: asyncpg.Pool, redrive_id: int) -> RedriveRow | None
     return None if row is None else _redrive(row)
 
 
-async def _advance(connection: Connection, *, redrive_id: int, per_s: float, author: str) -> None:
+async def _settle(connection: Connection, redrive_id: int) -> None:
+    """Note how those that are out have ended."""
     await connection.execute(_SETTLE, redrive_id)
+    await connection.execute(_SETTLE_LETTERS, redrive_id)
+
+
+async def _advance(connection: Connection, *, redrive_id: int, per_s: float, author: str) -> None:
+    await _settle(connection, redrive_id)
     counts = dict(
         await connection.fetch(
             "SELECT state, count(*) FROM redrive_item WHERE redrive_id = $1 AND state IN ('waiting', 'released')"
@@ -263,7 +270,7 @@ async def _release_letters(
     for dead_letter_id, number in rows:
         await put_back(connection, number, actor=author, repaired={dead_letter_id: None})
     await connection.execute(
-        "UPDATE redrive_item SET state = 'done', released_at = now()"
+        "UPDATE redrive_item SET state = 'released', released_at = now()"
         " WHERE redrive_id = $1 AND dead_letter_id = ANY($2::bigint[]) AND state = 'waiting'",
         redrive_id,
         [row[0] for row in rows],
@@ -333,11 +340,37 @@ WITH ended AS (
              WHERE a.order_id = i.order_id AND a.target_id = i.target_id AND a.seq = i.seq
              ORDER BY a.ended_at DESC LIMIT 1) AS result
       FROM redrive_item i LEFT JOIN lane l ON l.order_id = i.order_id AND l.target_id = i.target_id
-     WHERE i.redrive_id = $1 AND i.state = 'released'
+     WHERE i.redrive_id = $1 AND i.state = 'released' AND i.dead_letter_id IS NULL
        AND (l.order_id IS NULL OR l.head <> i.seq OR l.blocked IS NOT NULL)
 )
 UPDATE redrive_item i SET state = CASE WHEN e.again THEN 'again' ELSE 'done' END, result = e.result
   FROM ended e WHERE i.redrive_id = $1 AND i.n = e.n
+"""
+# The same event set aside again is an open dead letter of the same order, event and payload: the key of its index.
+# Where that is behind another one which this redrive has still to release, it goes through once more with that one.
+_SETTLE_LETTERS = f"""
+WITH gone AS MATERIALIZED (
+    SELECT i.n, d.source, d.event_id, d.number, coalesce(d.body_sha256, sha256(d.body)) AS body
+      FROM redrive_item i LEFT JOIN dead_letter d USING (dead_letter_id)
+     WHERE i.redrive_id = $1 AND i.state = 'released' AND i.dead_letter_id IS NOT NULL
+), coming AS MATERIALIZED (
+    SELECT source, event_id FROM inbox
+     WHERE EXISTS (SELECT 1 FROM gone) AND event_id = ANY (ARRAY(SELECT event_id FROM gone))
+), seen AS (
+    SELECT g.n, again.code,
+           EXISTS (SELECT 1 FROM coming c WHERE c.source = g.source AND c.event_id = g.event_id) AS comes,
+           again.code = '{BEHIND}' AND EXISTS (
+               SELECT 1 FROM redrive_item w JOIN dead_letter d USING (dead_letter_id)
+                WHERE w.redrive_id = $1 AND w.state = 'waiting' AND d.number = g.number) AS goes_on
+      FROM gone g LEFT JOIN LATERAL (
+           SELECT d.code FROM dead_letter d
+            WHERE d.closed_at IS NULL AND d.number = g.number
+              AND md5(d.source || chr(31) || d.event_id) = md5(g.source || chr(31) || g.event_id)
+              AND coalesce(d.body_sha256, sha256(d.body)) = g.body) again ON true
+)
+UPDATE redrive_item i SET state = CASE WHEN s.code IS NULL THEN 'done' ELSE 'again' END
+  FROM seen s
+ WHERE i.redrive_id = $1 AND i.n = s.n AND CASE WHEN s.code IS NULL THEN NOT s.comes ELSE NOT s.goes_on END
 """
 # A lane that nobody holds and whose time is still that of its release has not been claimed, or was given back unsent:
 # whoever writes an outcome, or adopts it, moves `not_before`. (`coalesce` keeps the planner off the index of free

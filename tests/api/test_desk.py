@@ -109,6 +109,25 @@ async def test_what_cannot_be_done_is_said(gateway: Gateway) -> None:
     assert answer.body["advice"] == {"zh": "是不是 erp？", "en": "did you mean erp?"}
 
 
+async def test_dead_letters_that_come_back_are_not_counted_as_done(gateway: Gateway) -> None:
+    for order_no in ("1", "2"):
+        await gateway.push({**ORDER, "order_no": order_no, "total": "much"})
+    first = await gateway.dead(2)
+    code = first[0]["code"]
+
+    wanted = {"kinds": ["dead_letter"], "source": "shop", "code": code}
+    started = await gateway.post("/redrives", {"wanted": wanted, "reason": "a try", "start_in_s": 0})
+
+    async def ended() -> Any:
+        redrive = await gateway.get(f"/redrives/{started['redrive']['redrive_id']}")
+        return redrive if redrive["state"] == "done" else None
+
+    redrive = await gateway.until(ended)
+    assert (redrive["total"], redrive["done"], redrive["again"]) == (2, 0, 2)
+    again = await gateway.dead(2)
+    assert {one["dead_letter_id"] for one in again}.isdisjoint(one["dead_letter_id"] for one in first)
+
+
 @pytest.mark.feature("F77")
 async def test_many_are_sent_again_with_a_look_first_and_recorded(gateway: Gateway) -> None:
     numbers = await refused(gateway, "1", "2", "3")

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.core.delivery import Finding, Rejected, Result, Unknown
 from gateway.core.order import Operation
-from gateway.store.dead import BEHIND, set_aside
+from gateway.store.dead import BEHIND, DeadLetter, set_aside
 from gateway.store.outbox import AttemptRow, Outcome, claim, start_worker, write_outcomes
 from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, step, stop
 from gateway.store.repair import resend
@@ -401,7 +401,84 @@ async def test_dead_letters_go_through_intake_again_with_what_waits_behind(desk:
     assert [r[0] for r in await pool.fetch("SELECT event_id FROM inbox ORDER BY inbox_id")] == ["E1", "E2", "E3"]
     assert await pool.fetchval("SELECT count(*) FROM dead_letter WHERE closed_at IS NULL") == 1
     seen_row = await row(pool, redrive_id)
-    assert (seen_row.state, seen_row.done, seen_row.total) == ("done", 2, 2)
+    assert (seen_row.state, seen_row.released, seen_row.done, seen_row.total) == ("running", 2, 0, 2)
+    await pool.execute("DELETE FROM inbox")  # as intake does with what it could use
+    await let_be_due(pool)
+    await step(pool)
+    seen_row = await row(pool, redrive_id)
+    assert (seen_row.state, seen_row.done, seen_row.again, seen_row.total) == ("done", 2, 0, 2)
+
+
+async def intake(pool: asyncpg.Pool, *again: DeadLetter) -> None:
+    """Take all that is in the inbox, and set these aside again."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("DELETE FROM inbox")
+        if again:
+            await set_aside(connection, again)
+
+
+async def test_a_dead_letter_that_is_set_aside_again_counts_as_blocked_again(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    letters = [letter(1, "S1", "amount"), letter(2, "", "amount"), letter(3, "S3", "amount")]
+    async with pool.acquire() as connection:
+        # Of the same event with another payload: its own letter, which is nobody's end.
+        other = msgspec.structs.replace(letters[2].arrival.event, body=b"[]")
+        twin = msgspec.structs.replace(
+            letters[2], code="json", arrival=msgspec.structs.replace(letters[2].arrival, event=other)
+        )
+        await set_aside(connection, [*letters, twin])
+    redrive_id = await begin(pool, names, Wanted(source="shop", code="amount"))
+    await step(pool)
+    assert (await row(pool, redrive_id)).released == 3
+
+    await intake(pool, letters[0], msgspec.structs.replace(letters[1], code="value"))
+    await let_be_due(pool)
+    await step(pool)
+
+    seen = await row(pool, redrive_id)
+    assert (seen.state, seen.done, seen.again) == ("done", 1, 2)
+
+
+async def test_a_dead_letter_whose_order_waits_for_another_of_the_redrive_has_not_ended(
+    desk: tuple[asyncpg.Pool, Names],
+) -> None:
+    pool, names = desk
+    first, second = letter(1, "S1", "amount"), letter(2, "S1", "amount")
+    async with pool.acquire() as connection:
+        await set_aside(connection, [first, second])
+    redrive_id = await begin(pool, names, Wanted(source="shop", code="amount"), per_s=1.0)
+    await step(pool)
+    await intake(pool, msgspec.structs.replace(first, code=BEHIND))
+    seen = await row(pool, redrive_id)
+    assert (seen.waiting, seen.released) == (1, 1)
+
+    await let_be_due(pool)
+    await step(pool)
+
+    seen = await row(pool, redrive_id)
+    assert (seen.waiting, seen.released) == (0, 2)
+    assert await pool.fetchval("SELECT count(*) FROM inbox") == 2
+    await intake(pool)
+    await let_be_due(pool)
+    await step(pool)
+    seen = await row(pool, redrive_id)
+    assert (seen.state, seen.done, seen.again) == ("done", 2, 0)
+
+
+async def test_a_redrive_stopped_after_a_dead_letter_has_left_says_so(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(n, f"S{n}", "amount") for n in (1, 2, 3)])
+    redrive_id = await begin(pool, names, Wanted(source="shop"), per_s=1.0)
+    await step(pool)
+    await intake(pool, letter(1, "S1", "amount"))
+    await let_be_due(pool)
+    await step(pool)
+
+    await stop(pool, redrive_id or 0, reason="they come back", actor="wang")
+
+    seen = await row(pool, redrive_id)
+    assert (seen.again, seen.left, seen.kept, seen.released) == (1, 1, 1, 0)
 
 
 @pytest.mark.feature("F129")
