@@ -27,7 +27,7 @@ from gateway.core.order import Facts, Party
 from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
 from gateway.store.dead import discard, release
-from gateway.store.queries import DeadLetterRow, list_dead_letters, read_dead_letter, write_audit
+from gateway.store.queries import DeadLetterRow, closed_reason, list_dead_letters, read_dead_letter, write_audit
 from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 409, 413, 422, 503)
@@ -84,10 +84,13 @@ class DeadLetters:
 
     async def get_dead_letter(self, call: Call) -> DeadLetterPage:
         row, body = await self._read(call)
+        reason = "" if row.closed_at is None else await closed_reason(self._pool, row.dead_letter_id)
         if not call.query.unmask:
-            return DeadLetterPage(dead_letter=_masked(row))
+            return DeadLetterPage(dead_letter=_masked(row), closed_reason=mask_text(reason))
         await write_audit(self._pool, actor=call.actor, action="dead_letter.unmask", subject=str(row.dead_letter_id))
-        return DeadLetterPage(dead_letter=row, text=text_of(body), base64=base64.b64encode(body).decode())
+        return DeadLetterPage(
+            dead_letter=row, closed_reason=reason, text=text_of(body), base64=base64.b64encode(body).decode()
+        )
 
     async def release_dead_letter(self, call: Call) -> Released:
         row, _ = await self._read(call, open_only=True)

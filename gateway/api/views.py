@@ -245,9 +245,10 @@ class DeadLetterList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter. Its payload comes with `unmask=1` only."""
+    """One dead letter. Its payload comes with `unmask=1` only. `closed_reason`: what the one who closed it said."""
 
     dead_letter: DeadLetterRow
+    closed_reason: str = ""
     text: str | None = None
     base64: str | None = None
 

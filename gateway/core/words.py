@@ -171,6 +171,9 @@ ACTIONS: Mapping[str, Text] = {
     "delivery.resend": Text("重新下发", "sent again"),
     "delivery.edit_and_resend": Text("修改后重新下发", "edited and sent again"),
     "delivery.resolve": Text("标记已处理", "taken for done"),
+    "dead_letter.unmask": Text("查看死信报文", "looked at a dead letter's payload"),
+    "dead_letter.release": Text("放行死信", "released a dead letter"),
+    "dead_letter.discard": Text("放弃死信", "discarded a dead letter"),
 }
 FIELDS: Mapping[str, Text] = {
     "receiver.name": Text("收件人姓名", "the receiver's name"),

@@ -94,7 +94,7 @@ def discard(
 ) -> None:
     """放弃死信，排在后面的继续。Close it unused; what waits behind it goes on."""
     answer = Remote(url, token).post("dead-letters", dead_letter_id, "discard", body={"reason": reason})
-    show(answer, _print_released, lang=lang, as_json=as_json)
+    show(answer, _print_discarded, lang=lang, as_json=as_json)
 
 
 dead.command(
@@ -134,6 +134,7 @@ def _print_dead_letter(terminal: Terminal, page: Any) -> None:
         **{key: said(terminal, letter[key]) for key in ("message", "advice")},
         "resolution": terminal.say(word(letter["resolution"] or "open", words.RESOLUTIONS)),
         **{key: when(letter[key]) for key in ("happened_at", "taken_at", "created_at", "closed_at")},
+        "closed_reason": page["closed_reason"],
     }
     terminal.table(
         [("项", "Field"), ("值", "Value")],
@@ -164,6 +165,7 @@ _FIELDS: Mapping[str, Text] = {
     "created_at": Text("成为死信的时间", "set aside at"),
     "closed_at": Text("处理时间", "closed at"),
     "closed_by": Text("处理人", "closed by"),
+    "closed_reason": Text("处理原因", "why closed"),
     "resolution": Text("处理", "resolution"),
     "behind": Text("排队", "behind"),
 }
@@ -171,3 +173,10 @@ _FIELDS: Mapping[str, Text] = {
 
 def _print_released(terminal: Terminal, answer: Any) -> None:
     terminal.line(f"{answer['events']} 条消息重新处理", f"{answer['events']} event(s) go through again")
+
+
+def _print_discarded(terminal: Terminal, answer: Any) -> None:
+    terminal.line(
+        f"已放弃；其后 {answer['events']} 条消息重新处理",
+        f"discarded; {answer['events']} event(s) behind it go through again",
+    )

@@ -261,13 +261,14 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
             return None
         order_id = row[0]
         names = {row[0]: row[1] for row in await connection.fetch("SELECT connection_id, name FROM connection")}
+        letters = await _set_aside(connection, number)
         timeline: list[Happened] = [
             *await _events(connection, order_id, names),
             *await _deliveries(connection, order_id, names),
             *await _movements(connection, order_id),
-            *await _set_aside(connection, number),
+            *letters,
             *await _redriven(connection, order_id, names),
-            *await _by_hand(connection, number),
+            *await _by_hand(connection, number, [letter.dead_letter_id for letter in letters]),
         ]
         lanes = await connection.fetch(_LANES_OF_ORDER, order_id)
     timeline.sort(key=lambda happened: (happened.at, _RANK[type(happened)]))
@@ -338,6 +339,11 @@ async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[Dea
     values = dict(row)
     body = values.pop("body")
     return _letter(values), body
+
+
+async def closed_reason(pool: asyncpg.Pool, dead_letter_id: int) -> str:
+    """Why a person closed it, or began the redrive that released it; empty where nobody said."""
+    return as_text(await pool.fetchval(_CLOSED_REASON, dead_letter_id))
 
 
 async def gate_lanes(pool: Connection) -> dict[tuple[int, str], GateLanes]:
@@ -477,8 +483,11 @@ async def _redriven(connection: Connection, order_id: int, names: Mapping[int, s
     ]
 
 
-async def _by_hand(connection: Connection, number: str) -> list[ByHand]:
-    """A number may itself hold a slash: what stands behind it tells whether it is this order that is meant."""
+async def _by_hand(connection: Connection, number: str, letters: Sequence[int]) -> list[ByHand]:
+    """What was done to the order, and to its dead `letters`.
+
+    A number may itself hold a slash: what stands behind it tells whether it is this order that is meant.
+    """
     rows = await connection.fetch(
         f"SELECT at, actor, action, subject, {private_or_plain('reason')} FROM audit"
         " WHERE (subject = $1 OR subject LIKE $2) AND (action LIKE 'order.%' OR action LIKE 'delivery.%')"
@@ -492,6 +501,16 @@ async def _by_hand(connection: Connection, number: str) -> list[ByHand]:
         rest = subject[len(number) + 1 :]
         if _BEHIND_NUMBER.get(action.split(".")[0] if action != "order.raw" else action, _NOTHING).fullmatch(rest):
             found.append(ByHand(at=at, actor=actor, action=action, subject=rest, reason=as_text(reason)))
+    if letters:
+        rows = await connection.fetch(
+            f"SELECT at, actor, action, subject, {private_or_plain('reason')} FROM audit"
+            " WHERE subject = ANY($1::text[]) AND action LIKE 'dead_letter.%' ORDER BY audit_id LIMIT $2",
+            [str(letter) for letter in letters],
+            MAX_ROWS,
+        )
+        found += [
+            ByHand(at=row[0], actor=row[1], action=row[2], subject=f"#{row[3]}", reason=as_text(row[4])) for row in rows
+        ]
     return found
 
 
@@ -605,6 +624,14 @@ _DEAD_LETTERS = (
  LIMIT $5
 """
 )
+_CLOSED_REASON = f"""
+SELECT coalesce(
+    (SELECT {private_or_plain("a.reason")} FROM audit a
+      WHERE a.subject = $1::bigint::text AND a.action IN ('dead_letter.release', 'dead_letter.discard')
+      ORDER BY a.audit_id DESC LIMIT 1),
+    (SELECT {private_or_plain("r.reason")} FROM redrive_item i JOIN redrive r USING (redrive_id)
+      WHERE i.dead_letter_id = $1 AND i.released_at IS NOT NULL LIMIT 1))
+"""
 _DEAD_LETTER = _DEAD_LETTER_COLUMNS + ", body FROM dead_letter d WHERE dead_letter_id = $1"
 
 

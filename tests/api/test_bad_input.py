@@ -231,6 +231,12 @@ async def test_a_changed_payload_shape_holds_its_order_until_it_is_repaired(gate
         str(letter["dead_letter_id"]),
         "field renamed",
     ) in await gateway.audit()
+    hand = [one for one in page["timeline"] if one["kind"] == "hand"]
+    assert [(one["actor"], one["action"], one["subject"], one["reason"]) for one in hand] == [
+        ("admin/wang", "dead_letter.release", f"#{letter['dead_letter_id']}", "field renamed")
+    ]
+    closed = await gateway.get(f"/dead-letters/{letter['dead_letter_id']}")
+    assert (closed["dead_letter"]["closed_by"], closed["closed_reason"]) == ("admin/wang", "field renamed")
     again = await gateway.call("POST", path)
     assert (again.status, again.body["error"]) == (409, "closed")
 
@@ -320,8 +326,14 @@ async def test_a_discarded_dead_letter_lets_the_others_go(gateway: Gateway) -> N
     await gateway.until(waits)
     path = f"/dead-letters/{letter['dead_letter_id']}/discard"
     assert (await gateway.call("POST", path, {})).status == 422
-    assert await gateway.post(path, {"reason": "their test"}) == {"events": 1}
+    assert await gateway.post(path, {"reason": "their test, see 13800001234"}) == {"events": 1}
     await gateway.sent("S1001")
+    hand = [one for one in (await gateway.get("/orders/S1001"))["timeline"] if one["kind"] == "hand"]
+    assert [(one["action"], one["subject"], one["reason"]) for one in hand] == [
+        ("dead_letter.discard", f"#{letter['dead_letter_id']}", "their test, see 138****1234")
+    ]
+    page = await gateway.get(f"/dead-letters/{letter['dead_letter_id']}")
+    assert page["closed_reason"] == "their test, see [phone]"
 
     closed = (await gateway.get("/dead-letters", state="all"))["dead_letters"]
     assert [(row["resolution"], row["closed_by"]) for row in closed] == [("discarded", "admin/wang")]

@@ -124,6 +124,8 @@ async def test_dead_letters_that_come_back_are_not_counted_as_done(gateway: Gate
 
     redrive = await gateway.until(ended)
     assert (redrive["total"], redrive["done"], redrive["again"]) == (2, 0, 2)
+    released = await gateway.get(f"/dead-letters/{first[0]['dead_letter_id']}")
+    assert released["closed_reason"] == "a try"
     again = await gateway.dead(2)
     assert {one["dead_letter_id"] for one in again}.isdisjoint(one["dead_letter_id"] for one in first)
 

@@ -24,6 +24,7 @@ from gateway.api.views import (
     OrderPage,
     RedriveList,
     RedrivePreview,
+    Released,
     StockList,
     WorkCard,
     WorkCards,
@@ -128,6 +129,7 @@ TIMELINE: list[Happened] = [
     SetAside(at=PLACED_AT, dead_letter_id=7, code="field", resolution="released"),
     Redriven(at=PLACED_AT, redrive_id=3, target="wms", seq=1, author="admin/li", state="done"),
     ByHand(at=PLACED_AT, actor="admin/li", action="delivery.resolve", subject="wms/1", reason="typed in"),
+    ByHand(at=PLACED_AT, actor="admin/li", action="dead_letter.release", subject="#7", reason="put right"),
 ]
 NEXT = NextStep(
     zh="排除原因后成批重发", en="send all again", command="ordergate deliveries redrive", call="POST /redrives"
@@ -348,6 +350,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
         "死信 #7 报文字段缺失或多余，已放行",
         "批量重发 #3 wms 1 admin/li",
         "人工操作 admin/li 标记已处理 wms/1 typed in",
+        "人工操作 admin/li 放行死信 #7 put right",
     ):
         assert told in out
     english = " ".join(printed(capsys, page, "orders", "show", "A1", "--lang", "en").split())
@@ -426,6 +429,21 @@ def test_every_command_shows_how_it_is_called(group: str, capsys: pytest.Capture
     for name, command in commands.items():
         assert command.epilog and f"ordergate {group} {name}" in command.epilog, name
         assert {"--json", "--url", "--token"} <= {option for p in command.params for option in p.opts}, name
+
+
+def test_a_closed_dead_letter_says_who_closed_it_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    letter = msgspec.structs.replace(LETTER, closed_at=PLACED_AT, closed_by="admin/li", resolution="released")
+    page = DeadLetterPage(dead_letter=letter, closed_reason="put right")
+    out = " ".join(printed(capsys, page, "dead", "show", "7").split())
+    assert "处理人 admin/li" in out and "处理 已放行" in out and "处理原因 put right" in out
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_a_discard_says_that_it_is_done_whatever_waited_behind(behind: int, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Released(events=behind)
+    assert printed(capsys, answer, "dead", "discard", "7", "-r", "x") == f"已放弃；其后 {behind} 条消息重新处理\n"
+    english = printed(capsys, answer, "dead", "discard", "7", "-r", "x", "--lang", "en")
+    assert english == f"discarded; {behind} event(s) behind it go through again\n"
 
 
 @pytest.mark.parametrize(
