@@ -355,9 +355,15 @@ class WantedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     target: Annotated[Name, Meta(description="Deliveries to this connection; then no dead letters")] | None = None
     source: Annotated[Name, Meta(description="Of orders of this shop, or events from this connection")] | None = None
     operation: Annotated[Name, Meta(description="Deliveries of this operation; then no dead letters")] | None = None
-    code: Annotated[Name, Meta(description="`rejected:http_4xx`, or short `http_4xx`, `unknown`, `field`")] | None = (
-        None
-    )
+    code: (
+        Annotated[
+            Name,
+            Meta(
+                description="`rejected:http_4xx`, short `http_4xx`, `rejected` for all that begin so, `unknown`, `field`"
+            ),
+        ]
+        | None
+    ) = None
     since: Annotated[datetime, Meta(tz=True, description="Waiting for a person since then or later")] | None = None
     until: Annotated[datetime, Meta(tz=True, description="Waiting for a person since before then")] | None = None
 

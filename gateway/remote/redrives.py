@@ -16,7 +16,9 @@ from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, when
 Target = Annotated[str | None, typer.Option(help="目标连接。Deliveries to this connection")]
 Source = Annotated[str | None, typer.Option(help="来源店铺或连接。Of this shop, or from this connection")]
 Operation = Annotated[str | None, typer.Option(help=choices("操作", "Deliveries of this operation", words.OPERATIONS))]
-Code = Annotated[str | None, typer.Option(help="原因代码，如 rejected:http_4xx 或 unknown。Code of the cause")]
+Code = Annotated[
+    str | None, typer.Option(help="原因代码，如 rejected:http_4xx、rejected（全部拒收）、unknown。Code of the cause")
+]
 Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
 Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="只预览，不改动。Only look: nothing is changed")]
@@ -259,13 +261,13 @@ def _print_redrives(terminal: Terminal, answer: Any) -> None:
         [
             ("编号", "Id"), ("状态", "State"), ("总数", "Total"), ("未放出", "Waiting"), ("在途", "Out"),
             ("完成", "Done"), ("其中已有", "Found"), ("又受阻", "Again"), ("原因", "Why"), ("谁", "Who"),
-            ("开始", "Started"),
+            ("开始", "Starts"),
         ],
         [
             (
                 row["redrive_id"], terminal.say(word(row["state"], words.REDRIVES)), row["total"], row["waiting"],
                 row["released"], row["done"], row["found"], row["again"], row["reason"], row["author"],
-                when(row["created_at"]),
+                when(row["starts_at"]),
             )
             for row in answer["redrives"]
         ],
@@ -284,7 +286,8 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
         (("原因", "Why"), row["reason"]),
         (("谁", "Who"), row["author"]),
         (("每秒", "A second"), f"{row['per_s']:g}"),
-        (("开始", "Started"), when(row["created_at"])),
+        (("建立", "Made"), when(row["created_at"])),
+        (("开始", "Starts"), when(row["starts_at"])),
         (("结束", "Ended"), when(row["ended_at"])),
         (("总数", "Total"), row["total"]),
         (("未放出", "Not released yet"), row["waiting"]),

@@ -57,7 +57,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedriveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A redrive and how far it is: its counts add up to `total`. `found`: those of `done` the target had already."""
+    """A redrive and how far it is: its counts add up to `total`. `found`: those of `done` the target had already.
+
+    `starts_at`: when the first is, or was, released; None where it ended before.
+    """
 
     redrive_id: int
     state: State
@@ -67,6 +70,7 @@ class RedriveRow(msgspec.Struct, frozen=True, kw_only=True):
     forced: bool
     per_s: float
     created_at: datetime
+    starts_at: datetime | None
     next_at: datetime
     ended_at: datetime | None
     ended_by: str | None
@@ -392,10 +396,11 @@ UPDATE lane l SET blocked = i.blocked, in_doubt = i.in_doubt, bursts = i.bursts,
 
 _REDRIVES = f"""
 SELECT redrive_id, state, wanted, {private_or_plain("reason")} AS reason, author, forced,
-       per_s, created_at, next_at, ended_at, ended_by,
+       per_s, created_at, coalesce(c.first_at, CASE WHEN state = 'running' THEN next_at END) AS starts_at,
+       next_at, ended_at, ended_by,
        c.total, c.waiting, c.released, c.done, c.found, c.again, c.skipped, c.kept, c.undone, c."left"
   FROM redrive r CROSS JOIN LATERAL (
-       SELECT count(*) AS total,
+       SELECT count(*) AS total, min(i.released_at) AS first_at,
               count(*) FILTER (WHERE i.state = 'waiting') AS waiting,
               count(*) FILTER (WHERE i.state = 'released') AS released,
               count(*) FILTER (WHERE i.state = 'done') AS done,

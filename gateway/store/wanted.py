@@ -21,7 +21,8 @@ _SAMPLES = 3
 class Wanted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which blocked deliveries and dead letters; None means any.
 
-    `code` is that of the block (``rejected:http_4xx``, or short ``http_4xx``) or of the dead letter; `source` the
+    `code` is that of the block (``rejected:http_4xx``, short ``http_4xx``, or ``rejected`` for all that begin so, as
+    rules of owners have it) or of the dead letter; `source` the
     connection that the order or the event came from; `since` and `until` bound when it began to wait for a person.
     Dead letters have neither target nor operation: where one is given, none is meant.
     """
@@ -190,7 +191,7 @@ async def _samples(
         )  # fmt: skip
     else:
         rows = await connection.fetch(
-            "SELECT coalesce(nullif(number, ''), order_key) FROM dead_letter"
+            "SELECT coalesce(nullif(number, ''), nullif(order_key, ''), '#' || dead_letter_id) FROM dead_letter"
             " WHERE closed_at IS NULL AND source = $1 AND code = $2"
             " AND ($3::timestamptz IS NULL OR created_at >= $3) AND ($4::timestamptz IS NULL OR created_at < $4)"
             " ORDER BY created_at, dead_letter_id LIMIT $5",
@@ -215,7 +216,7 @@ LANES_WANTED = """
    AND ($3::text IS NULL OR EXISTS (SELECT 1 FROM orders o JOIN connection c USING (connection_id)
                                      WHERE o.order_id = l.order_id AND c.name = $3))
    AND ($4::text IS NULL OR l.operation = $4)
-   AND ($5::text IS NULL OR l.blocked IN ($5, 'rejected:' || $5))
+   AND ($5::text IS NULL OR l.blocked IN ($5, 'rejected:' || $5) OR starts_with(l.blocked, $5 || ':'))
    AND ($6::timestamptz IS NULL OR l.not_before >= $6)
    AND ($7::timestamptz IS NULL OR l.not_before < $7)
 """

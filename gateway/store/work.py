@@ -36,7 +36,8 @@ Place = tuple[datetime, int, int]
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """One root cause: kind, connection (the shop, the target, or where the event came from), operation and code.
 
-    `oldest` and `newest`: since when they wait. `samples`: order numbers, oldest first.
+    `oldest` and `newest`: since when they wait. `samples`: order numbers, oldest first; of a dead letter that has none
+    its id (``#4``).
     """
 
     kind: WorkKind
@@ -373,7 +374,7 @@ SELECT source, code, count(*), min(created_at), max(created_at) FROM dead_letter
  GROUP BY source, code
 """
 _LETTER_SAMPLES = """
-SELECT coalesce(nullif(number, ''), order_key) FROM dead_letter
+SELECT coalesce(nullif(number, ''), nullif(order_key, ''), '#' || dead_letter_id) FROM dead_letter
  WHERE closed_at IS NULL AND source = $1 AND code = $2 ORDER BY created_at, dead_letter_id LIMIT $3
 """
 _LETTERS = f"""

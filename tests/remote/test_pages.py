@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -177,7 +178,8 @@ REDRIVE = RedriveRow(
     forced=False,
     per_s=20.0,
     created_at=PLACED_AT,
-    next_at=PLACED_AT,
+    starts_at=PLACED_AT + timedelta(seconds=3),
+    next_at=PLACED_AT + timedelta(seconds=9),
     ended_at=PLACED_AT,
     ended_by="admin/li",
     total=10,
@@ -224,7 +226,7 @@ LISTS = {
     ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms 下单 不清楚 unknown"),
     ("redrives", "list"): (
         lambda rest: RedriveList(redrives=[REDRIVE], next=rest),
-        "3 已停止 10 0 0 5 2 1 they are back",
+        "3 已停止 10 0 0 5 2 1 they are back admin/li 2026-05-01 09:00:03",
     ),
     ("stock", "list"): (lambda rest: StockList(stock=[STOCK], next=rest), "茶 W1 9 1 2 6"),
 }
@@ -414,7 +416,14 @@ def test_a_look_before_a_redrive_says_what_is_asked_first(capsys: pytest.Capture
 
 def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str]) -> None:
     out = " ".join(printed(capsys, REDRIVE, "redrives", "show", "3").split())
-    for told in ("条件 target=wms", "停止时未动 3", "已恢复原状 1", "又受阻 1", "其中对方已有 2"):
+    for told in (
+        "条件 target=wms",
+        "停止时未动 3",
+        "已恢复原状 1",
+        "又受阻 1",
+        "其中对方已有 2",
+        "开始 2026-05-01 09:00:03",
+    ):
         assert told in out
 
 

@@ -318,6 +318,7 @@ async def test_every_part_of_the_filter_narrows(desk: tuple[asyncpg.Pool, Names]
     for wanted, count in (
         (Wanted(target="wms"), 5), (Wanted(source="shop"), 9), (Wanted(source="wms"), 0), (Wanted(code="unknown"), 3),
         (Wanted(code="rejected:http_4xx"), 6), (Wanted(code="http_4xx", target="erp"), 4),
+        (Wanted(code="rejected"), 6), (Wanted(code="rejected", target="wms"), 2), (Wanted(code="reject"), 0),
         (Wanted(operation="cancel"), 0),
         (Wanted(operation="create", code="unknown"), 3), (Wanted(since=since), 6), (Wanted(until=since), 3),
         (Wanted(source="shop", kinds=("dead_letter",)), 0),
@@ -479,6 +480,37 @@ async def test_a_redrive_stopped_after_a_dead_letter_has_left_says_so(desk: tupl
 
     seen = await row(pool, redrive_id)
     assert (seen.again, seen.left, seen.kept, seen.released) == (1, 1, 1, 0)
+
+
+async def test_a_redrive_takes_what_its_preview_found_for_a_family_of_codes(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await stick(pool, names, 2, first=1)
+    await stick(pool, names, 1, first=11, blocked="rejected:business")
+    await stick(pool, names, 1, first=21, blocked="unknown")
+    wanted = Wanted(code="rejected")
+    seen = await preview(pool, wanted, policies=policies(names), cap=100, forced=False)
+    assert {(g.code, g.count) for g in seen.groups} == {("rejected:http_4xx", 2), ("rejected:business", 1)}
+    assert (await row(pool, await begin(pool, names, wanted))).total == 3
+
+
+async def test_a_redrive_says_when_it_starts_and_when_it_has_started(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await stick(pool, names, 3)
+    redrive_id = await begin(pool, names, per_s=1.0, start_in_s=60.0)
+    seen = await row(pool, redrive_id)
+    assert seen.starts_at == seen.created_at + timedelta(seconds=60)
+    await let_be_due(pool)
+    await step(pool)
+    started_at = (await row(pool, redrive_id)).starts_at
+    assert started_at is not None and started_at < seen.starts_at
+    await let_be_due(pool)
+    await step(pool)
+    assert (await row(pool, redrive_id)).starts_at == started_at
+    await stop(pool, redrive_id or 0, reason="x", actor="wang")
+
+    redrive_id = await begin(pool, names, start_in_s=60.0)
+    await stop(pool, redrive_id or 0, reason="x", actor="wang")
+    assert (await row(pool, redrive_id)).starts_at is None
 
 
 @pytest.mark.feature("F129")

@@ -12,9 +12,10 @@ from gateway.store import work
 from gateway.store.dead import BEHIND, set_aside
 from gateway.store.notices import read_waiting
 from gateway.store.sql import Names
+from gateway.store.wanted import Wanted, preview
 from gateway.store.work import WAIT_FOR_OTHERS, Item, Wish, cards, conflicts_handled, items
 
-from .stuck import ERP, lanes, letter, open_desk, stick
+from .stuck import ERP, lanes, letter, open_desk, policies, stick
 
 NO_LANE = None
 
@@ -162,3 +163,13 @@ async def everything(pool: asyncpg.Pool, wish: Wish, *, limit: int) -> list[Item
         if len(page) < limit:
             break
     return found
+
+
+async def test_a_dead_letter_that_has_no_number_is_named_by_its_id(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(1, "S1", "json"), letter(2, "", "json", key="")])
+    (card,) = await cards(pool, Wish())
+    seen = await preview(pool, Wanted(code="json"), policies=policies(names), cap=9, forced=False)
+
+    assert card.samples == seen.groups[0].samples == ("S1", "#2")
