@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.filters import check_connection
 from gateway.api.orders import text_of
 from gateway.api.routing import Call, Route
 from gateway.api.views import (
@@ -79,6 +80,8 @@ class DeadLetters:
             before=None if query.after is None else int(query.after),
             limit=query.limit,
         )
+        if not rows:
+            await check_connection(self._pool, query.source, where="source", letters=True)
         more = str(rows[-1].dead_letter_id) if len(rows) == query.limit else ""
         return DeadLetterList(dead_letters=[_masked(row) for row in rows], next=more)
 

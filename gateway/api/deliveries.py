@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
+from gateway.api.filters import check_connection
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
 from gateway.api.shape import check_instants, misfit
@@ -62,6 +63,8 @@ class Deliveries:
             after=None if query.after is None else _cursor(query.after),
             limit=query.limit,
         )
+        if not rows:
+            await check_connection(self._pool, query.target, where="target")
         more = f"{rows[-1].opened_at.isoformat()} {rows[-1].number}" if len(rows) == query.limit else ""
         receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
         return LaneList(deliveries=[masked_lane(row, receivers.get(row.number)) for row in rows], next=more)

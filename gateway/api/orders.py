@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, not_found
+from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.routing import Call, Route
 from gateway.api.views import (
     Done,
@@ -83,6 +84,10 @@ class Orders:
             ),
             limit=query.limit,
         )
+        if not rows:
+            await check_connection(self._pool, query.connection, where="connection")
+            check_reason(query.reason)
+            check_conflict(query.conflict)
         return OrderList(orders=rows, next=str(rows[-1].order_id) if len(rows) == query.limit else "")
 
     async def get_order(self, call: Call) -> OrderPage:

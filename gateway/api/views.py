@@ -358,9 +358,7 @@ class WantedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     code: (
         Annotated[
             Name,
-            Meta(
-                description="`rejected:http_4xx`, short `http_4xx`, `rejected` for all that begin so, `unknown`, `field`"
-            ),
+            Meta(description="`rejected:http_4xx`, short `http_4xx`, `rejected` for all that begin so, `field`"),
         ]
         | None
     ) = None

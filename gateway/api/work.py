@@ -12,6 +12,7 @@ import msgspec
 from gateway.api.advice import About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
 from gateway.api.errors import conflict, not_found, off_list
+from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.routing import Call, Download, Route
 from gateway.api.spreadsheet import XLSX, StuckSheet
 from gateway.api.views import (
@@ -73,6 +74,8 @@ class Work:
     async def list_work(self, call: Call) -> WorkCards:
         query: WorkQuery = call.query
         found = [self._card(card) for card in await cards(self._pool, _wish(query))]
+        if not found:
+            await self._check(query)
         mine = [card for card in found if query.owner in (None, *card.owners)]
         return WorkCards(cards=mine, total=sum(card.count for card in mine))
 
@@ -80,6 +83,8 @@ class Work:
         query: WorkItemsQuery = call.query
         after = None if query.after is None else _place(query.after)
         found, full = await self._page(query, after=after, limit=query.limit)
+        if not found:
+            await self._check(query)
         more = _cursor(found[-1][0]) if full and found else ""
         return WorkItems(items=[one for _, one in found], next=more)
 
@@ -106,6 +111,14 @@ class Work:
         said = "、".join(word(code, CONFLICTS).zh for code in codes)
         note = Text(f"{said}：有变化前不再列出", f"{', '.join(codes)}: off the queue until that changes")
         return Done(note=note)
+
+    async def _check(self, query: WorkQuery) -> None:
+        """Deliveries and dead letters have codes of adapters too, which nobody lists."""
+        await check_connection(self._pool, query.connection, where="connection", letters=True)
+        if query.kind == "hold":
+            check_reason(query.code, where="code")
+        elif query.kind == "conflict":
+            check_conflict(query.code, where="code")
 
     async def _sheet(self, query: ExportQuery) -> bytes:
         sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)

@@ -129,6 +129,39 @@ async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str,
     assert is_told(answer.body) and answer.body["where"]
 
 
+async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gateway) -> None:
+    for path, where, meant in (
+        ("/orders?connection=shp", "connection", "shop"),
+        ("/orders?reason=unpayed", "reason", "unpaid"),
+        ("/orders?conflict=canceled_but_shipped", "conflict", "cancelled_but_shipped"),
+        ("/orders?reason=x", "reason", None),
+        ("/deliveries?target=epr", "target", "erp"),
+        ("/dead-letters?source=shopp", "source", "shop"),
+        ("/work?connection=nope", "connection", None),
+        ("/work/items?connection=shopp", "connection", "shop"),
+        ("/work?kind=hold&code=short_of_stok", "code", "short_of_stock"),
+        ("/work/items?kind=conflict&code=x", "code", None),
+    ):
+        answer = await gateway.call("GET", path)
+
+        assert (answer.status, answer.body["error"], answer.body["where"]) == (422, "invalid", f"query.{where}"), path
+        assert is_told(answer.body)
+        if meant is not None:
+            assert answer.body["advice"] == {"zh": f"是不是 {meant}？", "en": f"did you mean {meant}?"}
+    for path in (
+        "/orders?connection=erp", "/orders?reason=missing:receiver.town", "/deliveries?target=shop",
+        "/dead-letters?code=an_adapters", "/dead-letters?source=erp", "/work?code=an_adapters",
+        "/work?kind=delivery&code=x",
+    ):  # fmt: skip
+        assert (await gateway.call("GET", path)).status == 200, path
+    await gateway.pool.execute(
+        "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
+        " partition, position, code, message, closed_at) VALUES ('E', 'old', 't', '', '', now(), now(), '', 'kafka', 0, 0,"
+        " 'unknown_source', '', now())"
+    )
+    assert await gateway.get("/dead-letters", source="old") == {"dead_letters": [], "next": ""}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
