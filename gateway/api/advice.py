@@ -17,6 +17,7 @@ from gateway.core import words
 from gateway.core.order import Conflict, Reason
 from gateway.core.owner import Matter, OwnerRule, WorkKind, owners_of
 from gateway.core.text import Text
+from gateway.store.stock import Missing
 
 How = Literal["ask", "resend", "person"]
 """What a redrive of a delivery can do first: ask the target, send again (idempotent), or neither."""
@@ -32,7 +33,7 @@ class NextStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is waiting: a card (`number` empty) or one item."""
+    """What is waiting: a card (`number` empty) or one item. `missing`: the stock that it lacks."""
 
     kind: WorkKind
     connection: str
@@ -42,6 +43,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     number: str = ""
     seq: int | None = None
     dead_letter_id: int | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
@@ -90,10 +92,8 @@ def next_step(about: About) -> NextStep:
             call=f"POST {order}/conflicts-handled",
         )
     step = _step(_HOLDS, about.code) or _MEND_AT_SHOP
-    if about.code in ("short_of_stock", "unknown_sku"):
-        return NextStep(
-            zh=step.zh, en=step.en, command="ordergate stock set SKU WAREHOUSE PIECES -r REASON", call="PUT /stock"
-        )
+    if about.code in FOR_STOCK:
+        return _about_stock(about.missing, step)
     if about.code == "unmapped_sku":
         shop = shlex.quote(about.connection) if about.connection else "SHOP"
         return NextStep(
@@ -108,6 +108,18 @@ def next_step(about: About) -> NextStep:
         command=f"ordergate orders reconsider {number} -r REASON",
         call=f"POST {order}/reconsider",
     )
+
+
+def _about_stock(missing: Sequence[Missing], step: Text) -> NextStep:
+    """With the first few that lack; how many pieces there are after restocking, only a count can tell."""
+    place = "SKU WAREHOUSE"
+    if missing:
+        place = f"{shlex.quote(missing[0].sku)} {shlex.quote(missing[0].warehouse)}"
+        first, more = missing[:_NAMED], len(missing) > _NAMED
+        zh = "、".join(f"{one.sku} {one.pieces} 件" for one in first) + (" 等" if more else "")
+        en = ", ".join(f"{one.pieces} × {one.sku}" for one in first) + (" and more" if more else "")
+        step = Text(f"{step.zh}（缺 {zh}）", f"{step.en} (missing: {en})")
+    return NextStep(zh=step.zh, en=step.en, command=f"ordergate stock set {place} PIECES -r REASON", call="PUT /stock")
 
 
 def _about_delivery(about: About, number: str) -> NextStep:
@@ -145,6 +157,10 @@ def _about_delivery(about: About, number: str) -> NextStep:
     )
 
 
+FOR_STOCK = frozenset({"short_of_stock", "unknown_sku"})
+"""Reasons of orders that wait for stock."""
+
+_NAMED = 3
 _MEND_AT_SHOP = Text("在店铺后台补全订单；更新后自动继续", "mend the order at the shop; it goes on with the update")
 
 # What to do, by code.

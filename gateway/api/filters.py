@@ -36,13 +36,13 @@ async def check_connection(pool: asyncpg.Pool, name: str | None, *, where: str, 
 def check_reason(code: str | None, *, where: str = "reason") -> None:
     """Raises ApiError where no order ever waits for `code`."""
     if code is not None and not code.startswith("missing:"):
-        _check(code, REASONS, where=where, what=Text("没有等待原因", "there is no reason"))
+        _check(code, REASONS, where=where, what=Text("没有这个等待原因", "there is no such reason"))
 
 
 def check_conflict(code: str | None, *, where: str = "conflict") -> None:
     """Raises ApiError where no order is ever in the conflict `code`."""
     if code is not None:
-        _check(code, CONFLICTS, where=where, what=Text("没有冲突", "there is no conflict"))
+        _check(code, CONFLICTS, where=where, what=Text("没有这个冲突", "there is no such conflict"))
 
 
 def _check(code: str, known: Iterable[str], *, where: str, what: Text) -> None:
@@ -50,6 +50,6 @@ def _check(code: str, known: Iterable[str], *, where: str, what: Text) -> None:
     if code not in codes:
         raise wrong(
             f"query.{where}",
-            Text(f"{what.zh} {code}", f"{what.en} {code}"),
+            Text(f"{what.zh}：{code}", f"{what.en}: {code}"),
             near(code, codes) or Text(f"可以是 {'、'.join(codes)}", f"one of {', '.join(codes)}"),
         )

@@ -39,6 +39,7 @@ from gateway.store.queries import (
     write_audit,
 )
 from gateway.store.repair import reconsider_order
+from gateway.store.stock import read_missing
 
 
 class Orders:
@@ -97,6 +98,7 @@ class Orders:
             raise await no_order(self._pool, number, self._desk)
         if unmask:
             await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
+        missing = await read_missing(self._pool, [number])
         receiver = None if detail.order.content is None else detail.order.content.value.receiver
         return OrderPage(
             number=number,
@@ -106,6 +108,7 @@ class Orders:
             order=state_of(detail.order, unmask=unmask),
             lanes=[lane if unmask else masked_lane(lane, receiver) for lane in detail.lanes],
             timeline=[one if unmask else _masked(one, receiver) for one in detail.timeline],
+            missing=missing.get(number, ()),
         )
 
     async def get_payload(self, call: Call) -> Payload:

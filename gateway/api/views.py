@@ -23,7 +23,7 @@ from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, O
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
 from gateway.store.resolve import MOST_RESOLVED
 from gateway.store.skus import UnmappedSku
-from gateway.store.stock import StockRow
+from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
 from gateway.telemetry.logs import mask_text
 
@@ -160,7 +160,7 @@ class UnmaskQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One order: its state, what is open, and everything that happened, in time order."""
+    """One order: its state, what is open, everything that happened, in time order, and what stock it lacks now."""
 
     number: str
     created_at: datetime
@@ -169,6 +169,7 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
     order: OrderState
     lanes: list[LaneRow]
     timeline: list[Happened]
+    missing: tuple[Missing, ...] = ()
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,7 +316,7 @@ class WorkCards(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that waits for a person. `codes`: all of its reasons or conflicts."""
+    """One thing that waits for a person. `codes`: all of its reasons or conflicts. `missing`: stock it lacks now."""
 
     kind: WorkKind
     number: str
@@ -336,6 +337,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
     last_code: str | None
     owners: tuple[str, ...]
     next: NextStep
+    missing: tuple[Missing, ...] = ()
 
 
 class WorkItems(msgspec.Struct, frozen=True, kw_only=True):

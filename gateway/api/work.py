@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import asyncpg
 import msgspec
 
-from gateway.api.advice import About, How, meaning, next_step, whose
+from gateway.api.advice import FOR_STOCK, About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
 from gateway.api.errors import conflict, not_found, off_list
 from gateway.api.filters import check_conflict, check_connection, check_reason
@@ -30,6 +30,7 @@ from gateway.core.delivery import AfterUnknown
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
 from gateway.core.words import CONFLICTS, word
+from gateway.store.stock import Missing, read_missing
 from gateway.store.work import Card, Item, Place, Wish, cards, conflicts_handled, items
 
 _PAGE = 500
@@ -142,8 +143,9 @@ class Work:
         found: list[tuple[Place, WorkItem]] = []
         while True:
             page = await items(self._pool, _wish(query), after=after, limit=limit)
+            missing = await self._missing(page)
             for item in page:
-                one = self._item(item)
+                one = self._item(item, missing.get(item.number, ()))
                 if query.owner in (None, *one.owners):
                     found.append((item.place, one))
                     if len(found) == limit:
@@ -151,6 +153,10 @@ class Work:
             if len(page) < limit:
                 return found, False
             after = page[-1].place
+
+    async def _missing(self, page: Sequence[Item]) -> dict[str, tuple[Missing, ...]]:
+        numbers = [item.number for item in page if item.kind == "hold" and FOR_STOCK.intersection(item.codes)]
+        return await read_missing(self._pool, numbers) if numbers else {}
 
     def _card(self, card: Card) -> WorkCard:
         about = self._about(card.kind, card.connection, card.operation, card.code)
@@ -161,12 +167,13 @@ class Work:
             next=next_step(about),
         )
 
-    def _item(self, item: Item) -> WorkItem:
+    def _item(self, item: Item, missing: tuple[Missing, ...]) -> WorkItem:
         about = msgspec.structs.replace(
             self._about(item.kind, item.connection, item.operation, item.code),
             number=item.number,
             seq=item.seq,
             dead_letter_id=item.dead_letter_id,
+            missing=missing if item.kind == "hold" else (),
         )
         values = msgspec.structs.asdict(item)
         del values["place"]
@@ -175,6 +182,7 @@ class Work:
             means=meaning(item.kind, item.code),
             owners=whose(about, self._desk.owners),
             next=next_step(about),
+            missing=about.missing,
         )
 
     def _about(self, kind: WorkKind, connection: str, operation: str, code: str) -> About:

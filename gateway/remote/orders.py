@@ -172,6 +172,12 @@ def _print_order(terminal: Terminal, page: Any) -> None:
                 for line in content["lines"]
             ],
         )
+    if page["missing"]:
+        terminal.plain("")
+        terminal.table(
+            [("缺货 SKU", "Missing SKU"), ("仓库", "Warehouse"), ("缺少", "Missing"), ("可用", "Available")],
+            [(one["sku"], one["warehouse"], one["pieces"], one["available"]) for one in page["missing"]],
+        )
     terminal.plain("")
     terminal.table(
         [("时间", "Time"), ("事项", "What"), ("内容", "Details")],

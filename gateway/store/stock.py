@@ -37,6 +37,15 @@ class StockRow(msgspec.Struct, frozen=True, kw_only=True):
     available: int
 
 
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """Pieces of a SKU that an order lacks at its warehouse, and those there are; None: no balance knows it."""
+
+    sku: str
+    warehouse: str
+    pieces: int
+    available: int | None
+
+
 class TooLow(Exception):
     """`rows`: balances that would go below what is booked; nothing was written."""
 
@@ -69,6 +78,36 @@ async def list_stock(
         limit,
     )
     return [StockRow(**dict(row)) for row in rows]
+
+
+async def read_missing(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, tuple[Missing, ...]]:
+    """Number → what it lacks at this moment, in SKU order, of those orders that wait for stock.
+
+    Each by itself: what another one that waits would take is not taken off. An order of a later release is left out.
+    """
+    waiting: dict[str, tuple[dict[Place, int], bool]] = {}
+    for number, reasons, state in await pool.fetch(_WAITING, list(numbers)):
+        try:
+            waiting[number] = _needs(decode_state(state)), "unknown_sku" in reasons
+        except msgspec.MsgspecError:
+            continue
+    skus = sorted({sku for needs, _ in waiting.values() for sku, _ in needs})
+    if not skus:
+        return {}
+    rows = await pool.fetch(
+        "SELECT sku, warehouse, on_hand - locked - committed FROM stock WHERE sku = ANY($1::text[])", skus
+    )
+    available = {(row[0], row[1]): row[2] for row in rows}
+    found: dict[str, tuple[Missing, ...]] = {}
+    for number, (needs, unknown) in waiting.items():
+        lacks = []
+        for place, need in sorted(needs.items()):
+            there = available.get(place)
+            # A SKU that no balance knows may pass, where the configuration says so.
+            if need > there if there is not None else unknown:
+                lacks.append(Missing(sku=place[0], warehouse=place[1], pieces=need - (there or 0), available=there))
+        found[number] = tuple(lacks)
+    return found
 
 
 async def set_stock(
@@ -224,6 +263,11 @@ def _needs(order: Order) -> dict[Place, int]:
             needs[place] -= booking.locked + booking.committed + booking.shipped
     return {place: pieces for place, pieces in needs.items() if pieces > 0}
 
+
+_WAITING = """
+SELECT number, string_to_array(reasons, ' '), state FROM orders
+ WHERE number = ANY($1::text[]) AND string_to_array(reasons, ' ') && ARRAY['short_of_stock', 'unknown_sku']
+"""
 
 _MOST_PAGES = 10
 """So often the next ones are looked at where those that lack other SKUs stand in front."""

@@ -156,8 +156,8 @@ async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gate
         assert (await gateway.call("GET", path)).status == 200, path
     await gateway.pool.execute(
         "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
-        " partition, position, code, message, closed_at) VALUES ('E', 'old', 't', '', '', now(), now(), '', 'kafka', 0, 0,"
-        " 'unknown_source', '', now())"
+        " partition, position, code, message, closed_at) VALUES ('E', 'old', 't', '', '', now(), now(), '', 'kafka', 0,"
+        " 0, 'unknown_source', '', now())"
     )
     assert await gateway.get("/dead-letters", source="old") == {"dead_letters": [], "next": ""}
 
@@ -520,10 +520,16 @@ async def test_stock_is_set_with_a_movement_and_wakes_what_waited(gateway: Gatew
     assert first.body == {"changed": 2, "created": 2, "woken": 0}
     number = await gateway.order()
     await gateway.stage(number, "reviewed", reason="short_of_stock")
+    missing = [{"sku": "CUP-01", "warehouse": "W1", "pieces": 1, "available": 1}]
+    assert (await gateway.get(f"/orders/{number}"))["missing"] == missing
+    (item,) = (await gateway.get("/work/items", code="short_of_stock"))["items"]
+    assert item["missing"] == missing and item["next"]["zh"] == "补货并更新库存，订单自动继续（缺 CUP-01 1 件）"
+    assert item["next"]["command"] == "ordergate stock set CUP-01 W1 PIECES -r REASON"
 
     second = await gateway.call("PUT", "/stock", items(("CUP-01", 10)))
     assert second.body == {"changed": 1, "created": 0, "woken": 1}
     await gateway.sent(number)
+    assert (await gateway.get(f"/orders/{number}"))["missing"] == []
     rows = (await gateway.get("/stock", sku="CUP"))["stock"]
     assert rows == [{"sku": "CUP-01", "warehouse": "W1", "on_hand": 10, "locked": 0, "committed": 2, "available": 8}]
 

@@ -54,7 +54,7 @@ from gateway.store.queries import (
     StockMoved,
 )
 from gateway.store.redrive import RedriveRow
-from gateway.store.stock import StockRow
+from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Group, Preview, Wanted
 from tests.core.sample import PLACED_AT, content
 from tests.languages import CHINESE
@@ -338,9 +338,14 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
         order=state_of(order, unmask=False),
         lanes=[LANE],
         timeline=TIMELINE,
+        missing=(
+            Missing(sku="CUP", warehouse="W1", pieces=3, available=1),
+            Missing(sku="TEA", warehouse="W1", pieces=2, available=None),
+        ),
     )
     out = " ".join(printed(capsys, page, "orders", "show", "A1").split())
     assert "1 X 2 10.00" in out
+    assert "缺货 SKU 仓库 缺少 可用" in out and "CUP W1 3 1 TEA W1 2" in out
     assert "A1 shop 已接收 未付款 仓库报告异常" in out and "A1 wms 1 下单 待人工" in out
     for told in (
         "收到消息 #1 shop order → 已接收",

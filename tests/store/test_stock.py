@@ -13,7 +13,7 @@ from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Regi
 from gateway.core.stock import Place
 from gateway.store.orders import encode_state
 from gateway.store.sql import migrate, open_pool, register_connections
-from gateway.store.stock import wake_waiting_for
+from gateway.store.stock import Missing, read_missing, wake_waiting_for
 from gateway.store.vault import Vault
 
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -81,3 +81,20 @@ async def test_orders_whose_state_is_sealed_are_woken_too(postgres_url: str) -> 
         assert await woken(sealed, {X: 1}, limit=2) == []
     finally:
         await sealed.close()
+
+
+async def test_what_an_order_lacks_is_told_of_those_that_wait_for_stock(pool: asyncpg.Pool) -> None:
+    await pool.execute(
+        "INSERT INTO stock (sku, warehouse, on_hand, locked)"
+        " VALUES ('X', 'W', 5, 2), ('Y', 'W', 9, 0), ('Z', 'V', 9, 0)"
+    )
+    await wait(pool, 1, {"X": 5, "Y": 9, "Z": 2})
+    await wait(pool, 2, {"X": 5, "Z": 2}, reasons="unpaid unknown_sku")
+    await wait(pool, 3, {"X": 5}, reasons="unpaid")
+    await wait(pool, 4, {"X": 3})
+
+    found = await read_missing(pool, ["A1", "A2", "A3", "A4", "A5"])
+
+    x = Missing(sku="X", warehouse="W", pieces=2, available=3)
+    z = Missing(sku="Z", warehouse="W", pieces=2, available=None)
+    assert found == {"A1": (x,), "A2": (x, z), "A4": ()}
