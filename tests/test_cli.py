@@ -484,6 +484,8 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         unreadable, renamed = letters
         assert "死信" in ordergate_here("dead", "--help").out and "field" in gateway("dead", "list").out
         assert "state" in gateway("dead", "show", renamed["dead_letter_id"], "--unmask").out
+        slip = gateway("dead", "release", renamed["dead_letter_id"], "--body", "-", stdin=ORDER)
+        assert slip.code == 1 and "SC1" in slip.err and "SA1001" in slip.err and "--another-order" in slip.err
         repaired = ORDER.replace(b"A1001", b"C1")
         assert gateway("dead", "release", renamed["dead_letter_id"], "--body", "-", stdin=repaired).code == 0
         until(lambda: "SC1/create" in erp.seen)

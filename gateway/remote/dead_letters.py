@@ -62,7 +62,7 @@ def release(
         bool,
         typer.Option(
             "--another-order",
-            help="报文可以是另一订单的：原单号有误。It may be of another order: the number was wrong",
+            help="原单号有误， 换成报文里的订单。 Its number was wrong: take the payload's order",
         ),
     ] = False,
     reason: Annotated[str, typer.Option("--reason", "-r", help="原因。Why")] = "",

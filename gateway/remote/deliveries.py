@@ -42,7 +42,11 @@ def resend(
     reason: Reason,
     edit: Annotated[
         Path | None,
-        typer.Option(help="要修改的内容（JSON 文件，- 为标准输入）。What to change: a JSON file, - for standard input"),
+        typer.Option(
+            help="要修改的内容： JSON 文件， - 为标准输入。 只写要改的部分， 见 docs/desk.md。 "
+            "What to change: a JSON file, - for standard input, like"
+            ' {"receiver": {"phone": "13900000000"}}; lists are replaced whole'
+        ),
     ] = None,
     confirmed_absent: Annotated[
         bool,

@@ -17,7 +17,7 @@ Target = Annotated[str | None, typer.Option(help="目标连接。Deliveries to t
 Source = Annotated[str | None, typer.Option(help="来源店铺或连接。Of this shop, or from this connection")]
 Operation = Annotated[str | None, typer.Option(help=choices("操作", "Deliveries of this operation", words.OPERATIONS))]
 Code = Annotated[
-    str | None, typer.Option(help="原因代码，如 rejected:http_4xx、rejected（全部拒收）、unknown。Code of the cause")
+    str | None, typer.Option(help="原因代码， 如 rejected:http_4xx、 unknown； rejected 为全部拒收。 Code of the cause")
 ]
 Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
 Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]

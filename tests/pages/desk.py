@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 from openpyxl import load_workbook
@@ -11,6 +10,7 @@ from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Pos
 from gateway.core.text import Text
 from gateway.store.dead import DeadLetter
 from tests.pages.page import Page
+from tests.pages.reading import blocks_of
 from tests.pages.stage import until
 from tests.pages.town import REFUSES, Town
 
@@ -52,7 +52,9 @@ def story(page: Page, town: Town) -> None:
 
 
 def _one(page: Page, town: Town) -> None:
-    (page.stage.folder / "fix.json").write_text(json.dumps({"receiver": {"detail": "张江路2号"}}), encoding="utf-8")
+    edit, english = blocks_of("docs/desk.md", "json")
+    assert edit == english
+    (page.stage.folder / "fix.json").write_text(edit, encoding="utf-8")
     tries = len(town.sql(_ATTEMPTS, "A1001"))
     with town.trouble(REFUSES):
         page.run('ordergate deliveries resend A1001 wms-1 1 --edit fix.json -r "地址有误"')
