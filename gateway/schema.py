@@ -51,10 +51,19 @@ class Report:
     def __init__(self, root: Node) -> None:
         self.root = root
         self.problems: list[Problem] = []
+        self.wrong: set[KeyPath] = set()
+        """Where the problems are."""
+        self.unread: set[KeyPath] = set()
+        """What the document may set under a misspelt key, or has been left out with something wrong."""
 
     def add(self, path: KeyPath, what: Text, proposal: Text = NOTHING) -> None:
         """Report `what` at `path`; a path that is not in the document stands where its nearest parent does."""
         self.problems.append(Problem(f"{self._origin(path)} {spell(path)}".strip(), what, proposal))
+        self.wrong.add(path)
+
+    def in_doubt(self, path: KeyPath) -> bool:
+        """Whether it is not known what the document says at `path`, or somewhere in it, because that is wrong."""
+        return any(other[: len(path)] == path[: len(other)] for other in (*self.wrong, *self.unread))
 
     def _origin(self, path: KeyPath) -> str:
         node = self.root
@@ -175,6 +184,27 @@ def convert(node: Node, kind: type[T], report: Report, path: KeyPath = ()) -> T 
         place = inner.rstrip("`").lstrip(".")
         report.add(path, Text(f"{what.zh}（在 {place}）", f"{what.en} (at {place})") if inner else what)
         return None
+
+
+def salvage(node: Node, kind: type[T], report: Report, path: KeyPath, *, needed: Sequence[str] = ()) -> T | None:
+    """Like `convert`; but where something in `node` is wrong, what it is without that.
+
+    What was left out is `Report.in_doubt`. A wrong item takes its whole list along, a missing key its section; of
+    `needed`, required texts of the struct `kind`, one that is missing or wrong is empty. None where nothing is left.
+    """
+    value = convert(node, kind, report, path)
+    wrong = {other[len(path) :] for other in report.wrong if other[: len(path)] == path}
+    while value is None and wrong:
+        rest = _without(node, wrong)
+        if rest is None:
+            return None
+        missing = [key for key in needed if key not in rest.value]
+        node = msgspec.structs.replace(rest, value={**rest.value, **{key: Node("", rest.origin) for key in missing}})
+        again = Report(node)
+        value = convert(node, kind, again)
+        wrong = again.wrong
+        report.unread |= {(*path, *other) for other in (*wrong, *((key,) for key in missing))}
+    return value
 
 
 def spell(path: KeyPath) -> str:
@@ -404,6 +434,7 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
             complete = complete and result[key] is not _REPORTED
         else:
             report.add((*path, key), UNKNOWN_KEY, suggest(key, fields) or listed("这里可用", "known here", fields))
+            report.unread |= {(*path, name) for name in _meant(key, fields)}
             complete = False
     for name, field in fields.items():
         if field.required and name not in inner:
@@ -413,6 +444,40 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
                 report.add((*path, name), MISSING, description(field.type) or add)
             complete = False
     return result if complete else _REPORTED
+
+
+def _meant(key: str, known: Iterable[str]) -> list[str]:
+    """Which keys an unknown one may stand for: the nearest, or any where none is near."""
+    names = list(known)
+    return difflib.get_close_matches(key, names, n=1, cutoff=0.6) or names
+
+
+def _without(node: Node, paths: Iterable[KeyPath]) -> Node | None:
+    """`node` without what stands at `paths`; None where that is `node` itself."""
+    places = {_place(node, path) for path in paths}
+    if () in places:
+        return None
+    for place in sorted(places, key=len, reverse=True):
+        node = _cut(node, place)
+    return node
+
+
+def _place(node: Node, path: KeyPath) -> KeyPath:
+    """As far along `path` as mappings go and have its keys."""
+    for depth, key in enumerate(path):
+        if not isinstance(node.value, dict) or key not in node.value:
+            return path[:depth]
+        node = node.value[key]
+    return path
+
+
+def _cut(node: Node, place: KeyPath) -> Node:
+    key, inner = place[0], dict(node.value)
+    if len(place) == 1:
+        del inner[key]
+    else:
+        inner[key] = _cut(inner[key], place[1:])
+    return msgspec.structs.replace(node, value=inner)
 
 
 def _walk_mapping(node: Node, key_kind: Any, value_kind: Any, report: Report, path: KeyPath) -> Any:

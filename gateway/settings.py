@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -807,10 +807,11 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     if not isinstance(root.value, dict):
         what = Text("不是键值映射（键: 值）", "is not a mapping (key: value)")
         problems.append(Problem(name, what, Text("从示例配置开始", "start from the example configuration")))
-    if problems:
         raise SettingsError(problems)
     root = _overridden(root, environ)
     report = Report(root)
+    # A key given twice stands with its second value; after a mistake in the syntax the rest is empty and so right.
+    report.problems += problems
     root = _without_moved(root, report)
     root = schemas.fill(root, environ, folder, report=report)
     # Sections that are right are checked against each other even when others are wrong.
@@ -828,6 +829,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     _check_sections(document, report, folder)
     entries = _entries(root, report)
     loaded = {entry: _load_adapter(entry, entries[entry], adapters, report) for entry in entries}
+    configured = _names(root)
     _check_prefixes(entries, report)
     connections: dict[ConnectionName, Connection] = {}
     for entry, adapter in loaded.items():
@@ -840,11 +842,12 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
             _check_gates(entry, entries[entry], adapter, connections.get(ConnectionName(entry)), report)
             _check_pull(entry, entries[entry], adapter.manifest, report)
         _check_route(entry, entries, loaded, connections, report)
-    _check_lease(document.dispatch, connections, report)
+    if sections.get("dispatch") is not _WRONG:
+        _check_lease(document.dispatch, connections, report)
     _check_retention(document.retention, connections, report)
     _check_carriers(document.carriers, adapters, report)
-    _check_notices(document.notices, entries, loaded, report)
-    _check_owners(document, entries, report)
+    _check_notices(document.notices, configured, loaded, report)
+    _check_owners(document, configured, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -959,7 +962,7 @@ def _section(root: Node, field: msgspec.structs.FieldInfo, report: Report) -> An
 
 
 def _entries(root: Node, report: Report) -> dict[str, ConnectionEntry]:
-    """The connections that are right by themselves."""
+    """The connections, each without what is wrong in it by itself (`Report.in_doubt`)."""
     node = root.value.get("connections")
     if node is None or node.value is None:
         return {}
@@ -975,14 +978,22 @@ def _entries(root: Node, report: Report) -> dict[str, ConnectionEntry]:
             ],
             Any,
         ]
-        named = schemas.convert(Node({name: Node(None, child.origin)}, child.origin), kind, report, ("connections",))
-        entry = schemas.convert(child, ConnectionEntry, report, ("connections", name))
-        if named is not None and entry is not None:
+        entry = schemas.salvage(child, ConnectionEntry, report, ("connections", name), needed=("adapter",))
+        schemas.convert(Node({name: Node(None, child.origin)}, child.origin), kind, report, ("connections",))
+        if entry is not None:
             entries[name] = entry
     return entries
 
 
+def _names(root: Node) -> list[str]:
+    """Of all connections, those that are wrong too."""
+    node = root.value.get("connections")
+    return list(node.value) if node is not None and isinstance(node.value, dict) else []
+
+
 def _load_adapter(name: str, entry: ConnectionEntry, adapters: Registry, report: Report) -> Adapter | None:
+    if report.in_doubt(("connections", name, "adapter")):
+        return None
     try:
         return adapters.load(entry.adapter)
     except SettingsError as error:
@@ -996,10 +1007,10 @@ def _load_adapter(name: str, entry: ConnectionEntry, adapters: Registry, report:
 def _connection(
     name: str, entry: ConnectionEntry, adapter: Adapter | None, root: Node, report: Report
 ) -> Connection | None:
-    if adapter is None:
-        return None
     path = ("connections", name, "settings")
     child = root.value["connections"].value[name]
+    if adapter is None or ("settings" not in child.value and report.in_doubt(path)):
+        return None
     node = child.value.get("settings") or Node({}, child.origin)
     settings = schemas.convert(node, adapter.settings_type, report, path)
     if settings is None:
@@ -1225,7 +1236,12 @@ def _check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> N
 def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, report: Report) -> None:
     place: KeyPath = ("connections", name)
     manifest = adapter.manifest
-    if entry.prefix is None:
+
+    def unknown(key: str) -> bool:
+        """Whether the file says something about `key` that could not be read."""
+        return report.in_doubt((*place, key))
+
+    if entry.prefix is None and not unknown("prefix"):
         # Only orders can come from an adapter that takes none; where both are possible, the prefix tells.
         is_shop = manifest.source is not None and Operation.CREATE not in manifest.operations
         if is_shop:
@@ -1247,12 +1263,12 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
         if entry.mode is Mode.OBSERVE and not is_shop:
             what = Text("在这里没有用：这个连接不产生订单", "has no use here: no orders begin at this connection")
             report.add((*place, "mode"), what, Text("在店铺上设观察", "observe at the shops"))
-    elif manifest.source is None:
+    elif manifest.source is None and entry.prefix is not None:
         what = Text(
             f"没有用：适配器 {manifest.name} 不带来订单", f"has no use: the adapter {manifest.name} brings no orders"
         )
         report.add((*place, "prefix"), what, _REMOVE)
-    elif entry.mode is None:
+    elif entry.mode is None and not unknown("mode"):
         # Without a choice, a first start would send what the warehouse already has.
         what = Text("缺少：要说明它的订单是否下发", "is missing: say whether its orders are delivered")
         proposal = Text(
@@ -1260,14 +1276,14 @@ def _check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, repor
             "`observe` first (nothing is delivered), `live` to deliver, with `start_at` for the cut-over",
         )
         report.add((*place, "mode"), what, proposal)
-    elif not entry.route and entry.mode is Mode.LIVE:
+    elif not entry.route and entry.mode is Mode.LIVE and not unknown("route"):
         what = Text("缺少：它的订单无处可去", "is missing: its orders would have nowhere to go")
         proposal = Text(
             "添加 `route: [{target: …, warehouse: …}]`，或设 `mode: observe`",
             "add `route: [{target: …, warehouse: …}]`, or `mode: observe`",
         )
         report.add((*place, "route"), what, proposal)
-    elif entry.stock.publish and not entry.route:
+    elif entry.stock.publish and not entry.route and not unknown("route"):
         what = Text("没有 route 就没有用：没有属于它的库存", "has no use without a route: no stock is this shop's")
         report.add((*place, "stock"), what, Text("添加 `route`", "add `route`"))
     if entry.stock.publish and Operation.STOCK not in manifest.operations:
@@ -1301,6 +1317,8 @@ def _check_gates(
                 f"has no use: by its settings this connection is never told to {operation}",
             )
             report.add(path, what, Text("检查它的 settings，或删掉这个闸门", "see its settings, or remove the gate"))
+        if report.in_doubt(path):
+            continue
         gate = _merged(operations[operation], override)
         if override.slow_s is not None and gate.slow_s >= gate.deadline_s:
             what = Text(
@@ -1322,7 +1340,7 @@ def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: R
                 f"没有用：适配器 {manifest.name} 不轮询", f"has no use: the adapter {manifest.name} is not polled"
             )
             report.add((*place, "pull"), what, _REMOVE)
-    else:
+    elif not report.in_doubt((*place, "pull")):
         if pull.window_s > polled.window_s:
             what = Text(
                 f"为 {pull.window_s:g}：平台一次最多查 {polled.window_s:g} 秒",
@@ -1347,7 +1365,7 @@ def _check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: R
             f"has no use: nothing is asked of the adapter {manifest.name}",
         )
         report.add((*place, "rate"), what, _REMOVE)
-    elif entry.rate is not None and _rate_of(manifest, entry.rate) is None:
+    elif entry.rate is not None and not report.in_doubt((*place, "rate")) and _rate_of(manifest, entry.rate) is None:
         what = Text("缺少：适配器没有自带限速", "is missing: the adapter declares no rate")
         report.add((*place, "rate", "per_s"), what, Text("添加 `per_s: …`", "add `per_s: …`"))
 
@@ -1359,7 +1377,13 @@ def _check_route(
     connections: Mapping[ConnectionName, Connection],
     report: Report,
 ) -> None:
-    takers = [other for other, connection in connections.items() if connection.takes_orders]
+    # One whose adapter or settings are wrong may take orders too.
+    takers = [
+        other
+        for other, adapter in loaded.items()
+        if (adapter is None or Operation.CREATE in adapter.manifest.operations)
+        and (other not in connections or connections[ConnectionName(other)].takes_orders)
+    ]
     for index, choice in enumerate(entries[name].route):
         path = ("connections", name, "route", index, "target")
         listed = schemas.listed("接收订单的有", "these take orders", takers)
@@ -1384,7 +1408,8 @@ def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connec
     lease_s = dispatch.lease_s
     for name, connection in connections.items():
         pull = connection.pull
-        if pull is not None and lease_s <= pull.deadline_s + dispatch.heartbeat_s:
+        in_doubt = report.in_doubt(("connections", name, "pull", "deadline_s"))
+        if pull is not None and not in_doubt and lease_s <= pull.deadline_s + dispatch.heartbeat_s:
             # One request leaves per turn, and only where the lease, renewed a heartbeat ago, outlives it.
             what = Text(
                 f"为 {pull.deadline_s:g}：加上一次心跳就超过 dispatch.lease_s（{lease_s:g}）",
@@ -1395,7 +1420,12 @@ def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connec
                 f"小于 {below_s:g}，或 lease_s 设为 {needed_s:g}", f"below {below_s:g}, or a lease_s of {needed_s:g}"
             )
             report.add(("connections", name, "pull", "deadline_s"), what, proposal)
-    gates = [(gate.deadline_s, name, op) for name, c in connections.items() for op, gate in c.gates.items()]
+    gates = [
+        (gate.deadline_s, name, op)
+        for name, connection in connections.items()
+        for op, gate in connection.gates.items()
+        if not report.in_doubt(("connections", name, "gates", op.value, "deadline_s"))
+    ]
     if not gates:
         return
     deadline_s, name, operation = max(gates)
@@ -1432,7 +1462,7 @@ def _check_retention(retention: Retention, connections: Mapping[ConnectionName, 
 
 def _check_notices(
     notices: Notices,
-    entries: Mapping[str, ConnectionEntry],
+    configured: Collection[str],
     loaded: Mapping[str, Adapter | None],
     report: Report,
 ) -> None:
@@ -1441,7 +1471,7 @@ def _check_notices(
     listed = schemas.listed("能发通知的有", "these tell people", tellers)
     for index, channel in enumerate(notices.channels):
         path = (*place, "channels", index)
-        if channel not in entries:
+        if channel not in configured:
             report.add(path, _no_connection(channel), schemas.suggest(channel, tellers) or listed)
         elif loaded.get(channel) is not None and channel not in tellers:
             what = Text(
@@ -1461,13 +1491,13 @@ def _check_notices(
         report.add((*place, "channels"), what, listed)
 
 
-def _check_owners(document: Document, entries: Mapping[str, ConnectionEntry], report: Report) -> None:
+def _check_owners(document: Document, configured: Collection[str], report: Report) -> None:
     people = document.notices.people
     for index, rule in enumerate(document.owners):
         place: KeyPath = ("owners", index)
-        if rule.connection is not None and rule.connection not in entries:
-            configured = schemas.listed("已配置的有", "configured", entries)
-            proposal = schemas.suggest(rule.connection, entries) or configured
+        if rule.connection is not None and rule.connection not in configured:
+            listed = schemas.listed("已配置的有", "configured", configured)
+            proposal = schemas.suggest(rule.connection, configured) or listed
             report.add((*place, "connection"), _no_connection(rule.connection), proposal)
         # Without a channel nobody is mentioned, and the desk shows any name.
         for number, person in enumerate(rule.people if document.notices.channels else ()):

@@ -315,6 +315,75 @@ def test_every_problem_at_once_in_file_order(adapters: plugins.Registry) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("    prefix: A", "    prefx: A"),
+        ("    prefix: A", "    prefix: A B"),
+        ("    mode: live", "    mode: alive"),
+        ("    adapter: shop", "    adaptor: shop"),
+        ("    adapter: shop", "    adapter: [shop]"),
+        ("    start_at: 2026", "    start_at: later # 2026"),
+        ("    start_at: 2026", '    start_at: "${NEVER_SET}" # 2026'),
+        ("    start_at: 2026", "    x: 2026"),
+        ("  shop-a:", "  Shop_A:"),
+        ("data_dir: var", "data_dri: var"),
+        ("data_dir: var", "data_dir: one\ndata_dir: var"),
+    ],
+    ids=lambda wrong: wrong[1].strip(),
+)
+def test_what_is_wrong_in_one_place_keeps_nothing_else_from_being_checked(
+    adapters: plugins.Registry, wrong: tuple[str, str]
+) -> None:
+    assert wrong[0] in GOOD
+    (alone,) = problems(GOOD.replace(*wrong), adapters)
+    among = (
+        GOOD.replace(*wrong)
+        .replace("target: wms-1", "target: wms-2")
+        .replace("adapter: wms", "adapter: wmss")
+        .replace("in_flight: 16", "in_flight: 0")
+    )
+    among += "  other: {adapter: shop, prefix: AB, mode: observe, settings: {url: none}}\nnotices: {channels: [pagr]}\n"
+    found = {problem.where.split(" ")[1]: problem.what for problem in problems(among, adapters)}
+    shop = "Shop_A" if "Shop_A" in wrong[1] else "shop-a"
+    assert found.pop(alone.where.split(" ")[1]) == alone.what
+    # Of the prefix that is wrong, nobody knows what another must not begin with.
+    assert ("connections.other.prefix" in found) == ("pref" not in wrong[0])
+    found.pop("connections.other.prefix", None)
+    assert list(found) == [
+        f"connections.{shop}.route[0].target",
+        "connections.wms-1.adapter",
+        "connections.wms-1.gates.create.in_flight",
+        "connections.other.settings.url",
+        "notices.channels[0]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("    route: [", "    rout: [", "connections.shop-a.rout"),
+        ("route: [{target:", "route: [{tagret:", "connections.shop-a.route[0].tagret"),
+        ('    settings: {url: "https://shop', '    setings: {url: "https://shop', "connections.shop-a.setings"),
+        ("    mode: live", "    mod: live", "connections.shop-a.mod"),
+        ("rate_per_s: 20, in_flight: 16", "deadline_s: 8, slow_s: x", "connections.wms-1.gates.create.slow_s"),
+        ("rate_per_s: 20, in_flight: 16", "deadlin_s: 9, slow_s: 5", "connections.wms-1.gates.create.deadlin_s"),
+        ("rate_per_s: 20, in_flight: 16", "adaptive: true, in_flight: 0", "connections.wms-1.gates.create.in_flight"),
+        ("data_dir: var", "dispatch: {lease_s: 30, heartbeat_s: x}", "dispatch.heartbeat_s"),
+    ],
+)
+def test_what_a_wrong_value_may_have_meant_is_not_complained_of(
+    adapters: plugins.Registry, old: str, new: str, where: str
+) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new)
+    if "dispatch" in new:  # a lease of 30 s is enough for it, the default's 15 s would not be
+        text = text.replace("in_flight: 16", "deadline_s: 10")
+    found = [problem.where.split(" ")[1] for problem in problems(text, adapters)]
+    assert [place for place in found if place != "dispatch.lease_s"] == [where]
+    assert ("dispatch.lease_s" in found) == ("deadline_s: 8" in new), "8 s are too long for the lease, whatever is slow"
+
+
 def test_connection_that_uses_less_than_its_adapter_can(adapters: plugins.Registry) -> None:
     quiet = GOOD.replace('{url: "https://wms.example"}', '{url: "https://wms.example", quiet: true}')
     found = [(problem.where, problem.what) for problem in problems(quiet, adapters)]
