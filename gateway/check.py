@@ -63,12 +63,24 @@ async def reach(settings: Settings) -> Checked:
     probe = _Probe(settings)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
-    results = [*(task.result() for task in tasks), probe.clocks()]
+    results = [_connected(settings), *(task.result() for task in tasks), probe.clocks()]
     return Checked(
         tuple(problem for result in results for problem in result.problems),
         tuple(note for result in results for note in result.notes),
         tuple(warning for result in results for warning in result.warnings),
     )
+
+
+def _connected(settings: Settings) -> Checked:
+    if settings.connections:
+        return Checked()
+    what = Text(
+        "一个连接也没有：网关能运行，但不收也不发", "there is none: the gateway runs, and takes in and sends nothing"
+    )
+    how = Text(
+        "添加店铺和仓库，从 docs/quickstart.yaml 开始", "add shops and warehouses, starting from docs/quickstart.yaml"
+    )
+    return Checked(warnings=(Problem("connections", what, how),))
 
 
 class _Probe:

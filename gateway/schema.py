@@ -85,13 +85,7 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
         loader = _Loader(text)
         top = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        said = error.problem or error.context or ""
-        zh = next((f"{words}（{said}）" for start, words in _SYNTAX.items() if said.startswith(start)), said)
-        what = Text(f"不是 YAML：{zh}", f"is not YAML: {said}")
-        proposal = Text("检查这一行和上一行的缩进、冒号和引号", "see the indentation")
-        return Node({}, name), [Problem(where, what, proposal)]
+        return Node({}, name), [_not_yaml(error, text, name)]
     except yaml.YAMLError as error:
         said = str(error).splitlines()[0]
         what = Text(f"不是 YAML：有不允许的字符（{said}）", f"is not YAML: {said}")
@@ -182,6 +176,8 @@ def convert(node: Node, kind: type[T], report: Report, path: KeyPath = ()) -> T 
         # What a Settings struct says of itself comes wrapped; without words of its own it is quoted.
         what = error.__cause__.text if isinstance(error.__cause__, BadSetting) else _sentence(said)
         place = inner.rstrip("`").lstrip(".")
+        if isinstance(error.__cause__, BadSetting):
+            path = (*path, *error.__cause__.place)
         report.add(path, Text(f"{what.zh}（在 {place}）", f"{what.en} (at {place})") if inner else what)
         return None
 
@@ -280,7 +276,7 @@ _SYNTAX: Mapping[str, str] = {
     "could not find expected ':'": "缺少冒号",
     "found character '\\t'": "用了制表符，请改用空格",
     "expected <block end>": "缩进与上文不一致",
-    "found unexpected end of stream": "引号或括号没有闭合",
+    "expected ',' or": "缺少逗号，或括号没有闭合",
 }
 """Beginnings of what PyYAML says most often."""
 
@@ -330,6 +326,45 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), ["" if c == "\0" else c for c in _first]
     )
+
+
+def _not_yaml(error: yaml.MarkedYAMLError, text: str, name: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 0
+    opened, closed = _open_quote(text, line)
+    if opened:
+        what = Text("不是 YAML：这里开始的引号没有闭合", "is not YAML: the quote that begins here is not closed")
+        if closed:
+            what = Text(
+                f"不是 YAML：这里开始的引号到第 {closed} 行才结束",
+                f"is not YAML: the quote that begins here ends on line {closed} only",
+            )
+        return Problem(f"{name}:{opened}", what, Text("补上这一行末尾的引号", "close the quote on this line"))
+    said = error.problem or error.context or ""
+    zh = next((f"{words}（{said}）" for start, words in _SYNTAX.items() if said.startswith(start)), said)
+    what = Text(f"不是 YAML：{zh}", f"is not YAML: {said}")
+    proposal = Text("检查这一行和上一行的缩进、冒号和引号", "see the indentation, the colons and the quotes")
+    if "flow" in (error.context or "") and error.context_mark is not None:
+        began = error.context_mark.line + 1
+        proposal = Text(
+            f"检查从第 {began} 行开始的括号：少了逗号，或没有闭合",
+            f"see the bracket that begins on line {began}: it lacks a comma or its end",
+        )
+    return Problem(f"{name}:{line}" if line else name, what, proposal)
+
+
+def _open_quote(text: str, line: int) -> tuple[int, int]:
+    """Where a quote begins that ends only on `line` (or nowhere: 0), and with that what follows makes no sense."""
+    try:
+        for token in yaml.scan(text, Loader=_Loader):
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
+                began, ended = token.start_mark.line + 1, token.end_mark.line + 1
+                if began < ended == line:
+                    return began, ended
+    except yaml.MarkedYAMLError as error:
+        if (error.context or "").startswith("while scanning a quoted scalar") and error.context_mark is not None:
+            return error.context_mark.line + 1, 0
+    return 0, 0
 
 
 def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: list[Problem], path: KeyPath) -> Node:

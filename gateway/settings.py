@@ -793,10 +793,12 @@ def load(path: Path, environ: Mapping[str, str], adapters: Registry) -> Settings
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        not_text = Text("不是 UTF-8 文本", "it is not UTF-8 text")
-        reason = system_reason(error) if isinstance(error, OSError) else not_text
+        reason = Text("不是 UTF-8 文本", "it is not UTF-8 text")
+        proposal = Text("在编辑器里另存为 UTF-8", "save it as UTF-8 in an editor")
+        if isinstance(error, OSError):
+            reason = system_reason(error)
+            proposal = Text("用 --config 指定配置文件", "name the configuration file with --config")
         what = Text(f"无法读取：{reason.zh}", f"cannot be read: {reason.en}")
-        proposal = Text("用 --config 指定配置文件", "name the configuration file with --config")
         raise SettingsError([Problem(str(path), what, proposal)]) from error
     return parse(text, environ, adapters, name=path.name, folder=path.parent)
 

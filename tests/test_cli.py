@@ -206,7 +206,7 @@ connections:
         "bad.yaml:2 http.listen",
         "bad.yaml:3 retry.base_s",
         "bad.yaml:6 connections.shop.adapter",
-        "bad.yaml:9 connections.erp.settings",
+        "bad.yaml:9 connections.erp.settings.secrets[0]",
     ]
     for problem in problems:
         assert CHINESE.search(problem["what"]) and CHINESE.search(problem["proposal"]), problem
@@ -226,6 +226,19 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:
+def test_a_configuration_without_connections_is_told_what_it_is_good_for(tmp_path: Path) -> None:
+    config = tmp_path / "empty.yaml"
+    config.write_text(f"""data_dir: {tmp_path / "data"}
+database: {{url: "postgresql://nobody@127.0.0.1:9/none"}}
+http: {{listen: "127.0.0.1:{free_port()}", metrics_listen: "127.0.0.1:{free_port()}"}}
+connections:
+""")
+    chinese, english = (ordergate_here("check", "-c", config, "--json", "--lang", lang).json for lang in ("zh", "en"))
+    assert [warning["where"] for warning in chinese["warnings"]] == ["connections"]
+    assert "不收也不发" in chinese["warnings"][0]["what"]
+    assert "takes in and sends nothing" in english["warnings"][0]["what"]
+
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = tmp_path / "away.yaml"

@@ -510,6 +510,8 @@ connections:
     ("text", "where"),
     [
         ("a: [1", "og.yaml:1"),
+        ("a: 1\nb: 'x\nc: 2\n", "og.yaml:2"),
+        ('a: 1\nb: "x\nc: 2\nd: "y"\n', "og.yaml:2"),
         ("http:\n  listen: a:1\n listen: b", "og.yaml:3"),
         ("- 1", "og.yaml"),
         ("text", "og.yaml"),
@@ -537,6 +539,14 @@ connections:
 def test_missing_file_says_how_to_name_one(adapters: plugins.Registry, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--config"):
         settings.load(tmp_path / "none.yaml", {}, adapters)
+
+
+def test_a_file_in_another_encoding_is_told_to_be_saved_as_utf_8(adapters: plugins.Registry, tmp_path: Path) -> None:
+    (tmp_path / "og.yaml").write_bytes("# 店铺\ndata_dir: var\n".encode("gbk"))
+    with pytest.raises(SettingsError) as caught:
+        settings.load(tmp_path / "og.yaml", {}, adapters)
+    [problem] = english(caught.value.problems)
+    assert "not UTF-8" in problem.what and "UTF-8" in problem.proposal and "--config" not in problem.proposal
 
 
 def test_broken_adapter_is_a_problem_of_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -635,6 +645,9 @@ def test_what_msgspec_says_of_a_value_is_said_in_chinese(kind: Any, value: Any, 
         ("a:\n\tb: 1", "不是 YAML：用了制表符，请改用空格"),
         ("a: [1", "不是 YAML："),
         ("a: 1\nb", "不是 YAML：缺少冒号"),
+        ("a: 1\nb: 'x\nc: 2\n", "不是 YAML：这里开始的引号没有闭合"),
+        ('a: "x\nc: 2\nd: "y"\n', "不是 YAML：这里开始的引号到第 3 行才结束"),
+        ("a: [1\nb: 2\n", "不是 YAML：缺少逗号，或括号没有闭合"),
         ("a: \x01", "不是 YAML：有不允许的字符"),
         ("a: 1\na: 2", "写了两次，第一次在第 1 行"),
         ("? [a]\n: 1", "有一个键不是普通文本"),

@@ -39,8 +39,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
 
     def __post_init__(self) -> None:
-        for secret in self.secrets:
-            decode_secret(secret)
+        for index, secret in enumerate(self.secrets):
+            try:
+                decode_secret(secret)
+            except BadSetting as error:
+                raise BadSetting(error.text.zh, error.text.en, place=("secrets", index)) from error
         try:
             limit_minor = parse_minor(self.max_total)
         except BadInput as error:

@@ -69,11 +69,15 @@ class TooLarge(BadInput):
 
 
 class BadSetting(ValueError):
-    """A value that a Settings struct refuses in its ``__post_init__``; `text` does not quote a secret."""
+    """A value that a Settings struct refuses in its ``__post_init__``; `text` does not quote a secret.
 
-    def __init__(self, zh: str, en: str) -> None:
+    `place`: keys and numbers from the struct to the value, ``("secrets", 0)``; empty for the struct itself.
+    """
+
+    def __init__(self, zh: str, en: str, *, place: Sequence[str | int] = ()) -> None:
         super().__init__(en)
         self.text = Text(zh, en)
+        self.place = tuple(place)
 
 
 class Said(msgspec.Struct, frozen=True):
