@@ -93,7 +93,7 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
                 worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
-                _held(gate["forced"]),
+                _held(terminal, gate["forced"]),
             )
             for gate in answer["gates"]
             for worker in [gate["worker"]]
@@ -106,6 +106,10 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
     )
 
 
-def _held(forced: Any) -> str:
-    """Why somebody holds the breaker, who, and until when."""
-    return f"{forced['reason']} ({forced['author']}, {when(forced['until_at'])})" if forced else ""
+def _held(terminal: Terminal, forced: Any) -> str:
+    """How somebody has ordered the breaker to be held, until when, why, and who; workers may still have to follow."""
+    if not forced:
+        return ""
+    state, until = terminal.say(word(forced["state"], words.BREAKERS)), when(forced["until_at"])
+    why = f"{forced['reason']} ({forced['author']})"
+    return terminal.choose(f"{state}，到 {until}：{why}", f"{state} until {until}: {why}")

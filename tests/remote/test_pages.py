@@ -18,6 +18,7 @@ from gateway.api.views import (
     ConditionView,
     DeadLetterList,
     DeadLetterPage,
+    ForcedView,
     GateList,
     GateView,
     LaneList,
@@ -311,6 +312,13 @@ CONDITION = ConditionView(
 def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     gates = printed(capsys, GateList(gates=[GATE], workers=2), "gates", "list")
     assert "wms 下单 试探 12 3 1 9 8/32 50%" in " ".join(gates.split()) and "代码：create 下单" in gates
+    # The worker that answers has not looked at the database yet: what was ordered is told at once.
+    forced = ForcedView(state="open", reason="仓库盘点", author="admin/li", until_at=PLACED_AT)
+    held = GateList(gates=[msgspec.structs.replace(GATE, forced=forced)], workers=2)
+    told = "断开，到 2026-05-01 09:00:00：仓库盘点 (admin/li)"
+    assert told in " ".join(printed(capsys, held, "gates", "list").split())
+    english = printed(capsys, held, "gates", "list", "--lang", "en")
+    assert "open until 2026-05-01 09:00:00: 仓库盘点 (admin/li)" in " ".join(english.split())
     conditions = printed(capsys, ConditionList(watched=True, conditions=[CONDITION]), "notices", "open")
     assert "待人工 wms 被目标拒收（sku） 2026-05-01 09:00:00 3" in " ".join(conditions.split())
     assert "代码：blocked 待人工；rejected:sku 被目标拒收（sku）" in conditions
