@@ -24,7 +24,7 @@ import msgspec
 import typer
 
 from gateway.core import words
-from gateway.core.errors import BadSignature, OrdergateError, SettingsError, Unavailable
+from gateway.core.errors import BadSetting, BadSignature, OrdergateError, SettingsError, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
 from gateway.core.text import NOTHING, Text
@@ -409,6 +409,7 @@ def notices_test(
     from gateway.sdk.http import Http
     from gateway.sdk.notify import Message
     from gateway.watch.notices import attempt
+    from gateway.watch.wording import when
 
     settings, terminal = read_settings(config), Terminal(language=lang, as_json=as_json)
     connection = settings.connections.get(ConnectionName(channel))
@@ -429,7 +430,7 @@ def notices_test(
                 message = Message(
                     key=f"ordergate-test-{at:%Y%m%dT%H%M%S}-{randomness.token_hex(4)}",
                     title=title,
-                    text=f"{title} {at.astimezone():%Y-%m-%d %H:%M:%S} · {outlet}",
+                    text=f"{title} {when(at)} · {outlet}",
                     people=tuple(telling_of(settings).people.values()),
                     outlet=outlet,
                 )
@@ -562,8 +563,8 @@ def _key(secret: str) -> bytes:
         )
     try:
         return decode_secret(secret)
-    except ValueError as error:
-        raise OrdergateError(str(error)) from error
+    except BadSetting as error:
+        raise OrdergateError(error.text) from error
 
 
 # --- the database

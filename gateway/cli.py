@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 import typer.main
 
-from gateway import admin
+from gateway import admin, usage
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.core.errors import OrdergateError, SettingsError
+from gateway.core.text import system_reason
 from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
@@ -28,6 +29,7 @@ from gateway.remote.redrives import redrives
 from gateway.remote.skus import skus
 from gateway.remote.stock import stock
 from gateway.remote.work import work
+from gateway.terminal import show_what_can_be_shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,18 +57,28 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Errors made on purpose become one readable message and exit code 1, bad settings 2.
 
-    `arguments` stand for those of the process.
+    So do, with 2, a wrong option and the like. `arguments` stand for those of the process.
     """
+    show_what_can_be_shown()
     try:
-        _command()(arguments)
+        code = _command()(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        for line in usage.told(error):
+            print(line, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print("已中止 / aborted", file=sys.stderr)
+        sys.exit(1)
     except SettingsError as error:
         for problem in error.problems:
             print(problem.said("zh"), problem.said("en"), sep="\n", file=sys.stderr)
-        print(f"{len(error.problems)} problem(s) / {len(error.problems)} 个问题", file=sys.stderr)
+        print(f"{len(error.problems)} 个问题 / {len(error.problems)} problem(s)", file=sys.stderr)
         sys.exit(2)
     except (OrdergateError, OSError) as error:
-        print(f"error / 错误: {error}", file=sys.stderr)
+        said = error.text.both if isinstance(error, OrdergateError) else _of_system(error)
+        print(f"错误 / error: {said}", file=sys.stderr)
         sys.exit(1)
+    sys.exit(code)
 
 
 @app.command()
@@ -123,9 +135,16 @@ def worker(
 
 
 @functools.cache
-def _command() -> Callable[[Sequence[str] | None], object]:
+def _command() -> Callable[..., int | None]:
     """`app` as a command, made once: that takes a tenth of a second, and a process may call `main` many times."""
+    usage.fold_help()
     return typer.main.get_command(app)
+
+
+def _of_system(error: OSError) -> str:
+    """What the operating system refused, and why: in Chinese, with its own words behind."""
+    reason = system_reason(error).zh
+    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def _tell(text: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import io
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -58,7 +60,11 @@ class Terminal:
         self._console.print(escape(text), soft_wrap=True)
 
     def json(self, value: Any) -> None:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+            # Of a character that this encoding lacks, JSON has an escape of its own.
+            text = json.dumps(json.loads(text), indent=2)
+        sys.stdout.write(text + "\n")
 
     def table(self, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> None:
         """`columns` are (zh, en)."""
@@ -72,6 +78,13 @@ class Terminal:
         for row in texts:
             table.add_row(*map(escape, row))
         self._console.print(table)
+
+
+def show_what_can_be_shown() -> None:
+    """From now on a character that the terminal's encoding lacks is printed as its code (``\\U00020bb7``)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def shown(cell: Any) -> str:

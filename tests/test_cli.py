@@ -28,6 +28,7 @@ from gateway.cli import main
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
+from tests.remote.answering import OK, answering
 
 SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
 ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -53,10 +54,10 @@ connections:
 
 
 class Output:
-    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+    def __init__(self, code: int, out: bytes, err: bytes, *, encoding: str = "utf-8") -> None:
         self.code = code
-        self.out = out.decode()
-        self.err = err.decode()
+        self.out = out.decode(encoding)
+        self.err = err.decode(encoding)
 
     @property
     def json(self) -> Any:
@@ -70,7 +71,7 @@ def ordergate(*arguments: object, stdin: bytes = b"", environ: dict[str, str] | 
     command = [sys.executable, "-m", "gateway", *(str(argument) for argument in arguments)]
     env = {**plain, **(environ or {}), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, cwd="/", env=env, check=False)
-    return Output(done.returncode, done.stdout, done.stderr)
+    return Output(done.returncode, done.stdout, done.stderr, encoding=env.get("PYTHONIOENCODING", "utf-8"))
 
 
 def ordergate_here(*arguments: object, stdin: bytes = b"") -> Output:
@@ -225,7 +226,6 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     assert "无法读取：没有这个文件" in ordergate("check", "-c", tmp_path / "none.yaml").out
 
 
-def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:
 def test_a_configuration_without_connections_is_told_what_it_is_good_for(tmp_path: Path) -> None:
     config = tmp_path / "empty.yaml"
     config.write_text(f"""data_dir: {tmp_path / "data"}
@@ -239,6 +239,7 @@ connections:
     assert "takes in and sends nothing" in english["warnings"][0]["what"]
 
 
+def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = tmp_path / "away.yaml"
@@ -401,6 +402,8 @@ def test_integrators_sign_and_verify(tmp_path: Path) -> None:
     assert changed.code == 1 and "不通过" in changed.out
     wrong = ordergate_here("webhook", "sign", "-", "--secret", "hunter2", stdin=b"{}")
     assert wrong.code == 1 and "whsec_" in wrong.err and "hunter2" not in wrong.err
+    unreadable = ordergate_here("webhook", "sign", "-", "--secret", "whsec_hunter!", stdin=b"{}")
+    assert "不是 base64 / what follows whsec_ is not base64" in unreadable.err
     assert len(wrong.err.strip().splitlines()) == 1
 
 
@@ -437,6 +440,86 @@ async def test_a_port_in_use_is_told_before_anything_is_done(postgres_url: str, 
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.close()
     assert counters.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "zh", "en"),
+    [
+        ("gates open", "缺少参数 'target'", "missing argument 'target'"),
+        ("gates open wms-1 create", "缺少选项 '--reason' / '-r'", "missing option '--reason' / '-r'"),
+        ("orders list --limit 0", "'--limit' 的值不对：应 ≥ 1", "invalid value for '--limit'"),
+        ("orders list --limit 501", "'--limit' 的值不对：应 ≤ 500", "invalid value for '--limit'"),
+        ("orders list --limit many", "'--limit' 的值不对：应为整数", "invalid value for '--limit'"),
+        ("gates open w create -r x --for long", "'--for' 的值不对：应为数", "invalid value for '--for'"),
+        (
+            "orders list --lang fr",
+            "'--lang' (环境变量：'ORDERGATE_LANG') 的值不对：没有 'fr'，可选：'zh', 'en'",
+            "'fr' is not one of 'zh', 'en'",
+        ),
+        ("orders list --lmit 3", "没有选项 --lmit（是不是 --conflict, --limit？）", "no such option: --lmit"),
+        ("orders list -x", "没有选项 -x", "no such option: -x"),
+        ("orders lst", "没有命令 'lst'，是不是 'list'？", "no such command 'lst'. Did you mean 'list'?"),
+        ("qwertz", "没有命令 'qwertz'", "no such command 'qwertz'"),
+        ("orders list more", "多余的参数：more", "unexpected extra argument"),
+        ("orders list --limit", "选项 '--limit' 后面缺少值", "option '--limit' requires an argument"),
+        ("orders list --json=yes", "选项 '--json' 不带值", "option '--json' does not take a value"),
+        ("stock set CUP W1 -5 -r x", "没有选项 -5；这里的数不能为负", "a number here cannot be negative"),
+        ("stock set CUP W1 -r x -- -5", "'on_hand' 的值不对：应 ≥ 0", "invalid value for 'on_hand'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_both_languages(arguments: str, zh: str, en: str) -> None:
+    done = ordergate_here(*arguments.split())
+    first, second, *_ = done.err.splitlines()
+    assert done.code == 2 and done.out == ""
+    assert first.startswith("错误：") and first.removeprefix("错误：").startswith(zh)
+    assert second.startswith("error: ") and en in second
+
+
+def test_a_group_without_a_command_prints_its_help_and_nothing_else() -> None:
+    done = ordergate_here("gates")
+    assert (done.code, done.err) == (2, "") and "close" in done.out
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        ("deliveries redrive", "已收到的会重复！Also send where nobody can be asked: what has arrived is doubled"),
+        ("orders list", "已全额退款并通知仓库取消，仓库仍发了货"),
+        ("orders", "One order with everything that happened to it."),
+    ],
+)
+def test_help_is_not_cut_off_on_a_terminal_of_80_columns(command: str, end: str) -> None:
+    done = ordergate(*command.split(), "--help", environ={"COLUMNS": "80"})
+    text = "".join(line.strip("│ ") for line in done.out.splitlines())
+    assert "…" not in done.out
+    assert end.replace(" ", "") in text.replace(" ", "")
+
+
+@pytest.mark.parametrize("option", ["--body", "--output"])
+def test_a_file_that_cannot_be_used_is_told_with_its_name(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "stuck.xlsx"
+    with answering(OK + b"2\r\n\r\n{}") as (url, _):
+        if option == "--body":
+            done = ordergate_here("dead", "release", "7", option, file, "--token", "x", "--url", url)
+            urllib.request.urlopen(url, timeout=5).close()  # the command did not get so far as to ask it
+        else:
+            done = ordergate_here("orders", "export", "--stuck", option, file, "--token", "x", "--url", url)
+    assert done.code == 1 and done.err == f"错误 / error: {file}: 没有这个文件或目录（No such file or directory）\n"
+
+
+def test_a_spreadsheet_is_not_written_under_another_name(tmp_path: Path) -> None:
+    done = ordergate_here("orders", "export", "--stuck", "-o", tmp_path / "stuck.csv", "--token", "x")
+    assert done.code == 1 and "文件名要以 .xlsx 结尾" in done.err and "must end in .xlsx" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "ascii"])
+def test_what_a_terminal_cannot_show_is_no_reason_to_fail(encoding: str) -> None:
+    shown = ordergate("adapters", environ={"PYTHONIOENCODING": encoding})
+    assert shown.code == 0 and shown.err == ""
+    assert "\\u2713" in shown.out and ("奇门" if encoding == "gbk" else "\\u5947\\u95e8") in shown.out
+    for_programs = ordergate("adapters", "--json", environ={"PYTHONIOENCODING": encoding})
+    assert for_programs.json == ordergate_here("adapters", "--json").json
 
 
 # --- against a gateway

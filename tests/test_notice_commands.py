@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -52,6 +53,7 @@ async def test_a_test_message_mentions_everybody_and_says_why_it_did_not_arrive(
         code, out, err = await ordergate("notices", "test", "robot", "-c", config)
         assert (code, err) == (0, ""), out
         assert [(told.mentioned, told.text[:14]) for told in fake.told] == [(("wangwu",), "Ordergate 测试通知")]
+        assert re.search(r"测试通知 \d\d-\d\d \d\d:\d\d:\d\d \(UTC\+8\) ·", fake.told[0].text)
 
         fake.keys.clear()
         code, out, _ = await ordergate("notices", "test", "robot", "-c", config, "--json")

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from gateway.core.errors import OrdergateError
-from gateway.core.text import Text
+from gateway.core.text import Text, system_reason
 
 _WITHIN_S = 30.0
 _DOWNLOAD_WITHIN_S = 300.0
@@ -72,6 +72,10 @@ class Remote:
         query: Mapping[str, Any] | None = None,
         within_s: float = _WITHIN_S,
     ) -> bytes:
+        if not self._url.lower().startswith(("http://", "https://")):
+            what = Text(f"地址 {self._url} 缺少 http://", f"the address {self._url} lacks http://")
+            like = f"--url http://{self._url.rpartition('://')[2]}"
+            raise RemoteError(Text(f"{what.zh}，写成 {like}", f"{what.en}: write {like}"))
         if not self._token:
             raise RemoteError(
                 "没有令牌，请设置 ORDERGATE_TOKEN 或 --token / no token: set ORDERGATE_TOKEN or pass --token"
@@ -105,10 +109,14 @@ class Remote:
             raise self._silent(error) from error
 
     def _silent(self, error: Exception) -> RemoteError:
-        reason = str(getattr(error, "reason", None) or error).strip()
+        cause = getattr(error, "reason", None) or error
+        said = str(cause).strip()
+        reason = system_reason(cause) if isinstance(cause, OSError) else Text(said, said)
         return RemoteError(
-            f"{self._url} 没有应答 / does not answer: {reason} — 网关在运行吗？地址用 --url 或 ORDERGATE_URL"
-            " / is the gateway running? its address: --url or ORDERGATE_URL"
+            Text(
+                f"{self._url} 没有应答：{reason.zh}。网关在运行吗？地址用 --url 或 ORDERGATE_URL",
+                f"{self._url} does not answer: {said}; is the gateway running? its address: --url or ORDERGATE_URL",
+            )
         )
 
 

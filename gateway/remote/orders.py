@@ -11,6 +11,7 @@ import typer
 
 from gateway.core import words
 from gateway.core.money import format_minor
+from gateway.core.text import Text
 from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
@@ -113,6 +114,11 @@ def export(
     """把卡住的订单导出为 XLSX。Stuck orders as a spreadsheet."""
     if not stuck:
         raise RemoteError("请加 --stuck：目前只导出卡住的订单 / add --stuck: stuck orders are what can be exported")
+    if str(output) != "-" and output.suffix.lower() != ".xlsx":
+        what = Text(
+            f"导出的是 XLSX，文件名要以 .xlsx 结尾：{output}", f"what is exported is XLSX: {output} must end in .xlsx"
+        )
+        raise RemoteError(what)
     content = Remote(url, token).download(
         "work", "export",
         kind=kind, connection=connection, code=code, owner=owner, limit=limit, language=str(lang),

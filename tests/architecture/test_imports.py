@@ -70,6 +70,7 @@ LAYERS = (
     Layer("gateway.compare", EVERYTHING),
     Layer("gateway.remote", "gateway.core gateway.terminal"),
     Layer("gateway.terminal", "gateway.core"),
+    Layer("gateway.usage", "gateway.core"),
     Layer("gateway.__main__", "gateway.cli"),
     Layer("gateway.demo", EVERYTHING),
     Layer("gateway.testing", EVERYTHING),

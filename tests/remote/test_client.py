@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gateway.remote.client import Remote, RemoteError
+from tests.languages import is_told
 from tests.remote.answering import OK, answering
 
 
@@ -40,13 +41,21 @@ def test_what_is_no_gateway_is_told_in_one_line(reply: bytes) -> None:
     assert len(str(told.value).split("\n")) == 1
 
 
-@pytest.mark.parametrize(
-    "url", ["nonsense", "ftp://127.0.0.1", "http://127.0.0.1:abc", "http://127.0.0.1:80 80", "http://x..y"]
-)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://127.0.0.1:80 80", "http://x..y"])
 def test_an_address_that_is_none_is_told_with_it(url: str) -> None:
     with pytest.raises(RemoteError, match="does not answer") as told:
         Remote(url, "og_token").get("orders")
     assert url in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "like"),
+    [("127.0.0.1:8080", "http://127.0.0.1:8080"), ("localhost", "http://localhost"), ("ftp://x", "http://x")],
+)
+def test_an_address_without_http_is_told_what_to_write(url: str, like: str) -> None:
+    with pytest.raises(RemoteError) as told:
+        Remote(url, "og_token").get("orders")
+    assert is_told(told.value.text) and f"缺少 http://，写成 --url {like}" in told.value.text.zh
 
 
 def test_a_refusal_says_where_what_and_what_to_do() -> None:
