@@ -469,7 +469,7 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
             complete = complete and result[key] is not _REPORTED
         else:
             report.add((*path, key), UNKNOWN_KEY, suggest(key, fields) or listed("这里可用", "known here", fields))
-            report.unread |= {(*path, name) for name in _meant(key, fields)}
+            report.unread |= {(*path, name) for name in _meant(key, fields.keys() - inner.keys())}
             complete = False
     for name, field in fields.items():
         if field.required and name not in inner:
@@ -481,9 +481,9 @@ def _walk_struct(node: Node, kind: type[msgspec.Struct], report: Report, path: K
     return result if complete else _REPORTED
 
 
-def _meant(key: str, known: Iterable[str]) -> list[str]:
-    """Which keys an unknown one may stand for: the nearest, or any where none is near."""
-    names = list(known)
+def _meant(key: str, unset: Iterable[str]) -> list[str]:
+    """Which of the keys that are not set an unknown one may stand for: the nearest, or any where none is near."""
+    names = list(unset)
     return difflib.get_close_matches(key, names, n=1, cutoff=0.6) or names
 
 

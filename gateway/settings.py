@@ -850,6 +850,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     _check_carriers(document.carriers, adapters, report)
     _check_notices(document.notices, configured, loaded, report)
     _check_owners(document, configured, report)
+    _check_names(root, configured, report)
     if report.problems:
         raise SettingsError(sorted(report.problems, key=_line))
     common = {field: getattr(document, field) for field in _Sections.__struct_fields__}
@@ -973,15 +974,7 @@ def _entries(root: Node, report: Report) -> dict[str, ConnectionEntry]:
         return {}
     entries = {}
     for name, child in node.value.items():
-        kind = dict[
-            Annotated[
-                str,
-                described("用 a-z、0-9 和 -，最多 40 个字符", "use a-z, 0-9 and -, up to 40", pattern=CONNECTION_NAME),
-            ],
-            Any,
-        ]
         entry = schemas.salvage(child, ConnectionEntry, report, ("connections", name), needed=("adapter",))
-        schemas.convert(Node({name: Node(None, child.origin)}, child.origin), kind, report, ("connections",))
         if entry is not None:
             entries[name] = entry
     return entries
@@ -1216,6 +1209,20 @@ def _unread(error: Exception, otherwise: Text, file: str | None) -> Text:
         reason = system_reason(error)
         return Text(f"{file} 无法读取：{reason.zh}", f"{file} cannot be read: {reason.en}")
     return otherwise
+
+
+def _check_names(root: Node, names: Collection[str], report: Report) -> None:
+    """Of the connections. The last check: a wrong name puts all that stands below it in doubt."""
+    kind = dict[
+        Annotated[
+            str,
+            described("用 a-z、0-9 和 -，最多 40 个字符", "use a-z, 0-9 and -, up to 40", pattern=CONNECTION_NAME),
+        ],
+        Any,
+    ]
+    for name in names:
+        origin = root.value["connections"].value[name].origin
+        schemas.convert(Node({name: Node(None, origin)}, origin), kind, report, ("connections",))
 
 
 def _check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> None:

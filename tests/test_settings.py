@@ -342,6 +342,7 @@ def test_what_is_wrong_in_one_place_keeps_nothing_else_from_being_checked(
         .replace("target: wms-1", "target: wms-2")
         .replace("adapter: wms", "adapter: wmss")
         .replace("in_flight: 16", "in_flight: 0")
+        .replace("app_key: 00213", "pages: 0")
     )
     among += "  other: {adapter: shop, prefix: AB, mode: observe, settings: {url: none}}\nnotices: {channels: [pagr]}\n"
     found = {problem.where.split(" ")[1]: problem.what for problem in problems(among, adapters)}
@@ -350,6 +351,10 @@ def test_what_is_wrong_in_one_place_keeps_nothing_else_from_being_checked(
     # Of the prefix that is wrong, nobody knows what another must not begin with.
     assert ("connections.other.prefix" in found) == ("pref" not in wrong[0])
     found.pop("connections.other.prefix", None)
+    # Whose settings these are is not known where the adapter is wrong.
+    assert ("adapter: [" in wrong[1] or "adaptor" in wrong[1]) != (
+        found.pop(f"connections.{shop}.settings.pages", "") != ""
+    )
     assert list(found) == [
         f"connections.{shop}.route[0].target",
         "connections.wms-1.adapter",
