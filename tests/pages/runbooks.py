@@ -136,7 +136,8 @@ def gate_held(page: Page, town: Town) -> None:
     page.run("ordergate gates close wms-1 create --reason why")
     town.until_gate("forced_closed")
     who = f"admin/{getpass.getuser()}"
-    assert re.search(rf"wms-1 +下单 +手动闭合 .* why \({who}, 20\d\d-", page.run("ordergate gates list"))
+    told = rf"wms-1 +下单 +手动闭合 .* 闭合，到 20\d\d-\S+ \S+：why \({who}\)"
+    assert re.search(told, page.run("ordergate gates list"))
     page.run("ordergate gates auto wms-1 create --reason why")
     town.until_gate("closed")
 
