@@ -18,7 +18,10 @@ from gateway.core.text import Text
 
 def fold_help() -> None:
     """Have help fold what is too long: a Chinese sentence is one word to rich, of which it leaves a part and "…"."""
-    make = rich_utils._make_rich_text
+    # Typer's own, and private: a release without it cuts help as before, and nothing else.
+    make = getattr(rich_utils, "_make_rich_text", None)
+    if make is None:
+        return
 
     def make_folding(**how: Any) -> Any:
         text = make(**how)
