@@ -97,6 +97,11 @@ LANES: Mapping[str, Text] = {
     "waiting": Text("等待", "waiting"),
     "blocked": Text("待人工", "blocked"),
 }
+STOPPED: Mapping[str, Text] = {
+    "paused": Text("连接已暂停", "paused"),
+    "authorise": Text("需重新授权", "to be authorised again"),
+    "breaker": Text("闸门手动断开", "breaker held open"),
+}
 BREAKERS: Mapping[str, Text] = {
     "closed": Text("闭合", "closed"),
     "open": Text("断开", "open"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gateway.core import words
+from gateway.core.words import word
 from gateway.remote.answer import Codes, example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Seq, Target, Token, Url
@@ -126,7 +128,14 @@ def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]], codes: Codes) -
 
 def _state(terminal: Terminal, lane: dict[str, Any], codes: Codes) -> str:
     name = codes.say(lane["state"], words.LANES)
-    return f"{name} {terminal.choose('至', 'until')} {when(lane['not_before'])}" if lane["state"] == "waiting" else name
+    if lane["state"] == "blocked":
+        return name
+    if lane["stopped"]:
+        stopped = terminal.say(word(lane["stopped"], words.STOPPED))
+        return terminal.choose(f"{name}（{stopped}）", f"{name} ({stopped})")
+    if lane["state"] == "waiting" and datetime.fromisoformat(lane["not_before"]) > datetime.now(UTC):
+        return f"{name} {terminal.choose('至', 'until')} {when(lane['not_before'])}"
+    return name
 
 
 def _print_deliveries(terminal: Terminal, answer: Any) -> None:

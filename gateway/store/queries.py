@@ -144,8 +144,9 @@ Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdit
 class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
     """A lane with its head and the last attempt of it.
 
-    `held`: in the memory of `worker`, sent as soon as its gate lets it; `waiting`: for `not_before`; `blocked`: for a
-    person.
+    `held`: in the memory of `worker`, sent as soon as its gate lets it; `waiting`: for `not_before`, and once that has
+    passed for its turn; `blocked`: for a person. `stopped`: why nothing is sent to its target now, whatever its state:
+    a person paused the connection, its authorisation was refused, or a person holds the breaker open.
     """
 
     number: str
@@ -155,6 +156,7 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     key: str
     state: Literal["held", "waiting", "blocked"]
+    stopped: Literal["paused", "authorise", "breaker"] | None
     blocked: str | None
     in_doubt: bool
     bursts: int
@@ -570,6 +572,12 @@ SELECT taken_at, event_id, connection_id, type, happened_at, stage, body
 
 _LANE_COLUMNS = f"""
 SELECT o.number, c.name AS target, l.head AS seq, l.tail AS last_seq, l.operation, d.key, l.blocked, l.in_doubt,
+       CASE WHEN c.paused THEN 'paused'
+            WHEN EXISTS (SELECT 1 FROM credential r WHERE r.connection_id = l.target_id AND r.refused IS NOT NULL)
+            THEN 'authorise'
+            WHEN EXISTS (SELECT 1 FROM breaker_override b WHERE b.target_id = l.target_id
+                            AND b.operation = l.operation AND b.forced = 'open' AND b.until_at > now())
+            THEN 'breaker' END AS stopped,
        l.bursts, l.not_before, l.opened_at, l.worker_id AS worker,
        (SELECT count(*) FROM attempt a
          WHERE a.order_id = l.order_id AND a.target_id = l.target_id AND a.seq = l.head) AS attempts,

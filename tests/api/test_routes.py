@@ -459,7 +459,7 @@ async def test_a_paused_connection_gets_nothing_until_it_is_resumed(gateway: Gat
     number = await gateway.order()
     await gateway.stage(number, "allocated")
     waiting = (await gateway.get("/deliveries", state="waiting", target="erp"))["deliveries"]
-    assert [row["number"] for row in waiting] == [number]
+    assert [(row["number"], row["stopped"]) for row in waiting] == [(number, "paused")]
     gates = (await gateway.get("/gates"))["gates"]
     assert all(gate["paused"] for gate in gates)
     assert sum(gate["parked"] for gate in gates) == 1

@@ -79,6 +79,7 @@ LANE = LaneRow(
     operation="create",
     key="create",
     state="blocked",
+    stopped=None,
     blocked="rejected",
     in_doubt=False,
     bursts=0,
@@ -270,11 +271,22 @@ def test_an_order_number_stays_on_one_line_where_the_rest_does_not(capsys: pytes
     assert number in printed(capsys, DeadLetterList(dead_letters=[letter]), "dead", "list")
 
 
-def test_a_delivery_that_waits_says_until_when(capsys: pytest.CaptureFixture[str]) -> None:
-    waiting = LaneList(deliveries=[msgspec.structs.replace(LANE, state="waiting", blocked=None)])
-    assert "下单 等待 至 2026-05-01 09:00:00 3 被拒收" in " ".join(
-        printed(capsys, waiting, "deliveries", "list").split()
-    )
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"not_before": PLACED_AT.replace(year=2090)}, "等待 至 2090-05-01 09:00:00"),
+        ({}, "等待"),
+        ({"stopped": "paused"}, "等待（连接已暂停）"),
+        ({"stopped": "authorise", "state": "held"}, "排队发送（需重新授权）"),
+        ({"stopped": "breaker"}, "等待（闸门手动断开）"),
+    ],
+)
+def test_a_delivery_that_waits_says_for_what(
+    capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+) -> None:
+    lane = msgspec.structs.replace(LANE, **{"state": "waiting", "blocked": None, **changes})
+    shown = " ".join(printed(capsys, LaneList(deliveries=[lane]), "deliveries", "list").split())
+    assert f"下单 {told} 3 被拒收" in shown
 
 
 GATE = GateView(
