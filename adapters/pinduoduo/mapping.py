@@ -352,7 +352,7 @@ def _payment(order: OrderInfo, paid_minor: int) -> Payment:
 def _hold(order: OrderInfo) -> Hold:
     """Shipped is a hold too: what left by somebody else's hand must not be sent once more."""
     if order.shipped:
-        return Hold(True, "平台已发货")
+        return Hold(True, "平台已发货", gone=True)
     if order.risk_control_status == 1:
         return Hold(True, "风控审核中")
     if order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:

@@ -271,7 +271,7 @@ def _hold(trade: TradeIn, stand: Stand, stands: Sequence[Stand], step: str) -> H
     After our own shipments it comes late and changes nothing: `create` is out, and a parcel is confirmed.
     """
     if stand == "held" or stand in _SHIPPED:
-        return Hold(True, trade.status or "")
+        return Hold(True, trade.status or "", gone=stand in _SHIPPED)
     if stand not in _ENDED and (
         trade.status == PART_SHIPPED or _SHIPPED.intersection(stands) or any(map(_left, trade.lines))
     ):

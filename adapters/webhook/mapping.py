@@ -124,7 +124,7 @@ class PaymentIn(_In, frozen=True, kw_only=True, gc=False):
 
 
 class HoldIn(_In, frozen=True, kw_only=True, gc=False):
-    """Whether it may be sent. Without this group, `shipped` and `finished` hold it: what has left is not sent again."""
+    """Whether it may be sent. Without this group, what is `shipped` or `finished` has left and is not sent again."""
 
     held: bool
     reason: Words = ""
@@ -254,7 +254,7 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
     if order.hold is not None:
         hold = Hold(order.hold.held, order.hold.reason)
     elif order.status is Status.SHIPPED or order.status is Status.FINISHED:
-        hold = Hold(True, order.status.value)
+        hold = Hold(True, order.status.value, gone=True)
     return Facts(
         party=Party.SHOP,
         order_no=order.order_no,

@@ -93,10 +93,14 @@ class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The channel forbids shipping for now (risk control, pre-sale, group buy not complete)."""
+    """The channel forbids shipping for now (risk control, pre-sale, group buy not complete).
+
+    `gone`: not for now; it says itself that all of the order has left.
+    """
 
     held: bool
     reason: str = ""
+    gone: bool = False
 
 
 class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -365,6 +369,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     @property
     def held(self) -> bool:
         return self.hold is not None and self.hold.value.held
+
+    @property
+    def gone(self) -> bool:
+        """Whether the channel says that it has left, and by another hand than ours: there is nothing to do for it."""
+        return (
+            self.hold is not None
+            and self.hold.value.held
+            and self.hold.value.gone
+            and not self.confirmations
+            and self.issued(Operation.CREATE) is None
+        )
 
     @property
     def refund_open(self) -> bool:

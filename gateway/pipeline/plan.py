@@ -59,7 +59,7 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
         return Stage.REFUNDED
     if order.closed:
         return Stage.CANCELLED
-    if order.shipped_final:
+    if order.shipped_final or order.gone:
         return Stage.SHIPPED
     if confirmed or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.reported):
         return Stage.PACKED

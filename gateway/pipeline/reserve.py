@@ -44,7 +44,9 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
         ordered.pop(sku, None)
     warehouse = order.route.warehouse
     if not order.confirmations or not (confirmed := order.confirmed):
-        if order.closed or order.refunded or (order.recipes is not None and unmapped(lines, order.recipes)):
+        if order.closed or order.refunded or order.gone:
+            return ()
+        if order.recipes is not None and unmapped(lines, order.recipes):
             return ()
         if approved:
             return tuple([Booking(sku, warehouse, 0, pieces) for sku, pieces in sorted(ordered.items())])

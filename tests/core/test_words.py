@@ -55,7 +55,7 @@ def actions() -> set[str]:
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     kind, _, deed = node.value.partition(".")
-                    if kind in ("order", "delivery") and deed.isidentifier() and deed.islower():
+                    if kind in ("order", "delivery", "dead_letter") and deed.isidentifier() and deed.islower():
                         found.add(node.value)
     return found
 

@@ -12,6 +12,7 @@ from gateway.core.order import (
     Booking,
     Closing,
     Facts,
+    Hold,
     Order,
     OrderNumber,
     Origin,
@@ -183,6 +184,23 @@ def test_commands_follow_in_sequence(facts: list[Facts | Step], expected: list[s
 
 def test_a_shop_that_is_told_nothing_is_told_nothing() -> None:
     assert commands(decide(PLACED, PAID, shipped(X=2), by=rules(takes_shipments=False))) == ["wms.create"]
+
+
+def test_what_left_by_another_hand_waits_for_nothing_and_holds_no_stock() -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED)])
+    assert books.orders[number].booked
+    books.take([(number, PAID), (number, said(3, hold=Hold(True, "TRADE_FINISHED", gone=True)))])
+    order = books.orders[number]
+    assert (order.stage, order.reasons, order.booked, order.commands) == (Stage.SHIPPED, (), (), ())
+    books.check_ledger()
+    books.take([(number, said(4, hold=Hold(False)))])
+    assert commands(books.orders[number]) == ["wms.create"], "it says now that it has not"
+    books.take([(number, said(5, hold=Hold(True, gone=True)))])
+    assert (books.orders[number].stage, books.orders[number].conflicts) == (Stage.RECEIVED, ("held_after_sent",))
+    books.take([(number, said(6, closing=Closing(True, after_shipping=True), hold=Hold(True, gone=True)))])
+    books.check_ledger()
 
 
 def test_what_waits_follows_a_changed_route_with_its_bookings() -> None:

@@ -142,7 +142,7 @@ def test_statuses(
 
     assert facts.payment is not None and facts.payment.paid is paid
     assert facts.payment.amount_minor == (7480 if paid else 0)
-    assert facts.hold == Hold(bool(hold), hold)
+    assert facts.hold == Hold(bool(hold), hold, gone=hold == "平台已发货")
     assert facts.closing == Closing(bool(closing), closing)
     assert [one.status for one in facts.refunds] == [refund or RefundStatus.REJECTED]
     assert facts.rank == rank + changes.get("refund_status", 1)

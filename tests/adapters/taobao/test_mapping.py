@@ -138,7 +138,8 @@ def test_the_simplified_form_says_the_same() -> None:
 def test_every_status(status: str, paid: bool, hold: str, closing: str) -> None:
     facts = decode(trade(status=status, line={"status": status}))
     assert facts.payment is not None and facts.payment.paid is paid
-    assert facts.hold == Hold(bool(hold), hold)
+    gone = hold in ("WAIT_BUYER_CONFIRM_GOODS", "TRADE_BUYER_SIGNED", "TRADE_FINISHED")
+    assert facts.hold == Hold(bool(hold), hold, gone)
     assert facts.closing == Closing(bool(closing), closing)
 
 
