@@ -372,7 +372,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def gone(self) -> bool:
-        """Whether the channel says that it has left, and by another hand than ours: there is nothing to do for it."""
+        """Whether the channel says that it has left, and by another hand than ours: there is nothing to do for it.
+
+        Where a warehouse was told of it before, its pieces stay booked until that says what it did.
+        """
         return (
             self.hold is not None
             and self.hold.value.held

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.order import (
     Closing,
     Facts,
+    Hold,
     Operation,
     OrderNumber,
     Part,
@@ -51,7 +52,8 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     _reports,
     st.builds(elsewhere, _reports),
 )
-_events = st.lists(st.tuples(st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber), _facts), min_size=1, max_size=14)
+_gone = st.builds(lambda version: said(version, hold=Hold(True, gone=True)), _versions)
+"""Not among `_facts`: what a shop says has left is over for us only where no warehouse had been told of it before."""
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans(), mapped=st.booleans())
 # The shop's own names: X stands for itself and a gift, Y for a bundle of both; "unknown" has no row.
 _TABLE = (
@@ -63,9 +65,11 @@ Event = tuple[OrderNumber, Facts | Step]
 
 
 @st.composite
-def _arrivals(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
+def _arrivals(draw: st.DrawFn, *, gone: bool = True) -> tuple[list[Event], list[list[Event]]]:
     """Distinct events in a fixed sequence, and the same events shuffled, repeated and cut into batches."""
-    events = draw(_events)
+    facts = st.one_of(_facts, _gone) if gone else _facts
+    number = st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber)
+    events = draw(st.lists(st.tuples(number, facts), min_size=1, max_size=14))
     distinct = sorted({repr(event): event for event in events}.values(), key=repr)
     repeats = draw(st.lists(st.sampled_from(distinct), max_size=10))
     arriving = draw(st.permutations(distinct + repeats))
@@ -87,7 +91,7 @@ _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[Hea
 
 
 @_thorough
-@given(_arrivals(), _rules)
+@given(_arrivals(gone=False), _rules)
 def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
     distinct, batches = arrivals
     stock = {"X": 10_000, "Y": 10_000}
