@@ -124,6 +124,7 @@ def rules_of(settings: Settings) -> Rules:
         )
     return Rules(
         shops=shops,
+        targets=frozenset(settings.connections),
         mandatory=tuple(settings.review.mandatory),
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),

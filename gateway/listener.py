@@ -86,8 +86,9 @@ class _Connection(web.RequestHandler):
         if self._request_count != before:
             self._begun = False
             self._forget_header()
-        elif data and self._waiter is not None and not self._waiter.done():
-            # No handler is at work, so this is no body: a header has begun.
+        elif data.strip(b"\r\n") and self._waiter is not None and not self._waiter.done():
+            # No handler is at work, so this is no body: a header has begun. Empty lines before one do not count (RFC
+            # 9112, section 2.2).
             self._begun = True
             if self._header_timer is None:
                 self._await_header()

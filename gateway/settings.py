@@ -961,7 +961,9 @@ def _section(root: Node, field: msgspec.structs.FieldInfo, report: Report) -> An
         return {}
     before = len(report.problems)
     value = schemas.convert(node, field.type, report, (field.encode_name,))
-    return _WRONG if len(report.problems) > before or schemas.unresolved(node) else value
+    # A reference inside it that cannot be followed has been reported before, and leaves nothing.
+    wrong = len(report.problems) > before or schemas.unresolved(node) or (value is None and node.value is not None)
+    return _WRONG if wrong else value
 
 
 def _entries(root: Node, report: Report) -> dict[str, ConnectionEntry]:

@@ -156,6 +156,17 @@ async def test_an_idle_connection_stays_open_and_a_later_header_has_its_own_time
         assert server.happened == [LATE]
 
 
+async def test_empty_lines_behind_a_body_begin_no_header() -> None:
+    async with serving(header_within_s=SOON_S) as server, server.client() as (reader, writer):
+        writer.write(WHOLE)
+        assert await answer(reader) == (200, b"ok")
+        writer.write(b"\r\n")
+        await asyncio.sleep(2 * SOON_S)
+        writer.write(WHOLE)
+        assert await answer(reader) == (200, b"ok")
+        assert server.happened == []
+
+
 async def test_a_header_in_pieces_is_taken_and_a_body_has_more_time() -> None:
     async with serving(header_within_s=SOON_S) as server, server.client() as (reader, writer):
         for _ in range(2):

@@ -489,6 +489,22 @@ kafka: {bootstrap: "a:1", security: {protocol: SASL_SSL, mechanism: PLAIN, usern
     assert (made.kafka.security.username, made.kafka.security.password) == ("${PW}", "from-file")
 
 
+@pytest.mark.parametrize(
+    ("section", "where"),
+    [
+        ('database: {url: "${NOPE}"}', "database.url"),
+        ('http: {listen: "${NOPE}"}', "http.listen"),
+        ('encryption: {keys: ["${NOPE}"]}', "encryption.keys[0]"),
+        ("database: {url: file:/nowhere/database_url}", "database.url"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_a_problem_wherever_it_stands(
+    adapters: plugins.Registry, section: str, where: str
+) -> None:
+    [problem] = problems(section, adapters)
+    assert problem.where.endswith(f" {where}"), problem
+
+
 def test_environment_overrides_the_file(adapters: plugins.Registry) -> None:
     environ = {**ENVIRON, "ORDERGATE_HTTP_LISTEN": "0.0.0.0:80", "ORDERGATE_DATA_DIR": "/data", "ORDERGATE_PORT": "x"}
     made = parsed(GOOD, adapters, environ)

@@ -198,6 +198,7 @@ def decode(body: bytes) -> Facts:
         content=_content(order, paid_minor) if order.whole or order.confirm_status == NOT_CONCLUDED else None,
         payment=_payment(order, paid_minor),
         hold=_hold(order),
+        left=order.shipped,
         closing=_closing(order, paid_minor),
         refunds=_refunds(order, paid_minor),
     )
@@ -350,9 +351,6 @@ def _payment(order: OrderInfo, paid_minor: int) -> Payment:
 
 
 def _hold(order: OrderInfo) -> Hold:
-    """Shipped is a hold too: what left by somebody else's hand must not be sent once more."""
-    if order.shipped:
-        return Hold(True, "平台已发货", gone=True)
     if order.risk_control_status == 1:
         return Hold(True, "风控审核中")
     if order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:

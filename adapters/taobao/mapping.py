@@ -211,8 +211,8 @@ def decode(body: bytes, settings: Settings) -> Facts:
     if trade.error_response:
         refused = Text("平台拒绝给出订单详情", "the platform refuses the trade's detail")
         advice = Text(
-            "在卖家后台查看该订单；重新读取后会替换此条",
-            "look at the trade in the seller's desk; reading it again replaces this",
+            "在卖家后台查看该订单；放弃此条后，其后读到的会继续处理",
+            "look at the trade in the seller's desk; discard this, and what has been read of it since goes on",
         )
         raise BadInput("field", refused, where="$.error_response", advice=advice)
     number = trade.number
@@ -233,6 +233,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
         content=_content(trade, [closed and not _left(line) for closed, line in zip(closed_lines, lines, strict=True)]),
         payment=_payment(trade, stand),
         hold=_hold(trade, stand, stands, step),
+        left=stand in _SHIPPED,
         closing=Closing(True, trade.status or "", all(map(_left, lines))) if ended else Closing(False),
         refunds=_refunds(trade, settings),
     )
@@ -266,14 +267,16 @@ def _payment(trade: TradeIn, stand: Stand) -> Payment:
 
 
 def _hold(trade: TradeIn, stand: Stand, stands: Sequence[Stand], step: str) -> Hold:
-    """What has left is a hold too, all of it or one of its lines: the hand that sent it sends the rest.
+    """What has left in part is a hold too: the hand that sent a line of it sends the rest.
 
     After our own shipments it comes late and changes nothing: `create` is out, and a parcel is confirmed.
     """
-    if stand == "held" or stand in _SHIPPED:
-        return Hold(True, trade.status or "", gone=stand in _SHIPPED)
-    if stand not in _ENDED and (
-        trade.status == PART_SHIPPED or _SHIPPED.intersection(stands) or any(map(_left, trade.lines))
+    if stand == "held":
+        return Hold(True, trade.status or "")
+    if (
+        stand not in _ENDED
+        and stand not in _SHIPPED
+        and (trade.status == PART_SHIPPED or _SHIPPED.intersection(stands) or any(map(_left, trade.lines)))
     ):
         return Hold(True, PART_SHIPPED)
     if step and step != STEPS[-1]:

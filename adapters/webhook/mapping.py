@@ -88,6 +88,7 @@ class Status(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+_LEFT = {Status.PLACED: False, Status.PAID: False, Status.SHIPPED: True, Status.FINISHED: True}
 RANKS = {Status.PLACED: 10, Status.PAID: 20, Status.SHIPPED: 30, Status.FINISHED: 40, Status.CANCELLED: 50}
 
 
@@ -251,15 +252,16 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         closing = Closing(True, order.cancelled.reason)
     elif order.status is Status.CANCELLED:
         closing = Closing(True)
+    left = None if order.status is None else _LEFT.get(order.status)
     if order.hold is not None:
         hold = Hold(order.hold.held, order.hold.reason)
-    elif order.status is Status.SHIPPED or order.status is Status.FINISHED:
-        hold = Hold(True, order.status.value, gone=True)
+        left = left and order.hold.held
     return Facts(
         party=Party.SHOP,
         order_no=order.order_no,
         version=(updated_at - _EPOCH) // _MS if order.version is None else order.version,
         rank=0 if order.status is None else RANKS[order.status],
+        left=left,
         content=content,
         payment=payment,
         hold=hold,

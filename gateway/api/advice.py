@@ -190,6 +190,9 @@ _CONFLICTS: Mapping[Conflict, Text] = {
     "reopened_after_cancel": Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
     "warehouse_exception": Text("联系仓库处理", "see the warehouse about it"),
     "shipped_beyond_stock": Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
+    "shipped_elsewhere": Text(
+        "通知仓库不要再发，已发的联系快递拦截", "tell the warehouse to stop; if it has shipped, stop the parcel"
+    ),
     "shipped_short": Text(
         "与仓库核实少发的商品，补发或退款", "ask the warehouse what is missing, send it or pay it back"
     ),

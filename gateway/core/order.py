@@ -93,14 +93,10 @@ class Payment(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The channel forbids shipping for now (risk control, pre-sale, group buy not complete).
-
-    `gone`: not for now; it says itself that all of the order has left.
-    """
+    """The channel forbids shipping for now (risk control, pre-sale, group buy not complete)."""
 
     held: bool
     reason: str = ""
-    gone: bool = False
 
 
 class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -200,6 +196,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refunds: tuple[Refund, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     progress: tuple[Progress, ...] = ()
+    left: bool | None = None
+    """Whether the channel has the whole order as shipped, by whomever."""
 
 
 class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
@@ -301,6 +299,7 @@ Conflict = Literal[
     "warehouse_exception",
     "shipped_beyond_stock",
     "shipped_short",
+    "shipped_elsewhere",
 ]
 """A contradiction between shop, gateway and warehouse, for a person."""
 
@@ -337,6 +336,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """SKUs that left without a booking, because no balance knew them then: they are never booked afterwards."""
     recipes: tuple[Recipe, ...] | None = None
     """What the shop's SKUs stood for when it was decided, in SKU order; None: the warehouse knows them as they are."""
+    left: Register[bool] | None = None
+    """A fact like those above the line: whether the channel has the whole order as shipped."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""
@@ -371,18 +372,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.hold is not None and self.hold.value.held
 
     @property
+    def left_unseen(self) -> bool:
+        """Whether the channel says that it has left, and no warehouse that counts has said so."""
+        return self.left is not None and self.left.value and not self.confirmed
+
+    @property
     def gone(self) -> bool:
-        """Whether the channel says that it has left, and by another hand than ours: there is nothing to do for it.
+        """Whether it has left by another hand than ours: there is nothing to do for it.
 
         Where a warehouse was told of it before, its pieces stay booked until that says what it did.
         """
-        return (
-            self.hold is not None
-            and self.hold.value.held
-            and self.hold.value.gone
-            and not self.confirmations
-            and self.issued(Operation.CREATE) is None
-        )
+        return self.left_unseen and self.issued(Operation.CREATE) is None
 
     @property
     def refund_open(self) -> bool:
@@ -449,6 +449,8 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
         changes["payment"] = Register(*key, facts.payment)
     if facts.hold is not None and _wins(order.hold, key, facts.hold):
         changes["hold"] = Register(*key, facts.hold)
+    if facts.left is not None and _wins(order.left, key, facts.left):
+        changes["left"] = Register(*key, facts.left)
     if facts.closing is not None and _wins(order.closing, key, facts.closing):
         changes["closing"] = Register(*key, facts.closing)
     if facts.refunds:

@@ -52,6 +52,9 @@ CONFLICTS: Mapping[Conflict, Text] = {
     ),
     "warehouse_exception": Text("仓库报告异常", "the warehouse reports an exception"),
     "shipped_beyond_stock": Text("发货数量超过账面库存", "more was shipped than the books had"),
+    "shipped_elsewhere": Text(
+        "已下发仓库，店铺显示已由别处发货", "shipped by another hand after it was sent to the warehouse"
+    ),
     "shipped_short": Text("仓库发货完毕，件数少于订单", "the warehouse is done and shipped less than was ordered"),
 }
 LETTERS: Mapping[str, Text] = {

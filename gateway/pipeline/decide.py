@@ -131,6 +131,7 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     if reserved.unknown and _has_left(order):
         unbooked = tuple(sorted({*unbooked, *reserved.unknown}))
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
+    shop = rules.shops.get(order.connection)
     order = msgspec.structs.replace(
         order,
         booked=reserved.booked,
@@ -138,7 +139,7 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
         stage=stage,
         reasons=() if stage in _OVER else item.reasons + reserved.reasons,
         # With what has just been planned: deciding again must find nothing else.
-        conflicts=conflicts_of(order) + reserved.conflicts,
+        conflicts=conflicts_of(order, shops_told=shop is not None and shop.takes_shipments) + reserved.conflicts,
     )
     return Decision(item.before, order, reserved.movements, commands)
 

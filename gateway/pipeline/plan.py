@@ -25,7 +25,7 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
         return ()
     new: list[Command] = []
     create = order.issued(Operation.CREATE)
-    over = order.closed or order.refunded
+    over = order.closed or order.refunded or order.gone
     # Any warehouse's word that it has left keeps it from being sent, even of one that was never told to ship it.
     if create is None and allocated and not over and not order.confirmations and order.route is not None:
         new.append(_next(order, new, order.route.target, Operation.CREATE, "create"))
@@ -68,7 +68,7 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
     return Stage.ALLOCATED if allocated else Stage.REVIEWED
 
 
-def conflicts_of(order: Order) -> tuple[Conflict, ...]:
+def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ...]:
     """Named contradictions between what the shop says, what was sent and what the warehouse did; for a person.
 
     `cancelled_but_shipped`, unless the shop knew it as shipped when it closed it: goods that come back;
@@ -78,6 +78,8 @@ def conflicts_of(order: Order) -> tuple[Conflict, ...]:
     `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse it is routed to reported one;
+    `shipped_elsewhere`: the shop says that it has left, a warehouse was told to ship it and has not said so; only with
+    `shops_told`: a shop that we do not tell of shipments hears of them from somebody else, and maybe before us;
     `shipped_short`: it is done and counted fewer pieces than were ordered, and they have not been paid back.
     """
     if not order.commands and not order.confirmations and not order.progress:
@@ -100,6 +102,8 @@ def conflicts_of(order: Order) -> tuple[Conflict, ...]:
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")
+    if shops_told and order.left_unseen and not order.closed and order.issued(Operation.CREATE) is not None:
+        found.append("shipped_elsewhere")
     if any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
         found.append("warehouse_exception")
     if order.confirmations and _shipped_short(order):
@@ -126,8 +130,10 @@ def _shipped_short(order: Order) -> bool:
             missing[sku] = missing.get(sku, 0) - count
     if all(count <= 0 for count in missing.values()):
         return False
-    repaid_minor = sum(r.value.amount_minor for r in order.refunds.values() if r.value.status is RefundStatus.DONE)
-    return not repaid_minor or repaid_minor < _paid_for(missing, content, order.recipes)
+    repaid = [r.value.amount_minor for r in order.refunds.values() if r.value.status is RefundStatus.DONE]
+    if not all(repaid):
+        return False  # some shops do not say how much was paid back
+    return not repaid or sum(repaid) < _paid_for(missing, content, order.recipes)
 
 
 def _paid_for(missing: dict[Sku, int], content: Content, recipes: Recipes) -> int:

@@ -7,15 +7,17 @@ from gateway.pipeline.rules import Rules
 
 
 def route_of(order: Order, rules: Rules) -> Route | None:
-    """The shop's first route as it is now; None while the shop is not known or has none.
+    """The route of `order`: the one it already has, else the shop's first; None while the shop is not known.
 
-    What waits follows a route that is changed, and its bookings with it. From when a warehouse has been told of the
-    order, or tells of it, the route stays.
+    One to a target that is not configured any more, which no warehouse knows of yet, is replaced by the shop's first.
     """
-    if order.route is not None and (
-        order.confirmations or order.progress or order.issued(Operation.CREATE) is not None
+    kept = order.route
+    if kept is not None and (
+        kept.target in rules.targets
+        or order.confirmations
+        or order.progress
+        or order.issued(Operation.CREATE) is not None
     ):
-        return order.route
+        return kept
     shop = rules.shops.get(order.connection)
-    first = shop.routes[0] if shop is not None and shop.routes else None
-    return order.route if first is None or first == order.route else first
+    return shop.routes[0] if shop is not None and shop.routes else kept

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from gateway.core.event import ConnectionName
 from gateway.core.order import Facts, Order, OrderNumber, Party, Recipe, Route, Sku
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.decide import Decision, Step, fold, settle
@@ -24,6 +25,7 @@ def rules(
     unknown_sku: UnknownSku = UnknownSku.PASS,
     max_total_minor: int = 100_000_000,
     mapped: bool = False,
+    targets: frozenset[ConnectionName] = frozenset({WMS, OTHER_WMS}),
 ) -> Rules:
     shop = Shop(
         name=SHOP,
@@ -34,7 +36,13 @@ def rules(
         takes_shipments=takes_shipments,
         mapped=mapped,
     )
-    return Rules(shops={SHOP: shop}, mandatory=mandatory, unknown_sku=unknown_sku, max_total_minor=max_total_minor)
+    return Rules(
+        shops={SHOP: shop},
+        targets=targets,
+        mandatory=mandatory,
+        unknown_sku=unknown_sku,
+        max_total_minor=max_total_minor,
+    )
 
 
 def elsewhere(facts: Facts) -> Step:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from gateway.core.order import (
     Closing,
     Facts,
-    Hold,
     Operation,
     OrderNumber,
     Part,
@@ -52,7 +51,7 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     _reports,
     st.builds(elsewhere, _reports),
 )
-_gone = st.builds(lambda version: said(version, hold=Hold(True, gone=True)), _versions)
+_gone = st.builds(lambda version, left: said(version, left=left), _versions, st.booleans())
 """Not among `_facts`: what a shop says has left is over for us only where no warehouse had been told of it before."""
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans(), mapped=st.booleans())
 # The shop's own names: X stands for itself and a gift, Y for a bundle of both; "unknown" has no row.

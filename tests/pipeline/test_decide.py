@@ -12,7 +12,6 @@ from gateway.core.order import (
     Booking,
     Closing,
     Facts,
-    Hold,
     Order,
     OrderNumber,
     Origin,
@@ -191,31 +190,59 @@ def test_what_left_by_another_hand_waits_for_nothing_and_holds_no_stock() -> Non
     number = OrderNumber("A1")
     books.take([(number, PLACED)])
     assert books.orders[number].booked
-    books.take([(number, PAID), (number, said(3, hold=Hold(True, "TRADE_FINISHED", gone=True)))])
+    books.take([(number, PAID), (number, said(3, left=True))])
     order = books.orders[number]
-    assert (order.stage, order.reasons, order.booked, order.commands) == (Stage.SHIPPED, (), (), ())
+    assert (order.stage, order.reasons, order.commands) == (Stage.SHIPPED, (), ())
+    assert [(b.locked, b.committed, b.shipped) for b in order.booked] == [(0, 0, 2)], "what was kept for it is gone"
+    assert books.balances[Sku("X"), "WH1"].on_hand == 8
     books.check_ledger()
-    books.take([(number, said(4, hold=Hold(False)))])
+    books.take([(number, said(4, left=False))])
     assert commands(books.orders[number]) == ["wms.create"], "it says now that it has not"
-    books.take([(number, said(5, hold=Hold(True, gone=True)))])
-    assert (books.orders[number].stage, books.orders[number].conflicts) == (Stage.RECEIVED, ("held_after_sent",))
-    books.take([(number, said(6, closing=Closing(True, after_shipping=True), hold=Hold(True, gone=True)))])
+    assert books.balances[Sku("X"), "WH1"].on_hand == 10
     books.check_ledger()
 
 
-def test_what_waits_follows_a_changed_route_with_its_bookings() -> None:
+def test_what_left_before_we_knew_it_books_nothing() -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED), (number, PAID), (number, said(3, left=True))])
+    assert (books.orders[number].stage, books.orders[number].booked) == (Stage.SHIPPED, ())
+    books.take([(number, elsewhere(shipped(X=2)))])
+    assert books.orders[number].stage is Stage.SHIPPED, "whichever warehouse it came from"
+    books.check_ledger()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_leaves_by_another_hand_after_it_was_sent(told: bool) -> None:
+    facts = [PLACED, PAID, said(3, left=True)]
+    order = decide(PLACED, by=rules(takes_shipments=told))
+    books = Books(rules(takes_shipments=told), {"X": 10})
+    for fact in facts:
+        books.take([(order.number, fact)])
+    order = books.orders[order.number]
+    assert (order.stage, order.reasons) == (Stage.ALLOCATED, ())
+    assert order.conflicts == (("shipped_elsewhere",) if told else ())
+    books.take([(order.number, shipped(X=2))])
+    assert (books.orders[order.number].stage, books.orders[order.number].conflicts) == (Stage.SHIPPED, ())
+    books.check_ledger()
+
+
+def test_what_waits_follows_the_route_once_its_target_is_gone_and_its_bookings_too() -> None:
     books = Books(rules(), {"X": 10})
     number = OrderNumber("A1")
     books.take([(number, PLACED)])
     assert [b.warehouse for b in books.orders[number].booked] == ["WH1"]
     books.count("X", 5, warehouse="WH2")
     books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),))
+    books.reconsider(number)
+    assert books.orders[number].route == Route(WMS, "WH1"), "what is kept for it there is not given up for a new route"
+    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),), targets=frozenset({OTHER_WMS}))
     books.take([(number, PAID)])
     order = books.orders[number]
     assert (order.route, [b.warehouse for b in order.booked]) == (Route(OTHER_WMS, "WH2"), ["WH2"])
     assert [command.target for command in order.commands] == [OTHER_WMS]
     books.check_ledger()
-    books.rules = rules(routes=())
+    books.rules = rules(routes=(), targets=frozenset())
     books.reconsider(number)
     assert books.orders[number] == order
 
@@ -227,7 +254,7 @@ def test_the_route_stays_once_a_warehouse_knows_the_order(told: list[Facts | Ste
     books = Books(rules(), {"X": 10})
     number = OrderNumber("A1")
     books.take([(number, facts) for facts in (PLACED, *told)])
-    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),))
+    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"),), targets=frozenset({OTHER_WMS}))
     books.take([(number, said(7, payment=PAID.payment))])
     assert books.orders[number].route == Route(WMS, "WH1")
     books.check_ledger()
@@ -365,7 +392,7 @@ def test_less_than_was_ordered_and_nothing_to_follow_is_for_a_person(
     [
         ([refund(4, OPEN, 1000)], SHORT),
         ([refund(4, REJECTED, 1000)], SHORT),
-        ([refund(4, DONE, 0)], SHORT),
+        ([refund(4, DONE, 0)], ()),
         ([refund(4, DONE, 899)], SHORT),
         ([refund(4, DONE, 900)], ()),
         ([refund(4, DONE, 500), refund(4, DONE, 400, "R2")], ()),

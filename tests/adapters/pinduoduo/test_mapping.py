@@ -106,6 +106,7 @@ def test_an_order_to_ship() -> None:
         hold=Hold(False),
         closing=Closing(False),
         refunds=(Refund(SN, RefundStatus.REJECTED, 7480, ""),),
+        left=False,
     )
 
 
@@ -124,8 +125,8 @@ SHIPPED = {"order_status": 2, **EMPTIED}
         ({"group_status": 0}, True, "拼团中", "", None, mapping.RANK_CREATED),
         ({}, True, "", "", None, mapping.RANK_PAID),
         (REVIEW, True, "风控审核中", "", None, mapping.RANK_REVIEW),
-        (SHIPPED, True, "平台已发货", "", None, mapping.RANK_SHIPPED),
-        ({**SHIPPED, "order_status": 3}, True, "平台已发货", "", None, mapping.RANK_SIGNED),
+        (SHIPPED, True, "", "", None, mapping.RANK_SHIPPED),
+        ({**SHIPPED, "order_status": 3}, True, "", "", None, mapping.RANK_SIGNED),
         ({"confirm_status": 2, **EMPTIED}, True, "", "订单已取消", None, mapping.RANK_CLOSED),
         ({"confirm_status": 2, "pay_time": "", **EMPTIED}, False, "", "订单已取消", None, mapping.RANK_CLOSED),
         ({"group_status": 2, "confirm_status": 0}, True, "拼团中", "拼团失败", None, mapping.RANK_CLOSED),
@@ -142,7 +143,8 @@ def test_statuses(
 
     assert facts.payment is not None and facts.payment.paid is paid
     assert facts.payment.amount_minor == (7480 if paid else 0)
-    assert facts.hold == Hold(bool(hold), hold, gone=hold == "平台已发货")
+    assert facts.hold == Hold(bool(hold), hold)
+    assert facts.left is (changes.get("order_status") in (2, 3))
     assert facts.closing == Closing(bool(closing), closing)
     assert [one.status for one in facts.refunds] == [refund or RefundStatus.REJECTED]
     assert facts.rank == rank + changes.get("refund_status", 1)
@@ -204,7 +206,7 @@ def test_of_one_second_the_later_status_wins_in_either_order() -> None:
     for facts in ([paid, shipped, cancelled], [cancelled, shipped, paid], [shipped, cancelled, paid]):
         order = merged(*facts)
         assert order.closed
-    assert merged(shipped, paid).held and merged(paid, shipped).held
+    assert merged(shipped, paid).left_unseen and merged(paid, shipped).left_unseen
 
 
 # --- receivers --------------------------------------------------------------------------------------------------

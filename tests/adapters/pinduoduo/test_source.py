@@ -441,7 +441,7 @@ async def test_the_life_of_an_order_as_the_fake_tells_it(http: Http) -> None:
         fake.withdraw_refund(order_sn)
         assert told().refunds[0].status is RefundStatus.REJECTED
         fake.ship_by_hand(order_sn, logistics_id=44, tracking_number="SF1")
-        assert told().hold.held and told().content is None
+        assert told().left and told().content is None
         fake.sign(order_sn)
         assert told().rank > mapping.RANK_SIGNED
         fake.finish_refund(order_sn)

@@ -111,6 +111,7 @@ def test_the_sample() -> None:
         payment=Payment(True, 5980, datetime(2026, 5, 1, 1, 30, 41, tzinfo=UTC)),
         hold=Hold(False),
         closing=Closing(False),
+        left=False,
     )
 
 
@@ -128,9 +129,9 @@ def test_the_simplified_form_says_the_same() -> None:
         ("WAIT_SELLER_SEND_GOODS", True, "", ""),
         ("PAID_FORBID_CONSIGN", True, "PAID_FORBID_CONSIGN", ""),
         ("SELLER_CONSIGNED_PART", True, "SELLER_CONSIGNED_PART", ""),
-        ("WAIT_BUYER_CONFIRM_GOODS", True, "WAIT_BUYER_CONFIRM_GOODS", ""),
-        ("TRADE_BUYER_SIGNED", True, "TRADE_BUYER_SIGNED", ""),
-        ("TRADE_FINISHED", True, "TRADE_FINISHED", ""),
+        ("WAIT_BUYER_CONFIRM_GOODS", True, "", ""),
+        ("TRADE_BUYER_SIGNED", True, "", ""),
+        ("TRADE_FINISHED", True, "", ""),
         ("TRADE_CLOSED", True, "", "TRADE_CLOSED"),
         ("TRADE_CLOSED_BY_TAOBAO", False, "", "TRADE_CLOSED_BY_TAOBAO"),
     ],
@@ -138,8 +139,8 @@ def test_the_simplified_form_says_the_same() -> None:
 def test_every_status(status: str, paid: bool, hold: str, closing: str) -> None:
     facts = decode(trade(status=status, line={"status": status}))
     assert facts.payment is not None and facts.payment.paid is paid
-    gone = hold in ("WAIT_BUYER_CONFIRM_GOODS", "TRADE_BUYER_SIGNED", "TRADE_FINISHED")
-    assert facts.hold == Hold(bool(hold), hold, gone)
+    assert facts.left is (status in ("WAIT_BUYER_CONFIRM_GOODS", "TRADE_BUYER_SIGNED", "TRADE_FINISHED"))
+    assert facts.hold == Hold(bool(hold), hold)
     assert facts.closing == Closing(bool(closing), closing)
 
 

@@ -78,6 +78,7 @@ def test_example_says_everything_it_says() -> None:
             datetime(2026, 5, 3, 1, 30, tzinfo=UTC),
         ),
         payment=Payment(True, 9800, datetime(2026, 5, 1, 1, 30, 4, tzinfo=UTC), "wechat"),
+        left=False,
     )
 
 
@@ -87,11 +88,14 @@ def test_example_says_everything_it_says() -> None:
         ({"payment": {"paid": True, "amount": "3"}}, {"payment": Payment(True, 300)}),
         ({"payment": {"paid": False}}, {"payment": Payment(False)}),
         ({"hold": {"held": True, "reason": "risk"}}, {"hold": Hold(True, "risk")}),
-        ({"status": "shipped"}, {"hold": Hold(True, "shipped", gone=True), "rank": 30}),
-        ({"status": "finished"}, {"hold": Hold(True, "finished", gone=True), "rank": 40}),
-        ({"status": "shipped", "hold": {"held": False}}, {"hold": Hold(False), "rank": 30}),
-        ({"status": "finished", "hold": {"held": True, "reason": "risk"}}, {"hold": Hold(True, "risk"), "rank": 40}),
-        ({"status": "placed"}, {"rank": 10}),
+        ({"status": "shipped"}, {"left": True, "rank": 30}),
+        ({"status": "finished"}, {"left": True, "rank": 40}),
+        ({"status": "shipped", "hold": {"held": False}}, {"hold": Hold(False), "left": False, "rank": 30}),
+        (
+            {"status": "finished", "hold": {"held": True, "reason": "risk"}},
+            {"hold": Hold(True, "risk"), "left": True, "rank": 40},
+        ),
+        ({"status": "placed"}, {"left": False, "rank": 10}),
         ({"cancelled": {"reason": "no longer wanted"}}, {"closing": Closing(True, "no longer wanted")}),
         ({"status": "cancelled"}, {"closing": Closing(True), "rank": 50}),
         (
