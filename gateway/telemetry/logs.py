@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import select
+import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -80,43 +81,71 @@ def mask_text(text: str) -> str:
 class Writer:
     """Writes whole lines to a file descriptor, in pieces that other processes' lines cannot get between.
 
-    Never raises and waits at most `patience_s` for a full pipe: lines that cannot be written are counted in `lost`.
+    Never raises and waits at most `patience_s` for a full pipe, blocking or not, and not again before it has taken what
+    it was given: lines that cannot be written are counted in `lost`.
     """
 
     def __init__(self, descriptor: int = 2, *, patience_s: float = 1.0) -> None:
         self._descriptor = descriptor
         self._patience_s = patience_s
+        self._left_s = patience_s
+        self._torn = False
         self.lost = 0
 
     def write(self, lines: bytes | bytearray) -> None:
         """Write `lines`, each ended by a line feed."""
         view = memoryview(lines)
         start, total = 0, len(lines)
+        if self._torn:
+            if not self._write(memoryview(b"\n")):  # ends the line that was cut short
+                self.lost += lines.count(b"\n")
+                return
+            self._torn = False
         while start < total:
             end = total
             if total - start > _ATOMIC_BYTES:
                 end = lines.rfind(b"\n", start, start + _ATOMIC_BYTES) + 1
                 if end == 0:
                     # One line longer than that; it may be mixed with another process's.
-                    end = lines.find(b"\n", start) + 1 or total
-            if not self._write(view[start:end]):
+                    end = start + _ATOMIC_BYTES
+            start += self._write(view[start:end])
+            if start < end:
                 self.lost += lines.count(b"\n", start)
+                self._torn = start > 0 and lines[start - 1] != _LINE_FEED
+                self._left_s = 0.0
                 return
-            start = end
+        self._left_s = self._patience_s
 
-    def _write(self, piece: memoryview) -> bool:
-        while piece:
+    def _write(self, piece: memoryview) -> int:
+        """How many bytes were taken."""
+        done = 0
+        while done < len(piece):
             try:
-                written = os.write(self._descriptor, piece)
+                if not self._takes():
+                    break
+                done += os.write(self._descriptor, piece[done:])
             except BlockingIOError:
-                # Somebody made the pipe non-blocking, and its reader is slow.
-                if not select.select([], [self._descriptor], [], self._patience_s)[1]:
-                    return False
-            except OSError:
-                return False
-            else:
-                piece = piece[written:]
-        return True
+                pass  # another process was faster
+            except (OSError, ValueError):
+                break
+        return done
+
+    def _takes(self) -> bool:
+        """Whether a piece can be written now, or in what is left of the patience.
+
+        Standard error is blocking, and to set it otherwise would do so for every process that shares it. But a pipe
+        that has room takes a whole piece at once, unless another process takes the very last room in between.
+        """
+        ready = select.poll()
+        ready.register(self._descriptor, select.POLLOUT)
+        if ready.poll(0):
+            return True
+        if self._left_s <= 0.0:
+            return False
+        began = time.monotonic()
+        taken = bool(ready.poll(self._left_s * 1000))
+        self._left_s -= time.monotonic() - began
+        return taken
 
 
 class Logs:
@@ -223,6 +252,7 @@ class Logs:
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _ATOMIC_BYTES = select.PIPE_BUF
+_LINE_FEED = ord("\n")
 # aiokafka tells 80 times a second of a broker that it is sent to and cannot reach: 2 GB of log a day.
 _SAME_AGAIN = timedelta(seconds=10)
 _SAID_MOST = 200

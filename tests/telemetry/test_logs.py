@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -292,6 +293,46 @@ def test_a_reader_that_is_gone_or_stuck_costs_lines_not_the_gateway() -> None:
     lost = writer.lost
     logs([DECIDED] * 10)
     assert writer.lost == lost + 10
+    os.close(writing)
+
+
+def test_a_full_pipe_that_blocks_costs_lines_not_the_gateway() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 2 * select.PIPE_BUF)
+    assert os.get_blocking(writing), "as the standard error of a service is"
+    writer = Writer(writing, patience_s=0.3)
+    long = b'{"event":"' + b"x" * 3 * select.PIPE_BUF + b'"}\n'
+    took_s = list[float]()
+
+    def work() -> None:
+        for lines in (long, *[b'{"event":"lost"}\n'] * 100):
+            began = time.monotonic()
+            writer.write(lines)
+            took_s.append(time.monotonic() - began)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(20)
+    assert not worker.is_alive(), "nobody reads, and the writer waits for ever"
+    assert writer.lost == 101
+    assert took_s[0] >= 0.3 and sum(took_s[1:]) < 0.3, "it waits for a stuck pipe once, not for every line"
+
+    assert os.read(reading, 4 * select.PIPE_BUF) == long[: 2 * select.PIPE_BUF]
+    writer.write(b'{"event":"back"}\n{"event":"again"}\n')
+    assert writer.lost == 101
+    assert os.read(reading, 100) == b'\n{"event":"back"}\n{"event":"again"}\n', "behind the line that was cut short"
+
+    def read_late() -> None:
+        time.sleep(0.05)
+        os.read(reading, 2 * select.PIPE_BUF)
+
+    os.write(writing, b"x" * 2 * select.PIPE_BUF)
+    reader = threading.Thread(target=read_late)
+    reader.start()
+    writer.write(b'{"event":"patient"}\n')
+    reader.join()
+    assert writer.lost == 101, "once it has taken a write it is waited for again"
+    os.close(reading)
     os.close(writing)
 
 
