@@ -40,6 +40,10 @@ from gateway.store.sql import AWAY
 _COMMIT_EVERY_S = 0.2
 _COMMIT_WITHIN_S = 3.0
 _END_WITHIN_S = 5.0
+_STUCK_AFTER_S = 5.0
+"""Nothing new is fetched while a batch waits: from then on the brokers are asked how much has come, and as often."""
+_ENDS_WITHIN_S = 2.0
+_POSITIONS_WITHIN_S = 0.1
 _SLICE = 32
 """Events prepared without giving way: about a millisecond."""
 
@@ -71,6 +75,9 @@ class KafkaReader:
         self._reach = reach
         self._done: dict[TopicPartition, int] = {}
         self._decided: dict[TopicPartition, int] = {}
+        self._begun: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._deciding_at: float | None = None
         self._epoch = 0
         self._consumer: AIOKafkaConsumer | None = None
         self._committed_at = 0.0
@@ -93,12 +100,15 @@ class KafkaReader:
 
     @property
     def lag(self) -> int:
-        """Events on our partitions that are not decided, as far as the last polls tell."""
+        """Events on our partitions that are not decided, as far as the last polls tell, or the brokers while a batch is
+        stuck."""
         if self._consumer is None:
             return 0
-        assigned = self._consumer.assignment()
-        ends = {partition: self._consumer.highwater(partition) for partition in self._decided.keys() & assigned}
-        return sum(max(0, end - self._decided[partition]) for partition, end in ends.items() if end is not None)
+        lag, reached = 0, self._begun | self._decided
+        for partition in reached.keys() & self._consumer.assignment():
+            end = max(self._consumer.highwater(partition) or 0, self._ends.get(partition, 0))
+            lag += max(0, end - reached[partition])
+        return lag
 
     async def run(self) -> None:
         """Until stopped; starts again, with a new consumer, whenever the broker cannot be talked to or the consumer has
@@ -130,8 +140,7 @@ class KafkaReader:
             **self._options,
         )
         self._consumer = consumer
-        self._done.clear()
-        self._decided.clear()
+        self._forget()
         self._joined = self._draining = False
         self._stalled = ""
         consumer.subscribe([self._topic], listener=_Drain(self, consumer))
@@ -178,8 +187,14 @@ class KafkaReader:
         A look that fails says nothing about the consumer: it is told, once, and the next one follows.
         """
         pulse, emptied, told = Pulse(consumer, self._topic), self._emptied, False
+        asked_at = 0.0
         while not self._stalled:
             await asyncio.sleep(LOOK_EVERY_S)
+            await self._locate(consumer)
+            now = time.monotonic()
+            if self._deciding_at is not None and now - max(self._deciding_at, asked_at) >= _STUCK_AFTER_S:
+                await self._measure(consumer)
+                asked_at = time.monotonic()
             if self._draining:
                 continue  # it is the consumer that waits, for us
             hungry, emptied = self._waiting is not None or self._emptied != emptied, self._emptied
@@ -194,6 +209,29 @@ class KafkaReader:
                 self._stalled = "the gateway is stopping"
         if self._waiting is not None:
             self._waiting.reschedule(0.0)
+
+    async def _locate(self, consumer: AIOKafkaConsumer) -> None:
+        """Note where the partitions begin for us of which nothing has been polled yet."""
+        if self._draining or not self._joined:
+            return  # the positions are behind what was read ahead, and that is read again
+        epoch = self._epoch
+        try:
+            async with asyncio.timeout(_POSITIONS_WITHIN_S):
+                for partition in consumer.assignment() - self._begun.keys():
+                    position = await consumer.position(partition)
+                    if epoch == self._epoch:
+                        self._begun.setdefault(partition, position)
+        except Exception:  # those that have no position yet are found by the next look, which must come
+            return
+
+    async def _measure(self, consumer: AIOKafkaConsumer) -> None:
+        """Ask the brokers where our partitions end; what is known stays where they do not say so in time."""
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                ends = await consumer.end_offsets(list(consumer.assignment()))
+        except Exception:  # of whatever type: what a parser makes of an answer; the watch must not end with it
+            return
+        self._ends.update(ends)
 
     async def _unless_stalled(self, wait: Awaitable[T]) -> T:
         """What `wait` gives. Raises _Stalled when the watch finds that the consumer will not give it: while it is given
@@ -240,6 +278,8 @@ class KafkaReader:
         if polled:
             self._reach("kafka.polled")
         for partition, records in polled.items():
+            self._begun.setdefault(partition, records[0].offset)
+        for partition, records in polled.items():
             for start in range(0, len(records), _SLICE):
                 part, now = records[start : start + _SLICE], datetime.now(UTC)
                 arrivals = [_arrival(record, now) for record in part]
@@ -268,20 +308,24 @@ class KafkaReader:
             consumer.seek(partition, first)
 
     async def _decide(self, consumer: AIOKafkaConsumer, ahead: _Ahead) -> None:
-        async with self._lock:
-            if ahead.epoch != self._epoch:
-                return  # partitions were given up meanwhile: whoever has them now reads these events again
-            while True:
-                try:
-                    await self._decider.decide(ahead.batch(), leg=Leg.KAFKA)
-                    break
-                except AWAY as error:
-                    self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
-                    await asyncio.sleep(1.0)
-                except Unavailable as error:
-                    await asyncio.sleep(error.retry_after_s)
-            self._done.update(ahead.offsets)
-            self._decided.update(ahead.offsets)
+        self._deciding_at = time.monotonic()
+        try:
+            async with self._lock:
+                if ahead.epoch != self._epoch:
+                    return  # partitions were given up meanwhile: whoever has them now reads these events again
+                while True:
+                    try:
+                        await self._decider.decide(ahead.batch(), leg=Leg.KAFKA)
+                        break
+                    except AWAY as error:
+                        self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
+                        await asyncio.sleep(1.0)
+                    except Unavailable as error:
+                        await asyncio.sleep(error.retry_after_s)
+                self._done.update(ahead.offsets)
+                self._decided.update(ahead.offsets)
+        finally:
+            self._deciding_at = None
         # Without the lock, which the inbox shares: the broker may be away, and then the inbox carries the orders.
         self._reach("kafka.before_offset")
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
@@ -298,10 +342,16 @@ class KafkaReader:
             async with self._lock:
                 self._epoch += 1
             await self._commit(consumer)
-            self._done.clear()
-            self._decided.clear()
+            self._forget()
         finally:
             self._joined = self._draining = False
+
+    def _forget(self) -> None:
+        """What is known of the partitions that were ours."""
+        self._done.clear()
+        self._decided.clear()
+        self._begun.clear()
+        self._ends.clear()
 
     def joined(self, consumer: AIOKafkaConsumer) -> None:
         """Called when partitions, or none, have been given to `consumer`."""

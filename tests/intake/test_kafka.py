@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from gateway.core.event import Arrival, Leg
@@ -243,3 +243,41 @@ async def test_a_broker_name_that_no_codec_takes_does_not_end_the_reader() -> No
         reader.stop()
     (told,) = happened
     assert isinstance(told, Trouble) and "UnicodeError" in told.what
+
+
+async def test_what_came_counts_as_lag_while_nothing_can_be_decided(
+    kafka_mock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.intake.kafka.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("gateway.intake.kafka._STUCK_AFTER_S", 0.5)
+    desk = Desk()
+    reader = KafkaReader(
+        topic="orders",
+        options={"bootstrap_servers": kafka_mock, "group_id": "g"},
+        decider=desk,  # type: ignore[arg-type]
+        decide_lock=asyncio.Lock(),
+        batch_events=2,
+        batch_wait_ms=20,
+        observe=lambda _: None,
+        reach=lambda _: None,
+    )
+
+    async def lag_is(events: int) -> None:
+        while reader.lag != events:  # noqa: ASYNC110 (the reader has no signal of its own for it)
+            await asyncio.sleep(0.02)
+
+    async with AIOKafkaProducer(bootstrap_servers=kafka_mock, acks="all") as producer:
+        for partition in (0, 1, 1, 2, 2, 2):
+            await producer.send_and_wait("orders", b"{}", key=b"shop/1", partition=partition)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            group.create_task(reader.run(), name="reader")
+            await lag_is(6)
+            assert desk.decided == []
+            for partition in (1, 2, 3):
+                await producer.send_and_wait("orders", b"{}", key=b"shop/1", partition=partition)
+            await lag_is(9)
+            assert desk.decided == []
+            desk.may_decide.set()
+            await lag_is(0)
+            assert sum(map(len, desk.decided)) == 9
+            reader.stop()
