@@ -1,7 +1,7 @@
 """Makes events durable: on Kafka where it is configured and answers in time, otherwise in the inbox.
 
 The sender is told "taken" only behind one of the two. An event may end up on both legs (Kafka acknowledges late,
-after the inbox has taken over): intake does not care.
+after the inbox has taken over, or is tried again with it): intake does not care.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.core.happening import Accepted, Observer, Trouble
 from gateway.store.inbox import put
 
 _ASK_AGAIN_S = 5.0
-"""After a time-out the other leg carries everything for so long; then one event tries Kafka again."""
+"""After a time-out the other leg carries everything for so long; then one event, or the last one, tries Kafka again."""
 
 _REFUSALS = 3
 """So many refusals in a row that are not time-outs, and the producer is replaced."""
@@ -50,16 +50,18 @@ class KafkaLeg:
         clock: Callable[[], float],
         observe: Observer,
         start_within_s: float = 15.0,
+        ask_again_s: float = _ASK_AGAIN_S,
     ) -> None:
         self._topic = topic
         self._options = dict(options)
         self._within_s = acknowledge_within_s
         self._start_within_s = start_within_s
+        self._ask_again_s = ask_again_s
         self._clock = clock
         self._observe = observe
         self._producer: AIOKafkaProducer | None = None
         self._broken: asyncio.Future[None] | None = None
-        self._failing = False
+        self._unacknowledged: Event | None = None
         self._down_until = 0.0
         self._refusals = 0
         self._refused_at = 0.0
@@ -68,7 +70,9 @@ class KafkaLeg:
         """Keep a producer until cancelled; without a broker the gateway runs all the same.
 
         A producer reconnects by itself, but one whose sending task has ended, or that refuses again and again, never
-        recovers: it is replaced.
+        recovers: it is replaced. While the last event is not acknowledged it is tried again now and then: in a quiet
+        night no other may come. Nothing less tells that Kafka takes events: a broker that answers, and even one that
+        leads the partition, still refuses them while too few replicas are in sync.
         """
         while True:
             producer = AIOKafkaProducer(
@@ -85,11 +89,13 @@ class KafkaLeg:
                     _sending(producer).add_done_callback(partial(_settle, broken))
                     self._refusals = 0
                     self._producer = producer
-                    await broken
-                    self._failing = True
+                    while not broken.done():
+                        await asyncio.wait([broken], timeout=self._ask_again_s)
+                        if self._unacknowledged is not None and not broken.done():
+                            await self.put(self._unacknowledged)
                     self._observe([Trouble("kafka", "the producer is dead, another one takes its place")])
                 else:
-                    pause_s = _ASK_AGAIN_S
+                    pause_s = self._ask_again_s
             finally:
                 self._producer = None
                 await self._discard(producer)
@@ -98,7 +104,7 @@ class KafkaLeg:
     @property
     def up(self) -> bool:
         """Whether there is a producer, and the last event it was given was acknowledged (or none was given yet)."""
-        return self._producer is not None and not self._failing
+        return self._producer is not None and self._unacknowledged is None
 
     async def put(self, event: Event) -> bool:
         """Whether the brokers have acknowledged `event` in time. False is not a promise that they never will."""
@@ -112,9 +118,9 @@ class KafkaLeg:
             self._observe([Trouble("kafka", "an event cannot be encoded, the inbox is asked to take it")])
             return False
         # Until this one is through, the others need not find out the same.
-        was_failing = self._failing
+        was_failing = self._unacknowledged is not None
         if was_failing:
-            self._down_until = now + _ASK_AGAIN_S
+            self._down_until = now + self._ask_again_s
         try:
             async with asyncio.timeout(self._within_s):
                 acknowledged = await producer.send(self._topic, **record)
@@ -123,13 +129,15 @@ class KafkaLeg:
         except (MessageSizeTooLargeError, RecordTooLargeError):
             # Says nothing about the brokers: the topic takes less than we do. The inbox carries this one event.
             self._down_until = 0.0
+            if event is self._unacknowledged:
+                self._unacknowledged = None  # it would be refused for ever
             self._observe([Trouble("kafka", "an event is larger than the topic allows, the inbox takes it")])
             return False
         except Exception as error:  # what ended a producer's sending task comes out here, of whatever type
             if producer is self._producer:  # one that has been replaced meanwhile says nothing about its successor
-                self._fail(error, began_at=now, was_failing=was_failing)
+                self._fail(event, error, began_at=now, was_failing=was_failing)
             return False
-        self._failing = False
+        self._unacknowledged = None
         self._down_until = 0.0
         self._refusals = 0
         return True
@@ -149,7 +157,7 @@ class KafkaLeg:
             ],
         }
 
-    def _fail(self, error: Exception, *, began_at: float, was_failing: bool) -> None:
+    def _fail(self, event: Event, error: Exception, *, began_at: float, was_failing: bool) -> None:
         now = self._clock()
         if not isinstance(error, TimeoutError | KafkaTimeoutError | RequestTimedOutError):
             # Those that were under way together count as one.
@@ -160,8 +168,8 @@ class KafkaLeg:
                 _settle(self._broken)
         else:
             self._refusals = 0
-        self._failing = True
-        self._down_until = now + _ASK_AGAIN_S
+        self._unacknowledged = event
+        self._down_until = now + self._ask_again_s
         if not was_failing:
             self._observe([Trouble("kafka", f"not acknowledged: {type(error).__name__}, the inbox takes over")])
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -21,6 +25,7 @@ from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.signing import decode_secret, sign
 from gateway.store.sql import migrate, open_pool
+from tests.lifelines import end_with_us
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"order_no":"A1","updated_at":"2026-05-01T09:30:05+08:00","payment":{"paid":true,"amount":"1.00"}}'
@@ -205,3 +210,67 @@ async def test_a_broker_name_that_no_codec_takes_does_not_end_the_leg() -> None:
         assert not await leg.put(event())
     (told,) = happened
     assert isinstance(told, Trouble) and "UnicodeError" in told.what and "the inbox takes over" in told.what
+
+
+_CLUSTER = """
+from confluent_kafka import Producer
+cluster = Producer({"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0})
+broker = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+print(f"{broker.host}:{broker.port}", flush=True)
+while True:
+    cluster.poll(0.05)
+"""
+
+
+@pytest.fixture
+def own_kafka_mock() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`kafka_mock` in a process of its own, which can be stopped."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_us,  # noqa: PLW1509
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+        process.kill()
+
+
+async def test_the_leg_is_up_again_although_no_event_comes(own_kafka_mock: tuple[str, subprocess.Popen[str]]) -> None:
+    address, process = own_kafka_mock
+    happened = list[Happening]()
+    leg = KafkaLeg(
+        topic="orders",
+        options={"bootstrap_servers": address},
+        acknowledge_within_s=0.5,
+        clock=asyncio.get_running_loop().time,
+        observe=happened.extend,
+        ask_again_s=0.2,
+    )
+    async with running(leg):
+        await until(lambda: leg.up)
+        while not await leg.put(event("first")):  # the topic is made on first use
+            pass
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        happened.clear()
+        assert not await leg.put(event("last of the night"))
+        await asyncio.sleep(1.0)
+        assert not leg.up
+        process.send_signal(signal.SIGCONT)
+        await until(lambda: leg.up)
+    assert [one.what for one in happened if isinstance(one, Trouble)] == [
+        "not acknowledged: TimeoutError, the inbox takes over"
+    ]
+
+
+async def test_a_new_producer_is_up_when_the_one_before_died_without_an_event(kafka_mock: str) -> None:
+    leg = kafka_leg(kafka_mock, _Clock(), [])
+    async with running(leg):
+        await until(lambda: leg.up)
+        dead = leg._producer
+        assert dead is not None
+        dead._sender.sender_task.cancel()
+        await until(lambda: not leg.up)
+        await until(lambda: leg.up)
+        assert leg._producer is not dead

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg
 from gateway.core.happening import Happening, Trouble
@@ -21,6 +22,8 @@ from gateway.intake.kafka import KafkaReader
 from tests.real.broker import KafkaBroker
 
 pytestmark = pytest.mark.real
+
+_OLDEST = "message.timestamp.before.max.ms"
 
 SESSION_S = 6
 """The shortest that a broker lets members ask for."""
@@ -93,6 +96,42 @@ async def test_a_static_member_that_ends_without_a_word_is_replaced_by_itself(ow
         reader._consumer._coordinator._coordination_task.cancel()
         await load.grows(200)
     assert any("is replaced" in one.what for one in happened if isinstance(one, Trouble)), happened
+
+
+async def test_a_broker_that_answers_but_takes_nothing_is_not_up(own_kafka: KafkaBroker) -> None:
+    """It leads the partition, and refuses every event as too old; then no other event comes."""
+    admin = AdminClient({"bootstrap.servers": own_kafka.bootstrap})
+    [made] = admin.create_topics([NewTopic("closed", 1, 1, config={_OLDEST: "0"})]).values()
+    await asyncio.to_thread(made.result, 30)
+    leg = KafkaLeg(
+        topic="closed",
+        options={"bootstrap_servers": own_kafka.bootstrap},
+        acknowledge_within_s=1.0,
+        clock=asyncio.get_running_loop().time,
+        observe=lambda _: None,
+        ask_again_s=0.5,
+    )
+    event = Event(
+        id=EventId("e"), source=ConnectionName("shop"), type="t", order_key="o", time=datetime.now(UTC), body=b"{}"
+    )
+
+    async def until(up: bool) -> None:
+        while leg.up is not up:  # noqa: ASYNC110 (the leg has no signal of its own for it)
+            await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        producing = group.create_task(leg.run(), name="leg")
+        await until(True)
+        assert not await leg.put(event)
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            assert not leg.up
+        entry = ConfigEntry(_OLDEST, "3600000", incremental_operation=AlterConfigOpType.SET)
+        opened = ConfigResource(ConfigResource.Type.TOPIC, "closed", incremental_configs=[entry])
+        [altered] = admin.incremental_alter_configs([opened]).values()
+        await asyncio.to_thread(altered.result, 30)
+        await until(True)
+        producing.cancel()
 
 
 @asynccontextmanager
