@@ -33,6 +33,7 @@ NOT_IN_THIS_RUN = {
     "ordergate_pull_": "the shops of this run are webhooks: nothing is polled",
     "ordergate_missed_orders_total": "the same",
     "ordergate_levels_told_total": "a webhook takes no stock levels",
+    "levels_refused": "the same",
     "ordergate_notice_messages_total": "nobody is configured to be told",
     "ordergate_notice_untold_seconds": "the same",
     "ordergate_order_conflicts_total": "no order of this run was cancelled after it had left",
