@@ -77,6 +77,13 @@ def next_step(about: About) -> NextStep:
                 command=f"ordergate dead redrive {narrow} --dry-run",
                 call="POST /redrives/preview",
             )
+        if about.code == "sealed":
+            return NextStep(
+                zh="把缺少的密钥加回 encryption.keys，重启网关后原样放行",
+                en="put the missing key back into encryption.keys, restart the gateway, and release it as it is",
+                command=f"ordergate dead release {letter} -r REASON",
+                call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
+            )
         return NextStep(
             zh="查看报文，修复后重新处理；或放弃",
             en="look at the payload, release it repaired, or discard it",

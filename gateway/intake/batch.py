@@ -50,8 +50,9 @@ from gateway.store.orders import (
 )
 from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
-from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private
+from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private, Unopened
 from gateway.store.stock import wake_waiting_for
+from gateway.store.vault import CannotOpen
 
 Decode = Callable[[Event], Facts]
 
@@ -66,13 +67,13 @@ def is_to_blame(error: Exception) -> bool:
     """Whether `error` comes from what a batch contains, not from the database's state or an order to stop.
 
     Then the batch is halved until the event that causes it stands alone and is set aside. That includes a defect in our
-    own steps: it costs one order, not the worker. (asyncpg's refusal to encode a value is both a ValueError and one of
-    its connection errors.)
+    own steps and a stored order that cannot be opened: they cost one order, not the worker. (asyncpg's refusal to
+    encode a value is both a ValueError and one of its connection errors.)
     """
     if isinstance(error, asyncpg.PostgresError):
         # Data exceptions, integrity violations, program limits. All else is the database's own state, or ours.
         return error.sqlstate is not None and error.sqlstate[:2] in ("22", "23", "54")
-    return isinstance(error, ValueError) or not isinstance(error, (*AWAY, *COLLIDED, OrdergateError))
+    return isinstance(error, (ValueError, CannotOpen)) or not isinstance(error, (*AWAY, *COLLIDED, OrdergateError))
 
 
 class Prepared(Step, frozen=True, gc=False):
@@ -166,10 +167,7 @@ class Decider:
             if not is_to_blame(error) or not batch.sound:
                 raise
             if len(batch.sound) == 1:
-                letters = tuple(
-                    DeadLetter(p.arrival, p.number, "undecidable", in_both(_refusal(error)), _REPAIR)
-                    for p in batch.sound
-                )
+                letters = tuple(_undecided(p, error) for p in batch.sound)
                 await self._decide_whole(Batch((), batch.unsound + letters), leg=leg)
                 return
             self._observe([Trouble("intake", f"batch refused, halving it: {_refusal(error)}")])
@@ -262,6 +260,8 @@ class Decider:
         number = prefix + event.order_key if event.order_key else ""
         if event.type == RECONSIDER and arrival.position.leg is Leg.INBOX:
             return Prepared(source, None, arrival, OrderNumber(event.order_key), None)
+        if isinstance(event.body, Unopened):
+            return DeadLetter(arrival, number, "sealed", event.body.why, _KEY_BACK)
         if len(event.body) > MAX_BODY_BYTES:
             return DeadLetter(
                 arrival, number, "too_large",
@@ -569,6 +569,12 @@ def _first_taken(items: Sequence[Prepared]) -> datetime:
     return items[0].arrival.taken_at if len(items) == 1 else min(item.arrival.taken_at for item in items)
 
 
+def _undecided(prepared: Prepared, error: Exception) -> DeadLetter:
+    if isinstance(error, CannotOpen):
+        return DeadLetter(prepared.arrival, prepared.number, "sealed", error.text, _KEY_BACK)
+    return DeadLetter(prepared.arrival, prepared.number, "undecidable", in_both(_refusal(error)), _REPAIR)
+
+
 def _refusal(error: BaseException) -> str:
     """What the database objects to, without the values it quotes."""
     constraint = getattr(error, "constraint_name", None)
@@ -576,6 +582,10 @@ def _refusal(error: BaseException) -> str:
 
 
 _REPAIR = Text("修复报文，或报告缺陷", "repair the event, or report a defect")
+_KEY_BACK = Text(
+    "把该密钥加回 encryption.keys，重启网关后放行",
+    "put that key back into encryption.keys, restart the gateway, then release the event",
+)
 _WAITS = Text("等待同一订单更早的消息", "waits for an earlier event")
 _TRIES_ON_COLLISION = 20
 _ZSTD_LEVEL = -1

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.core.access import Token
 from gateway.core.errors import Fenced
-from gateway.store.sql import Private, as_private, as_text
+from gateway.store.sql import Private, Unopened, as_private, as_text
 
 CHANNEL = "ordergate_credential"
 NO_TOKEN = "no_token"
@@ -101,12 +101,13 @@ async def read_credentials(pool: asyncpg.Pool, connection_ids: Collection[int]) 
         " renewal_refused_at, planted FROM credential WHERE connection_id = ANY($1::smallint[])",
         list(connection_ids),
     )
-    return {
-        row[0]: Credential(
-            row[0], row[1], read_token(row[2]), _refused(row[3], row[4]), row[5], row[6], row[7], row[8], tuple(row[9])
-        )
-        for row in rows
-    }
+    found = {}
+    for row in rows:
+        token, refused = read_token(row[2]), _refused(row[3], row[4])
+        if isinstance(row[2], Unopened) and refused is None:
+            refused = NO_TOKEN  # until its key is back, or somebody authorises anew
+        found[row[0]] = Credential(row[0], row[1], token, refused, row[5], row[6], row[7], row[8], tuple(row[9]))
+    return found
 
 
 class Swapped(msgspec.Struct, frozen=True):
@@ -229,5 +230,9 @@ def _encode(token: Token) -> Private:
 
 
 _encode_json = msgspec.json.Encoder().encode
-read_token = msgspec.json.Decoder(Token).decode
-"""The token as it is stored, unsealed."""
+_decode_token = msgspec.json.Decoder(Token).decode
+
+
+def read_token(stored: bytes) -> Token:
+    """The token as it is stored, unsealed; an empty one where it cannot be opened."""
+    return Token("") if isinstance(stored, Unopened) else _decode_token(stored)

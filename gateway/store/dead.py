@@ -12,7 +12,7 @@ from gateway.core.event import Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered
 from gateway.core.text import NOTHING, Text
 from gateway.store.inbox import put_in
-from gateway.store.sql import Connection, Private, as_private
+from gateway.store.sql import Connection, Private, as_private, private
 
 LONGEST_NUMBER = 255
 
@@ -61,7 +61,7 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                         letter.arrival.event.time,
                         letter.arrival.taken_at,
                         _text(letter.arrival.event.traceparent),
-                        Private(letter.arrival.event.body),
+                        private(letter.arrival.event.body),
                         hashlib.sha256(letter.arrival.event.body).digest(),
                         str(letter.arrival.position.leg),
                         letter.arrival.position.partition,

@@ -9,7 +9,7 @@ import asyncpg
 
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
-from gateway.store.sql import AWAY, Connection, Private
+from gateway.store.sql import AWAY, Connection, private
 
 PUT_WITHIN_S = 5.0
 
@@ -29,7 +29,7 @@ async def put_in(connection: Connection, events: Sequence[Event]) -> None:
     await connection.copy_records_to_table(
         "inbox",
         columns="event_id source type order_key happened_at traceparent body".split(),
-        records=[(e.id, e.source, e.type, e.order_key, e.time, e.traceparent, Private(e.body)) for e in events],
+        records=[(e.id, e.source, e.type, e.order_key, e.time, e.traceparent, private(e.body)) for e in events],
     )
     await connection.execute("NOTIFY ordergate_inbox")
 

@@ -16,7 +16,8 @@ from msgspec.structs import astuple
 from gateway.core.errors import DatabaseBusy, Fenced
 from gateway.core.order import Command, Order, OrderNumber, Sku
 from gateway.core.stock import Balance, Movement, Place
-from gateway.store.sql import Connection, Names, Private, as_array
+from gateway.store.sql import Connection, Names, Private, Unopened, as_array
+from gateway.store.vault import CannotOpen
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_state = msgspec.msgpack.Decoder(Order).decode
@@ -63,10 +64,16 @@ class OrderWrite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def lock_orders(connection: Connection, numbers: Sequence[OrderNumber]) -> dict[OrderNumber, Stored]:
-    """The stored orders among `numbers`, locked in key order until the transaction ends."""
+    """The stored orders among `numbers`, locked in key order until the transaction ends.
+
+    Raises CannotOpen or MsgspecError where one of them cannot be read.
+    """
     rows = await connection.fetch(
         "SELECT order_id, number, state FROM orders WHERE number = ANY($1::text[]) ORDER BY number FOR UPDATE", numbers
     )
+    for row in rows:
+        if isinstance(row[2], Unopened):
+            raise CannotOpen(row[2].why)
     return {row[1]: Stored(row[0], decode_state(row[2])) for row in rows}
 
 

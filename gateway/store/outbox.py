@@ -20,7 +20,7 @@ from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
-from gateway.store.sql import Connection, Names, Private, as_array
+from gateway.store.sql import Connection, Names, Private, Unopened, as_array
 
 Lane = tuple[int, int]
 """(order id, target id)."""
@@ -204,20 +204,21 @@ async def claim(
         if not await holds_lease(connection, worker_id):
             raise Fenced(f"worker {worker_id} has been replaced")
         rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
-        edits = await read_edits(connection, [(row[0], target_id, row[1]) for row in rows])
+        edits = await _edits(connection, [(row[0], target_id, row[1]) for row in rows])
         for order_id, seq, in_doubt, bursts, taken_at, state in rows:
+            edited = edits.get((order_id, target_id, seq))
             one = _held(
                 order_id=order_id,
                 seq=seq,
                 state=state,
                 target=target,
-                edited=edits.get((order_id, target_id, seq)),
+                edited=edited,
                 in_doubt=in_doubt,
                 bursts=bursts,
                 taken_at=taken_at,
             )
             if one is None:
-                await _block(connection, (order_id, target_id))
+                await _block(connection, (order_id, target_id), state, edited)
             else:
                 held.append(one)
     return held
@@ -235,16 +236,18 @@ async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Nam
         state, updated_at = states[order_id]
         one = _held(order_id=order_id, seq=seq, state=state, target=names.name(target_id), taken_at=updated_at)
         if one is None:
-            await _block(pool, (order_id, target_id))
+            await _block(pool, (order_id, target_id), state)
         else:
             found.append(one)
     return found
 
 
-async def _block(connection: Connection, lane: Lane) -> None:
-    """Put a lane whose order cannot be read before a person: a later release's row, or a defect."""
+async def _block(connection: Connection, lane: Lane, *read: bytes | None) -> None:
+    """Put a lane whose order cannot be read before a person: its key is missing, a later release's row, or a defect."""
     await connection.execute(
-        "UPDATE lane SET worker_id = NULL, blocked = 'unreadable' WHERE order_id = $1 AND target_id = $2", *lane
+        "UPDATE lane SET worker_id = NULL, blocked = $3 WHERE order_id = $1 AND target_id = $2",
+        *lane,
+        "sealed" if any(isinstance(stored, Unopened) for stored in read) else "unreadable",
     )
 
 
@@ -284,6 +287,10 @@ async def read_edits(
     connection: Connection, keys: Sequence[tuple[int, int, int]]
 ) -> dict[tuple[int, int, int], Content]:
     """What a person last made of the content of these deliveries: (order id, target id, seq) → content."""
+    return {key: _read_content(body) for key, body in (await _edits(connection, keys)).items()}
+
+
+async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
     if not keys:
         return {}
     rows = await connection.fetch(
@@ -291,7 +298,7 @@ async def read_edits(
         " WHERE order_id = ANY($1::bigint[]) ORDER BY order_id, target_id, seq, edit_id DESC",
         [key[0] for key in keys],
     )
-    return {(row[0], row[1], row[2]): _read_content(row[3]) for row in rows}
+    return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
 _read_content = msgspec.json.Decoder(Content).decode
@@ -303,20 +310,21 @@ def _held(
     seq: int,
     state: bytes,
     target: ConnectionName,
-    edited: Content | None = None,
+    edited: bytes | None = None,
     in_doubt: bool = False,
     bursts: int = 0,
     taken_at: datetime | None = None,
 ) -> Held | None:
-    """The delivery as a worker holds it; None when the stored order cannot be read or lacks the command."""
+    """The delivery as a worker holds it; None when the order or its edit cannot be read, or it lacks the command."""
     try:
         order = decode_state(state)
+        content = None if edited is None else _read_content(edited)
     except msgspec.MsgspecError:
         return None
-    if edited is not None:
+    if content is not None:
         # Adapters need not know of edits: the order they are given carries what is to be sent.
         version, rank = (order.content.version, order.content.rank) if order.content is not None else (0, 0)
-        order = msgspec.structs.replace(order, content=Register(version, rank, edited))
+        order = msgspec.structs.replace(order, content=Register(version, rank, content))
     command = next((c for c in order.commands if c.target == target and c.seq == seq), None)
     if command is None:
         return None

@@ -23,7 +23,7 @@ import msgspec
 
 from gateway.core.order import Stage, reduced
 from gateway.store.orders import decode_state, encode_state
-from gateway.store.sql import Connection
+from gateway.store.sql import Connection, Unopened
 
 LOCK = 7_262_003
 """Of whoever purges; one at a time."""
@@ -51,11 +51,13 @@ class Ages(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What a step removed, by table, and whether there may be more.
 
-    `orders` are whole ones, `reduced` those that stay without their buyer.
+    `orders` are whole ones, `reduced` those that stay without their buyer. `unopened`: the numbers of orders that keep
+    theirs because they cannot be opened.
     """
 
     rows: Mapping[str, int]
     more: bool
+    unopened: Sequence[str] = ()
 
 
 async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, window: int = WINDOW) -> Step:
@@ -67,6 +69,7 @@ async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, win
             return Step({}, False)
         found = await connection.fetch(_WINDOW, after, window, ages.timeline_before)
         rows: dict[str, int] = {}
+        unopened: list[str] = []
         if found:
             due = await connection.fetch(_DUE, found[0][0], found[-1][0], ages.timeline_before, _stages())
             gone = [row[0] for row in due if row[1] < ages.tombstone_before]
@@ -74,6 +77,7 @@ async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, win
             reduced_now = await _reduce(connection, _staying(due, ages))
             if reduced_now:
                 rows["reduced"] = reduced_now
+            unopened = [row[3] for row in due if isinstance(row[2], Unopened) and row[1] >= ages.tombstone_before]
             rows |= await _remove_orders(connection, gone)
         # Ids grow with time, but by blocks for each worker. It stops behind the last old one: those that grow old
         # later are gone on with, a young one in between waits for the next walk.
@@ -81,7 +85,7 @@ async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, win
         await connection.execute(
             "UPDATE purge_walk SET after_id = $1, ended_at = $2", old[-1] if old else after, None if old else now
         )
-    return Step(rows, bool(old))
+    return Step(rows, bool(old), unopened)
 
 
 async def purge_closed(connection: Connection, ages: Ages, *, limit: int = WINDOW) -> Step:
@@ -208,7 +212,7 @@ async def _less(orders: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
         try:
             order = decode_state(state)
         except msgspec.MsgspecError:
-            continue  # a later release's: it is left as it is
+            continue  # a later release's, or its key is missing: it is left as it is
         less = reduced(order)
         if less is not order:
             states.append((order_id, encode_state(less)))
@@ -245,7 +249,7 @@ SELECT order_id, created_at < $3 AS old FROM orders WHERE order_id > $1 ORDER BY
 """
 
 _DUE = """
-SELECT o.order_id, o.updated_at, o.state
+SELECT o.order_id, o.updated_at, o.state, o.number
   FROM orders o
  WHERE o.order_id BETWEEN $1 AND $2 AND o.created_at < $3 AND o.updated_at < $3 AND o.stage = ANY($4::text[])
    AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.order_id = o.order_id)

@@ -166,7 +166,10 @@ async def unmapped_skus(pool: asyncpg.Pool, connection_id: int, *, limit: int) -
     held: dict[str, tuple[str, int]] = {}
     async with pool.acquire() as connection, connection.transaction():
         async for row in connection.cursor(_HELD, connection_id, prefetch=_PAGE):
-            order = decode_state(row[1])
+            try:
+                order = decode_state(row[1])
+            except msgspec.MsgspecError:
+                continue
             if order.content is None:
                 continue
             lines = order.content.value.lines
@@ -346,7 +349,10 @@ async def _waiting_for(
     """How many held orders have all their SKUs in `known` now, and the wish to decide those that name one `touched`."""
     frees, events = 0, []
     async for row in connection.cursor(_UNSENT, connection_id, prefetch=_PAGE):
-        order = decode_state(row[1])
+        try:
+            order = decode_state(row[1])
+        except msgspec.MsgspecError:
+            continue
         skus = _skus(order)
         if skus.isdisjoint(touched) or order.issued(Operation.CREATE) is not None:
             continue

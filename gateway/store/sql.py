@@ -12,6 +12,7 @@ import asyncpg
 
 from gateway.core.errors import OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
+from gateway.core.text import Text
 
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
@@ -19,6 +20,25 @@ Connection: TypeAlias = Any
 
 class Private(bytes):
     """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
+
+
+class Unopened(bytes):
+    """What is stored sealed and cannot be opened, as it is stored; written again, it stays so. `why`: for a person.
+
+    Neither JSON, MessagePack nor a zstd frame begins like it: whoever decodes it fails at that row, and only there.
+    """
+
+    why: Text
+
+    def __new__(cls, stored: bytes, why: Text) -> Unopened:
+        made = super().__new__(cls, stored)
+        made.why = why
+        return made
+
+
+def private(body: bytes) -> bytes:
+    """`body` for a private column: sealed, or as it was stored where it could not be opened."""
+    return body if isinstance(body, Unopened) else Private(body)
 
 
 def as_private(text: str) -> Private | None:
@@ -30,6 +50,8 @@ def as_private(text: str) -> Private | None:
 
 def as_text(stored: bytes | None) -> str:
     """What `as_private` wrote, and `private_or_plain` reads."""
+    if isinstance(stored, Unopened):
+        return stored.why.both
     return "" if stored is None else stored.decode()
 
 

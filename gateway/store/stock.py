@@ -191,7 +191,10 @@ async def wake_waiting_for(
     for _ in range(_MOST_PAGES):
         rows = await connection.fetch(_SHORT_OF, skus, 10 * limit, after)
         for number, source, state, _ in rows:
-            needs = _needs(decode_state(state))
+            try:
+                needs = _needs(decode_state(state))
+            except msgspec.MsgspecError:
+                continue  # nobody can decide it; what gives the stock back is not to blame
             freed = needs.keys() & left.keys()
             if not freed or any(needs[place] > left[place] for place in freed):
                 continue
@@ -244,7 +247,10 @@ async def _wake_waiting(connection: Connection, skus: Set[Sku], now: datetime) -
 
 
 def _skus(state: bytes) -> Iterator[Sku]:
-    order = decode_state(state)
+    try:
+        order = decode_state(state)
+    except msgspec.MsgspecError:
+        return
     if order.content is not None:
         yield from pieces(order.content.value.lines, order.recipes)
 

@@ -19,7 +19,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.core.errors import OrdergateError
-from gateway.store.sql import Connection, Private
+from gateway.core.text import Text
+from gateway.store.sql import Connection, Private, Unopened
 
 MAGIC = b"\xc1OG1"
 """Begins what is sealed: no JSON, XML, MessagePack or zstd frame does."""
@@ -70,19 +71,38 @@ class Vault:
             return rest
         cipher = self._ciphers.get(identity)
         if cipher is None:
-            raise CannotOpen(f"sealed with key {identity.hex()}, which is not configured: add it to encryption.keys")
+            raise CannotOpen(
+                Text(
+                    f"用密钥 {identity.hex()} 加密，但配置中没有该密钥：请加回 encryption.keys",
+                    f"sealed with key {identity.hex()}, which is not configured: add it to encryption.keys",
+                )
+            )
         try:
             return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], None)
         except InvalidTag as error:
-            raise CannotOpen(f"what was sealed with key {identity.hex()} has been changed since") from error
+            raise CannotOpen(
+                Text(
+                    f"用密钥 {identity.hex()} 加密后内容被改动或损坏",
+                    f"what was sealed with key {identity.hex()} has been changed since",
+                )
+            ) from error
 
     async def attend(self, connection: Connection) -> None:
-        """Have `connection` seal `Private` bytes it writes, and open what it reads."""
+        """Have `connection` seal `Private` bytes it writes, and open what it reads; `Unopened` is what it cannot."""
         await connection.set_type_codec(
-            "bytea", schema="pg_catalog", encoder=self._write, decoder=self.open, format="binary"
+            "bytea", schema="pg_catalog", encoder=self._write, decoder=self._read, format="binary"
         )
 
+    def _read(self, stored: bytes) -> bytes:
+        # Raised in here, it would end the whole fetch, and say of no row that it is to blame.
+        try:
+            return self.open(stored)
+        except CannotOpen as error:
+            return Unopened(stored, error.text)
+
     def _write(self, value: bytes) -> bytes:
+        if isinstance(value, Unopened):
+            return value
         if isinstance(value, Private):
             return self.seal(value)
         return MAGIC + _AS_IT_IS + value if value.startswith(MAGIC) else value

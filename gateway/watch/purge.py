@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -82,6 +82,7 @@ class PurgeWatch:
                 ages=self._ages,
                 now=self._now,
                 told=self._told,
+                unopened=self._unopened,
                 go_on=lambda: self._hours.contain(self._now()),
                 share=_SHARE,
             )
@@ -91,6 +92,10 @@ class PurgeWatch:
     def _told(self, rows: Mapping[str, int]) -> None:
         self._observe([Purged(table, count) for table, count in rows.items()])
 
+    def _unopened(self, numbers: Sequence[str]) -> None:
+        what = f"orders that keep their buyer, as they cannot be opened (a key is missing): {', '.join(numbers)}"
+        self._observe([Trouble("retention", what)])
+
 
 async def purge_all(
     connection: Connection,
@@ -98,10 +103,12 @@ async def purge_all(
     ages: Callable[[datetime], Ages],
     now: Callable[[], datetime],
     told: Callable[[Mapping[str, int]], None],
+    unopened: Callable[[Sequence[str]], None] = lambda _: None,
     go_on: Callable[[], bool] = lambda: True,
     share: int = 1,
 ) -> bool:
-    """Purge step by step until nothing is left (True) or `go_on` says no; `told` hears what each step removed.
+    """Purge step by step until nothing is left (True) or `go_on` says no; `told` hears what each step removed,
+    `unopened` the numbers of orders that could not be reduced.
 
     A step that takes too long is tried again with fewer orders. Raises what the database raises otherwise.
     """
@@ -114,6 +121,8 @@ async def purge_all(
         moved += done.rows.get("movement", 0)
         if done.rows:
             told(done.rows)
+        if done.unopened:
+            unopened(done.unopened)
         await asyncio.sleep((share - 1) * (time.monotonic() - started))
         return done.more
 

@@ -81,7 +81,7 @@ SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
     ("happened", (kind.__struct_config__.tag for kind in get_args(Happened)), words.HAPPENED),
     ("actions", actions(), words.ACTIONS),
     ("fields", get_args(ReceiverField), words.FIELDS),
-    ("blocks", ["rejected", "unknown", "unreadable"], words.BLOCKS),
+    ("blocks", ["rejected", "unknown", "unreadable", "sealed"], words.BLOCKS),
     ("resolutions", ["open", "released", "discarded"], words.RESOLUTIONS),
 ]
 

@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from gateway.core.happening import Happening, Purged, Trouble
 from gateway.core.order import Content, Facts, Line, Order, OrderNumber, Party, Receiver, Sku, Stage, merge
 from gateway.store.orders import decode_state, encode_state
 from gateway.store.purge import AGAIN_AFTER, Ages, begin_walk, count_due, purge_closed, purge_orders
 from gateway.store.sql import migrate, open_pool
 from gateway.store.vault import MAGIC, Vault
-from gateway.watch.purge import Hours, purge_all
+from gateway.watch.purge import Hours, PurgeWatch, purge_all
 
 NOW = datetime(2026, 6, 1, 20, tzinfo=UTC)
 AGES = Ages(NOW - timedelta(days=90), NOW - timedelta(days=365))
@@ -336,3 +337,28 @@ async def test_what_stays_is_sealed_again(postgres_url: str) -> None:
     finally:
         await pool.close()
         await plain.close()
+
+
+async def test_an_order_that_cannot_be_opened_keeps_its_buyer_and_is_told(postgres_url: str) -> None:
+    happened: list[Happening] = []
+    old, new = [await open_pool(postgres_url, size=2, vault=Vault([key * 32])) for key in (b"o", b"n")]
+    try:
+        await migrate(new)
+        await fill(old, 1, days_old=100)
+        await fill(new, 2, days_old=100, first=2)
+        before = await old.fetchval("SELECT state FROM orders WHERE order_id = 1")
+        watch = PurgeWatch(new, ages=lambda _: AGES, hours=Hours(0, 1439), observe=happened.extend, now=lambda: NOW)
+        running = asyncio.ensure_future(watch.run())
+        async with asyncio.timeout(20):
+            while not running.done() and not await new.fetchval("SELECT count(ended_at) FROM purge_walk"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        assert {(one.table, one.rows) for one in happened if isinstance(one, Purged)} >= {("reduced", 2)}
+        [told] = [one.what for one in happened if isinstance(one, Trouble)]
+        assert "A1" in told and "key is missing" in told
+        assert await old.fetchval("SELECT state FROM orders WHERE order_id = 1") == before
+    finally:
+        await old.close()
+        await new.close()
