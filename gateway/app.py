@@ -405,7 +405,9 @@ class Worker:
         lease_s = settings.dispatch.lease_s
         await self._bury_predecessor(pool, names)
         asked_at = time.monotonic()
-        worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s)
+        vault = vault_of(settings.encryption.decoded)
+        key_id = None if vault is None else vault.active_id.hex()
+        worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id)
         lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
         keeper = await open_pool(self._url, size=2)
         stack.push_async_callback(_close, keeper)

@@ -21,6 +21,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
 from gateway.store.sql import Connection, Names, Private, Unopened, as_array
+from gateway.store.vault import ENTER_KEY
 
 Lane = tuple[int, int]
 """(order id, target id)."""
@@ -63,11 +64,20 @@ class Written(msgspec.Struct, frozen=True):
     fenced: frozenset[Lane]
 
 
-async def start_worker(pool: asyncpg.Pool, *, name: str, lease_s: float) -> int:
-    """Register this process and return its worker id; ids are never used twice."""
-    return int(
-        await pool.fetchval("INSERT INTO worker (name, lease_s) VALUES ($1, $2) RETURNING worker_id", name, lease_s)
-    )
+async def start_worker(pool: asyncpg.Pool, *, name: str, lease_s: float, key_id: str | None = None) -> int:
+    """Register this process and return its worker id; ids are never used twice. `key_id`: of the key it seals with."""
+    async with pool.acquire() as connection, connection.transaction():
+        if key_id is not None:
+            # Its parent may have entered it long ago, and a reseal have struck it off while no worker had it.
+            await connection.execute(ENTER_KEY, key_id)
+        return int(
+            await connection.fetchval(
+                "INSERT INTO worker (name, lease_s, key_id) VALUES ($1, $2, $3) RETURNING worker_id",
+                name,
+                lease_s,
+                key_id,
+            )
+        )
 
 
 async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> None:

@@ -13,10 +13,12 @@ import asyncpg
 import msgspec
 
 from gateway.core.errors import OrdergateError
+from gateway.core.text import Text
 from gateway.store.sql import COLLIDED, Connection, private_or_plain
 from gateway.store.vault import MAGIC, PREFIX_BYTES, Vault, enter_keys
 
 BATCH_ROWS = 500
+_ALIVE = "renewed_at + make_interval(secs => lease_s) > now()"
 _SCAN_WITHIN_S = 3600
 """Behind the last row to be sealed stand all the others, millions perhaps, and each is looked at."""
 
@@ -72,14 +74,14 @@ Told = Callable[[str, int], None]
 
 
 class KeyNotInUse(OrdergateError):
-    """Workers run that were started before the active key was configured: they could not read what it seals."""
+    """Workers run that seal with another key: what they go on writing needs it, and they may lack the active one."""
 
 
 async def reseal(pool: asyncpg.Pool, vault: Vault, *, told: Told) -> dict[str, int]:
-    """Bring every sealed column to the active key: rows changed per column; keys no row has any more are struck off.
+    """Bring every sealed column to the active key: rows changed per column; keys nobody needs any more are struck off.
 
     `pool` is one whose connections do not open what they read. `told` hears the column and the rows changed so far.
-    Raises KeyNotInUse, before anything is changed, while workers run that may not have the active key.
+    Raises KeyNotInUse, before anything is changed, while workers run that seal with another key.
     """
     await _enter_active(pool, vault)
     await pool.execute(_REFUSED_AS_BEFORE)
@@ -111,13 +113,18 @@ async def left(pool: asyncpg.Pool, vault: Vault) -> dict[str, int]:
 
 async def _enter_active(pool: asyncpg.Pool, vault: Vault) -> None:
     identity = vault.active_id.hex()
-    entered = await pool.fetchval("SELECT EXISTS (SELECT 1 FROM sealing_key WHERE key_id = $1)", identity)
-    if not entered and await pool.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now())"
-    ):
+    others = await pool.fetchval(
+        f"SELECT string_agg(name, ', ' ORDER BY name) FROM worker WHERE {_ALIVE} AND key_id IS DISTINCT FROM $1",
+        identity,
+    )
+    if others:
         raise KeyNotInUse(
-            f"网关运行中，但启动时还没有密钥 {identity}：请先用此配置重启网关"
-            f" / the gateway runs and was started without key {identity}: restart it with this configuration first"
+            Text(
+                f"工作进程 {others} 不用密钥 {identity} 加密：请先用此配置重启其网关"
+                "（被强行终止的，租约到期前仍算在内）",
+                f"workers {others} do not seal with key {identity}: restart their gateways with this configuration"
+                " first (one that was killed counts until its lease ends)",
+            )
         )
     await enter_keys(pool, vault)
 
@@ -163,18 +170,24 @@ async def _reseal_rows(connection: Connection, vault: Vault, column: Column, row
 
 
 async def _strike_off(pool: asyncpg.Pool, vault: Vault) -> None:
-    """Forget the keys that no row is sealed with: they may leave the configuration."""
-    async with pool.acquire() as connection, connection.transaction():
-        for row in await connection.fetch("SELECT key_id FROM sealing_key WHERE key_id <> $1", vault.active_id.hex()):
-            prefix = MAGIC + bytes.fromhex(row[0])
-            in_use = [
-                await connection.fetchval(
-                    f"SELECT EXISTS (SELECT 1 FROM {column.table}"
-                    f" WHERE substring({column.column} for {PREFIX_BYTES}) = $1)",
-                    prefix,
-                    timeout=_SCAN_WITHIN_S,
-                )
-                for column in SEALED
-            ]
-            if not any(in_use):
-                await connection.execute("DELETE FROM sealing_key WHERE key_id = $1", row[0])
+    """Forget the keys that no row is sealed with and no worker seals with: they may leave the configuration."""
+    for identity, entered in await pool.fetch(_OTHER_KEYS, vault.active_id.hex()):
+        if await pool.fetchval(f"SELECT EXISTS (SELECT 1 FROM worker WHERE {_ALIVE} AND key_id = $1)", identity):
+            continue
+        if not await _is_in_any_row(pool, MAGIC + bytes.fromhex(identity)):
+            # A worker that has started with it meanwhile has entered it again: then it is another version of the row.
+            await pool.execute("DELETE FROM sealing_key WHERE key_id = $1 AND xmin::text = $2", identity, entered)
+
+
+_OTHER_KEYS = "SELECT key_id, xmin::text FROM sealing_key WHERE key_id <> $1 ORDER BY key_id"
+
+
+async def _is_in_any_row(pool: asyncpg.Pool, prefix: bytes) -> bool:
+    for column in SEALED:
+        if await pool.fetchval(
+            f"SELECT EXISTS (SELECT 1 FROM {column.table} WHERE substring({column.column} for {PREFIX_BYTES}) = $1)",
+            prefix,
+            timeout=_SCAN_WITHIN_S,
+        ):
+            return True
+    return False

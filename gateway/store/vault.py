@@ -150,9 +150,13 @@ async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
                 "gateways run without a key, and could not read what is sealed from now on: stop them all, then start"
                 f" (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}"
             )
-        await pool.execute("INSERT INTO sealing_key (key_id) VALUES ($1) ON CONFLICT DO NOTHING", vault.active_id.hex())
+        await pool.execute(ENTER_KEY, vault.active_id.hex())
 
 
+# Where it is there already, its row becomes another version: whoever is about to strike it off sees that.
+ENTER_KEY = """
+INSERT INTO sealing_key (key_id) VALUES ($1) ON CONFLICT (key_id) DO UPDATE SET key_id = excluded.key_id
+"""
 _FIRST_AMONG_WORKERS = """
 SELECT NOT EXISTS (SELECT 1 FROM sealing_key)
    AND EXISTS (SELECT 1 FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now())

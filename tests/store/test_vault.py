@@ -29,7 +29,7 @@ from gateway.store.orders import encode_state, lock_orders
 from gateway.store.outbox import AttemptRow, retire_worker, start_worker, write_outcomes
 from gateway.store.queries import AttemptEnded, ByHand, list_dead_letters, read_order
 from gateway.store.redrive import Pace, list_redrives, start
-from gateway.store.reseal import SEALED, KeyNotInUse, left, reseal
+from gateway.store.reseal import SEALED, KeyNotInUse, _strike_off, left, reseal
 from gateway.store.sql import Private, as_private, as_text, migrate, open_pool, private_or_plain
 from gateway.store.vault import MAGIC, OVERHEAD_BYTES, CannotOpen, Vault, enter_keys, keys_in_use
 from gateway.store.wanted import Wanted
@@ -372,17 +372,91 @@ async def test_the_first_key_waits_until_no_worker_runs_without_one(postgres_url
         await enter_keys(pool, Vault([OLD]))
 
 
-async def test_resealing_waits_for_workers_that_have_the_key(postgres_url: str) -> None:
+async def test_resealing_waits_for_every_worker_to_seal_with_the_key(postgres_url: str) -> None:
+    """Gateways are restarted one after the other; the last one would write on what only the old key opens."""
+    vault = Vault([NEW, OLD])
+    old, new = Vault([OLD]).active_id.hex(), vault.active_id.hex()
     async with pool_with(postgres_url) as pool:
         await migrate(pool)
         await enter_keys(pool, Vault([OLD]))
         await insert(pool, 1)
-        await start_worker(pool, name="run/0", lease_s=60)
-        with pytest.raises(KeyNotInUse, match="restart it with this configuration first"):
-            await reseal(pool, Vault([NEW, OLD]), told=lambda *_: None)
-        assert (await left(pool, Vault([NEW])))["orders.state"] == 1
-        await enter_keys(pool, Vault([NEW, OLD]))  # as a gateway does that starts
-        assert (await reseal(pool, Vault([NEW, OLD]), told=lambda *_: None))["orders.state"] == 1
+        workers = [await start_worker(pool, name=f"run-{n}/0", lease_s=60, key_id=old) for n in (1, 2)]
+        for n, worker_id in enumerate(workers, 1):
+            with pytest.raises(
+                KeyNotInUse, match=f"workers run-{n}/0.* restart their gateways with this configuration"
+            ):
+                await reseal(pool, vault, told=lambda *_: None)
+            assert (await left(pool, vault))["orders.state"] == 1
+            await retire_worker(pool, worker_id)
+            await enter_keys(pool, vault)  # as a gateway does that starts
+            await start_worker(pool, name=f"run-{n}/0", lease_s=60, key_id=new)
+        assert (await reseal(pool, vault, told=lambda *_: None))["orders.state"] == 1
+        assert [key.key_id for key in await keys_in_use(pool, vault)] == [new]
+
+
+async def test_a_worker_restarted_by_a_gateway_with_the_configuration_of_before_counts_too(postgres_url: str) -> None:
+    """It started after the new key came, with the old one in front; so does one that goes back to the old key."""
+    vault = Vault([NEW, OLD])
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        await enter_keys(pool, Vault([OLD]))
+        await enter_keys(pool, vault)
+        worker_id = await start_worker(pool, name="run-2/0", lease_s=60, key_id=Vault([OLD]).active_id.hex())
+        with pytest.raises(KeyNotInUse, match="run-2/0"):
+            await reseal(pool, vault, told=lambda *_: None)
+        await reseal(pool, Vault([OLD, NEW]), told=lambda *_: None)
+        await retire_worker(pool, worker_id)
+        await start_worker(pool, name="run-1/0", lease_s=60)
+        with pytest.raises(KeyNotInUse, match="run-1/0"):
+            await reseal(pool, vault, told=lambda *_: None)
+
+
+async def test_a_key_that_a_worker_starts_with_during_the_reseal_stays(postgres_url: str) -> None:
+    vault, old = Vault([NEW, OLD]), Vault([OLD]).active_id.hex()
+    async with pool_with(postgres_url) as pool, pool_with(postgres_url) as other:
+        await migrate(pool)
+        await enter_keys(pool, Vault([OLD]))
+        async with other.acquire() as connection:
+            scan = connection.transaction()
+            await scan.start()
+            await connection.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+            resealing = asyncio.ensure_future(reseal(pool, vault, told=lambda *_: None))
+            while not await other.fetchval(_WAITING):  # noqa: ASYNC110 (no event of ours tells)
+                await asyncio.sleep(0.01)
+            worker_id = await start_worker(other, name="run-2/0", lease_s=60, key_id=old)
+            await scan.rollback()
+        await resealing
+        assert old in [key.key_id for key in await keys_in_use(pool, vault)]
+        await retire_worker(pool, worker_id)
+        await reseal(pool, vault, told=lambda *_: None)
+        assert [key.key_id for key in await keys_in_use(pool, vault)] == [vault.active_id.hex()]
+
+        # Between the look at the workers and the end of the scan: the worker is gone again, what it wrote is not.
+        await enter_keys(pool, Vault([OLD, NEW]))
+        async with other.acquire() as connection:
+            scan = connection.transaction()
+            await scan.start()
+            await connection.execute("LOCK TABLE redrive IN ACCESS EXCLUSIVE MODE")
+            striking = asyncio.ensure_future(_strike_off(pool, vault))
+            while not await other.fetchval(_WAITING):  # noqa: ASYNC110 (no event of ours tells)
+                await asyncio.sleep(0.01)
+            await retire_worker(other, await start_worker(other, name="run-2/0", lease_s=60, key_id=old))
+            await scan.rollback()
+        await striking
+        assert old in [key.key_id for key in await keys_in_use(pool, vault)]
+
+
+async def test_a_token_that_cannot_be_opened_holds_its_shop_alone(postgres_url: str) -> None:
+    async with pool_with(postgres_url, OLD) as old, pool_with(postgres_url, NEW) as new:
+        await migrate(old)
+        await old.execute("INSERT INTO connection (name) VALUES ('one'), ('two')")
+        await plant(old, 1, Token("t-1"))
+        await plant(new, 2, Token("t-2"))
+        found = await read_credentials(new, [1, 2])
+        assert [(one.token.access, one.refused) for one in found.values()] == [("", "no_token"), ("t-2", None)]
+        async with pool_with(postgres_url, NEW, OLD) as both:
+            found = await read_credentials(both, [1])
+        assert (found[1].token.access, found[1].refused) == ("t-1", None), "its key is back"
 
 
 async def test_the_key_of_a_reseal_without_a_gateway_may_not_go_missing(postgres_url: str) -> None:
