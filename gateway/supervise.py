@@ -120,8 +120,11 @@ class Supervisor:
             started = time.monotonic()
             process = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
             code = await self._watch(process)
-            forget(process.pid)
             del self._alive[process.pid]
+            try:
+                await asyncio.to_thread(forget, process.pid)
+            except OSError as error:
+                self._tell(f"the metrics of worker {process.pid} stay in its own files: {error}")
             if self._stop.is_set():
                 return
             failures = 0 if time.monotonic() - started > SETTLED_S else failures + 1

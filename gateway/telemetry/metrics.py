@@ -26,6 +26,7 @@ from gateway.core.delivery import Result
 from gateway.core.event import Leg
 from gateway.core.happening import ConnectionState
 from gateway.core.order import Operation, Stage
+from gateway.telemetry.processes import SETTLED
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 OTHER = "other"
@@ -625,7 +626,8 @@ def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return prometheus_client.generate_latest(registry)
+    with SETTLED:
+        return prometheus_client.generate_latest(registry)
 
 
 _CODE_FORM = re.compile(r"[A-Za-z0-9_.:-]{1,40}")

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
 import sys
+import threading
 from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+SETTLED = threading.Lock()
+"""Held while a worker's counts move to those of all that ended, and while the page is made: on their way they are
+missing, and Prometheus would take that for a restart and count everything anew."""
+
+_ENDED = "ended"
+"""Where a file's name has a process id: what all the workers that ended have counted."""
 
 
 def prepare(folder: Path) -> None:
@@ -23,17 +32,67 @@ def prepare(folder: Path) -> None:
     if "prometheus_client" in sys.modules:
         raise RuntimeError("prometheus_client is imported already: prepare the folder of the metrics first")
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
+    for file in folder.glob("*.db*"):
         file.unlink()
     os.environ[VARIABLE] = str(folder)
 
 
 def forget(pid: int) -> None:
-    """Take the gauges of a worker that ended out of the page; its counters stay."""
-    if os.environ.get(VARIABLE):
+    """Take the gauges of a worker that ended out of the page, and add its counts to those of the others that ended.
+
+    So the folder stays as small, and the page as quick, however many workers end. To be called once it has ended; safe
+    to repeat. Raises OSError where the folder cannot be written: its counts then stay on the page from its own files.
+    """
+    if folder := os.environ.get(VARIABLE):
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        for kind in ("counter", "histogram"):
+            with SETTLED:
+                _merge(Path(folder) / f"{kind}_{pid}.db", into=Path(folder) / f"{kind}_{_ENDED}.db")
+
+
+def _merge(file: Path, *, into: Path) -> None:
+    if not file.exists():
+        return
+    # Out of the page first: whatever fails after it, nothing is counted twice.
+    aside = file.with_suffix(".db.ended")
+    file.rename(aside)
+    try:
+        try:
+            counts = _counts(into)
+            for key, value in _counts(aside).items():
+                counts[key] = counts.get(key, 0.0) + value
+        except (ValueError, RuntimeError, struct.error):
+            pass  # killed while it made the file: what cannot be read would break every page to come
+        else:
+            new = into.with_suffix(".db.new")
+            new.write_bytes(_file_of(counts))
+            new.replace(into)
+    except OSError:
+        aside.rename(file)
+        raise
+    aside.unlink()
+
+
+def _counts(file: Path) -> dict[str, float]:
+    """What a file of prometheus_client holds, by its keys."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    if not file.exists():
+        return {}
+    return {key: value for key, value, _, _ in MmapedDict.read_all_values_from_file(file)}  # type: ignore[no-untyped-call]
+
+
+def _file_of(counts: dict[str, float]) -> bytes:
+    """A file of prometheus_client's form (`mmap_dict.MmapedDict`), which itself would map it into memory: where the
+    disk is full, that ends the process."""
+    entries = bytearray()
+    for key, value in counts.items():
+        text = key.encode()
+        padded = text + b" " * (8 - (len(text) + 4) % 8)
+        entries += struct.pack(f"i{len(padded)}sdd", len(text), padded, value, 0.0)
+    return struct.pack("i4x", 8 + len(entries)) + bytes(entries)
 
 
 def memory_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -348,8 +349,91 @@ def test_workers_are_added_up(tmp_path: Path) -> None:
     assert value(found, "ordergate_inbox_rows") == 1, "the newest"
 
 
+SCRAPE = """
+import sys
+from gateway.telemetry import metrics
+sys.stdout.buffer.write(metrics.metrics_page())
+"""
+
+FORGET = """
+import sys
+from gateway.telemetry import processes
+for pid in sys.argv[1:]:
+    processes.forget(int(pid))
+"""
+
+
+def scraped(folder: Path) -> Samples:
+    return parsed(run(SCRAPE, folder=folder))
+
+
+def counts(samples: Samples) -> Samples:
+    gauges = {metric.name for metric in METRICS if metric.kind == "gauge"}
+    return {key: number for key, number in samples.items() if key[0] not in gauges}
+
+
+def test_what_the_dead_have_counted_stays_in_one_file(tmp_path: Path) -> None:
+    """However many workers end: each page reads every file."""
+    dead = [run(WORKER, str(number), folder=tmp_path).decode().strip() for number in (100, 10, 1)]
+    before = scraped(tmp_path)
+    assert value(before, "ordergate_events_accepted_total", source="shop-a", leg="inbox") == 111
+    run(FORGET, *dead, *dead, folder=tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"counter_ended.db", "histogram_ended.db"}
+    assert counts(scraped(tmp_path)) == counts(before)
+    # The kernel gives process ids again.
+    again = run(WORKER, "1000", folder=tmp_path).decode().strip()
+    for file in tmp_path.glob(f"*_{again}.db"):
+        file.rename(str(file).replace(again, dead[0]))
+    run(FORGET, dead[0], folder=tmp_path)
+    assert value(scraped(tmp_path), "ordergate_events_accepted_total", source="shop-a", leg="inbox") == 1111
+
+
+def test_counts_that_cannot_be_merged_stay_where_they_are(tmp_path: Path) -> None:
+    dead = run(WORKER, "100", folder=tmp_path).decode().strip()
+    before = scraped(tmp_path)
+    (tmp_path / "counter_ended.db.new").mkdir()
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(FORGET, dead, folder=tmp_path)
+    assert b"IsADirectoryError" in failed.value.stderr
+    assert counts(scraped(tmp_path)) == counts(before)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x40\0\0\0" + b"\x7f" * 60])
+def test_a_file_that_was_never_whole_does_not_break_the_page(tmp_path: Path, content: bytes) -> None:
+    dead = run(WORKER, "100", folder=tmp_path).decode().strip()
+    run(FORGET, dead, folder=tmp_path)
+    before = scraped(tmp_path)
+    (tmp_path / "counter_1.db").write_bytes(content)
+    run(FORGET, "1", folder=tmp_path)
+    assert scraped(tmp_path) == before
+
+
+def test_no_page_sees_counts_on_their_way(tmp_path: Path) -> None:
+    """Twice, or not at all: Prometheus takes the fall after it for a restart, and counts everything anew."""
+    run(WORKER, "100", folder=tmp_path)
+    (one,) = tmp_path.glob("counter_*.db")
+    for pid in range(1_000_000, 1_000_100):
+        shutil.copy(one, tmp_path / f"counter_{pid}.db")
+    program = """
+import re, threading
+from gateway.telemetry import metrics, processes
+def end():
+    for pid in range(1_000_000, 1_000_100):
+        processes.forget(pid)
+ending = threading.Thread(target=end)
+ending.start()
+pages = []
+while not pages or ending.is_alive():
+    pages.append(metrics.metrics_page().decode())
+found = {re.search("ordergate_events_accepted_total{.*} (.*)", page)[1] for page in pages}
+print(len(pages) > 1, found)
+"""
+    assert run(program, folder=tmp_path).decode().strip() == "True {'10100.0'}"
+
+
 def test_folder_is_prepared_before_the_library_comes_in(tmp_path: Path) -> None:
     (tmp_path / "counter_1.db").write_bytes(b"of a run before")
+    (tmp_path / "counter_1.db.ended").write_bytes(b"killed while it merged")
     program = """
 import os, sys
 from pathlib import Path
