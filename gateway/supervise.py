@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -31,6 +31,8 @@ from gateway.telemetry.processes import forget, prepare
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th restart in a row; a worker that lived for `SETTLED_S` starts over."""
 SETTLED_S = 30.0
+CUT_OFF_WITHIN_S = 3.0
+"""What a database may take to end a statement that is cancelled, and the sessions."""
 
 
 WORKER = (sys.executable, "-m", "gateway", "worker")
@@ -84,7 +86,9 @@ class Supervisor:
 
                 server = await stack.enter_async_context(EmbeddedPostgres(Path(self._settings.data_dir) / "postgres"))
                 url = server.url
-            await self._prepare_database(url)
+            if not await self._prepared(url):
+                self._tell("stopped before the database was ready")
+                return
             # Only now: until then a load balancer is refused, and does not wait.
             _listen(sock, "http.listen")
             _listen(metrics_sock, "http.metrics_listen")
@@ -101,6 +105,27 @@ class Supervisor:
                     group.create_task(self._keep(slot, url=url, sock=sock, lifeline=lifeline_read), name=f"slot {slot}")
             self._tell("stopped")
 
+    async def _prepared(self, url: str) -> bool:
+        """Whether the database is ready; not where the stop comes first, which cuts the wait and a migration off.
+
+        Who migrates or backs up elsewhere may be waited for a whole day.
+        """
+        preparing = asyncio.ensure_future(self._prepare_database(url))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            preparing.cancel()
+            await asyncio.wait({preparing, stopping}, timeout=CUT_OFF_WITHIN_S)
+            # asyncpg waits until the server has heard that a statement is cancelled: not for one that does not answer.
+            preparing.cancel()
+            await asyncio.wait({preparing, stopping})
+        if preparing.cancelled():
+            return False
+        preparing.result()
+        return True
+
     async def _prepare_database(self, url: str) -> None:
         pool = await open_pool(url, size=2)
         try:
@@ -111,7 +136,9 @@ class Supervisor:
             if token is not None:
                 self._tell(f"administrator token, shown this once: {token}")
         finally:
-            await pool.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CUT_OFF_WITHIN_S):
+                    await pool.close()  # past the deadline it breaks its connections off
 
     async def _keep(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> None:
         """Keep one worker alive."""

@@ -1,0 +1,167 @@
+"""The parent of the workers: what its page says while they die, and that it hears a stop before there are any."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.store.sql import _MIGRATION_LOCK, migrations
+from tests.chaos.gateway import free_port
+from tests.lifelines import end_with_us
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A worker that counts something and then ends as a test wants it.
+WORKER = """
+import os, sys, time
+from gateway.core.happening import Accepted
+from gateway.telemetry import metrics, observe
+counted = metrics.Metrics(["shop"])
+observe.MetricsObserver(counted)([Accepted("shop", "inbox")])
+metrics.Gauges(counted).worker(alive_at=time.time(), cpu_s=0.1, memory_bytes=1)
+{ending}
+"""
+
+PARENT = """
+import asyncio, os, sys
+from pathlib import Path
+from gateway.plugins import discover
+from gateway.settings import load
+from gateway.supervise import Supervisor
+config = Path(sys.argv[1])
+settings = load(config, os.environ, discover())
+tell = lambda text: print(text, file=sys.stderr, flush=True)
+asyncio.run(Supervisor(settings, config=config, workers=1, tell=tell, worker=sys.argv[2:]).run())
+"""
+
+
+class Parent:
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.config, self.log = folder / "ordergate.yaml", folder / "log"
+        self.config.write_text(
+            f'data_dir: {folder / "data"}\ndatabase: {{url: "{url}"}}\nconnections: {{}}\n'
+            f'http: {{listen: "127.0.0.1:0", metrics_listen: "127.0.0.1:{self.port}"}}\n'
+        )
+
+    @contextmanager
+    def running(self, ending: str) -> Iterator[subprocess.Popen[bytes]]:
+        worker = (sys.executable, "-c", WORKER.format(ending=ending))
+        with self.log.open("wb") as sink:
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-c", PARENT, str(self.config), *worker],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=sink,
+                stderr=sink,
+                preexec_fn=end_with_us,  # noqa: PLW1509
+            )
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
+
+    def page(self) -> dict[str, float]:
+        """Name and value of every sample, summed over its labels; nothing while the parent does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
+        samples: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                samples[sample.name] = samples.get(sample.name, 0.0) + sample.value
+        return samples
+
+    def until(self, condition: Callable[[dict[str, float]], bool], *, within_s: float = 40.0) -> dict[str, float]:
+        end = time.monotonic() + within_s
+        while not condition(found := self.page()):
+            assert self._process.poll() is None and time.monotonic() < end, f"{found}\n{self.log.read_text()}"
+            time.sleep(0.05)
+        return found
+
+
+@pytest.fixture
+def parent(tmp_path: Path, postgres_url: str) -> Parent:
+    return Parent(tmp_path, postgres_url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_is_heard_while_somebody_else_migrates(
+    parent: Parent, postgres_url: str, number: signal.Signals
+) -> None:
+    holder = await asyncpg.connect(postgres_url)
+    try:
+        await holder.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        with parent.running("time.sleep(60)") as process:
+            await _until_waits(holder, "locktype = 'advisory'")
+            process.send_signal(number)
+            assert await asyncio.to_thread(process.wait, 15) == 0, parent.log.read_text()
+        assert "stopped before the database was ready" in parent.log.read_text()
+        assert await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 0
+    finally:
+        await holder.close()
+
+
+async def test_a_stop_cuts_a_migration_off_and_leaves_nothing_of_it(parent: Parent, postgres_url: str) -> None:
+    """It waits for a table that a pg_dump reads."""
+    backup = await asyncpg.connect(postgres_url)
+    await backup.execute(
+        "CREATE TABLE migration (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    for name, text in migrations():
+        if name < "0011":
+            await backup.execute(text)
+            await backup.execute("INSERT INTO migration (name) VALUES ($1)", name)
+    reading = backup.transaction()
+    await reading.start()
+    await backup.execute("LOCK TABLE listing IN ACCESS SHARE MODE")
+    with parent.running("time.sleep(60)") as process:
+        await _until_waits(backup, "locktype = 'relation'")
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 15) == 0, parent.log.read_text()
+    assert await backup.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR NOT granted") == 0
+    assert await backup.fetchval("SELECT count(*) FROM migration WHERE name > '0011'") == 0
+    await reading.rollback()
+    await backup.close()
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_answers_no_more(server_folder: Path) -> None:
+    async with EmbeddedPostgres(server_folder / "pg") as server:
+        parent = Parent(server_folder, server.url)
+        holder = await asyncpg.connect(server.url)
+        await holder.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+        with parent.running("time.sleep(60)") as process:
+            await _until_waits(holder, "locktype = 'advisory'")
+            waiting = await holder.fetchval("SELECT pid FROM pg_locks WHERE NOT granted")
+            os.kill(server.pid, signal.SIGSTOP)
+            os.kill(waiting, signal.SIGSTOP)
+            try:
+                process.terminate()
+                assert await asyncio.to_thread(process.wait, 25) == 0, parent.log.read_text()
+            finally:
+                os.kill(waiting, signal.SIGCONT)
+                os.kill(server.pid, signal.SIGCONT)
+        await holder.close()
+
+
+async def _until_waits(connection: asyncpg.Connection, lock: str) -> None:
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {lock}"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
