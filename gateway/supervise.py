@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -27,6 +28,9 @@ from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
 from gateway.telemetry.processes import forget, prepare
+
+if TYPE_CHECKING:
+    from gateway.telemetry.metrics import ParentMetrics, WorkerEnd
 
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th restart in a row; a worker that lived for `SETTLED_S` starts over."""
@@ -92,7 +96,7 @@ class Supervisor:
             # Only now: until then a load balancer is refused, and does not wait.
             _listen(sock, "http.listen")
             _listen(metrics_sock, "http.metrics_listen")
-            await self._serve_metrics(metrics_sock, stack)
+            metrics = await self._serve_metrics(metrics_sock, stack)
             # The workers see the end of this pipe when the parent is gone, however it went.
             lifeline_read, lifeline_write = os.pipe()
             stack.callback(os.close, lifeline_write)
@@ -102,7 +106,8 @@ class Supervisor:
             self._tell(f"listening on http://{address_of(sock)} with {self._workers} worker(s)")
             async with asyncio.TaskGroup() as group:
                 for slot in range(self._workers):
-                    group.create_task(self._keep(slot, url=url, sock=sock, lifeline=lifeline_read), name=f"slot {slot}")
+                    keeping = self._keep(slot, url=url, sock=sock, lifeline=lifeline_read, metrics=metrics)
+                    group.create_task(keeping, name=f"slot {slot}")
             self._tell("stopped")
 
     async def _prepared(self, url: str) -> bool:
@@ -140,7 +145,7 @@ class Supervisor:
                 async with asyncio.timeout(CUT_OFF_WITHIN_S):
                     await pool.close()  # past the deadline it breaks its connections off
 
-    async def _keep(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> None:
+    async def _keep(self, slot: int, *, url: str, sock: socket.socket, lifeline: int, metrics: ParentMetrics) -> None:
         """Keep one worker alive."""
         failures = 0
         while not self._stop.is_set():
@@ -154,6 +159,7 @@ class Supervisor:
                 self._tell(f"the metrics of worker {process.pid} stay in its own files: {error}")
             if self._stop.is_set():
                 return
+            metrics.restarted(_end(code))
             failures = 0 if time.monotonic() - started > SETTLED_S else failures + 1
             pause_s = RESTART_S[min(failures, len(RESTART_S)) - 1] if failures else 0.0
             self._tell(f"worker {slot} ended with code {code}; restart in {pause_s:g} s")
@@ -200,10 +206,10 @@ class Supervisor:
                 process.kill()
         return await ended
 
-    async def _serve_metrics(self, sock: socket.socket, stack: AsyncExitStack) -> None:
-        from gateway.telemetry.metrics import metrics_page, show_wanted
+    async def _serve_metrics(self, sock: socket.socket, stack: AsyncExitStack) -> ParentMetrics:
+        from gateway.telemetry.metrics import ParentMetrics, metrics_page
 
-        show_wanted(self._workers)
+        shown = ParentMetrics(self._workers)
 
         async def metrics(_: web.Request) -> web.Response:
             page = await asyncio.to_thread(metrics_page)
@@ -221,6 +227,16 @@ class Supervisor:
         await listener.setup()
         stack.push_async_callback(listener.cleanup)
         await web.SockSite(listener, sock).start()
+        return shown
+
+
+def _end(code: int) -> WorkerEnd:
+    from gateway.telemetry.metrics import WorkerEnd
+
+    if code < 0:
+        return WorkerEnd.KILLED
+    # `app.EXIT_FENCED` is EX_TEMPFAIL; the parent imports nothing of what a worker is made of.
+    return {os.EX_OK: WorkerEnd.STOPPED, os.EX_TEMPFAIL: WorkerEnd.REPLACED}.get(code, WorkerEnd.FAILED)
 
 
 def listening(bind: tuple[str, int]) -> socket.socket:

@@ -370,10 +370,14 @@ GATEWAY = Row(
         Panel(
             "工作进程",
             "Workers",
-            "现有与应有。Those that are there, and those that should be.",
+            "现有、应有，10 分钟内的重启。Those that are there and should be; restarts within 10 minutes.",
             (
                 Query(f"sum by (instance) (ordergate_workers{{{JOB}}})", "{{instance}} 现有 there"),
                 Query(f"sum by (instance) (ordergate_workers_wanted{{{JOB}}})", "{{instance}} 应有 wanted"),
+                Query(
+                    f"sum by (instance, end) (increase(ordergate_worker_restarts_total{{{JOB}}}[10m]))",
+                    "{{instance}} 重启 restarts ({{end}})",
+                ),
             ),
             width=6,
         ),

@@ -102,6 +102,39 @@ def parent(tmp_path: Path, postgres_url: str) -> Parent:
     return Parent(tmp_path, postgres_url)
 
 
+def test_the_page_counts_no_worker_when_none_is_left(parent: Parent) -> None:
+    """Its share of the gauges goes with a worker; a series that goes too could be compared with nothing."""
+    with parent.running("sys.exit(3)"):
+        found = parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 2)
+        assert found["ordergate_workers_wanted"] == 1
+        assert parent.until(lambda page: page["ordergate_workers"] == 0)
+        found = parent.until(lambda page: page["ordergate_worker_restarts_total"] >= 3)
+        assert found["ordergate_events_accepted_total"] >= 3, "what the dead have counted stays"
+        folder = parent.folder / "data" / "metrics"
+        assert (folder / "counter_ended.db").exists()
+        assert len(list(folder.glob("counter_*"))) <= 4, "of the parent, of a worker, of those that ended"
+
+
+@pytest.mark.parametrize(
+    ("ending", "label"),
+    [
+        ("os._exit(1)", "failed"),
+        ("os.kill(os.getpid(), 9)", "killed"),
+        ("os._exit(75)", "replaced"),
+        ("os._exit(0)", "stopped"),
+    ],
+)
+def test_a_restart_is_counted_by_how_the_worker_ended(parent: Parent, ending: str, label: str) -> None:
+    with parent.running(ending):
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{parent.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    counts = dict(line.rsplit(" ", 1) for line in lines if line.startswith("ordergate_worker_restarts_total{"))
+    risen = [series for series, count in counts.items() if float(count) > 0]
+    assert risen == [f'ordergate_worker_restarts_total{{end="{label}"}}']
+    assert len(counts) == 4, "from the start, each of them"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_is_heard_while_somebody_else_migrates(
     parent: Parent, postgres_url: str, number: signal.Signals

@@ -48,6 +48,18 @@ class GateState(enum.StrEnum):
     FORCED_CLOSED = "forced_closed"
 
 
+class WorkerEnd(enum.StrEnum):
+    """How a worker ended that is started again."""
+
+    FAILED = "failed"
+    KILLED = "killed"
+    """By a signal: the kernel, short of memory, or a person."""
+    REPLACED = "replaced"
+    """Its lease had run out, and others had taken over."""
+    STOPPED = "stopped"
+    """In order, though nobody had told the gateway to."""
+
+
 class Domain(enum.Enum):
     """Label values that are known only when the gateway runs."""
 
@@ -402,8 +414,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="ordergate_workers",
         kind="gauge",
-        help="Worker processes that are there",
-        zh="现有的工作进程",
+        help="Worker processes that run; 0 when none does",
+        zh="正在运行的工作进程；一个也没有时为 0",
     ),
     Metric(
         name="ordergate_workers_wanted",
@@ -411,6 +423,13 @@ METRICS: tuple[Metric, ...] = (
         help="Worker processes that should be there, as `ordergate run --workers` says",
         zh="应有的工作进程（ordergate run --workers）",
         across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_worker_restarts_total",
+        kind="counter",
+        help="Workers that ended and are started again, by how they ended",
+        zh="结束后被重新拉起的工作进程，按结束方式",
+        labels=(Label("end", _values(WorkerEnd)),),
     ),
     Metric(
         name="ordergate_worker_alive_timestamp_seconds",
@@ -615,10 +634,24 @@ class Gauges:
         seen.update(totals)
 
 
-def show_wanted(workers: int, registry: CollectorRegistry = REGISTRY) -> None:
-    """The parent's own gauge: how many workers there should be. Once per process, which has no other metric of ours."""
-    metric = next(metric for metric in METRICS if metric.name == "ordergate_workers_wanted")
-    Gauge(metric.name, metric.help, multiprocess_mode=metric.across, registry=registry).set(workers)
+class ParentMetrics:
+    """The parent's own metrics: how many workers there should be, and its restarts. Once per process, which has no
+    other metric of ours."""
+
+    def __init__(self, wanted: int, *, registry: CollectorRegistry = REGISTRY) -> None:
+        declared = {metric.name: metric for metric in METRICS}
+        for name, workers in (("ordergate_workers_wanted", wanted), ("ordergate_workers", 0)):
+            # Every worker adds itself to `ordergate_workers`; the parent's 0 is what is left when none does.
+            metric = declared[name]
+            Gauge(name, metric.help, multiprocess_mode=metric.across, registry=registry).set(workers)
+        metric = declared["ordergate_worker_restarts_total"]
+        self._restarts = Counter(metric.name, metric.help, _names(metric), registry=registry)
+        for end in WorkerEnd:
+            # From the start: what appears with a 1 has not risen, for Prometheus.
+            self._restarts.labels(end.value)
+
+    def restarted(self, end: WorkerEnd) -> None:
+        self._restarts.labels(end.value).inc()
 
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
