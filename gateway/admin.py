@@ -297,6 +297,7 @@ def compare(
     )
     held = {terminal.say(words.reason(code)): count for code, count in found.held.items()}
     for zh, en, counts in (
+        ("配置中已没有的目标，未询问：", "no connections any more, not asked: ", found.gone),
         ("对方未明确回答：", "not told: ", found.refusals),
         ("网关会因此拦下：", "the gateway would have held: ", held),
     ):

@@ -41,6 +41,8 @@ class Compared(msgspec.Struct, kw_only=True):
     refusals: dict[str, int] = {}
     """Why the target did not tell: code → orders."""
     held: dict[str, int] = {}
+    gone: dict[str, int] = {}
+    """Targets of the orders' routes that are no connections any more → orders; these are in `not_told`."""
 
 
 async def compare(
@@ -65,11 +67,14 @@ async def compare(
     async with asyncio.TaskGroup() as group:
         for name in sorted({order.route.target for _, order in orders if order.route is not None}):
             mine = [(order_id, order) for order_id, order in orders if order.route and order.route.target == name]
+            target = settings.connections.get(name)
+            if target is None or Operation.CREATE not in target.gates:
+                # Renamed or taken out since the orders were watched; the others can be asked all the same.
+                compared.gone[name] = len(mine)
+                compared.not_told += len(mine)
+                continue
             group.create_task(
-                _ask(
-                    settings, settings.connections[name], mine, compared, channel_numbers=channel_numbers, per_s=per_s
-                ),
-                name=name,
+                _ask(settings, target, mine, compared, channel_numbers=channel_numbers, per_s=per_s), name=name
             )
     held = Counter(reason for _, order in orders for reason in order.reasons if reason != Origin.OBSERVED)
     compared.held = dict(held.most_common())

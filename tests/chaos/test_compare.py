@@ -16,9 +16,13 @@ import msgspec
 
 from gateway.app import now, setup_of
 from gateway.core.delivery import Delivery, Done
+from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Content, Line, Operation, Order, OrderNumber, Receiver, Register, Route, Sku
 from gateway.sdk.http import Http
 from gateway.sdk.signing import decode_secret, sign
+from gateway.store.orders import decode_state, encode_state
+from gateway.store.sql import open_pool
+from gateway.store.vault import Vault
 from tests.chaos.gateway import ROOT, SECRET, WAREHOUSE, Fake, Gateway, until
 
 SHOP = "shop-o"
@@ -114,10 +118,28 @@ async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, fo
         code, said = await asyncio.to_thread(compare, gateway, SHOP, "--last", "3", "--rate", "100", "--lang", "en")
         assert code == 0 and "not there, some of them: O-7 O-6 O-5" in said
 
+        await _route_as_before(postgres_url, "O-6", target="wms-old")
+        code, said = await asyncio.to_thread(compare, gateway, SHOP, "--channel-numbers", "--rate", "100")
+        assert code == 0 and "配置中已没有的目标，未询问：wms-old 1" in said, said
+        code, said = await asyncio.to_thread(compare, gateway, SHOP, "--channel-numbers", "--json", "--rate", "100")
+        found = json.loads(said)
+        assert (found["there"], found["not_there"], found["not_told"], found["gone"]) == (4, 2, 1, {"wms-old": 1})
+
         code, said = await asyncio.to_thread(compare, gateway, "shop-x")
         assert code == 1 and SHOP in said
         books = await fake.books()
         assert {number: book.documents for number, book in books.orders.items()} == dict.fromkeys("1234", 1)
+
+
+async def _route_as_before(url: str, number: str, *, target: str) -> None:
+    """The order as it was decided when its target still had another name."""
+    pool = await open_pool(url, size=1, vault=Vault([b"k" * 32]))
+    try:
+        state = decode_state(await pool.fetchval("SELECT state FROM orders WHERE number = $1", number))
+        state = msgspec.structs.replace(state, route=Route(ConnectionName(target), WAREHOUSE))
+        await pool.execute("UPDATE orders SET state = $2 WHERE number = $1", number, encode_state(state))
+    finally:
+        await pool.close()
 
 
 async def _watched(gateway: Gateway, count: int) -> bool:
