@@ -89,12 +89,18 @@ async def purge_orders(connection: Connection, ages: Ages, *, now: datetime, win
 
 
 async def purge_closed(connection: Connection, ages: Ages, *, limit: int = WINDOW) -> Step:
-    """Remove closed dead letters, records of what people did, and stock set by hand; up to `limit` rows of each."""
+    """Remove closed dead letters, records of what people did, redrives that have ended, and stock set by hand.
+
+    Up to `limit` rows of each.
+    """
     async with connection.transaction():
         await _bound(connection)
         rows = {
             "dead_letter": await _count(connection, _DEAD_LETTERS, ages.timeline_before, limit),
             "audit": await _count(connection, _AUDIT, ages.timeline_before, limit),
+            # One has up to 20,000 items, too many to go with it: they go before.
+            "redrive_item": await _count(connection, _REDRIVE_ITEMS, ages.timeline_before, limit),
+            "redrive": await _count(connection, _REDRIVES, ages.timeline_before, limit),
             "movement": await _fold(connection, _COUNTS, ages.timeline_before, limit, until=ages.timeline_before),
         }
     return Step({table: count for table, count in rows.items() if count}, max(rows.values()) == limit)
@@ -143,6 +149,10 @@ async def count_due(connection: Connection, ages: Ages) -> dict[str, int]:
     before = ages.timeline_before
     counts["dead_letter"] = await connection.fetchval("SELECT count(*) FROM dead_letter WHERE closed_at < $1", before)
     counts["audit"] = await connection.fetchval("SELECT count(*) FROM audit WHERE at < $1", before)
+    counts["redrive_item"] = await connection.fetchval(
+        "SELECT count(*) FROM redrive JOIN redrive_item USING (redrive_id) WHERE ended_at < $1", before
+    )
+    counts["redrive"] = await connection.fetchval("SELECT count(*) FROM redrive WHERE ended_at < $1", before)
     counts["movement"] = counts.get("movement", 0) + await connection.fetchval(
         "SELECT count(*) FROM movement WHERE order_id IS NULL AND moved_at < $1", before
     )
@@ -302,3 +312,18 @@ DELETE FROM dead_letter WHERE dead_letter_id IN (
 """
 
 _AUDIT = "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM audit WHERE at < $1 ORDER BY audit_id LIMIT $2)"
+
+_REDRIVE_ITEMS = """
+DELETE FROM redrive_item WHERE (redrive_id, n) IN (
+    SELECT redrive_id, n FROM redrive JOIN redrive_item USING (redrive_id) WHERE ended_at < $1
+     ORDER BY redrive_id, n LIMIT $2
+)
+"""
+
+_REDRIVES = """
+DELETE FROM redrive WHERE redrive_id IN (
+    SELECT redrive_id FROM redrive r
+     WHERE ended_at < $1 AND NOT EXISTS (SELECT 1 FROM redrive_item i WHERE i.redrive_id = r.redrive_id)
+     ORDER BY redrive_id LIMIT $2
+)
+"""

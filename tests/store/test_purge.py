@@ -209,6 +209,30 @@ async def test_dead_letters_that_were_closed_and_records_go_by_their_own_age(poo
     assert await ledger_is_whole(pool)
 
 
+async def test_redrives_that_have_ended_go_with_their_items_by_the_same_age(pool: asyncpg.Pool) -> None:
+    """As many items a step as rows of anything else: a redrive may have 20,000."""
+    await pool.execute(
+        "INSERT INTO redrive (wanted, private_reason, author, forced, per_s, state, next_at, ended_at)"
+        " SELECT '{\"target\":\"wms-1\"}', '王小明来电'::bytea, 'wang', false, 1,"
+        "        CASE WHEN ended_at IS NULL THEN 'running' ELSE 'done' END, $1, ended_at"
+        "   FROM unnest($2::timestamptz[]) AS ended_at",
+        NOW - timedelta(days=100),
+        [NOW - timedelta(days=99), NOW - timedelta(days=91), NOW - timedelta(days=89), None],
+    )
+    await pool.execute(
+        "INSERT INTO redrive_item (redrive_id, n, state, dead_letter_id)"
+        " SELECT r, n, 'done', 10 * r + n FROM generate_series(1, 4) r, generate_series(1, 4) n"
+    )
+    assert await count_due_in(pool) == {"redrive": 2, "redrive_item": 8}
+    async with pool.acquire() as connection:
+        steps = [await purge_closed(connection, AGES, limit=6) for _ in range(3)]
+    assert [step.more for step in steps] == [True, False, False]
+    assert [step.rows for step in steps] == [{"redrive_item": 6, "redrive": 1}, {"redrive_item": 2, "redrive": 1}, {}]
+    assert await count_due_in(pool) == {}
+    assert await pool.fetchval("SELECT array_agg(redrive_id ORDER BY redrive_id) FROM redrive") == [3, 4]
+    assert await pool.fetchval("SELECT count(*) FROM redrive_item WHERE redrive_id IN (3, 4)") == 8
+
+
 async def test_it_goes_on_where_it_was_cut_off_and_comes_back_for_what_was_not_over(pool: asyncpg.Pool) -> None:
     await fill(pool, 20, days_old=100)
     await pool.execute("UPDATE orders SET stage = 'allocated' WHERE order_id = 2")
