@@ -68,7 +68,7 @@ from gateway.store.sql import AWAY, Names, listen, open_pool, register_connectio
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
-from gateway.telemetry.metrics import Gauges, LaneState, Metrics
+from gateway.telemetry.metrics import RESULTS, Gauges, LaneState, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
@@ -81,6 +81,8 @@ from gateway.watch.redrive import RedriveLoop
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
 GAUGES_EVERY_S = 5.0
+_MAY_BE_UNREAD_S = 900.0
+"""So much later than by its settings a polled shop may be read before Prometheus tells of it."""
 
 Reader = InboxReader | KafkaReader
 
@@ -674,7 +676,8 @@ class Worker:
         if self._gauges is None:
             return []
         targets = [str(connection.name) for connection in self._settings.connections.values() if connection.gates]
-        show = _backlog_shown(self._gauges, names, targets)
+        sources = [str(c.name) for c in self._settings.connections.values() if c.adapter.notifier_type is None]
+        show = backlog_shown(self._gauges, names, targets=targets, sources=sources)
         backlog = BacklogWatch(
             pool, show=show, unknown=self._gauges.backlog_unknown, observe=self._observe, every_s=GAUGES_EVERY_S
         )
@@ -831,9 +834,12 @@ async def _show_connections(gauges: Gauges, shops: Shops) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Callable[[Backlog], None]:
+def backlog_shown(
+    gauges: Gauges, names: Names, *, targets: Sequence[str], sources: Sequence[str]
+) -> Callable[[Backlog], None]:
     def show(backlog: Backlog) -> None:
-        # A target with nothing open is shown as zero, not left out.
+        # A target with nothing open is shown as zero, not left out, and a source without dead letters likewise: how
+        # they rise from none shows only then.
         lanes = Counter({(target, state): 0 for target in targets for state in LaneState})
         for (target_id, _), count in backlog.lanes.items():
             name = names.find(target_id) or "other"
@@ -846,7 +852,7 @@ def _backlog_shown(gauges: Gauges, names: Names, targets: Sequence[str]) -> Call
             ages_s[names.find(target_id) or "other"] = age_s
         gauges.oldest_waiting(ages_s)
         gauges.inbox_rows(backlog.inbox_rows)
-        gauges.dead_letters_open(backlog.dead_letters)
+        gauges.dead_letters_open({**dict.fromkeys(sources, 0), **backlog.dead_letters})
         gauges.levels_refused(backlog.levels_refused)
 
     return show
@@ -874,11 +880,26 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock =
     try:
         metrics = Metrics(settings.connections)
         gauges = Gauges(metrics)
+        begin_series(settings, metrics, gauges)
         observe = _observer(settings, metrics)
         uvloop.run(Worker(settings, place, url=url, observe=observe, gauges=gauges, now=now).run())
     except* Fenced:
         code = EXIT_FENCED
     return code
+
+
+def begin_series(settings: Settings, metrics: Metrics, gauges: Gauges) -> None:
+    """Show what the alert rules compare with before anything has happened.
+
+    A counter that is first seen at 5 has not risen for Prometheus, and one that is not there compares with nothing.
+    """
+    for connection in settings.connections.values():
+        for operation in connection.gates.keys() - {Operation.STOCK}:
+            for result in RESULTS.values():
+                metrics.counter("ordergate_attempts_total", connection.name, operation, result)
+        if (pull := connection.pull) is not None:
+            metrics.counter("ordergate_pull_windows_total", connection.name)
+            gauges.pull_allowed_age(connection.name, pull.every_s + pull.delay_s + _MAY_BE_UNREAD_S)
 
 
 def _observer(settings: Settings, metrics: Metrics) -> Observer:

@@ -93,7 +93,18 @@ def _values(kind: type[enum.StrEnum]) -> tuple[str, ...]:
     return tuple(member.value for member in kind)
 
 
-PURGED_TABLES = ("orders", "reduced", "event", "attempt", "movement", "delivery_edit", "dead_letter", "audit")
+PURGED_TABLES = (
+    "orders",
+    "reduced",
+    "event",
+    "attempt",
+    "movement",
+    "delivery_edit",
+    "dead_letter",
+    "audit",
+    "redrive",
+    "redrive_item",
+)
 
 RESULTS = {result: result.name.lower() for result in Result}
 
@@ -336,6 +347,14 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_pull_allowed_age_seconds",
+        kind="gauge",
+        help="How far behind now a polled shop may be read: `every_s` and `delay_s` of its settings, and 15 minutes",
+        zh="该店铺的已读时刻最多可落后多久：设置的 `every_s` 与 `delay_s`，再加 15 分钟",
+        labels=(_SOURCE,),
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_lanes",
         kind="gauge",
         help="Lanes in the database: open (all), parked (waiting for their time), blocked (waiting for a person)",
@@ -557,6 +576,10 @@ class Gauges:
     def pull_read_to(self, source: str, timestamp_s: float) -> None:
         """A polled shop has been read up to this instant (seconds since 1970)."""
         self._metrics.gauge("ordergate_pull_read_to_timestamp_seconds", source).set(timestamp_s)
+
+    def pull_allowed_age(self, source: str, age_s: float) -> None:
+        """So far behind now may a polled shop be read."""
+        self._metrics.gauge("ordergate_pull_allowed_age_seconds", source).set(age_s)
 
     def held(self, target: str, operation: str, deliveries: int) -> None:
         """This worker holds so many deliveries of a gate in memory."""

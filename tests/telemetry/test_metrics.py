@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.app import backlog_shown, begin_series
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import (
@@ -40,10 +41,15 @@ from gateway.core.happening import (
     WindowRead,
 )
 from gateway.core.order import Operation, OrderNumber, Stage
+from gateway.plugins import discover
+from gateway.settings import parse
+from gateway.store.queries import Backlog
+from gateway.store.sql import Names
 from gateway.telemetry.metrics import (
     MAX_CODES,
     METRICS,
     OTHER,
+    RESULTS,
     Buckets,
     Domain,
     Gauges,
@@ -262,6 +268,41 @@ def test_ever_new_codes_end_in_other() -> None:
     counts = {key: n for key, n in page(registry).items() if key[0] == "ordergate_events_refused_total"}
     assert len(counts) == MAX_CODES + 1
     assert sum(counts.values()) == 2000
+
+
+CONFIGURED = """
+connections:
+  mall:
+    adapter: pinduoduo
+    prefix: P
+    mode: observe
+    pull: {every_s: 1800, delay_s: 600}
+    settings: {client_id: fake-client, client_secret: fake-secret, access_token: fake-session}
+    route: [{target: wms-1, warehouse: WH}]
+  wms-1:
+    adapter: webhook
+    settings: {secrets: ["whsec_c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="], url: "https://wms.example.com"}
+"""
+
+
+def test_what_rules_compare_with_is_there_before_anything_has_happened() -> None:
+    """For Prometheus a counter that is first seen at 5 has not risen."""
+    configured = parse(CONFIGURED, {}, discover(), name="og.yaml", folder=Path("/srv"))
+    registry = CollectorRegistry()
+    metrics = Metrics(configured.connections, registry=registry)
+    begin_series(configured, metrics, Gauges(metrics))
+    show = backlog_shown(Gauges(metrics), Names({}), targets=["wms-1"], sources=["mall", "wms-1"])
+    show(Backlog(lanes={}, oldest_s={}, inbox_rows=0, dead_letters={"mall": 3}, levels_refused={}))
+    found = page(registry)
+    for operation in configured.connections[WMS].gates:
+        for result in RESULTS.values():
+            gate = {"target": "wms-1", "operation": operation}
+            assert value(found, "ordergate_attempts_total", **gate, result=result) == 0
+    assert value(found, "ordergate_pull_windows_total", source="mall") == 0
+    assert value(found, "ordergate_pull_allowed_age_seconds", source="mall") == 1800 + 600 + 900
+    assert value(found, "ordergate_pull_allowed_age_seconds", source="wms-1") is None
+    assert value(found, "ordergate_dead_letters_open", source="mall") == 3
+    assert value(found, "ordergate_dead_letters_open", source="wms-1") == 0
 
 
 def test_gauges_hold_the_whole_picture() -> None:
