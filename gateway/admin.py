@@ -10,6 +10,7 @@ import base64
 import os
 import secrets as randomness
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -213,6 +214,31 @@ def restored(
             f"Kafka 中 {again} 个事件将重读，其下发也先查询",
             f"{again} events are read again from Kafka; what they ask for is looked up, too",
         )
+
+
+def database(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """运行内置 PostgreSQL，直到 Ctrl-C，供备份和恢复。The bundled PostgreSQL until Ctrl-C, for a backup or a restore."""
+    settings = read_settings(config)
+    if not settings.database.embedded:
+        raise OrdergateError(
+            Text(
+                "配置的是自己的数据库（database.url），不由 ordergate 启动",
+                "the configuration has a database of your own (database.url); it is not ours to start",
+            )
+        )
+
+    async def hold() -> None:
+        from gateway.embedded.postgres import EmbeddedPostgres
+
+        over = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, over.set)
+        async with EmbeddedPostgres(Path(settings.data_dir) / "postgres") as server:
+            sys.stdout.write(f"export DATABASE_URL={shlex.quote(server.url)} {shlex.join(server.environment)}\n")
+            sys.stdout.flush()
+            await over.wait()
+
+    asyncio.run(hold())
 
 
 def purge(

