@@ -217,7 +217,7 @@ def restored(
 
 
 def database(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """运行内置 PostgreSQL，直到 Ctrl-C，供备份和恢复。The bundled PostgreSQL until Ctrl-C, for a backup or a restore."""
+    """运行内置 PostgreSQL，直到 Ctrl-C，供备份和恢复。The bundled PostgreSQL until Ctrl-C, to back up or restore."""
     settings = read_settings(config)
     if not settings.database.embedded:
         raise OrdergateError(

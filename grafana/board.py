@@ -269,6 +269,7 @@ CHANNELS = Row(
                     f"time() - max by (source) (ordergate_pull_read_to_timestamp_seconds{{{SOURCE}}})",
                     "{{source}}",
                 ),
+                Query(f"max by (source) (ordergate_pull_allowed_age_seconds{{{SOURCE}}})", "{{source}} 容许 allowed"),
             ),
             unit="s",
         ),
