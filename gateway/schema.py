@@ -24,6 +24,7 @@ import msgspec
 import yaml
 
 from gateway.core.errors import BadSetting, Problem
+from gateway.core.shape import verdict_in_chinese
 from gateway.core.text import NOTHING, Text, description_of, system_reason
 
 T = TypeVar("T")
@@ -279,24 +280,6 @@ _SYNTAX: Mapping[str, str] = {
     "expected ',' or": "缺少逗号，或括号没有闭合",
 }
 """Beginnings of what PyYAML says most often."""
-
-_VERDICTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
-    (re.compile(pattern), zh)
-    for pattern, zh in (
-        (r"Expected `array` of length (\d+), got (\d+)", "应有 {0} 项，现有 {1} 项"),
-        (r"Expected `(?:array|object)` of length >= (\d+)", "至少要有 {0} 项"),
-        (r"Expected `(?:array|object)` of length <= (\d+)", "最多 {0} 项"),
-        (r"Expected `str` of length >= (\d+)", "至少要有 {0} 个字符"),
-        (r"Expected `str` of length <= (\d+)", "最多 {0} 个字符"),
-        (r"Expected `datetime` with a timezone component", "缺少时区（如 +08:00）"),
-        (r"Expected `([^`]+)`, got `([^`]+)`", "应为{0}，现为{1}"),
-        (r"Expected `([^`]+)` (>=|<=|>|<) (\S+)", "应为{0}且 {1} {2}"),
-        (r"Invalid RFC3339 encoded datetime", "不是时刻（写成 2026-01-01T00:00:00+08:00）"),
-        (r"Invalid base64 encoded string", "不是 base64"),
-        (r"Invalid enum value .*", "不是可用的值"),
-    )
-)
-"""msgspec's verdicts on a value."""
 
 _KINDS: Mapping[str, str] = {
     "int": "整数",
@@ -597,16 +580,8 @@ def _judgement(message: str) -> Text:
 def _sentence(message: str) -> Text:
     """msgspec's message as the middle of a sentence."""
     en = message[:1].lower() + message[1:].replace("`", "")
-    for pattern, zh in _VERDICTS:
-        match = pattern.fullmatch(message)
-        if match is not None:
-            return Text(zh.format(*(_kind_words(part) for part in match.groups())), en)
-    return Text(f"不可用：{en}", en)
-
-
-def _kind_words(text: str) -> str:
-    """``整数或空`` of msgspec's ``int | null``; what is no kind (a number) as it is."""
-    return "或".join(_KINDS.get(part, part) for part in text.split(" | "))
+    zh = verdict_in_chinese(message, kinds=_KINDS)
+    return Text(zh or f"不可用：{en}", en)
 
 
 def _shown(node: Node, path: KeyPath) -> Text:

@@ -38,6 +38,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Sku,
     Text,
+    verdict_in_chinese,
 )
 
 EVENT_TYPE = "pinduoduo.order.v1"
@@ -459,8 +460,7 @@ def _explain(message: str, body: bytes) -> BadInput:
     missing = _MISSING.fullmatch(what)
     if missing is not None:
         return BadInput("field", Text("缺少", "is missing"), where=f"{where}.{missing[1]}", advice=_LOOK)
-    kinds = _KINDS.fullmatch(what)
-    zh = "类型不符" if kinds is None else f"应为 `{kinds[1]}`，实际是 `{kinds[2]}`"
+    zh = verdict_in_chinese(what) or "类型不符"
     en = what if what.startswith("Expected") else "has another type"
     return BadInput("shape", Text(zh, en), where=where, advice=_LOOK)
 
@@ -485,7 +485,6 @@ _NOISE = Decimal("0.0001")
 _ID = re.compile(r"[!-~]{1,64}")
 _CIPHER = re.compile(r"([~$#]).+\1", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
-_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _decode_order = msgspec.json.Decoder(OrderInfo, strict=False).decode
 
 

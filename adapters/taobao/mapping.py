@@ -36,6 +36,7 @@ from gateway.sdk.models import (
     Text,
     lines_in,
     parse_minor,
+    verdict_in_chinese,
 )
 
 EVENT_TYPE = "taobao.trade.v1"
@@ -498,15 +499,13 @@ _NO_NUMBER = Text("缺少，或不是数字", "is missing or not a number")
 _ASK_FOR_IT = Text("在请求的字段中加上它", "ask for it among the fields")
 _READ_AGAIN = Text("重新读取该订单", "read the order again")
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
-_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 
 
 def _explain(message: str) -> BadInput:
     """msgspec's message as code and path. Never quotes a value, which may be the buyer's."""
     match = _AT.match(message)
     what, where = (match["what"], match["where"] or "$") if match else (message, "$")
-    kinds = _KINDS.fullmatch(what)
-    zh = "类型或格式不符" if kinds is None else f"应为 `{kinds[1]}`，实际是 `{kinds[2]}`"
+    zh = verdict_in_chinese(what) or "类型或格式不符"
     advice = Text(
         "平台改变了订单的写法：需要更新适配器",
         "the platform has changed how it writes trades: an update of the adapter is needed",

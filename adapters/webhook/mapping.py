@@ -42,6 +42,7 @@ from gateway.sdk.models import (
     format_minor,
     lines_in,
     parse_minor,
+    verdict_in_chinese,
 )
 
 EVENT_TYPE = "ordergate.order.v1"
@@ -449,45 +450,9 @@ def _explain(message: str) -> BadInput:
     return BadInput("value", _verdict(what), where=where, advice=Text("超出范围", "out of range"))
 
 
-_VERDICTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
-    (re.compile(pattern), zh)
-    for pattern, zh in (
-        (r"Expected `([^`]+)`, got `([^`]+)`", "应为{0}，实际是{1}"),
-        (r"Expected `int` >= (\S+)", "应 ≥ {0}"),
-        (r"Expected `int` <= (\S+)", "应 ≤ {0}"),
-        (r"Expected `str` of length >= (\d+)", "至少要有 {0} 个字符"),
-        (r"Expected `str` of length <= (\d+)", "最多 {0} 个字符"),
-        (r"Expected `array` of length >= (\d+)", "至少要有 {0} 项"),
-        (r"Expected `array` of length <= (\d+)", "最多 {0} 项"),
-        (r".* out of range", "数值超出范围"),
-    )
-)
-_KINDS: Mapping[str, str] = {
-    "int": "整数",
-    "float": "小数",
-    "str": "文本",
-    "bool": "真假值",
-    "null": "空",
-    "array": "数组",
-    "object": "对象",
-    "datetime": "时刻",
-}
-
-
 def _verdict(what: str) -> Text:
-    """``应为整数，实际是文本`` of msgspec's "Expected `int`, got `str`"."""
-    zh = "不是可用的值"
-    for pattern, form in _VERDICTS:
-        match = pattern.fullmatch(what)
-        if match is not None:
-            zh = form.format(*map(_kind_words, match.groups()))
-            break
-    return Text(zh, what[0].lower() + what[1:])
-
-
-def _kind_words(text: str) -> str:
-    """``整数或空`` of msgspec's ``int | null``; what is no kind (a number) as it is."""
-    return "或".join(_KINDS.get(kind, kind) for kind in text.split(" | "))
+    """msgspec's verdict on a value; in Chinese that of a value that is not among the known ones says no more."""
+    return Text(verdict_in_chinese(what) or "不是可用的值", what[0].lower() + what[1:])
 
 
 def _struct_at(where: str) -> type[msgspec.Struct]:

@@ -52,6 +52,7 @@ from gateway.core.order import (
     RefundStatus,
     Sku,
 )
+from gateway.core.shape import verdict_in_chinese
 from gateway.core.text import Text, described
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "items_to_pick",
     "lines_in",
     "parse_minor",
+    "verdict_in_chinese",
 ]
 
 
