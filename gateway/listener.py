@@ -1,4 +1,5 @@
-"""The HTTP server under hooks, API, health pages and metrics: what goes wrong before a handler has a request.
+"""The HTTP server under hooks, API, health pages and metrics: what goes wrong before a handler has a request, or its
+body.
 
 What a client sends is never a fault of ours: what is not HTTP is answered 400 and counted, without a traceback; a body
 is handed on as it came, packed or not; and a connection on which no whole header comes in time is closed.
@@ -13,9 +14,10 @@ import msgspec
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from gateway.core.errors import BadInput
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Refused
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 
 HEADER_WITHIN_S = 15.0
 """From the opening of a connection, or from the first byte of a later request on it, to the end of a header."""
@@ -31,6 +33,49 @@ _NOT_HTTP = msgspec.json.encode(
         ),
     }
 )
+
+
+class Unread(BadInput):
+    """A request's body that was not taken; `status` is what answers it, if anybody is there to read that."""
+
+    def __init__(self, status: int, code: str, message: Text, *, where: str = "body", advice: Text = NOTHING) -> None:
+        super().__init__(code, message, where=where, advice=advice)
+        self.status = status
+
+
+async def read_body(request: web.Request, *, limit_bytes: int, within_s: float) -> bytes:
+    """The raw body. Raises Unread: 413 `too_large`, 415 `encoding`, 408 `slow`, 400 `hung_up`.
+
+    A compressed one is refused unread: what is signed are the bytes, and a bomb stays packed.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        what = Text("不接受压缩的请求体", "a compressed body is not taken")
+        raise Unread(415, "encoding", what, where="headers", advice=Text("不压缩直接发送", "send it as it is"))
+    if request.content_length is not None and request.content_length > limit_bytes:
+        raise _too_large(limit_bytes)
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.content.iter_chunked(65536):
+                size += len(chunk)
+                if size > limit_bytes:
+                    raise _too_large(limit_bytes)
+                chunks.append(chunk)
+    except TimeoutError as error:
+        what = Text(f"请求体没有在 {within_s:g} 秒内到齐", f"the body did not arrive within {within_s:g} s")
+        raise Unread(408, "slow", what, advice=_AGAIN) from error
+    except OSError as error:
+        what = Text("请求体没有发完，连接已断开", "the connection ended within the body")
+        raise Unread(400, "hung_up", what, advice=_AGAIN) from error
+    return b"".join(chunks)
+
+
+_AGAIN = Text("重新发送", "send it again")
+
+
+def _too_large(limit_bytes: int) -> Unread:
+    what = Text(f"请求体超过 {limit_bytes} 字节", f"the body is over {limit_bytes} bytes")
+    return Unread(413, "too_large", what, advice=Text("拆分后发送", "split it and send the parts"))
 
 
 class Listener(web.AppRunner):

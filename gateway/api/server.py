@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -33,6 +32,7 @@ from gateway.core.event import ConnectionName, Event
 from gateway.core.happening import Observer, Trouble
 from gateway.core.order import Facts
 from gateway.core.text import Text
+from gateway.listener import Unread, read_body
 from gateway.settings import Connection
 from gateway.store.sql import AWAY, Names
 
@@ -187,44 +187,10 @@ def _query(request: web.Request, route: Route) -> Any:
 
 
 async def _read(request: web.Request) -> bytes:
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ApiError(
-            415,
-            "encoding",
-            Text("不接受压缩的请求体", "a compressed body is not taken"),
-            where="headers.Content-Encoding",
-            advice=Text("不压缩直接发送", "send it as it is"),
-        )
-    chunks, size = [], 0
     try:
-        async with asyncio.timeout(_BODY_WITHIN_S):
-            async for chunk in request.content.iter_chunked(65536):
-                size += len(chunk)
-                if size > _BODY_LIMIT_BYTES:
-                    raise ApiError(
-                        413,
-                        "too_large",
-                        Text(f"请求体超过 {_BODY_LIMIT_BYTES} 字节", f"the body is over {_BODY_LIMIT_BYTES} bytes"),
-                        advice=Text("分几次发送", "send less at once"),
-                    )
-                chunks.append(chunk)
-    except TimeoutError as error:
-        raise ApiError(
-            408,
-            "slow",
-            Text(f"请求体没有在 {_BODY_WITHIN_S:g} 秒内到齐", f"the body did not arrive within {_BODY_WITHIN_S:g} s"),
-            advice=Text("重新发送", "send it again"),
-        ) from error
-    except OSError as error:
-        # Nobody is there to read it; and it is not the database that is away.
-        raise ApiError(
-            400,
-            "hung_up",
-            Text("请求体没有发完，连接已断开", "the connection ended within the body"),
-            where="body",
-            advice=Text("重新发送", "send it again"),
-        ) from error
-    return b"".join(chunks)
+        return await read_body(request, limit_bytes=_BODY_LIMIT_BYTES, within_s=_BODY_WITHIN_S)
+    except Unread as error:
+        raise ApiError(error.status, error.code, error.message, where=error.where, advice=error.advice) from error
 
 
 def _decoded(body: bytes, route: Route) -> Any:

@@ -6,18 +6,17 @@ sender's own dialect. What a proven sender got wrong is kept as a dead letter an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
 from aiohttp import web
 
-from gateway.core.errors import BadInput, BadSignature, OrdergateError, TooLarge, Unavailable
+from gateway.core.errors import BadInput, BadSignature, OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Refused, Trouble
-from gateway.core.text import Text
 from gateway.ingest.inbound import Inbound
+from gateway.listener import Unread, read_body
 from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
 
 _BODY_WITHIN_S = 15.0
@@ -53,7 +52,7 @@ class Hooks:
             self._observe([Refused(ConnectionName("unknown"), "signature")])
             return _response(UNPROVEN)
         try:
-            body = await self._body(request)
+            body = await read_body(request, limit_bytes=self._limit, within_s=_BODY_WITHIN_S)
             push = Push(
                 method=request.method,
                 query=dict(request.query),
@@ -63,11 +62,9 @@ class Hooks:
             )
             event = source.admit(push)
             await self._inbound.put(event)
-        except (TooLarge, _Encoded, _Slow, _HungUp) as error:
+        except Unread as error:
             self._observe([Refused(name, error.code)])
-            # Nobody is there to read the 400.
-            status = {"too_large": 413, "encoding": 415, "slow": 408, "hung_up": 400}[error.code]
-            return _response(Reply(status, _problem(error.code, error.message, error.advice)), close=True)
+            return _response(Reply(error.status, _problem(error)), close=True)
         except BadSignature as error:
             self._observe([Refused(name, "signature")])
             return _response(source.reply(error))
@@ -91,54 +88,9 @@ class Hooks:
             self._observe([Trouble("adapter", f"{name}: decode failed with {type(error).__name__}")])
         return _response(source.reply(None))
 
-    async def _body(self, request: web.Request) -> bytes:
-        """The raw body. A compressed one is refused unread: what is signed are the bytes, and a bomb stays packed."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise _Encoded()
-        if request.content_length is not None and request.content_length > self._limit:
-            raise TooLarge(self._limit)
-        chunks, size = [], 0
-        try:
-            async with asyncio.timeout(_BODY_WITHIN_S):
-                async for chunk in request.content.iter_chunked(65536):
-                    size += len(chunk)
-                    if size > self._limit:
-                        raise TooLarge(self._limit)
-                    chunks.append(chunk)
-        except TimeoutError as error:
-            raise _Slow() from error
-        except OSError as error:
-            raise _HungUp() from error
-        return b"".join(chunks)
 
-
-class _Encoded(BadInput):
-    def __init__(self) -> None:
-        super().__init__(
-            "encoding",
-            Text("不接受压缩的报文", "a compressed body is not taken"),
-            where="headers",
-            advice=Text("不压缩直接发送", "send it as it is"),
-        )
-
-
-class _Slow(BadInput):
-    def __init__(self) -> None:
-        within = f"{_BODY_WITHIN_S:g}"
-        super().__init__(
-            "slow", Text(f"报文没有在 {within} 秒内到齐", f"the body did not arrive within {within} s"), where="body"
-        )
-
-
-class _HungUp(BadInput):
-    def __init__(self) -> None:
-        super().__init__(
-            "hung_up", Text("报文没有发完，连接已断开", "the connection ended within the body"), where="body"
-        )
-
-
-def _problem(code: str, message: Text, advice: Text) -> bytes:
-    return msgspec.json.encode({"error": code, "message": message, "advice": advice})
+def _problem(error: BadInput) -> bytes:
+    return msgspec.json.encode({"error": error.code, "message": error.message, "advice": error.advice})
 
 
 def _response(reply: Reply, *, retry_after_s: float | None = None, close: bool = False) -> web.Response:

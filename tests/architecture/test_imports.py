@@ -55,8 +55,11 @@ LAYERS = (
     Layer("gateway.watch.wording", "gateway.core", ONLY_MSGSPEC, pure=True),
     Layer("gateway.watch.digest", "gateway.core gateway.sdk gateway.store", ONLY_MSGSPEC, pure=True),
     Layer("gateway.watch", "gateway.core gateway.sdk gateway.store"),
-    Layer("gateway.ingest", "gateway.core gateway.sdk gateway.store gateway.settings"),
-    Layer("gateway.api", "gateway.core gateway.sdk gateway.store gateway.settings gateway.sheets gateway.telemetry"),
+    Layer("gateway.ingest", "gateway.core gateway.sdk gateway.store gateway.settings gateway.listener"),
+    Layer(
+        "gateway.api",
+        "gateway.core gateway.sdk gateway.store gateway.settings gateway.sheets gateway.telemetry gateway.listener",
+    ),
     Layer("gateway.app", EVERYTHING),
     Layer("gateway.shops", EVERYTHING),
     Layer("gateway.listener", "gateway.core"),
