@@ -19,6 +19,7 @@ from gateway.store.purge import LOCK, WINDOW, Ages, Step, narrow_movements, purg
 from gateway.store.sql import AWAY, Connection, unlock
 
 _BEIJING = timezone(timedelta(hours=8))
+_SHOWN = 20
 _SHARE = 5
 """Purging takes one part of so many of the time."""
 _LEAST_WINDOW = 50
@@ -93,7 +94,9 @@ class PurgeWatch:
         self._observe([Purged(table, count) for table, count in rows.items()])
 
     def _unopened(self, numbers: Sequence[str]) -> None:
-        what = f"orders that keep their buyer, as they cannot be opened (a key is missing): {', '.join(numbers)}"
+        more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+        listed = ", ".join(numbers[:_SHOWN]) + more
+        what = f"orders that keep their buyer, as they cannot be opened (a key is missing): {listed}"
         self._observe([Trouble("retention", what)])
 
 
