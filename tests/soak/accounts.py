@@ -6,6 +6,7 @@ its reason. The gateway's own word is never enough: what must have happened foll
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -230,7 +231,8 @@ async def gather(
                 "SELECT sku, warehouse, s.on_hand, s.locked, s.committed, coalesce(l.on_hand, 0),"
                 " coalesce(l.locked, 0), coalesce(l.committed, 0) FROM stock s LEFT JOIN ledger l USING (stock_id)"
             )
-            inbox = await connection.fetchval("SELECT count(*) FROM inbox")
+            coming = [row[0] for row in await connection.fetch("SELECT inbox_id FROM inbox")]
+        inbox = await _undecided(connection, coming)
     finally:
         await connection.close()
     return Accounts(
@@ -243,6 +245,19 @@ async def gather(
         stock={(row[0], row[1]): Place(opening, row[2], row[3], row[4], (row[5], row[6], row[7])) for row in stock},
         listings=listings,
     )
+
+
+async def _undecided(connection: asyncpg.Connection, coming: Sequence[int]) -> int:
+    """How many of these rows of the inbox stay there.
+
+    The shops are polled on: what is read once more of the overlap of two windows may come at this very instant.
+    """
+    for _ in range(150):
+        left = await connection.fetchval("SELECT count(*) FROM inbox WHERE inbox_id = ANY($1::bigint[])", coming)
+        if not left:
+            return 0
+        await asyncio.sleep(0.2)
+    return int(left)
 
 
 # --- comparing ---------------------------------------------------------------------------------------------------
