@@ -200,6 +200,7 @@ def gate_policy_of(settings: Settings, connection: Connection, operation: Operat
         in_flight=policy.in_flight,
         deadline_s=policy.deadline_s,
         after_unknown=policy.after_unknown,
+        findable=policy.findable,
         settle_s=connection.settle_s,
         places=settings.dispatch.held_per_gate,
         rate_per_s=policy.rate_per_s,

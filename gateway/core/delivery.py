@@ -110,7 +110,7 @@ class AfterUnknown(enum.StrEnum):
     """What may follow an unknown outcome; derived from the adapter's manifest."""
 
     RESEND = "resend"
-    """Idempotent: sending again does no harm."""
+    """Idempotent: sending again does no harm. Where it can be asked about, that comes first, but need not prove it."""
     FIND = "find"
     """Ask first; only a *not found* that counts allows sending again."""
     PERSON = "person"

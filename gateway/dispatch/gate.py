@@ -94,11 +94,15 @@ class Authority(Protocol):
 
 
 class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of one gate. `settle_s`: how long after an attempt a *not found* does not count yet."""
+    """Numbers of one gate. `settle_s`: how long after an attempt a *not found* does not count yet.
+
+    `findable`: what is in doubt is asked about before it is sent again, also where sending again would do no harm.
+    """
 
     in_flight: int
     deadline_s: float
     after_unknown: AfterUnknown
+    findable: bool = False
     settle_s: float = 15.0
     places: int = 5000
     rate_per_s: float | None = None
@@ -162,6 +166,9 @@ class Gate:
         self._adaptive = adaptive
         self._turns = turns
         self._authority = authority
+        self._asks = policy.after_unknown is AfterUnknown.FIND or (
+            policy.findable and policy.after_unknown is AfterUnknown.RESEND
+        )
         self.limit = policy.in_flight if adaptive is None else adaptive.limit
         """How many may be in flight now, but for the breaker."""
         self._queue: deque[Held] = deque()
@@ -434,7 +441,7 @@ class Gate:
             return
         key = id(held)
         self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S)
-        if held.in_doubt and self.policy.after_unknown is AfterUnknown.FIND:
+        if held.in_doubt and self._asks:
             await self._find(held, permit, me)
         else:
             await self._send(held, permit, me)
@@ -557,11 +564,13 @@ class Gate:
     def _unknown(self, held: Held, answer: Unknown, took_s: float) -> None:
         match self.policy.after_unknown:
             case AfterUnknown.RESEND:
-                self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
+                self._doubt(held)
+                if answer.answered and self._asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
+                    self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+                else:
+                    self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
             case AfterUnknown.FIND:
-                if not held.doubted:
-                    held.doubted, held.bursts = True, 0  # those before only failed
-                held.in_doubt = True
+                self._doubt(held)
                 held.tries += 1
                 held.throttles = 0
                 if held.tries <= self._retry.burst_retries:
@@ -574,9 +583,22 @@ class Gate:
             case AfterUnknown.PERSON:
                 self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
 
+    def _doubt(self, held: Held) -> None:
+        if self._asks and not held.doubted:
+            held.doubted, held.bursts = True, 0  # those before only failed
+        held.in_doubt |= self._asks
+
     def _unproven(self, held: Held, finding: Failed | Unknown, took_s: float) -> None:
-        """Still in doubt: asked again later, by whoever claims it then, or a person's when answers never prove it."""
+        """Still in doubt: asked again later, by whoever claims it then, or a person's when answers never prove it.
+
+        What may be sent again in any case is sent now.
+        """
         code = f"find:{finding.code}"
+        if self.policy.after_unknown is AfterUnknown.RESEND:
+            held.in_doubt = False
+            self._note(held, Result.FAILED, code, finding.message, took_s)
+            self._queue.appendleft(held)
+            return
         answered = isinstance(finding, Unknown) and finding.answered
         if answered and held.bursts + 1 >= _UNKNOWN_BURSTS:
             self._end(held, Result.UNKNOWN, code, finding.message, took_s, blocked="unknown")

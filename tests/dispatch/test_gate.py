@@ -364,6 +364,48 @@ async def test_unknown_at_an_idempotent_target_is_sent_again() -> None:
     assert last.outcome is not None and last.outcome.done
 
 
+async def test_what_may_be_sent_again_and_can_be_asked_about_is_asked_about_first() -> None:
+    bench = Bench(
+        Script([Unknown("duplicate", answered=True)], [Found("R2")]),
+        after_unknown=AfterUnknown.RESEND,
+        findable=True,
+    )
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["send A0", "find A0"]
+    assert last.outcome is not None and last.outcome.done and last.attempt.detail == b"R2"
+
+
+@pytest.mark.parametrize("finding", [NotFound(), Failed("http_503"), Unknown("timeout", timeout=True)])
+async def test_what_may_be_sent_again_is_sent_at_once_when_asking_shows_nothing(finding: Finding) -> None:
+    bench = Bench(Script([], [finding]), after_unknown=AfterUnknown.RESEND, findable=True, settle_s=60.0)
+    async with running(bench):
+        bench.give(in_doubt=True)
+        (last,) = await bench.outcomes()
+    assert bench.script.asked == ["find A0", "send A0"]
+    assert last.outcome is not None and last.outcome.done
+
+
+async def test_what_is_said_to_be_there_and_never_shown_comes_to_a_person_instead_of_being_sent_for_ever() -> None:
+    said = Unknown("duplicate", answered=True)
+    bench = Bench(Script([said] * 60, [NotFound()] * 60), after_unknown=AfterUnknown.RESEND, findable=True)
+    async with running(bench):
+        bench.give()
+        for bursts in range(1, 9):
+            *_, last = await bench.outcomes(bursts)
+            assert last.outcome is not None
+            if last.outcome.blocked:
+                break
+            assert last.outcome.in_doubt and last.outcome.bursts == bursts
+            assert bench.gate.room()
+            again = held(0, in_doubt=True)
+            again.bursts = last.outcome.bursts
+            bench.gate.take(again)
+    assert bursts == 8
+    assert last.outcome is not None and last.outcome.blocked == "unknown"
+
+
 async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained() -> None:
     bench = Bench(Script(), deadline_s=0.05)
     bench.script.hold = asyncio.Event()
