@@ -54,11 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     detail_tries: Annotated[
         int,
         described(
-            "同一订单的详情，平台失败这么多次后转为死信",
-            "so often the platform may fail at one order's detail before it is set aside",
+            "同一订单的详情，平台失败这么多次、而其他订单的详情正常时，转为死信",
+            "so often one order's detail may fail before it is set aside, where the platform gives that of others",
             ge=1,
         ),
-    ] = 20
+    ] = 10
     lottery_orders: Annotated[bool, described("也接收抽奖订单", "take lottery orders (抽奖订单) too")] = True
     extra_parcels: Annotated[
         Literal["missing", "all", "off"],

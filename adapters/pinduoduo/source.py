@@ -9,7 +9,7 @@ The position is that place: how many rows at the front are unread. (Vendor, incr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from adapters.pinduoduo import mapping, wire
 from adapters.pinduoduo.settings import Settings
 from gateway.sdk.adapter import Setup
+from gateway.sdk.details import Failures
 from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Text, Unknown
 from gateway.sdk.pull import Access, Page, Pulled, Window
 
@@ -25,6 +26,10 @@ MOST_REFUSED = 3
 each of them is tried like one that the platform fails at, and meanwhile the shop counts as failing."""
 FRESH = timedelta(seconds=15)
 """More than a second and the difference of two clocks."""
+_LONGEST = timedelta(minutes=30)
+_SETTLED = timedelta(seconds=195)
+"""So long a window may be, and so far behind now it has to end: three minutes, and the difference of two clocks."""
+_STEPS_BACK = 48
 
 
 class PinduoduoSource:
@@ -39,11 +44,14 @@ class PinduoduoSource:
         self._now = setup.now
         self._access = access
         self._router = wire.Router(setup, access)
-        self._failures: dict[str, int] = {}
+        self._failures = Failures(tries=self._settings.detail_tries, list_numbers=self._list_numbers, comes=self._comes)
         self._refused = 0
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
-        """One page, or what of it could be read before the platform refused to go on."""
+        """One page, or what of it could be read before the platform refused to go on.
+
+        An order whose detail fails again and again, while another's comes, is handed over as one that is refused.
+        """
         size = self._settings.page_size
         unread = int(position) if position else 1
         start = (unread - 1) // size * size
@@ -127,31 +135,52 @@ class PinduoduoSource:
         return event.time > window.end_at and abs(event.time - self._now()) < FRESH
 
     async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
-        await self._access.budget.turn()
-        answer = await self._router.call(wire.ORDER, {"order_sn": row.order_sn}, deadline_s=deadline_s)
-        refused = isinstance(answer, Rejected)
-        if isinstance(answer, Rejected | Unknown) and (
-            (refused and self._refused < MOST_REFUSED) or self._given_up(row)
-        ):
+        answer = await self._ask(row.order_sn, deadline_s=deadline_s)
+        at_once = isinstance(answer, Rejected) and self._refused < MOST_REFUSED
+        alone = (
+            not at_once
+            and isinstance(answer, _Failing)
+            and await self._failures.is_alone(row.order_sn, self._spans(window), deadline_s=deadline_s)
+        )
+        if alone:
+            # The platform may have come back between the two.
+            answer = await self._ask(row.order_sn, deadline_s=deadline_s)
+        if isinstance(answer, _Failing) and (at_once or alone):
             # This one order: it must not keep those behind it waiting.
-            self._refused += refused
+            self._refused += isinstance(answer, Rejected)
             return self._event(row, window, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
         if not isinstance(answer, bytes):
             return wire.as_later(answer)
-        self._failures.pop(row.order_sn, None)
-        self._refused = 0
         try:
             return self._event(row, window, bytes(_read_detail(answer).order_info))
         except msgspec.DecodeError:
             return self._event(row, window, answer)
 
-    def _given_up(self, row: _Row) -> bool:
-        """Whether the platform has failed at this order too often, one more time included."""
-        failures = self._failures.pop(row.order_sn, 0) + 1
-        if failures >= self._settings.detail_tries:
-            return True
-        self._failures[row.order_sn] = failures
-        return False
+    async def _ask(self, order_sn: str, *, deadline_s: float) -> bytes | wire.Trouble:
+        await self._access.budget.turn()
+        answer = await self._router.call(wire.ORDER, {"order_sn": order_sn}, deadline_s=deadline_s)
+        if isinstance(answer, bytes):
+            self._failures.forget(order_sn)
+            self._refused = 0
+        elif isinstance(answer, _Failing):
+            self._failures.count(order_sn)
+        return answer
+
+    def _spans(self, window: Window) -> Iterator[Window]:
+        """Where to look for another order: what the platform shows newest, this window, and back from it for a day."""
+        newest = self._now() - _SETTLED
+        yield Window(newest - _LONGEST, newest)
+        yield window
+        for steps in range(1, _STEPS_BACK + 1):
+            yield Window(window.start_at - steps * _LONGEST, window.start_at - (steps - 1) * _LONGEST)
+
+    async def _list_numbers(self, span: Window, deadline_s: float) -> list[str] | None:
+        await self._access.budget.turn()
+        listed = await self._list(span, 1, deadline_s=deadline_s)
+        return [row.order_sn for row in listed.order_sn_list or ()] if isinstance(listed, _Listed) else None
+
+    async def _comes(self, order_sn: str, deadline_s: float) -> bool:
+        return isinstance(await self._ask(order_sn, deadline_s=deadline_s), bytes)
 
     def _event(self, row: _Row, window: Window, body: bytes) -> Event:
         try:
@@ -183,6 +212,9 @@ class _Listed(msgspec.Struct, frozen=True):
 class _Detail(msgspec.Struct, frozen=True):
     order_info: msgspec.Raw
 
+
+_Failing = Failed | Rejected | Unknown
+"""What a detail fails with, and perhaps by its own fault: neither a limit nor the authorisation."""
 
 _read_list = msgspec.json.Decoder(_Listed, strict=False).decode
 _read_detail = msgspec.json.Decoder(_Detail).decode

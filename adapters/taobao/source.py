@@ -18,6 +18,7 @@ from adapters.taobao.errors import Verdict
 from adapters.taobao.settings import Settings
 from adapters.taobao.wire import Top
 from gateway.sdk.adapter import Setup
+from gateway.sdk.details import Failures
 from gateway.sdk.models import Event, EventId, Facts
 from gateway.sdk.pull import Access, Page, Pulled, Window
 
@@ -55,8 +56,7 @@ class TaobaoSource:
         self._top = Top(setup, access)
         self._unfinished: _Unfinished | None = None
         self._oddities = 0
-        self._failures: dict[str, int] = {}
-        """How often the detail of a trade has failed in a row."""
+        self._failures = Failures(tries=self._settings.detail_tries, list_numbers=self._list_numbers, comes=self._comes)
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
         """See `PullSource.pull`.
@@ -200,7 +200,9 @@ class TaobaoSource:
         if not row.number.isdigit():
             return self._as_event(row, window, raw)  # kept as it is; `decode` says what is wrong with it
         answer = await self._detail(row.number, deadline_s)
-        alone = _may_pass(answer) and await self._is_alone(row.number, window, deadline_s)
+        alone = _may_pass(answer) and await self._failures.is_alone(
+            row.number, self._spans(window), deadline_s=deadline_s
+        )
         if alone:
             # The platform may have come back between the two.
             await self._budget.turn()
@@ -225,32 +227,26 @@ class TaobaoSource:
         answer = await self._top.call(DETAIL, params, deadline_s=deadline_s)
         if not isinstance(answer, Verdict):
             self._oddities = 0
-            self._failures.pop(number, None)
+            self._failures.forget(number)
         elif answer.kind in ("failed", "rejected"):
-            self._failures[number] = self._failures.get(number, 0) + 1
+            self._failures.count(number)
         return answer
 
-    async def _is_alone(self, number: str, window: Window, deadline_s: float) -> bool:
-        """Whether the detail of `number` has failed too often, and that of another trade does not.
-
-        A platform that is down as a whole must not turn its trades into dead letters. A page that waits for one trade
-        asks for no other, so one is asked for here: of the last day, or of what waits behind this one.
-        """
-        if self._failures.get(number, 0) < self._settings.detail_tries:
-            return False
+    def _spans(self, window: Window) -> tuple[Window, Window]:
+        """Where to look for another trade: in the last day, then in what waits behind this one."""
         now = self._now()
-        for span in (Window(now - _DAY, now), Window(window.start_at, min(window.start_at + _DAY, now))):
-            await self._budget.turn()
-            listed = await self._list(span, 1, deadline_s)
-            if isinstance(listed, Verdict):
-                return False
-            others = {mapping.read_row(row).number for row in listed.rows} - {number}
-            if candidates := sorted(filter(str.isdigit, others)):
-                # The one that has failed least: another may be as hopeless as this.
-                other = min(candidates, key=lambda number: self._failures.get(number, 0))
-                await self._budget.turn()
-                return not isinstance(await self._detail(other, deadline_s), Verdict)
-        return False
+        return Window(now - _DAY, now), Window(window.start_at, min(window.start_at + _DAY, now))
+
+    async def _list_numbers(self, span: Window, deadline_s: float) -> list[str] | None:
+        await self._budget.turn()
+        listed = await self._list(span, 1, deadline_s)
+        if isinstance(listed, Verdict):
+            return None
+        return [number for number in (mapping.read_row(row).number for row in listed.rows) if number.isdigit()]
+
+    async def _comes(self, number: str, deadline_s: float) -> bool:
+        await self._budget.turn()
+        return not isinstance(await self._detail(number, deadline_s), Verdict)
 
     def _as_event(self, row: mapping.Row, window: Window, body: bytes) -> Event:
         number = row.number if row.number.isdigit() else ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.pinduoduo import mapping
 from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
+from adapters.pinduoduo.settings import Meaning
 from adapters.pinduoduo.source import PinduoduoSource
 from adapters.pinduoduo.target import MOST_SKEW
 from gateway.core.order import Order, OrderNumber, merge
@@ -313,6 +314,66 @@ async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Htt
     assert [event.order_key for event in events] == [bad, *good[::-1]]
     with pytest.raises(BadInput, match="50001"):
         source.decode(events[0])
+
+
+async def test_an_order_whose_detail_fails_in_any_other_way_stops_nobody_else(http: Http) -> None:
+    """Not only with the platform's own words: a code of which the table says *our configuration* may be one order's."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        good, bad = fake.place([CUP]), fake.place([CUP])
+        clock.forward(minutes=4)
+        errors = {"50001": Meaning.CONFIGURATION}
+        source = source_of(fake, http, clock, detail_tries=3, errors=errors)
+        fake.orders[bad].broken = True
+        for _ in range(2):
+            answer = await source.pull(window(clock), "", deadline_s=5)
+            assert isinstance(answer, Failed) and answer.code == "configuration"
+        events = await read(source, window(clock))
+    assert [event.order_key for event in events] == [bad, good]
+
+
+@pytest.mark.parametrize("orders", [1, 5])
+async def test_a_platform_that_fails_at_every_order_sets_none_aside(http: Http, orders: int) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        placed = [fake.place([CUP]) for _ in range(orders)]
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, detail_tries=2, details_at_once=2)
+        for order_sn in placed:
+            fake.orders[order_sn].broken = True
+        for _ in range(6):
+            assert isinstance(await source.pull(window(clock), "", deadline_s=5), Failed)
+        for order_sn in placed:
+            fake.orders[order_sn].broken = False
+        events = await read(source, window(clock))
+    assert [event.order_key for event in events] == placed[::-1]
+    assert all(source.decode(event).order_no for event in events)
+
+
+@pytest.mark.parametrize("apart_s", [3600.0, -3600.0, -20 * 3600.0])
+async def test_an_order_alone_in_its_window_is_compared_with_one_of_another_time(http: Http, apart_s: float) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        other = fake.place([CUP]) if apart_s < 0 else ""
+        clock.forward(seconds=max(0.0, -apart_s))
+        bad = fake.place([CUP])
+        fake.orders[bad].broken = True
+        clock.forward(minutes=4)
+        asked = window(clock)
+        source = source_of(fake, http, clock, detail_tries=2)
+        if apart_s > 0:
+            for _ in range(4):
+                assert isinstance(await source.pull(asked, "", deadline_s=5), Failed), "nothing to compare with"
+            clock.forward(seconds=apart_s)
+            other = fake.place([CUP])
+            clock.forward(minutes=4)
+        else:
+            assert isinstance(await source.pull(asked, "", deadline_s=5), Failed)
+        [event] = await read(source, asked)
+        assert fake.orders[other].requests["detail"] == 1
+    assert event.order_key == bad
+    with pytest.raises(BadInput, match="50001"):
+        source.decode(event)
 
 
 async def test_a_platform_that_refuses_every_order_does_not_set_the_shop_aside(http: Http) -> None:
