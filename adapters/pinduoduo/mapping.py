@@ -179,7 +179,7 @@ RANK_CREATED, RANK_REVIEW, RANK_PAID, RANK_SHIPPED, RANK_SIGNED, RANK_CLOSED = 1
 def decode(body: bytes) -> Facts:
     """What `order_info` says.
 
-    Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing), `value`, `amount`.
+    Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing), `value`, `amount`, `unread`.
     """
     order = read(body)
     _check(order.order_status, "order_status", (TO_SHIP, SHIPPED, SIGNED))
@@ -206,7 +206,7 @@ def decode(body: bytes) -> Facts:
 
 
 def read(body: bytes) -> OrderInfo:
-    """`order_info` by its types. Raises BadInput: `json`, `shape`, `field`, `value`."""
+    """`order_info` by its types. Raises BadInput: `json`, `shape`, `field`, `value`, `unread`."""
     try:
         order = _decode_order(body)
     except msgspec.ValidationError as error:
@@ -235,7 +235,7 @@ def event_id(order_sn: str, updated_at: datetime | None, body: bytes) -> str:
 
 
 def refusal(order_sn: str, updated_at: str, message: str) -> bytes:
-    """What stands for an order whose detail the platform refuses: `decode` refuses it too, and says why."""
+    """What stands for an order without its detail: `decode` refuses it (`unread`), and says why."""
     return msgspec.json.encode({"order_sn": order_sn, "updated_at": updated_at, _REFUSED: message})
 
 
@@ -449,12 +449,12 @@ def _explain(message: str, body: bytes) -> BadInput:
     except msgspec.MsgspecError:
         refused = None
     if isinstance(refused, str):
-        said = Text(f"平台拒绝给出详情：{refused[:200]}", f"the platform refuses its detail: {refused[:200]}")
+        said = Text(f"平台没有给出详情：{refused[:200]}", f"the platform does not give its detail: {refused[:200]}")
         advice = Text(
-            "在店铺后台查看该订单，然后放弃此条：订单有变化或下次全量重读时会再读到",
-            "look at the order in the shop, then delete this entry: a change or the next full re-read brings it",
+            "在店铺后台查看该订单；再次读到时此条自动关闭，确认无用可放弃",
+            "look at the order in the shop; a later reading closes this by itself, or discard it",
         )
-        return BadInput("field", said, where="$", advice=advice)
+        return BadInput("unread", said, where="$", advice=advice)
     what, _, where = message.partition(" - at `")
     where = where.rstrip("`") or "$"
     missing = _MISSING.fullmatch(what)

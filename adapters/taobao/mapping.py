@@ -202,7 +202,7 @@ def place_of(status: str, settings: Settings) -> tuple[int, Stand] | None:
 
 
 def decode(body: bytes, settings: Settings) -> Facts:
-    """What a trade's detail says. Raises BadInput: `json`, `shape`, `field`, `value`, `amount`."""
+    """What a trade's detail says. Raises BadInput: `json`, `shape`, `field`, `value`, `amount`, `unread`."""
     try:
         trade = _decode_trade(body)
     except msgspec.ValidationError as error:
@@ -210,12 +210,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput("json", Text("不是 JSON 文档", "is not a JSON document"), advice=_READ_AGAIN) from error
     if trade.error_response:
-        refused = Text("平台拒绝给出订单详情", "the platform refuses the trade's detail")
-        advice = Text(
-            "在卖家后台查看该订单；放弃此条后，其后读到的会继续处理",
-            "look at the trade in the seller's desk; discard this, and what has been read of it since goes on",
-        )
-        raise BadInput("field", refused, where="$.error_response", advice=advice)
+        raise _unread(trade.error_response)
     number = trade.number
     if not number.isascii() or not number.isdigit():
         raise BadInput("field", _NO_NUMBER, where="$.tid", advice=Text("每个订单都应有此项", "every trade has one"))
@@ -238,6 +233,21 @@ def decode(body: bytes, settings: Settings) -> Facts:
         closing=Closing(True, trade.status or "", all(map(_left, lines))) if ended else Closing(False),
         refunds=_refunds(trade, settings),
     )
+
+
+def _unread(said: msgspec.Raw) -> BadInput:
+    """`unread` where nothing but the platform's refusal is there; an answer of another form may hold the trade."""
+    try:
+        _decode_refusal(said)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        other = Text("平台的应答中没有订单", "the platform's answer has no trade in it")
+        return BadInput("shape", other, where="$.error_response", advice=_UPDATE)
+    refused = Text("平台没有给出订单详情", "the platform does not give the trade's detail")
+    advice = Text(
+        "在卖家后台查看该订单；再次读到时此条自动关闭，确认无用可放弃",
+        "look at the trade in the seller's desk; a later reading closes this by itself, or discard it",
+    )
+    return BadInput("unread", refused, where="$.error_response", advice=advice)
 
 
 def _place(status: str | None, where: str, settings: Settings) -> tuple[int, Stand]:
@@ -498,6 +508,10 @@ _MISSING = Text("缺少", "is missing")
 _NO_NUMBER = Text("缺少，或不是数字", "is missing or not a number")
 _ASK_FOR_IT = Text("在请求的字段中加上它", "ask for it among the fields")
 _READ_AGAIN = Text("重新读取该订单", "read the order again")
+_UPDATE = Text(
+    "平台改变了订单的写法：需要更新适配器",
+    "the platform has changed how it writes trades: an update of the adapter is needed",
+)
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>.*)`)?$", re.DOTALL)
 
 
@@ -506,11 +520,7 @@ def _explain(message: str) -> BadInput:
     match = _AT.match(message)
     what, where = (match["what"], match["where"] or "$") if match else (message, "$")
     zh = verdict_in_chinese(what) or "类型或格式不符"
-    advice = Text(
-        "平台改变了订单的写法：需要更新适配器",
-        "the platform has changed how it writes trades: an update of the adapter is needed",
-    )
-    return BadInput("shape", Text(zh, what[0].lower() + what[1:]), where=where, advice=advice)
+    return BadInput("shape", Text(zh, what[0].lower() + what[1:]), where=where, advice=_UPDATE)
 
 
 _decode_trade = msgspec.json.Decoder(TradeIn).decode
@@ -550,11 +560,19 @@ def event_id(number: str, modified_at: datetime, body: bytes) -> str:
     return f"{number}/{round(modified_at.timestamp()) * 1000}/{blake2b(body, digest_size=8).hexdigest()}"
 
 
+class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why there is no detail, in the adapter's words."""
+
+    code: str
+    message: str
+
+
 def render_refused(row: bytes, error: bytes) -> bytes:
-    """What is kept of a trade whose detail the platform refuses: its row and the platform's words; never decoded."""
+    """What is kept of a trade without its detail: its row, and a `Refusal` or the answer; `decode` refuses it, too."""
     return b'{"row":' + row + b',"error_response":' + error + b"}"
 
 
+_decode_refusal = msgspec.json.Decoder(Refusal).decode
 _decode_row = msgspec.json.Decoder(Row).decode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 

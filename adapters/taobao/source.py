@@ -214,7 +214,7 @@ class TaobaoSource:
                 return answer
             self._oddities += odd
             # This one trade is refused, and will be: a dead letter keeps what there is, and holds nobody else up.
-            said = msgspec.json.encode({"code": answer.code, "message": answer.message})
+            said = msgspec.json.encode(mapping.Refusal(answer.code, answer.message))
             return self._as_event(row, window, mapping.render_refused(raw, said))
         try:
             body = bytes(_decode_detail(answer).trade)

@@ -84,6 +84,13 @@ def next_step(about: About) -> NextStep:
                 command=f"ordergate dead release {letter} -r REASON",
                 call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
             )
+        if about.code == "unread":
+            return NextStep(
+                zh="在店铺后台查看该订单；再次读到时自动关闭，确认无用可放弃",
+                en="look at the order in the shop; a later reading closes this by itself, or discard it",
+                command=f"ordergate dead discard {letter} -r REASON",
+                call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/discard",
+            )
         return NextStep(
             zh="查看报文，修复后重新处理；或放弃",
             en="look at the payload, release it repaired, or discard it",
@@ -204,8 +211,8 @@ _CONFLICTS: Mapping[Conflict, Text] = {
         "与仓库核实少发的商品，补发或退款", "ask the warehouse what is missing, send it or pay it back"
     ),
 }
-_PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount"})
-"""The payload itself is wrong: it has to be repaired, and sending it through as it is would help nobody."""
+_PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount", "unread"})
+"""The payload itself is wrong, or holds nothing: sending it through as it is would help nobody."""
 
 
 def _step(steps: Mapping[Any, Text], code: str) -> Text | None:

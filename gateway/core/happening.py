@@ -54,6 +54,13 @@ class DeadLettered(msgspec.Struct, frozen=True, gc=False):
     code: str
 
 
+class LetterSuperseded(msgspec.Struct, frozen=True, gc=False):
+    """A dead letter that held nothing of its order was closed: what it could not say has been read since."""
+
+    dead_letter_id: int
+    source: ConnectionName
+
+
 class AttemptEnded(msgspec.Struct, frozen=True, gc=False):
     """One attempt of a delivery ended, and its outcome is durable."""
 
@@ -188,6 +195,7 @@ Happening = (
     | Refused
     | OrderDecided
     | DeadLettered
+    | LetterSuperseded
     | AttemptEnded
     | BatchCommitted
     | GateChanged

@@ -72,12 +72,14 @@ LETTERS: Mapping[str, Text] = {
     "adapter": Text("适配器出错", "the adapter failed"),
     "sealed": Text("缺少密钥，无法解密", "it cannot be opened: its key is missing"),
     "undecidable": Text("无法判断", "cannot be decided"),
+    "unread": Text("平台没有给出订单内容", "its platform gives nothing of the order"),
     "behind": Text("排在前一条死信之后", "waits behind another"),
 }
 RESOLUTIONS: Mapping[str, Text] = {
     "open": Text("未处理", "open"),
     "released": Text("已放行", "released"),
     "discarded": Text("已放弃", "discarded"),
+    "superseded": Text("其后已读到该订单，自动关闭", "closed by itself: the order has been read since"),
 }
 OPERATIONS: Mapping[Operation, Text] = {
     Operation.CREATE: Text("下单", "create"),

@@ -101,7 +101,9 @@ class Source(Protocol):
         """What the event says. Pure: same event, same facts.
 
         Raises BadInput with code `json`, `xml`, `shape` (types or structure changed), `field` (missing or unknown),
-        `value`, or `amount`; anything else an adapter raises is contained as code `adapter`.
+        `value`, or `amount`; anything else an adapter raises is contained as code `adapter`. `unread` is for an event
+        that stands for an order of which its platform gave nothing: what is read of the order later closes it by
+        itself, so its body must hold nothing that could be lost.
         """
         ...
 

@@ -1,15 +1,20 @@
-"""Dead letters: events set aside whole, with the reason, and with later events of the same order behind them."""
+"""Dead letters: events set aside whole, with the reason, and with later events of the same order behind them.
+
+One that holds nothing of its order (`UNREAD`) says no more than that something had changed: a later reading of the
+order closes it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
 import msgspec
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId
-from gateway.core.happening import DeadLettered
+from gateway.core.happening import DeadLettered, LetterSuperseded
 from gateway.core.text import NOTHING, Text
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection, Private, as_private, private
@@ -18,6 +23,12 @@ LONGEST_NUMBER = 255
 
 BEHIND = "behind"
 """Code of an event that is sound itself but waits for an earlier one of its order."""
+
+UNREAD = "unread"
+"""Code of an event that holds nothing of its order: its platform gave nothing. What is read later stands for it."""
+
+_BY_ITSELF = "ordergate"
+"""Who has closed what no person has."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -30,18 +41,66 @@ class DeadLetter(msgspec.Struct, frozen=True):
     advice: Text = NOTHING
 
 
-async def blocked_numbers(connection: Connection, numbers: Collection[str]) -> set[str]:
-    """Which of these orders have an open dead letter."""
+class Standing(msgspec.Struct, frozen=True):
+    """An open dead letter. `happened_at`: what it says is the order's state of then, as its source dates it."""
+
+    dead_letter_id: int
+    number: str
+    source: str
+    code: str
+    happened_at: datetime
+
+
+async def standing(connection: Connection, numbers: Collection[str]) -> list[Standing]:
+    """The open dead letters of these orders, locked."""
     # Nearly always there is none at all, and sending hundreds of numbers to learn that costs more than asking first.
     if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL)"):
-        return set()
+        return []
     rows = await connection.fetch(
-        # Shared until the transaction ends: a release meanwhile waits, and then takes what is put behind with it.
-        "SELECT number FROM dead_letter WHERE closed_at IS NULL AND number = ANY($1::text[])"
-        " ORDER BY dead_letter_id FOR SHARE",
+        # Until the transaction ends: a release meanwhile waits, and then takes what is put behind with it.
+        "SELECT dead_letter_id, number, source, code, happened_at FROM dead_letter"
+        " WHERE closed_at IS NULL AND number = ANY($1::text[]) ORDER BY dead_letter_id FOR UPDATE",
         list(numbers),
     )
-    return {row[0] for row in rows}
+    return [Standing(*row) for row in rows]
+
+
+async def without_overtaken(connection: Connection, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    """`letters` but those with nothing in them of whose order something newer of the same source is stored already."""
+    asked = [letter for letter in letters if letter.code == UNREAD and letter.number]
+    if not asked:
+        return list(letters)
+    rows = await connection.fetch(
+        "SELECT l.n FROM unnest($1::text[], $2::text[], $3::timestamptz[])"
+        " WITH ORDINALITY AS l(number, source, happened_at, n)"
+        " WHERE EXISTS (SELECT 1 FROM orders o JOIN event e USING (order_id)"
+        " JOIN connection c ON c.connection_id = e.connection_id"
+        " WHERE o.number = l.number AND c.name = l.source AND e.happened_at > l.happened_at)",
+        [_number(letter.number) for letter in asked],
+        [_text(letter.arrival.event.source) for letter in asked],
+        [letter.arrival.event.time for letter in asked],
+    )
+    overtaken = {id(asked[row[0] - 1]) for row in rows}
+    return [letter for letter in letters if id(letter) not in overtaken]
+
+
+async def supersede(
+    connection: Connection, letters: Sequence[Standing], *, by: Sequence[Event]
+) -> list[LetterSuperseded]:
+    """Close `letters`, which the caller has locked and which hold nothing, for `by`, later events of their orders.
+
+    What waited behind them goes through the inbox, and `by` after it. The rows stay.
+    """
+    rows = await connection.fetch(
+        "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'superseded'"
+        " WHERE dead_letter_id = ANY($1::bigint[]) AND closed_at IS NULL RETURNING dead_letter_id, source",
+        [letter.dead_letter_id for letter in letters],
+        _BY_ITSELF,
+    )
+    for number in sorted({letter.number for letter in letters}):
+        await put_back(connection, number, actor=_BY_ITSELF, repaired={})
+    await put_in(connection, by)
+    return [LetterSuperseded(row[0], ConnectionName(row[1])) for row in sorted(rows)]
 
 
 async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> list[DeadLettered]:

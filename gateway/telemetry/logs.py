@@ -31,6 +31,7 @@ from gateway.core.happening import (
     DeadLettered,
     GateChanged,
     Happening,
+    LetterSuperseded,
     LevelTold,
     MessageEnded,
     OrderDecided,
@@ -383,6 +384,8 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
             return logging.WARNING, _event(
                 "dead_lettered", at, "warning", dead_letter_id=dead_letter_id, source=source, code=code
             )
+        case LetterSuperseded(dead_letter_id, source):
+            return logging.INFO, _event("letter_superseded", at, "info", dead_letter_id=dead_letter_id, source=source)
         case GateChanged(target, operation, state, reason):
             return logging.WARNING, _event(
                 "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason

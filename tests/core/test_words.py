@@ -82,7 +82,7 @@ SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
     ("actions", actions(), words.ACTIONS),
     ("fields", get_args(ReceiverField), words.FIELDS),
     ("blocks", ["rejected", "unknown", "unreadable", "sealed"], words.BLOCKS),
-    ("resolutions", ["open", "released", "discarded"], words.RESOLUTIONS),
+    ("resolutions", ["open", "released", "discarded", "superseded"], words.RESOLUTIONS),
 ]
 
 

@@ -70,7 +70,10 @@ class Memory:
 
 
 def decode(event: Event) -> Facts:
-    """The body is MessagePack of the facts; two bodies stand for what cannot be read and for a broken adapter."""
+    """The body is MessagePack of the facts; three bodies stand for what cannot be read, for what a platform did not
+    give, and for a broken adapter."""
+    if event.body == b"unread":
+        raise BadInput("unread", "the platform gives no detail")
     if event.body == b"bad":
         raise BadInput("json", "is not a JSON document", advice="send JSON")
     if event.body == b"crash":

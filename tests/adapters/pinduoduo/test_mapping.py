@@ -421,7 +421,7 @@ def test_every_refusal_says_what_where_and_what_to_do(body: bytes, code: str, wh
 def test_a_detail_the_platform_refuses_says_so() -> None:
     with pytest.raises(BadInput) as refused:
         mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", "40001 订单不存在"))
-    assert refused.value.code == "field"
+    assert refused.value.code == "unread"
     assert "40001 订单不存在" in str(refused.value) and refused.value.advice
 
 

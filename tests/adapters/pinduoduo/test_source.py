@@ -296,7 +296,7 @@ async def test_an_order_whose_detail_is_refused_is_kept_and_refused(http: Http) 
     source.decode(event)
     with pytest.raises(BadInput, match="40001 订单不存在") as refused:
         source.decode(bad)
-    assert refused.value.code == "field" and refused.value.advice
+    assert refused.value.code == "unread" and refused.value.advice
 
 
 async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Http) -> None:

@@ -451,7 +451,9 @@ WRONG: list[tuple[Any, str, str]] = [
     ),
     (two_lines(oid=11), "value", "$.orders"),
     (trade(orders=[{**SAMPLE["orders"]["order"][0], "num": -1}]), "value", "$.orders[0].num"),
-    (mapping.render_refused(b'{"tid":1}', b'{"code":"business"}'), "field", "$.error_response"),
+    (mapping.render_refused(b'{"tid":1}', b'{"code":"business","message":"gone"}'), "unread", "$.error_response"),
+    # What the platform has answered in a form of its own may hold the trade: nothing closes that but a person.
+    (mapping.render_refused(b'{"tid":1}', b'{"order":{"tid":1}}'), "shape", "$.error_response"),
 ]
 
 

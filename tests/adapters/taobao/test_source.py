@@ -314,7 +314,7 @@ async def test_a_trade_that_the_platform_refuses_is_kept_and_holds_nobody_up(sho
     assert broken.time == START
     with pytest.raises(BadInput) as caught:
         source.decode(broken)
-    assert (caught.value.code, caught.value.where) == ("field", "$.error_response")
+    assert (caught.value.code, caught.value.where) == ("unread", "$.error_response")
     assert msgspec.json.decode(broken.body) == {
         "row": {"tid": int(tids[1]), "modified": "2026-05-01 09:30:00"},
         "error_response": {"code": "business", "message": "15 isv.trade-not-exist 订单不存在"},
@@ -359,7 +359,7 @@ def refusals(source: TaobaoSource, events: list[Event]) -> list[str]:
         try:
             source.decode(event)
         except BadInput as error:
-            assert error.where == "$.error_response"
+            assert (error.code, error.where) == ("unread", "$.error_response")
             refused.append(event.order_key)
     return sorted(refused)
 
