@@ -89,8 +89,8 @@ class OrderInfo(msgspec.Struct, frozen=True, kw_only=True):
     goods_amount: Decimal
     item_list: list[Item]
     gift_list: list[Item] | None = None
-    group_status: int = 1
-    risk_control_status: int = 0
+    group_status: int | None = None
+    risk_control_status: int | None = None
     after_sales_status: int | None = None
     pay_time: str | None = None
     pay_type: str | None = None
@@ -116,6 +116,12 @@ class OrderInfo(msgspec.Struct, frozen=True, kw_only=True):
     open_address_id: str | None = None
     tracking_number: str | None = None
     extra_delivery_list: list[Tracking] | None = None
+
+    def __post_init__(self) -> None:
+        # Left out or null: there is no group that could fail, and nobody reviews it.
+        for name, none in (("group_status", GROUPED), ("risk_control_status", 0)):
+            if getattr(self, name) is None:
+                msgspec.structs.force_setattr(self, name, none)
 
     @property
     def tracking_numbers(self) -> frozenset[str]:
@@ -394,7 +400,7 @@ def _rank(order: OrderInfo) -> int:
 
 def _sku(item: Item, where: str) -> Sku:
     """The merchant's code of the variant, else the platform's id. The goods' code would stand for every variant."""
-    sku = (item.outer_id or "").strip() or str(item.sku_id or "")
+    sku = (item.outer_id or "").strip() or (str(item.sku_id) if str(item.sku_id or "").strip("0") else "")
     if not sku or len(sku) > 64:
         what = Text("outer_id 和 sku_id 都没有", "has neither outer_id nor sku_id")
         advice = Text(
@@ -432,7 +438,7 @@ def _clear(text: str | None) -> str:
     return text if text and not _CIPHER.fullmatch(text) else ""
 
 
-def _check(value: int, name: str, known: Sequence[int]) -> None:
+def _check(value: int | None, name: str, known: Sequence[int]) -> None:
     if value not in known:
         named = list(map(str, known))
         advice = Text(

@@ -176,7 +176,8 @@ class PinduoduoTarget:
         if not isinstance(answer, bytes):
             return answer
         try:
-            return mapping.read(bytes(_read_detail(answer).order_info))
+            order = mapping.read(bytes(_read_detail(answer).order_info))
+            return order if order.order_sn == order_sn else Failed("shape", "the platform answers with another order")
         except (msgspec.DecodeError, BadInput) as error:
             why = error.text.en if isinstance(error, BadInput) else error
             return Failed("shape", f"the order's detail cannot be read: {why}")

@@ -372,7 +372,8 @@ def _line(trade: TradeIn, index: int, share_minor: int) -> Line:
     if not oid.isascii() or not oid.isdigit():
         where = _at(trade, index, "oid")
         raise BadInput("field", _NO_NUMBER, where=where, advice=Text("每个子订单都应有此项", "every line has one"))
-    sku = given.outer_sku_id or given.outer_iid or str(given.sku_id or "") or str(given.num_iid or "")
+    codes = (given.outer_sku_id, given.outer_iid, _id(given.sku_id), _id(given.num_iid))
+    sku = next((code.strip() for code in codes if code and not code.isspace()), "")
     if not sku:
         advice = Text("给商品设置商家编码", "give the item a merchant code (商家编码)")
         raise BadInput("field", _MISSING, where=_at(trade, index, "outer_sku_id"), advice=advice)
@@ -493,7 +494,12 @@ def _latest(text: str | None) -> datetime | None:
 
 def _left(line: OrderIn) -> bool:
     """Whether a line has been handed to a carrier."""
-    return bool(line.consign_time or line.invoice_no)
+    return any(told and not told.isspace() for told in (line.consign_time, line.invoice_no))
+
+
+def _id(given: Id | None) -> str:
+    """An item without variants has no `sku_id`, or 0."""
+    return str(given) if str(given or "").strip("0") else ""
 
 
 def _oid(line: OrderIn) -> str:

@@ -19,7 +19,7 @@ from adapters.taobao.settings import Settings
 from adapters.taobao.wire import Top
 from gateway.sdk.adapter import Setup
 from gateway.sdk.details import Failures
-from gateway.sdk.models import Event, EventId, Facts
+from gateway.sdk.models import BadInput, Event, EventId, Facts, Text
 from gateway.sdk.pull import Access, Page, Pulled, Window
 
 LIST = "taobao.trades.sold.increment.get"
@@ -90,7 +90,15 @@ class TaobaoSource:
         return Page(tuple(read.values()), again)
 
     def decode(self, event: Event) -> Facts:
-        return mapping.decode(event.body, self._settings)
+        facts = mapping.decode(event.body, self._settings)
+        if event.order_key and facts.order_no != event.order_key:
+            what = Text("不是所查询的订单", "is not the trade that was asked for")
+            advice = Text(
+                "平台返回了另一个订单：向平台反馈，放弃此条",
+                "the platform answered with another trade: report it to them, discard this",
+            )
+            raise BadInput("value", what, where="$.tid", advice=advice)
+        return facts
 
     # --- the list ---------------------------------------------------------------------------------------------------
 

@@ -374,6 +374,17 @@ def test_gifts_are_lines_of_price_zero() -> None:
     assert facts.content.total_minor == 7480
 
 
+def test_an_order_without_group_and_review_says_null() -> None:
+    assert decode(group_status=None, risk_control_status=None) == decode(group_status=1, risk_control_status=0)
+
+
+@pytest.mark.parametrize("sku_id", ["0", 0, None, ""])
+def test_the_id_of_no_variant_stands_for_none(sku_id: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        decode(item_list=[{**INFO["item_list"][0], "outer_id": "", "sku_id": sku_id}])
+    assert caught.value.code == "field"
+
+
 def test_without_a_code_of_the_merchant_it_is_the_variant_s_id() -> None:
     facts = decode(item_list=[{**INFO["item_list"][0], "outer_id": " ", "outer_goods_id": "TEA", "sku_id": 800001}])
     assert facts.content is not None and facts.content.lines[0].sku == "800001"

@@ -94,6 +94,16 @@ async def test_shipped_already_is_success_and_nothing_is_overwritten(fake: FakeP
 
 
 @pytest.mark.feature("F127")
+async def test_another_order_than_was_looked_up_says_nothing(fake: FakePinduoduo, http: Http) -> None:
+    out = target_of(fake, http)
+    order_sn, other = fake.place([CUP]), fake.place([CUP])
+    fake.ship_by_hand(other, logistics_id=44, tracking_number="SF1")
+    fake.orders[order_sn] = fake.orders[other]
+    assert await out.send(ship(order_sn), deadline_s=5) == Failed("shape", "the platform answers with another order")
+    assert await out.find(ship(order_sn), deadline_s=5) == Failed("shape", "the platform answers with another order")
+
+
+@pytest.mark.feature("F127")
 @pytest.mark.parametrize("extra_parcels", ["missing", "all"])
 async def test_further_parcels_stand_beside_the_first(fake: FakePinduoduo, http: Http, extra_parcels: str) -> None:
     out = target_of(fake, http, extra_parcels=extra_parcels)

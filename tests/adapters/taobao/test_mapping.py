@@ -230,6 +230,25 @@ def test_a_second_refund_of_a_line_takes_the_place_of_the_first() -> None:
     assert not order.refund_open
 
 
+@pytest.mark.parametrize(
+    ("line", "sku"),
+    [
+        ({"outer_sku_id": " CUP-RED\u3000"}, "CUP-RED"),
+        ({"outer_sku_id": " ", "outer_iid": "CUP"}, "CUP"),
+        ({"outer_sku_id": "\u3000", "outer_iid": "", "sku_id": "0490"}, "0490"),
+        ({"outer_sku_id": "", "outer_iid": None, "sku_id": "0", "num_iid": 612345678901}, "612345678901"),
+    ],
+)
+def test_a_code_of_blanks_is_none(line: dict[str, Any], sku: str) -> None:
+    content = decode(trade(line=line)).content
+    assert content is not None and content.lines[0].sku == sku
+
+
+def test_a_number_of_blanks_is_no_parcel() -> None:
+    facts = decode(trade(line={"invoice_no": " ", "consign_time": ""}))
+    assert facts.hold is not None and not facts.hold.held
+
+
 def two_lines(**second: Any) -> dict[str, Any]:
     made = trade(payment="69.80")
     line = {**made["orders"]["order"][0], "discount_fee": "0.00", "num": 1}

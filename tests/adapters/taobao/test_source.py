@@ -59,6 +59,16 @@ async def test_a_trade_becomes_an_event_with_its_untouched_detail(shop: Shop, ht
     assert await read(source, until_now(shop)) == [event]
 
 
+async def test_another_trade_than_was_asked_for_is_refused(shop: Shop, http: Http) -> None:
+    shop.fake.place([CUP], paid=True)
+    shop.clock.advance(10)
+    source = TaobaoSource(shop.setup(), shop.access(http))
+    (event,) = await read(source, until_now(shop))
+    with pytest.raises(BadInput, match="not the trade") as caught:
+        source.decode(msgspec.structs.replace(event, order_key="1"))
+    assert (caught.value.code, caught.value.where) == ("value", "$.tid")
+
+
 async def test_both_forms_of_lists_read(http: Http) -> None:
     shop = Shop(wrapped=False)
     async with shop.fake:
