@@ -324,6 +324,7 @@ def compare(
     held = {terminal.say(words.reason(code)): count for code, count in found.held.items()}
     for zh, en, counts in (
         ("配置中已没有的目标，未询问：", "no connections any more, not asked: ", found.gone),
+        ("本地打不开，未询问：", "cannot be read here, not asked: ", found.unread),
         ("对方未明确回答：", "not told: ", found.refusals),
         ("网关会因此拦下：", "the gateway would have held: ", held),
     ):
@@ -374,29 +375,45 @@ def keys_status(
     config: ConfigFile = DEFAULT_CONFIG, count: Again = False, as_json: AsJson = False, lang: Lang = ZH
 ) -> None:
     """数据库里用到的密钥。The keys that rows of the database are sealed with."""
-    from gateway.store.reseal import left
+    from gateway.store.reseal import keys_with_rows, left
     from gateway.store.vault import keys_in_use, vault_of
 
     vault = vault_of(read_settings(config).encryption.decoded)
-    used = _in_database(config, lambda pool: keys_in_use(pool, vault))
     terminal = Terminal(language=lang, as_json=as_json)
     others = None
     if count:
+        used = _in_database(config, lambda pool: keys_with_rows(pool, _needed(vault)))
         others = _in_database(config, lambda pool: left(pool, _needed(vault)))
+    else:
+        used = _in_database(config, lambda pool: keys_in_use(pool, vault))
     if as_json:
         terminal.json({"keys": used, "rows_of_other_keys": others})
         return
     terminal.table(
-        [("密钥", "Key"), ("首次使用", "First used"), ("当前", "Seals"), ("已配置", "Configured")],
-        [(key.key_id, key.first_used_at, key.active, key.configured) for key in used],
-    )
+        [
+            ("密钥", "Key"), ("首次使用", "First used"), ("当前", "Seals"), ("已配置", "Configured"),
+            *([("行数", "Rows")] if count else []),
+        ],
+        [
+            (key.key_id, key.first_used_at, key.active, key.configured, *([key.rows] if count else []))
+            for key in used
+        ],
+    )  # fmt: skip
+    if shut := sum(key.rows or 0 for key in used if not key.configured):
+        terminal.line(
+            f"{shut} 行打不开：其密钥不在配置中，请加回 encryption.keys 并重启网关",
+            f"{shut} rows cannot be opened: their key is not configured. Put it back into encryption.keys, restart",
+        )
     if others is not None:
         terminal.table([("列", "Column"), ("其他密钥或明文行数", "Rows of other keys, or plain")], list(others.items()))
 
 
 @keys.command("reseal")
 def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
-    """用当前密钥重新加密所有数据，网关可同时运行。Seal everything with the first key, while the gateway runs."""
+    """用当前密钥重新加密所有数据，网关可同时运行。Seal everything with the first key, while the gateway runs.
+
+    打不开的行逐一列出（最多 20 行），退出码 1。What cannot be opened is named, twenty rows at most; exit code 1.
+    """
     from gateway.store.reseal import reseal
     from gateway.store.vault import vault_of
 
@@ -407,12 +424,44 @@ def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, la
         if not as_json:
             terminal.plain(f"{column}: {rows}")
 
-    changed = _in_database(config, lambda pool: reseal(pool, vault, told=told))
+    done = _in_database(config, lambda pool: reseal(pool, vault, told=told))
     if as_json:
-        terminal.json({"changed": changed})
+        terminal.json(done)
     else:
-        total = sum(changed.values())
+        _print_resealed(terminal, done)
+    if done.unopened:
+        raise typer.Exit(1)
+
+
+def _print_resealed(terminal: Terminal, done: Any) -> None:
+    total, shut = sum(done.changed.values()), sum(done.unopened.values())
+    if not shut:
         terminal.line(f"完成，{total} 行已用当前密钥加密", f"done, {total} rows sealed with the first key")
+    else:
+        terminal.line(
+            f"未完成：{total} 行已用当前密钥加密，{shut} 行打不开，保持原样",
+            f"not done: {total} rows sealed with the first key; {shut} cannot be opened and stay as they are",
+        )
+        terminal.table([("列", "Column"), ("打不开的行", "Cannot be opened")], list(done.unopened.items()))
+        terminal.table(
+            [("列", "Column"), ("行", "Row"), ("密钥", "Key"), ("原因", "Why")],
+            [(one.column, one.row, one.key_id, terminal.say(one.why)) for one in done.rows],
+        )
+        if shut > len(done.rows):
+            terminal.line(f"只列出其中 {len(done.rows)} 行", f"{len(done.rows)} of them are listed")
+        terminal.line(
+            "缺密钥的：加回 encryption.keys，重启网关，再次运行。已损坏的：从备份恢复该行（店铺令牌：重新授权）；"
+            "否则留到保留期满，由 ordergate purge 清除",
+            "where the key is missing: put it back into encryption.keys, restart the gateway, run this again. What is"
+            " damaged: restore the row from a backup (of a shop's token: authorise the shop anew); else it stays until"
+            " `ordergate purge` removes it by age",
+        )
+    if done.needed:
+        keys = ", ".join(done.needed)
+        terminal.line(
+            f"密钥 {keys} 仍在使用，不能从配置删除",
+            f"key {keys} is still in use: it has to stay in the configuration",
+        )
 
 
 def _needed(vault: Any) -> Any:

@@ -23,7 +23,8 @@ from gateway.core.order import Command, Operation, Order, OrderNumber, Origin
 from gateway.sdk.adapter import Target
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings
-from gateway.store.orders import decode_state
+from gateway.store.orders import read_state
+from gateway.store.sql import CannotRead
 
 _SAMPLES = 20
 
@@ -43,6 +44,8 @@ class Compared(msgspec.Struct, kw_only=True):
     held: dict[str, int] = {}
     gone: dict[str, int] = {}
     """Targets of the orders' routes that are no connections any more → orders; these are in `not_told`."""
+    unread: dict[str, int] = {}
+    """Why a watched order cannot be read here (`sealed`, `unreadable`) → orders; these are in `not_told`."""
 
 
 async def compare(
@@ -57,13 +60,13 @@ async def compare(
     if connection is None or not connection.is_shop:
         shops = ", ".join(name for name, one in settings.connections.items() if one.is_shop) or "-"
         raise OrdergateError(f"没有店铺连接 {shop} / there is no shop {shop!r}; shops: {shops}")
-    orders = await _observed(pool, connection, last=last)
-    if not orders:
+    orders, unread = await _observed(pool, connection, last=last)
+    if not orders and not unread:
         raise OrdergateError(
             f"{shop} 没有观察到的订单：先以 mode: observe 运行一段时间"
             f" / {shop} has no observed orders yet: let it run with `mode: observe` for a while"
         )
-    compared = Compared(shop=shop, orders=len(orders))
+    compared = Compared(shop=shop, orders=len(orders) + unread.total(), not_told=unread.total(), unread=dict(unread))
     async with asyncio.TaskGroup() as group:
         for name in sorted({order.route.target for _, order in orders if order.route is not None}):
             mine = [(order_id, order) for order_id, order in orders if order.route and order.route.target == name]
@@ -82,14 +85,22 @@ async def compare(
     return compared
 
 
-async def _observed(pool: asyncpg.Pool, shop: Connection, *, last: int) -> list[tuple[int, Order]]:
+async def _observed(pool: asyncpg.Pool, shop: Connection, *, last: int) -> tuple[list[tuple[int, Order]], Counter[str]]:
+    """The orders that can be read, and how many cannot, by why."""
     rows = await pool.fetch(
         "SELECT o.order_id, o.state FROM orders o JOIN connection c USING (connection_id)"
         " WHERE c.name = $1 AND (' ' || o.reasons || ' ') LIKE '% observed %' ORDER BY o.order_id DESC LIMIT $2",
         shop.name,
         last,
     )
-    return [(row[0], decode_state(row[1])) for row in rows]
+    orders: list[tuple[int, Order]] = []
+    unread: Counter[str] = Counter()
+    for order_id, state in rows:
+        try:
+            orders.append((order_id, read_state(state)))
+        except CannotRead as error:
+            unread[error.code] += 1
+    return orders, unread
 
 
 async def _ask(

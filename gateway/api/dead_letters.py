@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import asyncpg
 import msgspec
 
-from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.errors import ApiError, conflict, not_found, unread, wrong
 from gateway.api.filters import check_connection
 from gateway.api.orders import text_of
 from gateway.api.routing import Call, Route
@@ -29,6 +29,7 @@ from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
 from gateway.store.dead import discard, release
 from gateway.store.queries import DeadLetterRow, closed_reason, list_dead_letters, read_dead_letter, write_audit
+from gateway.store.sql import CannotOpen, Unopened
 from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 409, 413, 422, 503)
@@ -88,16 +89,24 @@ class DeadLetters:
     async def get_dead_letter(self, call: Call) -> DeadLetterPage:
         row, body = await self._read(call)
         reason = "" if row.closed_at is None else await closed_reason(self._pool, row.dead_letter_id)
+        unopened = body.why if isinstance(body, Unopened) else NOTHING
         if not call.query.unmask:
-            return DeadLetterPage(dead_letter=_masked(row), closed_reason=mask_text(reason))
+            return DeadLetterPage(dead_letter=_masked(row), closed_reason=mask_text(reason), unopened=unopened)
         await write_audit(self._pool, actor=call.actor, action="dead_letter.unmask", subject=str(row.dead_letter_id))
+        if unopened:
+            return DeadLetterPage(dead_letter=row, closed_reason=reason, unopened=unopened)
         return DeadLetterPage(
             dead_letter=row, closed_reason=reason, text=text_of(body), base64=base64.b64encode(body).decode()
         )
 
     async def release_dead_letter(self, call: Call) -> Released:
-        row, _ = await self._read(call, open_only=True)
+        row, stored = await self._read(call, open_only=True)
         body = _repaired(call.body)
+        if body is None and isinstance(stored, Unopened):
+            # Intake would set it aside again, as another one.
+            number = row.dead_letter_id
+            what = Text(f"死信 {number} 的报文", f"the payload of dead letter {number}")
+            raise unread(what, CannotOpen(stored.why))
         if body is not None:
             self._check(row, body, another_order=call.body.another_order)
         events = await release(self._pool, row.dead_letter_id, body=body, actor=call.actor, reason=call.body.reason)

@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
+from gateway.api.errors import ApiError, conflict, not_found, off_list, unread, wrong
 from gateway.api.filters import check_connection
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
@@ -22,6 +22,7 @@ from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
 from gateway.store.queries import list_lanes, receivers_of
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
+from gateway.store.sql import CannotRead
 
 _MOST_LINES = 500
 _MINOR = Text("金额以分为单位：12.30 写作 1230", "amounts are minor units: 12.30 is 1230")
@@ -67,7 +68,10 @@ class Deliveries:
             await check_connection(self._pool, query.target, where="target")
         more = f"{rows[-1].opened_at.isoformat()} {rows[-1].number}" if len(rows) == query.limit else ""
         receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
-        return LaneList(deliveries=[masked_lane(row, receivers.get(row.number)) for row in rows], next=more)
+        return LaneList(
+            deliveries=[masked_lane(row, receivers.get(row.number), known=row.number in receivers) for row in rows],
+            next=more,
+        )
 
     async def resend_delivery(self, call: Call) -> Done:
         body: ResendBody = call.body
@@ -84,6 +88,9 @@ class Deliveries:
                 reason=body.reason,
                 actor=call.actor,
             )
+        except CannotRead as error:
+            delivery = " ".join((number, target, call.path["seq"]))
+            raise unread(Text(delivery, delivery), error) from error
         except (NoSuchDelivery, NotNow) as error:
             raise await self._refused(error, call) from error
         return Done(note=Text("即将重新下发", "it is sent again in a moment"))

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.api.views import Problem
 from gateway.core.text import NOTHING, Text
+from gateway.store.sql import CannotRead
 
 
 class ApiError(Exception):
@@ -65,6 +66,20 @@ def off_list() -> ApiError:
 def conflict(code: str, message: Text, advice: Text, *, where: str = "", details: Any = None) -> ApiError:
     """The request is understood and cannot be done as things stand."""
     return ApiError(409, code, message, where=where, advice=advice, details=details)
+
+
+def unread(what: Text, error: CannotRead) -> ApiError:
+    """`what` is there, and cannot be opened or is damaged; `sealed` or `unreadable`."""
+    return conflict(
+        error.code, Text(f"{what.zh}：{error.text.zh}", f"{what.en}: {error.text.en}"), _BRING_BACK, where="path"
+    )
+
+
+_BRING_BACK = Text(
+    "缺密钥的，加回 encryption.keys 并重启网关；已损坏的，从备份恢复该行（docs/operations.md，更换密钥）",
+    "what lacks its key: put that back into encryption.keys and restart the gateway; what is damaged: restore the row"
+    " from a backup (docs/operations.md, Replace a key)",
+)
 
 
 def near(given: str, known: Iterable[str]) -> Text:

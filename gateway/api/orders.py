@@ -10,10 +10,11 @@ import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, not_found
+from gateway.api.errors import ApiError, not_found, unread
 from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.routing import Call, Route
 from gateway.api.views import (
+    HIDDEN,
     Done,
     OrderList,
     OrderPage,
@@ -39,6 +40,7 @@ from gateway.store.queries import (
     write_audit,
 )
 from gateway.store.repair import reconsider_order
+from gateway.store.sql import CannotRead
 from gateway.store.stock import read_missing
 
 
@@ -62,11 +64,11 @@ class Orders:
             ),
             Route(
                 method="GET", path="/orders/{number}/raw/{n}", handler=self.get_payload, answer=Payload,
-                zh="原始报文", en="The n-th original payload of an order; recorded", errors=(401, 404, 422, 503),
+                zh="原始报文", en="The n-th original payload of an order; recorded", errors=(401, 404, 409, 422, 503),
             ),
             Route(
                 method="POST", path="/orders/{number}/reconsider", handler=self.reconsider_order, body=ReasonBody,
-                answer=Done, zh="重新判断订单", en="Decide an order again", errors=(400, 401, 404, 422, 503),
+                answer=Done, zh="重新判断订单", en="Decide an order again", errors=(400, 401, 404, 409, 422, 503),
             ),
         ]  # fmt: skip
 
@@ -100,20 +102,25 @@ class Orders:
             await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
         missing = await read_missing(self._pool, [number])
         receiver = None if detail.order.content is None else detail.order.content.value.receiver
+        known = not detail.unopened
         return OrderPage(
             number=number,
             created_at=detail.created_at,
             updated_at=detail.updated_at,
             masked=not unmask,
             order=state_of(detail.order, unmask=unmask),
-            lanes=[lane if unmask else masked_lane(lane, receiver) for lane in detail.lanes],
-            timeline=[one if unmask else _masked(one, receiver) for one in detail.timeline],
+            lanes=[lane if unmask else masked_lane(lane, receiver, known=known) for lane in detail.lanes],
+            timeline=[one if unmask else _masked(one, receiver, known=known) for one in detail.timeline],
             missing=missing.get(number, ()),
+            unopened=detail.unopened,
         )
 
     async def get_payload(self, call: Call) -> Payload:
         number, n = call.path["number"], int(call.path["n"])
-        found = await read_payload(self._pool, number, n)
+        try:
+            found = await read_payload(self._pool, number, n)
+        except CannotRead as error:
+            raise unread(Text(f"订单 {number} 的第 {n} 份报文", f"payload {n} of order {number}"), error) from error
         if found is None:
             raise not_found(
                 Text(f"订单 {number} 没有第 {n} 份报文", f"order {number} has no payload {n}"),
@@ -126,7 +133,13 @@ class Orders:
 
     async def reconsider_order(self, call: Call) -> Done:
         number = call.path["number"]
-        if not await reconsider_order(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()):
+        try:
+            found = await reconsider_order(
+                self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now()
+            )
+        except CannotRead as error:
+            raise unread(Text(f"订单 {number}", f"order {number}"), error) from error
+        if not found:
             raise await no_order(self._pool, number, self._desk)
         return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
 
@@ -139,21 +152,25 @@ def text_of(body: bytes) -> str | None:
         return None
 
 
-def masked_lane(lane: LaneRow, receiver: Receiver | None) -> LaneRow:
-    """A target's words may quote the receiver."""
+def masked_lane(lane: LaneRow, receiver: Receiver | None, *, known: bool) -> LaneRow:
+    """A target's words may quote the receiver. `known` False: nobody can tell what to mask, so none are shown."""
     if lane.last_detail is None:
         return lane
-    return msgspec.structs.replace(lane, last_detail=unquoted(lane.last_detail, receiver))
+    return msgspec.structs.replace(lane, last_detail=_said(lane.last_detail, receiver, known=known))
 
 
-def _masked(one: Happened, receiver: Receiver | None) -> Happened:
+def _masked(one: Happened, receiver: Receiver | None, *, known: bool) -> Happened:
     """So may what people write."""
     match one:
         case AttemptEnded():
-            return msgspec.structs.replace(one, detail=unquoted(one.detail, receiver))
+            return msgspec.structs.replace(one, detail=_said(one.detail, receiver, known=known))
         case ByHand():
-            return msgspec.structs.replace(one, reason=unquoted(one.reason, receiver))
+            return msgspec.structs.replace(one, reason=_said(one.reason, receiver, known=known))
     return one
+
+
+def _said(words: str, receiver: Receiver | None, *, known: bool) -> str:
+    return unquoted(words, receiver) if known or not words else HIDDEN
 
 
 async def no_order(pool: asyncpg.Pool, number: str, desk: Desk) -> ApiError:

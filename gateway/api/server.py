@@ -15,7 +15,7 @@ from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, not_found, wrong
+from gateway.api.errors import ApiError, not_found, unread, wrong
 from gateway.api.gates import Gates
 from gateway.api.notices import Notices
 from gateway.api.openapi import document
@@ -34,7 +34,7 @@ from gateway.core.order import Facts
 from gateway.core.text import Text
 from gateway.listener import Unread, read_body
 from gateway.settings import Connection
-from gateway.store.sql import AWAY, Names
+from gateway.store.sql import AWAY, CannotRead, Names
 
 PREFIX = "/api/v1"
 _BODY_LIMIT_BYTES = 4 * 1024 * 1024
@@ -147,6 +147,8 @@ class Api:
                 advice=Text("稍后重试", "try again"),
                 headers={"Retry-After": "2"},
             ).response()
+        except CannotRead as error:
+            return unread(Text("所涉的一行", "a row that this needs"), error).response()
         except asyncpg.DataError:
             return wrong("request", Text("有无法存储的值", "holds a value that cannot be stored")).response()
         except asyncpg.PostgresError as error:

@@ -160,7 +160,11 @@ class UnmaskQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One order: its state, what is open, everything that happened, in time order, and what stock it lacks now."""
+    """One order: its state, what is open, everything that happened, in time order, and what stock it lacks now.
+
+    `unopened`: why its row cannot be read (a key that is missing, or damage), empty where it can; `order` then holds
+    its number, shop, stage, reasons and conflicts alone, and what may quote its receiver is shown with `unmask=1` only.
+    """
 
     number: str
     created_at: datetime
@@ -170,6 +174,7 @@ class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
     lanes: list[LaneRow]
     timeline: list[Happened]
     missing: tuple[Missing, ...] = ()
+    unopened: Text = NOTHING
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,12 +251,16 @@ class DeadLetterList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter. Its payload comes with `unmask=1` only. `closed_reason`: what the one who closed it said."""
+    """One dead letter. Its payload comes with `unmask=1` only. `closed_reason`: what the one who closed it said.
+
+    `unopened`: why its payload cannot be opened, empty where it can.
+    """
 
     dead_letter: DeadLetterRow
     closed_reason: str = ""
     text: str | None = None
     base64: str | None = None
+    unopened: Text = NOTHING
 
 
 class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -70,7 +70,7 @@ LETTERS: Mapping[str, Text] = {
     "unknown_source": Text("来源没有配置", "its source is not configured"),
     "not_a_shop": Text("来源没有配置成店铺", "its source is not set up as a shop"),
     "adapter": Text("适配器出错", "the adapter failed"),
-    "sealed": Text("缺少密钥，无法解密", "it cannot be opened: its key is missing"),
+    "sealed": Text("无法解密：缺少密钥，或已损坏", "it cannot be opened: its key is missing, or it is damaged"),
     "undecidable": Text("无法判断", "cannot be decided"),
     "unread": Text("平台没有给出订单内容", "its platform gives nothing of the order"),
     "behind": Text("排在前一条死信之后", "waits behind another"),
@@ -200,7 +200,9 @@ BLOCKS: Mapping[str, Text] = {
     "rejected": Text("被目标拒收", "the target refuses it"),
     "unknown": Text("不清楚对方是否已收到", "nobody knows whether the target has it"),
     "unreadable": Text("订单由更新的版本写入，本版本无法读取", "the order was written by a later release"),
-    "sealed": Text("订单缺少密钥，无法解密", "the order cannot be opened: its key is missing"),
+    "sealed": Text(
+        "订单无法解密：缺少密钥，或已损坏", "the order cannot be opened: its key is missing, or it is damaged"
+    ),
 }
 
 

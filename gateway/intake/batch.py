@@ -69,9 +69,8 @@ from gateway.store.orders import (
 )
 from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
-from gateway.store.sql import AWAY, Connection, Names, OrderIds, Private, Unopened
+from gateway.store.sql import AWAY, CannotOpen, Connection, Names, OrderIds, Private, Unopened
 from gateway.store.stock import wake_waiting_for
-from gateway.store.vault import CannotOpen
 
 Decode = Callable[[Event], Facts]
 

@@ -140,6 +140,8 @@ def _print_dead_letter(terminal: Terminal, page: Any) -> None:
         [("项", "Field"), ("值", "Value")],
         [(terminal.say(word(key, _FIELDS)), value) for key, value in values.items()],
     )
+    if unopened := said(terminal, page["unopened"]):
+        terminal.line(f"报文打不开：{unopened}", f"the payload cannot be opened: {unopened}")
     payload = page["text"] if page["text"] is not None else page["base64"]
     if payload is not None:  # only where it was asked for
         terminal.plain("")

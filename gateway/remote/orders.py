@@ -13,7 +13,7 @@ from gateway.core import words
 from gateway.core.money import format_minor
 from gateway.core.text import Text
 from gateway.core.words import word
-from gateway.remote.answer import Codes, choices, example, print_done, print_more, show
+from gateway.remote.answer import Codes, choices, example, print_done, print_more, said, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
@@ -163,11 +163,14 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
 
 def _print_order(terminal: Terminal, page: Any) -> None:
     order = page["order"]
+    unopened = said(terminal, page["unopened"])
     content = (order["content"] or {}).get("value")
     codes = Codes(terminal)
     waits = [codes.list(order["reasons"], words.reason), codes.list(order["conflicts"], words.CONFLICTS)]
     stage = codes.say(order["stage"], words.STAGES)
     terminal.plain("  ".join(part for part in (order["number"], order["connection"], stage, *waits) if part))
+    if unopened:
+        terminal.line(f"订单内容打不开：{unopened}", f"the order cannot be opened: {unopened}")
     if content is not None:
         receiver = content["receiver"]
         terminal.plain(" ".join(receiver[key] for key in ("name", "phone", "province", "city", "district", "detail")))
@@ -213,8 +216,8 @@ def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
             operation = terminal.say(word(one["operation"], words.OPERATIONS))
             return " ".join(part for part in (one["target"], str(one["seq"]), operation, detail) if part)
         case "attempt":
-            said = terminal.say(words.result(one["result"]))
-            told = " ".join(part for part in (said, one["code"], one["detail"]) if part)
+            result = terminal.say(words.result(one["result"]))
+            told = " ".join(part for part in (result, one["code"], one["detail"]) if part)
             took = "" if one["result"] == "resolved" else f" ({one['took_ms']} ms)"
             return f"{one['target']} {one['seq']} {told}{took}"
         case "stock":

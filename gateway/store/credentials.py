@@ -104,7 +104,7 @@ async def read_credentials(pool: asyncpg.Pool, connection_ids: Collection[int]) 
     found = {}
     for row in rows:
         token, refused = read_token(row[2]), _refused(row[3], row[4])
-        if isinstance(row[2], Unopened) and refused is None:
+        if token is _UNREAD and refused is None:
             refused = NO_TOKEN  # until its key is back, or somebody authorises anew
         found[row[0]] = Credential(row[0], row[1], token, refused, row[5], row[6], row[7], row[8], tuple(row[9]))
     return found
@@ -234,5 +234,11 @@ _decode_token = msgspec.json.Decoder(Token).decode
 
 
 def read_token(stored: bytes) -> Token:
-    """The token as it is stored, unsealed; an empty one where it cannot be opened."""
-    return Token("") if isinstance(stored, Unopened) else _decode_token(stored)
+    """The token as it is stored, unsealed; an empty one where it cannot be opened, or is damaged."""
+    try:
+        return _UNREAD if isinstance(stored, Unopened) else _decode_token(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _UNREAD
+
+
+_UNREAD = Token("")

@@ -16,11 +16,28 @@ from msgspec.structs import astuple
 from gateway.core.errors import DatabaseBusy, Fenced
 from gateway.core.order import Command, Order, OrderNumber, Sku
 from gateway.core.stock import Balance, Movement, Place
-from gateway.store.sql import Connection, Names, Private, Unopened, as_array
-from gateway.store.vault import CannotOpen
+from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_state = msgspec.msgpack.Decoder(Order).decode
+_decode = msgspec.msgpack.Decoder(Order).decode
+
+
+def decode_state(state: bytes) -> Order:
+    """The order that `orders.state` holds. Raises MsgspecError where there is none to be read."""
+    try:
+        return _decode(state)
+    except UnicodeDecodeError as error:  # a damaged name is none of msgspec's own errors
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def read_state(state: bytes) -> Order:
+    """The same. Raises CannotRead, which says why to a person."""
+    if isinstance(state, Unopened):
+        raise CannotOpen(state.why)
+    try:
+        return decode_state(state)
+    except msgspec.MsgspecError as error:
+        raise CannotRead(DAMAGED) from error
 
 
 def encode_state(order: Order) -> bytes:

@@ -20,7 +20,7 @@ from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
-from gateway.store.sql import Connection, Names, Private, Unopened, as_array
+from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
 from gateway.store.vault import ENTER_KEY
 
 Lane = tuple[int, int]
@@ -293,11 +293,15 @@ async def write_outcomes(
     return Written(advanced, frozenset(o.lane for o in outcomes if o.lane not in settled and o.lane not in advanced))
 
 
-async def read_edits(
-    connection: Connection, keys: Sequence[tuple[int, int, int]]
-) -> dict[tuple[int, int, int], Content]:
-    """What a person last made of the content of these deliveries: (order id, target id, seq) → content."""
-    return {key: _read_content(body) for key, body in (await _edits(connection, keys)).items()}
+async def read_edit(connection: Connection, key: tuple[int, int, int]) -> Content | None:
+    """What a person last made of the content of a delivery (order id, target id, seq). Raises CannotRead."""
+    body = (await _edits(connection, [key])).get(key)
+    if isinstance(body, Unopened):
+        raise CannotOpen(body.why)
+    try:
+        return None if body is None else _read_content(body)
+    except msgspec.MsgspecError as error:
+        raise CannotRead(DAMAGED) from error
 
 
 async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int, int], bytes]:
@@ -311,7 +315,14 @@ async def _edits(connection: Connection, keys: Sequence[tuple[int, int, int]]) -
     return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
-_read_content = msgspec.json.Decoder(Content).decode
+def _read_content(body: bytes) -> Content:
+    try:
+        return _decode_content(body)
+    except UnicodeDecodeError as error:  # none of msgspec's own errors
+        raise msgspec.DecodeError(str(error)) from error
+
+
+_decode_content = msgspec.json.Decoder(Content).decode
 
 
 def _held(

@@ -16,10 +16,20 @@ import msgspec
 import zstandard
 
 from gateway.core.delivery import Result
+from gateway.core.event import ConnectionName
 from gateway.core.order import Order, OrderNumber, Receiver, Stage
-from gateway.core.text import Text
-from gateway.store.orders import decode_state
-from gateway.store.sql import Connection, as_private, as_text, private_or_plain
+from gateway.core.text import NOTHING, Text
+from gateway.store.orders import decode_state, read_state
+from gateway.store.sql import (
+    DAMAGED,
+    CannotOpen,
+    CannotRead,
+    Connection,
+    Unopened,
+    as_private,
+    as_text,
+    private_or_plain,
+)
 
 MAX_ROWS = 500
 _MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
@@ -171,7 +181,10 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is stored of one order."""
+    """All that is stored of one order.
+
+    `unopened`: why it cannot be read; `order` then has its number, shop, stage, reasons and conflicts only.
+    """
 
     order_id: int
     created_at: datetime
@@ -179,6 +192,7 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
     timeline: tuple[Happened, ...]
     lanes: tuple[LaneRow, ...]
+    unopened: Text = NOTHING
 
 
 class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,7 +271,9 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
     """One order with everything that happened to it, in the sequence in which it became known."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         row = await connection.fetchrow(
-            "SELECT order_id, created_at, updated_at, state FROM orders WHERE number = $1", number
+            "SELECT order_id, created_at, updated_at, state, connection_id, stage, reasons, conflicts FROM orders"
+            " WHERE number = $1",
+            number,
         )
         if row is None:
             return None
@@ -274,13 +290,26 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
         ]
         lanes = await connection.fetch(_LANES_OF_ORDER, order_id)
     timeline.sort(key=lambda happened: (happened.at, _RANK[type(happened)]))
+    unopened = NOTHING
+    try:
+        order = read_state(row[3])
+    except CannotRead as error:
+        unopened = error.text
+        order = Order(
+            number=OrderNumber(number),
+            connection=ConnectionName(names.get(row[4], "")),
+            stage=Stage(row[5]),
+            reasons=tuple(row[6].split()),
+            conflicts=tuple(row[7].split()),
+        )
     return OrderDetail(
         order_id=order_id,
         created_at=row[1],
         updated_at=row[2],
-        order=decode_state(row[3]),
+        order=order,
         timeline=tuple(timeline),
         lanes=tuple(_lane(lane) for lane in lanes),
+        unopened=unopened,
     )
 
 
@@ -290,12 +319,18 @@ async def known_numbers(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[str]
 
 
 async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSeen, bytes] | None:
-    """The `n`-th event of an order (from 1) with its untouched payload."""
+    """The `n`-th event of an order (from 1) with its untouched payload. Raises CannotRead."""
     rows = await pool.fetch(_EVENTS + " OFFSET $2 LIMIT 1", await _order_id(pool, number), n - 1)
     if not rows:
         return None
     names = {row[0]: row[1] for row in await pool.fetch("SELECT connection_id, name FROM connection")}
-    body = zstandard.ZstdDecompressor().decompress(rows[0][6], max_output_size=_MAX_PAYLOAD_BYTES)
+    stored = rows[0][6]
+    if isinstance(stored, Unopened):
+        raise CannotOpen(stored.why)
+    try:
+        body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=_MAX_PAYLOAD_BYTES)
+    except zstandard.ZstdError as error:
+        raise CannotRead(DAMAGED) from error
     return _event(n, rows[0], names), body
 
 
@@ -311,17 +346,16 @@ async def list_lanes(
     return [_lane(row) for row in rows]
 
 
-async def receivers_of(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, Receiver]:
-    """Number → who gets the order, where the shop has said so; an order of a later release is left out."""
-    receivers = {}
+async def receivers_of(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, Receiver | None]:
+    """Number → who gets the order, None where the shop has not said so; an order that cannot be read is left out."""
+    receivers: dict[str, Receiver | None] = {}
     rows = await pool.fetch("SELECT number, state FROM orders WHERE number = ANY($1::text[])", numbers)
     for number, state in rows:
         try:
             order = decode_state(state)
         except msgspec.MsgspecError:
             continue
-        if order.content is not None:
-            receivers[number] = order.content.value.receiver
+        receivers[number] = None if order.content is None else order.content.value.receiver
     return receivers
 
 
@@ -334,7 +368,7 @@ async def list_dead_letters(
 
 
 async def read_dead_letter(pool: asyncpg.Pool, dead_letter_id: int) -> tuple[DeadLetterRow, bytes] | None:
-    """One dead letter, open or closed, with its payload."""
+    """One dead letter, open or closed, with its payload: `Unopened` where that cannot be."""
     row = await pool.fetchrow(_DEAD_LETTER, dead_letter_id)
     if row is None:
         return None
@@ -521,15 +555,15 @@ def _lane(row: Mapping[str, object]) -> LaneRow:
     result, detail = values.pop("last_result"), values.pop("last_detail")
     state = "blocked" if values["blocked"] is not None else "waiting" if values["worker"] is None else "held"
     name = Result(result).name.lower() if isinstance(result, int) else None
-    words = detail.decode() if isinstance(detail, bytes) else None
+    words = as_text(detail) if isinstance(detail, bytes) else None
     return LaneRow(**values, state=state, last_result=name, last_detail=words)  # type: ignore[arg-type]
 
 
 def _letter(values: dict[str, Any]) -> DeadLetterRow:
     words = {}
     for name in ("message", "advice"):
-        en, zh = as_text(values[name]), as_text(values.pop(f"{name}_zh"))
-        words[name] = Text(zh or en, en)
+        zh = as_text(values.pop(f"{name}_zh"), "zh") or as_text(values[name], "zh")
+        words[name] = Text(zh, as_text(values[name], "en"))
     return DeadLetterRow(**values | words)
 
 

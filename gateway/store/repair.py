@@ -13,11 +13,11 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import Result
-from gateway.core.order import Content, Order, OrderNumber
+from gateway.core.order import Content, Order
 from gateway.core.text import Text
 from gateway.store.inbox import put_in
-from gateway.store.orders import lock_orders, wake_dispatch
-from gateway.store.outbox import read_edits
+from gateway.store.orders import read_state, wake_dispatch
+from gateway.store.outbox import read_edit
 from gateway.store.sql import Connection, Private, as_private
 from gateway.store.stock import reconsider
 
@@ -47,7 +47,15 @@ class NotNow(Exception):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A lane's head, locked, with the content it would carry (edits applied)."""
+    """A lane's head with the content it would carry (edits applied)."""
+
+    operation: str
+    order: Order
+    content: Content | None
+
+
+class _Locked(msgspec.Struct, frozen=True):
+    """A lane's head, locked, with its order as that is stored: to be taken for done, nothing of it need be read."""
 
     order_id: int
     target_id: int
@@ -55,8 +63,7 @@ class Head(msgspec.Struct, frozen=True):
     last_seq: int
     operation: str
     blocked: str | None
-    order: Order
-    content: Content | None
+    state: bytes
 
 
 async def resend(
@@ -74,7 +81,8 @@ async def resend(
     """Free a blocked head, so that it is sent again at once; `edit` makes the content it then carries.
 
     `if_attempts`: how many attempts the caller has seen; when there are others, somebody else has sent it meanwhile.
-    Raises NoSuchDelivery, NotNow, and whatever `edit` raises; then nothing is changed.
+    Raises NoSuchDelivery, NotNow, CannotRead (it would be blocked again at once), and whatever `edit` raises; then
+    nothing is changed.
     """
     async with pool.acquire() as connection, connection.transaction():
         head = await _lock_head(connection, number=number, target=target, seq=seq)
@@ -113,13 +121,14 @@ async def resend(
                         "look at the order's timeline, then repeat with the number it has now",
                     ),
                 )
+        opened = await _read_head(connection, head)
         if edit is not None:
             await connection.execute(
                 "INSERT INTO delivery_edit (order_id, target_id, seq, body, author) VALUES ($1, $2, $3, $4, $5)",
                 head.order_id,
                 head.target_id,
                 seq,
-                Private(msgspec.json.encode(edit(head))),
+                Private(msgspec.json.encode(edit(opened))),
                 actor,
             )
         await connection.execute(
@@ -168,34 +177,38 @@ async def resolve(
 
 
 async def reconsider_order(pool: asyncpg.Pool, number: str, *, reason: str, actor: str, now: datetime) -> bool:
-    """Have intake decide an order again; False when there is none of that number."""
+    """Have intake decide an order again; False when there is none of that number.
+
+    Raises CannotRead: intake would set the wish aside, and hold everything told later behind it.
+    """
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(
-            "SELECT coalesce(c.name, '') FROM orders o LEFT JOIN connection c USING (connection_id)"
+            "SELECT coalesce(c.name, ''), o.state FROM orders o LEFT JOIN connection c USING (connection_id)"
             " WHERE o.number = $1",
             number,
         )
         if row is None:
             return False
+        read_state(row[1])
         await put_in(connection, [reconsider(number, row[0], now)])
         await audit(connection, actor, "order.reconsider", number, reason)
     return True
 
 
-async def _lock_head(connection: Connection, *, number: str, target: str, seq: int) -> Head:
-    orders = await lock_orders(connection, [OrderNumber(number)])
-    stored = orders.get(OrderNumber(number))
-    if stored is None:
+async def _lock_head(connection: Connection, *, number: str, target: str, seq: int) -> _Locked:
+    order = await connection.fetchrow("SELECT order_id, state FROM orders WHERE number = $1 FOR UPDATE", number)
+    if order is None:
         raise NoSuchOrder(f"there is no order {number}")
+    order_id, state = order
     target_id = await connection.fetchval("SELECT connection_id FROM connection WHERE name = $1", target)
     planned = target_id is not None and await connection.fetchval(
-        "SELECT 1 FROM delivery WHERE order_id = $1 AND target_id = $2 AND seq = $3", stored.order_id, target_id, seq
+        "SELECT 1 FROM delivery WHERE order_id = $1 AND target_id = $2 AND seq = $3", order_id, target_id, seq
     )
     if not planned:
         raise NoSuchDelivery(f"order {number} has no delivery {seq} to {target}")
     lane = await connection.fetchrow(
         "SELECT head, tail, operation, worker_id, blocked FROM lane WHERE order_id = $1 AND target_id = $2 FOR UPDATE",
-        stored.order_id,
+        order_id,
         target_id,
     )
     if lane is None or lane[0] > seq:
@@ -219,11 +232,16 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
             ),
             Text("稍后再试", "try again later"),
         )
-    key = (stored.order_id, target_id, seq)
-    edited = (await read_edits(connection, [key])).get(key)
-    register = stored.order.content
+    return _Locked(order_id, target_id, seq, lane[1], lane[2], lane[4], state)
+
+
+async def _read_head(connection: Connection, head: _Locked) -> Head:
+    """Raises CannotRead."""
+    order = read_state(head.state)
+    edited = await read_edit(connection, (head.order_id, head.target_id, head.seq))
+    register = order.content
     content = edited if edited is not None else register.value if register is not None else None
-    return Head(stored.order_id, target_id, seq, lane[1], lane[2], lane[4], stored.order, content)
+    return Head(head.operation, order, content)
 
 
 async def audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:

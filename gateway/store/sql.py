@@ -18,6 +18,21 @@ Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
 
 
+class CannotRead(OrdergateError):
+    """A row cannot be read: damaged, or written by a later release. `code`: as lanes and dead letters have it."""
+
+    code = "unreadable"
+
+
+class CannotOpen(CannotRead):
+    """Something was sealed with a key that is not configured, or has been changed since."""
+
+    code = "sealed"
+
+
+DAMAGED = Text("无法读取：已损坏，或由更新的版本写入", "it cannot be read: damaged, or written by a later release")
+
+
 class Private(bytes):
     """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
 
@@ -48,11 +63,18 @@ def as_private(text: str) -> Private | None:
     return Private(text.replace("\x00", ""), "utf-8", "replace") or None
 
 
-def as_text(stored: bytes | None) -> str:
-    """What `as_private` wrote, and `private_or_plain` reads."""
+def as_text(stored: bytes | None, language: str = "") -> str:
+    """What `as_private` wrote, and `private_or_plain` reads; where it cannot be read, why, in `language` or in both."""
+    if stored is None:
+        return ""
     if isinstance(stored, Unopened):
-        return stored.why.both
-    return "" if stored is None else stored.decode()
+        why = stored.why
+    else:
+        try:
+            return stored.decode()
+        except UnicodeDecodeError:
+            why = DAMAGED
+    return why.of(language) if language else why.both
 
 
 def private_or_plain(column: str) -> str:

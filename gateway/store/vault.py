@@ -18,9 +18,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.core.errors import OrdergateError
 from gateway.core.text import Text
-from gateway.store.sql import Connection, Private, Unopened
+from gateway.store.sql import CannotOpen, Connection, Private, Unopened
 
 MAGIC = b"\xc1OG1"
 """Begins what is sealed: no JSON, XML, MessagePack or zstd frame does."""
@@ -35,13 +34,14 @@ _AS_IT_IS = bytes(_ID_BYTES)
 """The key id of plain bytes that happen to begin like sealed ones."""
 
 
-class CannotOpen(OrdergateError):
-    """Something was sealed with a key that is not configured, or has been changed since."""
-
-
 def key_id(key: bytes) -> bytes:
     """Four bytes that tell keys apart and say nothing about them."""
     return hashlib.sha256(b"ordergate key id\x00" + key).digest()[:_ID_BYTES]
+
+
+def is_sealed(stored: bytes) -> bool:
+    """Whether a key has sealed it; plain bytes that only begin so are not."""
+    return stored.startswith(MAGIC) and stored[len(MAGIC) : PREFIX_BYTES] != _AS_IT_IS
 
 
 class Vault:
@@ -117,12 +117,16 @@ def vault_of(keys: Sequence[bytes]) -> Vault | None:
 
 
 class KeyInUse(msgspec.Struct, frozen=True):
-    """A key that has sealed something. `active`: new rows are sealed with it."""
+    """A key that has sealed something. `active`: new rows are sealed with it. `rows`: how many are, where counted.
+
+    `first_used_at` is None of one that has been struck off although rows were sealed with it.
+    """
 
     key_id: str
-    first_used_at: datetime
+    first_used_at: datetime | None
     active: bool
     configured: bool
+    rows: int | None = None
 
 
 async def missing_keys(connection: Connection, vault: Vault | None) -> list[str]:
@@ -135,20 +139,28 @@ async def missing_keys(connection: Connection, vault: Vault | None) -> list[str]
 async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
     """Note the key that seals from now on, before anything is written.
 
-    Raises CannotOpen where a key that has sealed something is not configured, and where the very first key comes while
-    workers run that have none: they would set aside every event of an order that is sealed.
+    Raises CannotOpen where a key that has sealed something is not configured, and where workers run that have no key
+    or not this one: they would set aside every event of an order that is sealed with it.
     """
     missing = await missing_keys(pool, vault)
     if missing:
         raise CannotOpen(
-            f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks:"
-            " put it back; a key may be left out once `ordergate keys reseal` has ended"
+            Text(
+                f"数据库里有用密钥 {', '.join(missing)} 加密的行，但 encryption.keys 中没有它：请加回。"
+                "`ordergate keys status` 不再列出的密钥才可删除",
+                f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks: put it"
+                " back; a key may be left out once `ordergate keys status` no longer lists it",
+            )
         )
     if vault is not None:
         if await pool.fetchval(_FIRST_AMONG_WORKERS):
             raise CannotOpen(
-                "gateways run without a key, and could not read what is sealed from now on: stop them all, then start"
-                f" (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}"
+                Text(
+                    "有网关在没有密钥的情况下运行，将读不出此后加密的内容：请先全部停下再启动"
+                    f"（被强行终止的，租约到期前仍算在内）；密钥为 {vault.active_id.hex()}",
+                    "gateways run without a key, and could not read what is sealed from now on: stop them all, then"
+                    f" start (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}",
+                )
             )
         await pool.execute(ENTER_KEY, vault.active_id.hex())
 

@@ -24,6 +24,7 @@ from gateway.store.orders import decode_state, encode_state
 from gateway.store.sql import open_pool
 from gateway.store.vault import Vault
 from tests.chaos.gateway import ROOT, SECRET, WAREHOUSE, Fake, Gateway, until
+from tests.store.test_vault import DAMAGE
 
 SHOP = "shop-o"
 
@@ -124,6 +125,12 @@ async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, fo
         code, said = await asyncio.to_thread(compare, gateway, SHOP, "--channel-numbers", "--json", "--rate", "100")
         found = json.loads(said)
         assert (found["there"], found["not_there"], found["not_told"], found["gone"]) == (4, 2, 1, {"wms-old": 1})
+
+        await gateway.fetch(f"UPDATE orders SET state = {DAMAGE.format('state')} WHERE number = 'O-5' RETURNING 1")
+        code, said = await asyncio.to_thread(compare, gateway, SHOP, "--channel-numbers", "--json", "--rate", "100")
+        found = json.loads(said)
+        assert (code, found["orders"], found["there"], found["not_there"]) == (0, 7, 4, 1)
+        assert (found["not_told"], found["unread"]) == (2, {"sealed": 1})
 
         code, said = await asyncio.to_thread(compare, gateway, "shop-x")
         assert code == 1 and SHOP in said

@@ -169,3 +169,21 @@ async def test_what_a_person_has_edited_is_not_sent_unedited(desks: Desks) -> No
     )
     assert claimed == []
     assert await new.rows("SELECT blocked FROM lane") == [("sealed",)]
+
+
+async def test_a_damaged_name_in_an_order_that_is_not_sealed_costs_that_order(desks: Desks) -> None:
+    """No key is configured, so nothing but the decoder notices; invalid UTF-8 is no error of msgspec's own."""
+    plain = Desk(desks.raw, await register_connections(desks.raw, [SHOP, WMS]))
+    await decide(await plain.worker(Memory(0)), plain.arrival("1", paid("1")), plain.arrival("2", paid("2")))
+    state = (await plain.rows("SELECT state FROM orders WHERE number = 'A1'"))[0][0]
+    name = EVERYTHING.receiver.name.encode()
+    assert name in state
+    await plain.pool.execute(
+        "UPDATE orders SET state = $1 WHERE number = 'A1'", state.replace(name, b"\xff" * len(name))
+    )
+    worker_id = await start_worker(plain.pool, name="test", lease_s=60)
+    held = await claim(
+        plain.pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=9, names=plain.names
+    )
+    assert [one.delivery.order.number for one in held] == ["A2"]
+    assert await plain.rows("SELECT blocked FROM lane ORDER BY order_id") == [("unreadable",), (None,)]

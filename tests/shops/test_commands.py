@@ -159,3 +159,26 @@ def test_what_is_no_token_is_refused_without_quoting_it(content: bytes) -> None:
     with pytest.raises(RemoteError) as caught:
         _authorisation(content, now_s=NOW_S)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_row_that_cannot_be_opened_fails_the_reseal_and_keeps_its_key(shop: Shop) -> None:
+    config = shop.folder / "ordergate.yaml"
+    keys = [base64.b64encode(key).decode() for key in (b"n" * 32, b"k" * 32)]
+    config.write_text(shop.text(extra=f"encryption: {{keys: {keys}}}"), encoding="utf-8")
+    old = Vault([b"k" * 32])
+    await enter_keys(shop.pool, old)
+    rows = [("A-1", old.seal(b"1")), ("A-2", old.seal(b"2")[:-1])]
+    for n, (number, state) in enumerate(rows):
+        insert = "INSERT INTO orders (order_id, number, stage, state) VALUES ($1, $2, 'received', $3)"
+        await shop.pool.execute(insert, n, number, state)
+    code, page = await ordergate("keys", "reseal", "-c", str(config))
+    assert code == 1 and "未完成：" in page and "A-2" in page and "A-1" not in page, page
+    assert f"密钥 {old.active_id.hex()} 仍在使用，不能从配置删除" in page and "从备份恢复" in page
+    code, page = await ordergate("keys", "status", "--count", "--json", "-c", str(config))
+    assert code == 0 and [(key["configured"], key["rows"]) for key in json.loads(page)["keys"]] == [(True, 1)] * 2
+    code, page = await ordergate("keys", "reseal", "-c", str(config), "--json")
+    answer = json.loads(page)
+    assert (code, answer["unopened"], answer["rows"][0]["row"]) == (1, {"orders.state": 1}, "A-2")
+    await shop.pool.execute("DELETE FROM orders WHERE number = 'A-2'")
+    code, page = await ordergate("keys", "reseal", "-c", str(config))
+    assert code == 0 and "完成，0 行" in page and "不能从配置删除" not in page

@@ -29,9 +29,9 @@ from gateway.store.orders import encode_state, lock_orders
 from gateway.store.outbox import AttemptRow, retire_worker, start_worker, write_outcomes
 from gateway.store.queries import AttemptEnded, ByHand, list_dead_letters, read_order
 from gateway.store.redrive import Pace, list_redrives, start
-from gateway.store.reseal import SEALED, KeyNotInUse, _strike_off, left, reseal
-from gateway.store.sql import Private, as_private, as_text, migrate, open_pool, private_or_plain
-from gateway.store.vault import MAGIC, OVERHEAD_BYTES, CannotOpen, Vault, enter_keys, keys_in_use
+from gateway.store.reseal import SEALED, KeyNotInUse, _strike_off, keys_with_rows, left, reseal
+from gateway.store.sql import CannotOpen, Private, as_private, as_text, migrate, open_pool, private_or_plain
+from gateway.store.vault import MAGIC, OVERHEAD_BYTES, Vault, enter_keys, keys_in_use
 from gateway.store.wanted import Wanted
 from gateway.store.work import conflicts_handled
 from tests.architecture.test_imports import ROOT
@@ -166,8 +166,9 @@ async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_ur
         await enter_keys(raw, vault)
         assert [(key.active, key.configured) for key in await keys_in_use(raw, vault)] == [(False, True), (True, True)]
         assert (await left(raw, vault))["orders.state"] == 1202
-        changed = await reseal(raw, vault, told=lambda column, rows: heard.append((column, rows)))
-        assert changed == {
+        done = await reseal(raw, vault, told=lambda column, rows: heard.append((column, rows)))
+        assert (done.unopened, done.rows, done.needed) == ({}, (), ())
+        assert done.changed == {
             column.name: {"orders.state": 1202, "inbox.body": 1}.get(column.name, 0) for column in SEALED
         }
         assert ("orders.state", 1202) in heard and len(heard) >= 4
@@ -179,7 +180,68 @@ async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_ur
             assert {number: stored.order for number, stored in found.items()} == {
                 OrderNumber("A1"): order(1), OrderNumber("A700"): order(700),
             }  # fmt: skip
-        assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
+        again = await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        assert again.changed == {column.name: 0 for column in SEALED}
+
+
+DAMAGE = "set_byte({0}, octet_length({0}) - 1, get_byte({0}, octet_length({0}) - 1) # 1)"
+"""SQL of a sealed column with its last bit turned."""
+LOST = b"l" * 32
+
+
+async def test_what_cannot_be_opened_stays_and_is_named_and_the_rest_is_resealed(postgres_url: str) -> None:
+    """Of order A1 a bit has turned; A2's key was struck off although it is still needed: it is not even remembered."""
+    vault, old, lost = Vault([NEW, OLD]), Vault([OLD]).active_id.hex(), Vault([LOST]).active_id.hex()
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, OLD) as sealed:
+        await migrate(raw)
+        await enter_keys(raw, Vault([OLD]))
+        await insert(sealed, 1, *range(3, 1203))
+        await leave_words(sealed)
+        async with pool_with(postgres_url, LOST) as before:
+            await insert(before, 2)
+        for table, column in (("orders", "state"), ("attempt", "private_detail"), ("dead_letter", "body")):
+            where = " WHERE order_id = 1" if table != "dead_letter" else ""
+            await raw.execute(f"UPDATE {table} SET {column} = {DAMAGE.format(column)}{where}")
+        stored = await raw.fetchval("SELECT state FROM orders WHERE order_id = 2")
+        for changed in (1200, 0):
+            done = await reseal(raw, vault, told=lambda *_: None)
+            assert (done.changed["orders.state"], done.unopened) == (
+                changed, {"orders.state": 2, "dead_letter.body": 1, "attempt.private_detail": 1}
+            )  # fmt: skip
+            assert [(one.column, one.row, one.key_id) for one in done.rows] == [
+                ("orders.state", "A1", old), ("orders.state", "A2", lost),
+                ("dead_letter.body", "#1 A1", old), ("attempt.private_detail", "A1", old),
+            ]  # fmt: skip
+            assert ["damaged" in one.why.en or "changed" in one.why.en for one in done.rows] == [
+                True,
+                False,
+                True,
+                True,
+            ]
+            assert done.needed == (old,), "the damaged ones still have it"
+        assert await raw.fetchval("SELECT state FROM orders WHERE order_id = 2") == stored
+        keys = await keys_with_rows(raw, vault)
+        assert {key.key_id: (key.configured, key.rows) for key in keys if not key.active} == {
+            old: (True, 3), lost: (False, 1),
+        }  # fmt: skip
+
+        done = await reseal(raw, Vault([NEW, OLD, LOST]), told=lambda *_: None)  # its key is back
+        assert (done.changed["orders.state"], done.unopened["orders.state"]) == (1, 1)
+        await raw.execute("DELETE FROM orders WHERE order_id = 1")
+        await raw.execute("DELETE FROM dead_letter")
+        await raw.execute("DELETE FROM attempt")
+        done = await reseal(raw, vault, told=lambda *_: None)
+        assert (done.unopened, done.needed) == ({}, ())
+
+
+async def test_a_thousand_that_cannot_be_opened_are_counted_and_twenty_are_named(postgres_url: str) -> None:
+    async with pool_with(postgres_url) as raw, pool_with(postgres_url, LOST) as lost:
+        await migrate(raw)
+        await insert(lost, *range(1, 1102))
+        await insert(raw, 1102)
+        done = await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        assert (done.changed["orders.state"], done.unopened) == (1, {"orders.state": 1101})
+        assert [one.row for one in done.rows] == [f"A{n}" for n in range(1, 21)]
 
 
 # --- the words of others
@@ -315,11 +377,12 @@ async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(
         words = Counter({SAID: 1001, "": 500})
         assert await timeline_words(sealed) == words
         assert (await left(raw, Vault([NEW])))["attempt.private_detail"] == 1000
-        changed = await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        changed = (await reseal(raw, Vault([NEW]), told=lambda *_: None)).changed
         assert (changed["attempt.private_detail"], changed["audit.private_reason"]) == (1000, 1)
         assert await stored_anywhere(raw, NAME) == set()
         assert await timeline_words(sealed) == words
-        assert await reseal(raw, Vault([NEW]), told=lambda *_: None) == {column.name: 0 for column in SEALED}
+        again = await reseal(raw, Vault([NEW]), told=lambda *_: None)
+        assert again.changed == {column.name: 0 for column in SEALED}
 
 
 async def test_what_a_gateway_of_before_writes_of_a_refusal_is_sealed_too(postgres_url: str) -> None:
@@ -347,7 +410,7 @@ async def test_a_row_that_changes_meanwhile_keeps_its_change(postgres_url: str) 
             while not await new.fetchval(_WAITING):  # noqa: ASYNC110 (no event of ours tells)
                 await asyncio.sleep(0.01)
             await change.commit()
-        assert (await resealing)["orders.state"] == 0
+        assert (await resealing).changed["orders.state"] == 0
         async with new.acquire() as connection, connection.transaction():
             assert (await lock_orders(connection, [OrderNumber("A1")]))[OrderNumber("A1")].order == changed
 
@@ -390,7 +453,7 @@ async def test_resealing_waits_for_every_worker_to_seal_with_the_key(postgres_ur
             await retire_worker(pool, worker_id)
             await enter_keys(pool, vault)  # as a gateway does that starts
             await start_worker(pool, name=f"run-{n}/0", lease_s=60, key_id=new)
-        assert (await reseal(pool, vault, told=lambda *_: None))["orders.state"] == 1
+        assert (await reseal(pool, vault, told=lambda *_: None)).changed["orders.state"] == 1
         assert [key.key_id for key in await keys_in_use(pool, vault)] == [new]
 
 
@@ -457,6 +520,11 @@ async def test_a_token_that_cannot_be_opened_holds_its_shop_alone(postgres_url: 
         async with pool_with(postgres_url, NEW, OLD) as both:
             found = await read_credentials(both, [1])
         assert (found[1].token.access, found[1].refused) == ("t-1", None), "its key is back"
+    async with pool_with(postgres_url) as plain:
+        await plain.execute("UPDATE credential SET token = substring(token for 9) WHERE connection_id = 2")
+        await plain.execute('UPDATE credential SET token = \'{"access":"\\377\'::bytea WHERE connection_id = 1')
+        found = await read_credentials(plain, [1, 2])
+        assert [(one.token.access, one.refused) for one in found.values()] == [("", "no_token")] * 2, "damaged"
 
 
 async def test_the_key_of_a_reseal_without_a_gateway_may_not_go_missing(postgres_url: str) -> None:
