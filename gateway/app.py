@@ -410,7 +410,8 @@ class Worker:
         asked_at = time.monotonic()
         vault = vault_of(settings.encryption.decoded)
         key_id = None if vault is None else vault.active_id.hex()
-        worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id)
+        opens = () if vault is None else [one.hex() for one in vault.key_ids]
+        worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id, opens=opens)
         lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
         keeper = await open_pool(self._url, size=2)
         stack.push_async_callback(_close, keeper)

@@ -34,7 +34,7 @@ from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.sql import AWAY, migrations, pending_migrations
-from gateway.store.vault import missing_keys, vault_of
+from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
 
@@ -213,6 +213,8 @@ class _Probe:
                 )
             else:
                 if vault is not None:
+                    if blind := await blind_workers(connection, vault):
+                        problems.append(Problem("encryption.keys", cannot_follow(blind, vault)))
                     await vault.attend(connection)
                 self._stored.set_result(await _stored_credentials(connection))
         state = (

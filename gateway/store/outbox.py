@@ -8,7 +8,7 @@ command that was sent, so a worker back from the dead writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -64,18 +64,24 @@ class Written(msgspec.Struct, frozen=True):
     fenced: frozenset[Lane]
 
 
-async def start_worker(pool: asyncpg.Pool, *, name: str, lease_s: float, key_id: str | None = None) -> int:
-    """Register this process and return its worker id; ids are never used twice. `key_id`: of the key it seals with."""
+async def start_worker(
+    pool: asyncpg.Pool, *, name: str, lease_s: float, key_id: str | None = None, opens: Collection[str] | None = None
+) -> int:
+    """Register this process and return its worker id; ids are never used twice.
+
+    `key_id`: of the key it seals with; `opens`: of all it has, None where that is not known.
+    """
     async with pool.acquire() as connection, connection.transaction():
         if key_id is not None:
             # Its parent may have entered it long ago, and a reseal have struck it off while no worker had it.
             await connection.execute(ENTER_KEY, key_id)
         return int(
             await connection.fetchval(
-                "INSERT INTO worker (name, lease_s, key_id) VALUES ($1, $2, $3) RETURNING worker_id",
+                "INSERT INTO worker (name, lease_s, key_id, opens) VALUES ($1, $2, $3, $4) RETURNING worker_id",
                 name,
                 lease_s,
                 key_id,
+                None if opens is None else sorted(opens),
             )
         )
 

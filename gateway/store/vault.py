@@ -162,8 +162,31 @@ async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
                     f" start (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}",
                 )
             )
+        if blind := await blind_workers(pool, vault):
+            raise CannotOpen(cannot_follow(blind, vault))
         await pool.execute(ENTER_KEY, vault.active_id.hex())
 
+
+async def blind_workers(connection: Connection, vault: Vault) -> str:
+    """Names of the workers that run and could not open what `vault` seals; of the release before nothing is known."""
+    return await connection.fetchval(_BLIND, vault.active_id.hex()) or ""
+
+
+def cannot_follow(workers: str, vault: Vault) -> Text:
+    """What is wrong with sealing by the first key of `vault` now, and what to do."""
+    identity = vault.active_id.hex()
+    return Text(
+        f"工作进程 {workers} 没有密钥 {identity}，读不出用它加密的内容：请先把它放在各网关 encryption.keys 的最后"
+        "并逐个重启，再移到最前（被强行终止的，租约到期前仍算在内）",
+        f"workers {workers} lack key {identity} and could not read what it seals: put it last in encryption.keys of"
+        " every gateway and restart them, then put it first (one that was killed counts until its lease ends)",
+    )
+
+
+_BLIND = """
+SELECT string_agg(name, ', ' ORDER BY name) FROM worker
+ WHERE renewed_at + make_interval(secs => lease_s) > now() AND NOT $1 = ANY (opens)
+"""
 
 # Where it is there already, its row becomes another version: whoever is about to strike it off sees that.
 ENTER_KEY = """

@@ -435,6 +435,24 @@ async def test_the_first_key_waits_until_no_worker_runs_without_one(postgres_url
         await enter_keys(pool, Vault([OLD]))
 
 
+async def test_nobody_seals_with_a_key_that_a_running_worker_lacks(postgres_url: str) -> None:
+    """Of several gateways each gets the new key last first; one of the release before does not tell what it has."""
+    old, new = Vault([OLD]), Vault([NEW, OLD])
+    ids = [one.active_id.hex() for one in (old, new)]
+    async with pool_with(postgres_url) as pool:
+        await migrate(pool)
+        await enter_keys(pool, old)
+        await start_worker(pool, name="run-0/0", lease_s=60, key_id=ids[0])
+        worker_id = await start_worker(pool, name="run-1/0", lease_s=60, key_id=ids[0], opens=ids[:1])
+        with pytest.raises(CannotOpen, match=f"run-1/0 没有密钥 {ids[1]}.*workers run-1/0 lack key {ids[1]}"):
+            await enter_keys(pool, new)
+        assert [key.key_id for key in await keys_in_use(pool, new)] == ids[:1]
+        await enter_keys(pool, Vault([OLD, NEW]))
+        await retire_worker(pool, worker_id)
+        await start_worker(pool, name="run-1/0", lease_s=60, key_id=ids[0], opens=ids)
+        await enter_keys(pool, new)
+
+
 async def test_resealing_waits_for_every_worker_to_seal_with_the_key(postgres_url: str) -> None:
     """Gateways are restarted one after the other; the last one would write on what only the old key opens."""
     vault = Vault([NEW, OLD])
