@@ -33,12 +33,18 @@ from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
-from gateway.store.sql import AWAY, migrations, pending_migrations
+from gateway.store.sql import AWAY, later_migrations, pending_migrations
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
 
 MIN_POSTGRES = 14
+
+# Only its owner may alter a table; those of others may stand beside ours.
+_OF_ANOTHER = """
+SELECT EXISTS (SELECT 1 FROM pg_class
+                WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))
+"""
 MAX_SKEW_S = 5.0
 _WITHIN_S = 8.0
 
@@ -187,21 +193,19 @@ class _Probe:
                 what = Text(f"{name} 已关闭：断电会丢订单", f"{name} is off: a power cut loses orders")
                 problems.append(Problem("database", what, _same(f"ALTER SYSTEM SET {name} = on")))
         pending = await pending_migrations(connection)
-        all_names = [name for name, _ in migrations()]
-        if len(pending) == len(all_names):
-            may = await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')")
-            if not may:
-                what = Text("当前用户不能建表", "this user may not create tables")
-                problems.append(Problem("database", what, _same("GRANT CREATE ON SCHEMA public TO …")))
-        else:
-            done = {row[0] for row in await connection.fetch("SELECT name FROM migration")}
-            later = sorted(done - set(all_names))
-            if later:
-                what = Text(
-                    f"数据库属于更新的版本（{', '.join(later)}）",
-                    f"the database is of a later release ({', '.join(later)})",
-                )
-                problems.append(Problem("database", what, Text("升级程序，或恢复备份", "upgrade, or restore a backup")))
+        if later := await later_migrations(connection):
+            what = Text(
+                f"数据库属于更新的版本（{', '.join(later)}）",
+                f"the database is of a later release ({', '.join(later)})",
+            )
+            problems.append(Problem("database", what, Text("升级程序，或恢复备份", "upgrade, or restore a backup")))
+        elif pending and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+            what = Text("当前用户不能建表", "this user may not create tables")
+            problems.append(Problem("database", what, _same("GRANT CREATE ON SCHEMA public TO …")))
+        elif pending and await connection.fetchval(_OF_ANOTHER):
+            what = Text("表属于别的数据库用户，当前用户不能升级", "the tables are another user's: this one cannot migrate")
+            advice = Text("用表的所有者运行 ordergate migrate", "run `ordergate migrate` as the owner of the tables")
+            problems.append(Problem("database", what, advice))
         if not pending:
             vault = vault_of(self._settings.encryption.decoded)
             missing = await missing_keys(connection, vault)

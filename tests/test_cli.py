@@ -295,6 +295,37 @@ async def test_check_finds_what_is_wrong_inside_kafka_and_the_database(
     assert all(CHINESE.search(one["what"]) for one in chinese.json["problems"] + chinese.json["notes"]), chinese.out
 
 
+async def test_check_tells_who_may_not_migrate_before_the_start_does(
+    postgres_url: str, erp: FakeShop, tmp_path: Path
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+
+    def write(url: str) -> None:
+        text = CONFIG.format(
+            url=url, port=free_port(), metrics_port=free_port(), shop=SHOP_SECRET, erp=ERP_SECRET, target=erp.url
+        )
+        config.write_text(text)
+
+    write(postgres_url)
+    assert (await _away_from_the_loop("migrate", "-c", config)).code == 0
+    owner = await asyncpg.connect(postgres_url)
+    user = f"app_of_{await owner.fetchval('SELECT current_database()')}"
+    await owner.execute(
+        f"CREATE ROLE {user} LOGIN; GRANT CREATE ON SCHEMA public TO {user};"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
+    )
+    write(postgres_url.replace("user=ordergate", f"user={user}"))
+    assert (await _away_from_the_loop("check", "-c", config)).code == 0
+    await owner.execute("DELETE FROM migration WHERE name = (SELECT max(name) FROM migration)")
+    await owner.close()
+    told = await _away_from_the_loop("check", "-c", config, "--json")
+    assert [(one["where"], one["proposal"]) for one in told.json["problems"]] == [
+        ("database", "用表的所有者运行 ordergate migrate")
+    ]
+    refused = await _away_from_the_loop("run", "-c", config)
+    assert refused.code == 1 and "请用表的所有者运行" in refused.err and "as the owner" in refused.err
+
+
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
     config = tmp_path / "ordergate.yaml"
     config.write_text(

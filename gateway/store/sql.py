@@ -165,30 +165,45 @@ async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _:
 
     Each file is one transaction, under an advisory lock, so that several workers may start at once and a
     migration that was cut short starts again from nothing. `told` hears of one that has to wait.
+
+    A schema that is up to date is only read: who runs the gateway need not own it. Raises OrdergateError, with nothing
+    done, where it is of a later release; and where this user may not change it.
     """
-    applied: list[str] = []
     async with pool.acquire() as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_WITHIN_S)
         try:
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS migration"
-                " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-            done = {row["name"] for row in await connection.fetch("SELECT name FROM migration")}
-            for name, text in migrations():
-                if name in done:
-                    continue
-                await _apply(connection, name, text, told)
-                applied.append(name)
-            unknown = done - {name for name, _ in migrations()}
-            if unknown:
-                raise OrdergateError(
-                    f"the database has been migrated by a later release ({', '.join(sorted(unknown))}):"
-                    " run that release, or restore a backup"
+            return await _bring_up(connection, told)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise OrdergateError(
+                Text(
+                    f"当前数据库用户不能升级数据库结构（{error}）：请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
+                    f"this user may not bring the database up ({error}): run `ordergate migrate` as the owner of its"
+                    " tables, then let this user read and write them",
                 )
+            ) from error
         finally:
             await unlock(connection, _MIGRATION_LOCK)
-    return applied
+
+
+async def _bring_up(connection: Connection, told: Callable[[str], None]) -> list[str]:
+    pending = await pending_migrations(connection)
+    if later := await later_migrations(connection):
+        listed = ", ".join(later)
+        raise OrdergateError(
+            Text(
+                f"数据库已由更新的版本升级（{listed}）：请运行那个版本，或恢复备份",
+                f"the database has been migrated by a later release ({listed}): run that release, or restore a backup",
+            )
+        )
+    if pending:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS migration"
+            " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+    texts = dict(migrations())
+    for name in pending:
+        await _apply(connection, name, texts[name], told)
+    return pending
 
 
 async def _apply(connection: Connection, name: str, text: str, told: Callable[[str], None]) -> None:
@@ -225,11 +240,20 @@ async def unlock(connection: Connection, key: int) -> None:
 
 async def pending_migrations(connection: Connection) -> list[str]:
     """Names of the migrations of this release that the database lacks; all of them where there is no schema yet."""
-    try:
-        done = {row[0] for row in await connection.fetch("SELECT name FROM migration")}
-    except asyncpg.UndefinedTableError:
-        done = set()
+    done = await _applied(connection)
     return [name for name, _ in migrations() if name not in done]
+
+
+async def later_migrations(connection: Connection) -> list[str]:
+    """Names of the migrations that the database has and this release does not know, sorted."""
+    return sorted(await _applied(connection) - {name for name, _ in migrations()})
+
+
+async def _applied(connection: Connection) -> set[str]:
+    try:
+        return {row[0] for row in await connection.fetch("SELECT name FROM migration")}
+    except asyncpg.UndefinedTableError:
+        return set()
 
 
 def migrations() -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from gateway.core.delivery import Result
+from gateway.core.errors import OrdergateError
 from gateway.core.order import Order, OrderNumber
 from gateway.store.credentials import read_credentials
 from gateway.store.orders import encode_state
@@ -164,6 +165,40 @@ async def test_a_migration_that_meets_a_running_worker_is_tried_again(first: str
         await busy.execute("UPDATE lane SET bursts = 1 WHERE order_id = 1")
     assert await migrating == LATER
     await pool.close()
+
+
+async def test_a_schema_of_a_later_release_is_refused_in_both_languages_and_left_as_it_is(first: str) -> None:
+    pool = await open_pool(first, size=2)
+    await pool.execute("INSERT INTO migration (name) VALUES ('9999_later')")
+    with pytest.raises(OrdergateError) as refused:
+        await migrate(pool)
+    assert "更新的版本升级（9999_later）" in refused.value.text.zh
+    assert "a later release (9999_later): run that release" in refused.value.text.en
+    assert {row[0] for row in await pool.fetch("SELECT name FROM migration")} == {FIRST, "9999_later"}
+    await pool.close()
+
+
+async def test_who_does_not_own_the_tables_starts_where_nothing_is_pending(first: str) -> None:
+    """The owner has migrated; the gateway's own user reads and writes, and need not be able to make a table."""
+    owner = await open_pool(first, size=2)
+    own = await _user_of_the_gateway(owner, first)
+    with pytest.raises(OrdergateError) as refused:
+        await migrate(own)
+    assert "请用表的所有者运行 `ordergate migrate`" in refused.value.text.zh
+    assert "as the owner of its tables" in refused.value.text.en
+    assert await migrate(owner) == LATER
+    assert await migrate(own) == []
+    await own.close()
+    await owner.close()
+
+
+async def _user_of_the_gateway(owner: asyncpg.Pool, url: str) -> asyncpg.Pool:
+    """A pool of a user who may read and write what there is."""
+    name = f"app_of_{await owner.fetchval('SELECT current_database()')}"
+    await owner.execute(
+        f"CREATE ROLE {name} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}"
+    )
+    return await open_pool(url.replace("user=ordergate", f"user={name}"), size=2)
 
 
 async def test_words_of_before_can_still_be_read(eighth: str) -> None:
