@@ -203,7 +203,9 @@ class _Probe:
             what = Text("当前用户不能建表", "this user may not create tables")
             problems.append(Problem("database", what, _same("GRANT CREATE ON SCHEMA public TO …")))
         elif pending and await connection.fetchval(_OF_ANOTHER):
-            what = Text("表属于别的数据库用户，当前用户不能升级", "the tables are another user's: this one cannot migrate")
+            what = Text(
+                "表属于别的数据库用户，当前用户不能升级", "the tables are another user's: this one cannot migrate"
+            )
             advice = Text("用表的所有者运行 ordergate migrate", "run `ordergate migrate` as the owner of the tables")
             problems.append(Problem("database", what, advice))
         if not pending:

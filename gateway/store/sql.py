@@ -176,7 +176,8 @@ async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _:
         except asyncpg.InsufficientPrivilegeError as error:
             raise OrdergateError(
                 Text(
-                    f"当前数据库用户不能升级数据库结构（{error}）：请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
+                    f"当前数据库用户不能升级数据库结构（{error}）："
+                    "请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
                     f"this user may not bring the database up ({error}): run `ordergate migrate` as the owner of its"
                     " tables, then let this user read and write them",
                 )

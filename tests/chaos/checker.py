@@ -24,6 +24,7 @@ from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import fold, settle
 from gateway.pipeline.rules import Rules
 from gateway.store.orders import decode_state
+from gateway.store.sql import Sealing
 from gateway.testing.fakes import Books
 from tests.chaos.journal import Acked
 
@@ -111,10 +112,13 @@ async def gather(
     books: Mapping[str, Books],
     records: Sequence[Record] = (),
     committed: Mapping[int, int] | None = None,
+    vault: Sealing | None = None,
 ) -> Evidence:
     """Read the gateway's state from its database, and put it beside the other accounts."""
     connection = await asyncpg.connect(url)
     try:
+        if vault is not None:
+            await vault.attend(connection)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             names = {row[0]: row[1] for row in await connection.fetch("SELECT connection_id, name FROM connection")}
             orders = {

@@ -28,6 +28,7 @@ from gateway.app import rules_of, sources_of
 from gateway.plugins import discover
 from gateway.settings import Settings, load
 from gateway.store.sql import migrate, open_pool
+from gateway.store.vault import vault_of
 from gateway.testing.fakes import Books, Faults
 from tests.chaos.checker import Evidence, Record, Violation, check, gather
 from tests.chaos.journal import Journal, read
@@ -415,6 +416,7 @@ class Gateway:
             books=await self._books(),
             records=records,
             committed=committed,
+            vault=vault_of(self.settings.encryption.decoded),
         )
 
     def decoders(self) -> dict[str, Any]:
