@@ -58,6 +58,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
+from gateway.settings import GatePolicy as GateSettings
 from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import LevelRule, forget_told
@@ -181,16 +182,18 @@ def desk_of(settings: Settings) -> Desk:
     )
 
 
-def breaker_policy_of(settings: Settings, *, slow_s: float) -> BreakerPolicy:
+def breaker_policy_of(settings: Settings, gate: GateSettings) -> BreakerPolicy:
     return BreakerPolicy(
         window_s=settings.breaker.window_s,
         min_calls=settings.breaker.min_calls,
         failure_share=settings.breaker.failure_share,
-        slow_s=slow_s,
+        slow_s=gate.slow_s,
         consecutive_timeouts=settings.breaker.consecutive_timeouts,
         open_s=settings.breaker.open_s,
         open_max_s=settings.breaker.open_max_s,
         ramp_s=settings.breaker.ramp_s,
+        # A probe that may take longer than its place is kept would never be heard, and the breaker never close.
+        probe_lease_s=max(60.0, 2 * gate.deadline_s),
     )
 
 
@@ -502,7 +505,7 @@ class Worker:
 
         return Breaker(
             f"{connection.name}.{operation}",
-            breaker_policy_of(self._settings, slow_s=connection.gate(operation).slow_s),
+            breaker_policy_of(self._settings, connection.gate(operation)),
             clock=time.monotonic,
             rng=random.Random(),
             on_change=on_change,

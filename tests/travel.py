@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import heapq
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
@@ -15,6 +16,7 @@ class TravellingLoop(asyncio.SelectorEventLoop):
 
     _ready: Any
     _scheduled: Any
+    _timer_cancelled_count: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,6 +26,10 @@ class TravellingLoop(asyncio.SelectorEventLoop):
         return self._now_s
 
     def _run_once(self) -> None:
+        # A cancelled timer is no time to travel to: the loop would then wait for the next one in earnest.
+        while self._scheduled and self._scheduled[0].cancelled():
+            self._timer_cancelled_count -= 1
+            heapq.heappop(self._scheduled)._scheduled = False
         if not self._ready and self._scheduled:
             self._now_s = max(self._now_s, self._scheduled[0].when())
         super()._run_once()  # type: ignore[misc]

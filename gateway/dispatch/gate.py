@@ -63,7 +63,10 @@ _SILENT_BURSTS = 6
 """So far a target that does not answer the question counts towards them: an outage alone is no person's work."""
 
 _GRACE_S = 0.5
-"""An adapter keeps its own deadline; the gate cuts it off this much later, in case it does not."""
+"""An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not."""
+
+_LONGEST_THROTTLE_S = 86_400.0
+"""A daily quota asks for patience until midnight, and nothing for longer."""
 
 
 class Sender(Protocol):
@@ -325,7 +328,10 @@ class Gate:
             guard.cancel()
 
     async def _guard(self) -> None:
-        """Cut off attempts whose adapter does not keep its deadline. One look for all instead of a timer for each."""
+        """Cut off attempts whose adapter does not keep its deadline. One look for all instead of a timer for each.
+
+        What is overdue after half of the grace is seen within the other half: the lease covers no more than that.
+        """
         while True:
             await asyncio.sleep(_GRACE_S / 2)
             now = self._clock()
@@ -375,7 +381,10 @@ class Gate:
         if not self._queue or self._shut or self._stopping:
             return None
         if self._busy >= self.breaker.ramp_limit(self.limit) or self.breaker.shut_until() is not None:
-            self._wake_at(self.breaker.next_change_at())
+            at = self.breaker.next_change_at()
+            # Once it has passed, only the end of an attempt makes room: looking again would go round without a pause.
+            if at is not None and at > self._clock():
+                self._wake_at(at)
             return None
         if not self._covered():
             self._wake_at(self._clock() + 0.2)
@@ -398,9 +407,7 @@ class Gate:
                 return
             self._idle.popleft().set_result(held)
 
-    def _wake_at(self, at: float | None) -> None:
-        if at is None:
-            return
+    def _wake_at(self, at: float) -> None:
         loop = asyncio.get_running_loop()
         when = loop.time() + max(0.0, at - self._clock()) + 0.001
         if self._alarm is None or self._alarm.cancelled() or not loop.time() < self._alarm.when() <= when:
@@ -440,7 +447,7 @@ class Gate:
             self._queue.appendleft(held)
             return
         key = id(held)
-        self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S)
+        self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S / 2)
         if held.in_doubt and self._asks:
             await self._find(held, permit, me)
         else:
@@ -540,7 +547,7 @@ class Gate:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         self.breaker.release(permit)
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+        pause_s = min(max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0), _LONGEST_THROTTLE_S)
         (self._turns or self.limiter).pause(pause_s)
         held.throttles += 1
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
@@ -568,7 +575,9 @@ class Gate:
                 if answer.answered and self._asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
                     self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
                 else:
-                    self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None)
+                    # A person gets what is said to be there and never shown: silence alone does not count towards it.
+                    most = _MOST_BURSTS if answer.answered or not self._asks else max(held.bursts, _SILENT_BURSTS)
+                    self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None, most_bursts=most)
             case AfterUnknown.FIND:
                 self._doubt(held)
                 held.tries += 1
@@ -579,7 +588,15 @@ class Gate:
                 elif held.bursts + 1 >= _UNKNOWN_BURSTS:
                     self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
                 else:
-                    self._wait(held, Result.UNKNOWN, answer.code, answer.message, took_s, self.policy.settle_s)
+                    self._wait(
+                        held,
+                        Result.UNKNOWN,
+                        answer.code,
+                        answer.message,
+                        took_s,
+                        None,
+                        least_s=self.policy.settle_s,
+                    )
             case AfterUnknown.PERSON:
                 self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
 
@@ -607,7 +624,15 @@ class Gate:
         self._wait(held, Result.FAILED, code, finding.message, took_s, None, most_bursts=most)
 
     def _failed(
-        self, held: Held, result: Result, code: str, message: str, took_s: float, retry_after_s: float | None
+        self,
+        held: Held,
+        result: Result,
+        code: str,
+        message: str,
+        took_s: float,
+        retry_after_s: float | None,
+        *,
+        most_bursts: int = _MOST_BURSTS,
     ) -> None:
         """Try again within the burst if the curve and the budget allow, otherwise wait in the outbox."""
         held.tries += 1
@@ -617,7 +642,7 @@ class Gate:
             self._retry, tries=held.tries, elapsed_s=elapsed_s, rng=self._rng, retry_after_s=retry_after_s
         )
         if wait_s is None or not self._budget.withdraw():
-            self._wait(held, result, code, message, took_s, retry_after_s)
+            self._wait(held, result, code, message, took_s, retry_after_s, most_bursts=most_bursts)
             return
         self._note(held, result, code, message, took_s)
         self._again(held, wait_s)
@@ -634,10 +659,11 @@ class Gate:
         retry_after_s: float | None,
         *,
         most_bursts: int = _MOST_BURSTS,
+        least_s: float = 0.0,
     ) -> None:
-        """Out of memory and into the outbox, with the durable back-off."""
+        """Out of memory and into the outbox, with the durable back-off, and for `least_s` at least."""
         held.bursts = min(held.bursts + 1, most_bursts)
-        delay_s = durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s)
+        delay_s = max(least_s, durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s))
         self.parked = True
         self._end(held, result, code, message, took_s, delay_s=delay_s)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,9 +37,11 @@ from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
 from gateway.store.outbox import Outcome
+from tests.travel import TravellingLoop, travelling
 
 WMS = ConnectionName("wms-1")
 PATIENT = BreakerPolicy(consecutive_timeouts=50, min_calls=50)
+BRIEF = RetryPolicy(base_s=0.001, max_s=0.002, durable_base_s=10.0)
 
 
 class Script:
@@ -114,29 +116,31 @@ class Bench:
         authority: Authority | None = None,
         breaker: BreakerPolicy = PATIENT,
         target_id: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        retry: RetryPolicy = BRIEF,
         **policy: Any,
     ) -> None:
         self.ended: list[Ended] = []
         self.changed = asyncio.Event()
         self.script = script
         values = {"in_flight": 2, "deadline_s": 1.0, "after_unknown": AfterUnknown.FIND, "settle_s": 0.02, "places": 8}
-        self.breaker = Breaker("wms-1.create", breaker, clock=time.monotonic, rng=random.Random(1))
-        self.lease = Lease(60.0, clock=time.monotonic, granted_at=time.monotonic())
+        self.breaker = Breaker("wms-1.create", breaker, clock=clock, rng=random.Random(1))
+        self.lease = Lease(60.0, clock=clock, granted_at=clock())
         self.gate = Gate(
             target=WMS,
             target_id=target_id,
             operation=Operation.CREATE,
             sender=script,
             policy=GatePolicy(**{**values, **policy}),
-            retry=RetryPolicy(base_s=0.001, max_s=0.002, durable_base_s=10.0),
+            retry=retry,
             breaker=self.breaker,
-            limiter=RateLimiter(None, clock=time.monotonic),
-            budget=RetryBudget(clock=time.monotonic),
+            limiter=RateLimiter(None, clock=clock),
+            budget=RetryBudget(clock=clock),
             lease=self.lease,
             worker_id=7,
             record=self._record,
             observe=lambda _: None,
-            clock=time.monotonic,
+            clock=clock,
             rng=random.Random(1),
             reach=lambda _: None,
             adaptive=adaptive,
@@ -215,6 +219,14 @@ async def test_throttled_is_not_an_attempt_and_pauses_the_gate() -> None:
     assert time.monotonic() - started >= 1, "an answer of 0 s is no reason for a loop"
 
 
+async def test_a_throttle_without_end_ends_after_a_day() -> None:
+    bench = Bench(Script([Throttled(float("inf"))]))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.delay_s == 86_400
+
+
 async def test_a_long_throttle_leaves_memory_without_counting_a_burst() -> None:
     bench = Bench(Script([Throttled(120.0)]))
     async with running(bench):
@@ -258,6 +270,16 @@ async def test_unknown_again_and_again_waits_in_the_outbox_and_ends_with_a_perso
         bench.gate.adopt([again])
         (over,) = await bench.outcomes()
     assert over.outcome is not None and over.outcome.blocked == "unknown"
+
+
+async def test_what_settles_for_hours_is_not_asked_about_before() -> None:
+    timeout = Unknown("timeout", timeout=True)
+    bench = Bench(Script([timeout] * 4, [NotFound()] * 4), settle_s=7200.0, retry=RetryPolicy(burst_retries=0))
+    async with running(bench):
+        bench.give()
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.in_doubt
+    assert last.outcome.delay_s == 7200, "a not found before then would have it sent twice"
 
 
 async def claims(script: Script, count: int, *, in_doubt: bool = False, bursts: int = 0) -> list[Outcome]:
@@ -404,6 +426,82 @@ async def test_what_is_said_to_be_there_and_never_shown_comes_to_a_person_instea
             bench.gate.take(again)
     assert bursts == 8
     assert last.outcome is not None and last.outcome.blocked == "unknown"
+
+
+async def test_what_an_outage_has_counted_is_no_persons_work_where_sending_again_does_no_harm() -> None:
+    timeout, said = Unknown("timeout", timeout=True), Unknown("duplicate", answered=True)
+    script, bursts, in_doubt = Script([timeout] * 10 + [said], [timeout] * 9 + [NotFound()]), 0, False
+    once = RetryPolicy(burst_retries=0)
+    bench = Bench(script, after_unknown=AfterUnknown.RESEND, findable=True, retry=once)
+    async with running(bench):
+        for _ in range(11):
+            one = held(0, in_doubt=in_doubt)
+            one.bursts = bursts
+            bench.gate.adopt([one])
+            outcome = (await bench.outcomes())[0].outcome
+            bench.ended.clear()
+            assert outcome is not None and outcome.blocked is None
+            bursts, in_doubt = outcome.bursts, outcome.in_doubt
+    assert not script.answers
+
+
+@travelling
+async def test_a_hung_attempt_is_cut_off_before_the_lease_ends() -> None:
+    loop = asyncio.get_running_loop()
+    for late_s in (0.0, 0.05, 0.1, 0.15, 0.2):
+        bench = Bench(Script(), clock=loop.time, deadline_s=5.0)
+        bench.script.hold = asyncio.Event()
+        bench.lease = bench.gate._lease = Lease(5.51 + late_s, clock=loop.time, granted_at=loop.time())
+        async with running(bench):
+            await asyncio.sleep(late_s)
+            bench.give()
+            while not bench.ended:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert bench.lease.left_s() > -0.011, "a lane must not be in two hands"
+            bench.script.hold.set()
+            bench.script.findings = [Found()]
+            bench.lease.renewed(loop.time() + 60)
+            await bench.outcomes()
+
+
+class CountingLoop(TravellingLoop):
+    rounds = 0
+
+    def _run_once(self) -> None:
+        self.rounds += 1
+        super()._run_once()
+
+
+def test_a_breaker_that_is_due_and_no_free_slot_is_no_loop() -> None:
+    async def scene() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, CountingLoop)
+        eager = BreakerPolicy(consecutive_timeouts=1, open_s=1.0)
+        bench = Bench(
+            Script(),
+            breaker=eager,
+            adaptive=AdaptiveLimit(8),
+            clock=loop.time,
+            in_flight=8,
+            deadline_s=30.0,
+        )
+        bench.script.hold = asyncio.Event()
+        async with running(bench):
+            bench.give(8)
+            await asyncio.sleep(0.1)
+            permit = bench.breaker.admit()
+            assert isinstance(permit, Permit)
+            bench.breaker.record(permit, Verdict.TIMEOUT, 1.0)
+            bench.gate.breaker_changed()
+            rounds = loop.rounds
+            await asyncio.sleep(20.0)
+            rounds = loop.rounds - rounds
+            bench.script.hold.set()
+            await bench.outcomes(8)
+        return rounds
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        assert runner.run(scene()) < 500
 
 
 async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained() -> None:
