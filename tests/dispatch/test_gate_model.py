@@ -713,3 +713,19 @@ def cases(draw: st.DrawFn, *, long: bool = False) -> Case:
 def test_any_numbers_and_any_faults(case: Case) -> None:
     world = play(case)
     assert not world.wrong, world.wrong[:5]
+
+
+def test_a_probe_keeps_its_place_for_longer_than_an_attempt_may_take() -> None:
+    app: Any = SimpleNamespace(breaker=BreakerSettings())
+    for deadline_s in (1.0, 59.0, 61.0, 300.0):
+        gate = GateSettings(
+            idempotent=False,
+            findable=True,
+            rate_per_s=None,
+            burst=1,
+            in_flight=1,
+            deadline_s=deadline_s,
+            slow_s=deadline_s,
+            adaptive=False,
+        )
+        assert breaker_policy_of(app, gate).probe_lease_s > deadline_s + 0.5, "its answer would not be heard"
