@@ -77,6 +77,7 @@ def story(page: Page, town: Town) -> None:
 def _another_key(page: Page) -> None:
     """The steps as they are where nothing has to be changed; tests/store/test_vault.py changes keys."""
     assert len(base64.b64decode(page.run("ordergate keys new"))) == 32
+    assert "没有问题" in page.run("ordergate check")
     page.run("ordergate keys status")
     page.run("ordergate dead redrive --source shop-a --code sealed")
     page.run("ordergate deliveries redrive --target wms-1 --code sealed")
