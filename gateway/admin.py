@@ -25,7 +25,7 @@ import msgspec
 import typer
 
 from gateway.core import words
-from gateway.core.errors import BadSetting, BadSignature, OrdergateError, SettingsError, Unavailable
+from gateway.core.errors import BadSetting, BadSignature, OrdergateError, SettingsError
 from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
 from gateway.core.text import NOTHING, Text
@@ -660,7 +660,6 @@ def _in_database(config: Path, work: Callable[[Any], Awaitable[T]], *, opened: b
 @asynccontextmanager
 async def _database(settings: Settings, *, opened: bool) -> AsyncIterator[Any]:
     """A pool on the configured database; the embedded one is attached to where it runs, else started meanwhile."""
-    import asyncpg
 
     from gateway.store.sql import open_pool
     from gateway.store.vault import vault_of
@@ -671,10 +670,7 @@ async def _database(settings: Settings, *, opened: bool) -> AsyncIterator[Any]:
             from gateway.embedded.postgres import EmbeddedPostgres
 
             url = (await stack.enter_async_context(EmbeddedPostgres(Path(settings.data_dir) / "postgres"))).url
-        try:
-            vault = vault_of(settings.encryption.decoded) if opened else None
-            pool = await open_pool(url, size=2, vault=vault)
-        except asyncpg.PostgresError as error:
-            raise Unavailable(f"the database refuses us: {error}") from error
+        vault = vault_of(settings.encryption.decoded) if opened else None
+        pool = await open_pool(url, size=2, vault=vault)
         stack.push_async_callback(pool.close)
         yield pool

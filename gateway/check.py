@@ -26,14 +26,14 @@ from gateway.brokers import meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
-from gateway.core.text import Text, system_reason
+from gateway.core.text import Text
 from gateway.dispatch.budget import ConnectionBudget
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
-from gateway.store.sql import AWAY, later_migrations, pending_migrations
+from gateway.store.sql import AWAY, later_migrations, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
@@ -418,25 +418,13 @@ def _reason(error: Exception) -> Text:
             return Text(f"{_WITHIN_S:g} 秒内没有应答", f"no answer within {_WITHIN_S:g} s")
         case NotSent() | NoAnswer() | OrdergateError():
             return Text(_line(error.text.zh), _line(error.text.en))
-        case asyncpg.PostgresError():
-            known = next((words for kind, words in _REFUSALS if isinstance(error, kind)), "")
-            return Text(f"{known}（{said}）" if known else said, said)
-        case OSError():
-            return Text(system_reason(error).zh, said)
+        case asyncpg.PostgresError() | OSError():
+            return reason_of(error)
     return _same(said)
 
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:300]
-
-
-_REFUSALS: tuple[tuple[type[asyncpg.PostgresError], str], ...] = (
-    (asyncpg.InvalidAuthorizationSpecificationError, "用户名或密码不对，或不许从这里登录"),
-    (asyncpg.InvalidCatalogNameError, "没有这个数据库"),
-    (asyncpg.TooManyConnectionsError, "连接数已满"),
-    (asyncpg.CannotConnectNowError, "数据库正在启动或停止"),
-    (asyncpg.InsufficientPrivilegeError, "权限不足"),
-)
 
 
 def _is_ordergate(host: str, port: int) -> bool:

@@ -326,6 +326,32 @@ async def test_check_tells_who_may_not_migrate_before_the_start_does(
     assert refused.code == 1 and "请用表的所有者运行" in refused.err and "as the owner" in refused.err
 
 
+@pytest.mark.parametrize("command", ["run", "migrate", "keys status"])
+@pytest.mark.parametrize(
+    ("change", "zh", "en"),
+    [
+        (("user=ordergate", "user=nobody"), "用户名或密码不对", 'role "nobody" does not exist'),
+        (("/test_", "/not_"), "没有这个数据库", "does not exist"),
+        (("port=5432", "port=5999"), "没有这个文件或目录", "No such file"),
+    ],
+    ids=["user", "database", "away"],
+)
+async def test_a_database_that_cannot_be_reached_is_one_line_that_says_what_to_look_at(
+    postgres_url: str, tmp_path: Path, command: str, change: tuple[str, str], zh: str, en: str
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+    url = postgres_url.replace(*change)
+    assert url != postgres_url
+    config.write_text(
+        f"database: {{url: '{url}'}}\n"
+        f"http: {{listen: '127.0.0.1:{free_port()}', metrics_listen: '127.0.0.1:{free_port()}'}}\nconnections: {{}}\n"
+    )
+    told = await _away_from_the_loop(*command.split(), "-c", config)
+    assert told.code == 1
+    [line] = told.err.splitlines()
+    assert zh in line and en in line and "database.url 的地址" in line
+
+
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
     config = tmp_path / "ordergate.yaml"
     config.write_text(

@@ -121,8 +121,12 @@ class SettingsError(OrdergateError):
 class Unavailable(OrdergateError):
     """A dependency does not answer now; the same call may go through after `retry_after_s` seconds."""
 
-    def __init__(self, what: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(f"{what}; retry after {retry_after_s:g} s")
+    def __init__(self, what: str | Text, *, retry_after_s: float = 1.0) -> None:
+        again = f"; retry after {retry_after_s:g} s"
+        if isinstance(what, Text):
+            super().__init__(Text(f"{what.zh}；{retry_after_s:g} 秒后可重试", what.en + again))
+        else:
+            super().__init__(what + again)
         self.retry_after_s = retry_after_s
 
 

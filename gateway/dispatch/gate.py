@@ -621,7 +621,8 @@ class Gate:
             self._end(held, Result.UNKNOWN, code, finding.message, took_s, blocked="unknown")
             return
         most = _MOST_BURSTS if answered else max(held.bursts, _SILENT_BURSTS)
-        self._wait(held, Result.FAILED, code, finding.message, took_s, None, most_bursts=most)
+        after_s = finding.retry_after_s if isinstance(finding, Failed) else None
+        self._wait(held, Result.FAILED, code, finding.message, took_s, after_s, most_bursts=most)
 
     def _failed(
         self,

@@ -12,7 +12,7 @@ import asyncpg
 
 from gateway.core.errors import OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
-from gateway.core.text import Text
+from gateway.core.text import Text, system_reason
 
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
@@ -133,8 +133,9 @@ _SERVER_SETTINGS = {
 
 
 async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asyncpg.Pool:
-    """A pool of `size` connections, each with a statement cache. Raises Unavailable when the server is away.
+    """A pool of `size` connections, each with a statement cache.
 
+    Raises Unavailable when the server is away, and OrdergateError when it refuses us; both say what to look at.
     Without a `vault` nothing is sealed, and what is sealed is read as it is stored.
     """
     try:
@@ -150,7 +151,37 @@ async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asy
             init=None if vault is None else vault.attend,
         )
     except AWAY as error:
-        raise Unavailable(f"PostgreSQL does not answer: {error}") from error
+        raise Unavailable(_not_reached(error)) from error
+    except asyncpg.PostgresError as error:
+        raise OrdergateError(_not_reached(error)) from error
+
+
+def _not_reached(error: Exception) -> Text:
+    why = reason_of(error)
+    return Text(
+        f"连不上数据库：{why.zh}；检查 database.url 的地址、库名、用户和密码，以及防火墙",
+        f"the database cannot be reached: {why.en}; check address, name, user and password in database.url, and the"
+        " firewall",
+    )
+
+
+def reason_of(error: Exception) -> Text:
+    """Why the database, or the way to it, refuses, on one line: in our words where there are some."""
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        return Text(system_reason(error).zh, said)
+    known = next((words for kind, words in _REFUSALS if isinstance(error, kind)), "")
+    return Text(f"{known}（{said}）" if known else said, said)
+
+
+_REFUSALS: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "没有应答"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "用户名或密码不对，或不许从这里登录"),
+    (asyncpg.InvalidCatalogNameError, "没有这个数据库"),
+    (asyncpg.TooManyConnectionsError, "连接数已满"),
+    (asyncpg.CannotConnectNowError, "数据库正在启动或停止"),
+    (asyncpg.InsufficientPrivilegeError, "权限不足"),
+)
 
 
 async def _keep(_connection: Connection) -> None:

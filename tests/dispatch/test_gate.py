@@ -364,6 +364,14 @@ async def test_a_find_that_fails_leaves_the_delivery_in_doubt() -> None:
     assert last.outcome is not None and last.outcome.in_doubt and last.outcome.delay_s >= 8
 
 
+async def test_a_find_that_is_told_when_to_come_back_does_not_come_before() -> None:
+    bench = Bench(Script([], [Failed("http_503", "", 120.0)]))
+    async with running(bench):
+        bench.give(in_doubt=True)
+        (last,) = await bench.outcomes()
+    assert last.outcome is not None and last.outcome.in_doubt and last.outcome.delay_s >= 120
+
+
 async def test_unknown_at_a_target_that_can_do_neither_is_a_persons() -> None:
     bench = Bench(Script([Unknown("timeout", timeout=True)]), after_unknown=AfterUnknown.PERSON)
     async with running(bench):
