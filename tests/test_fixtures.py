@@ -6,6 +6,8 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from gateway.store.sql import migrate, open_pool
+
 
 @pytest.mark.parametrize("turn", [1, 2])
 async def test_every_test_has_an_empty_database_of_its_own(postgres_url: str, turn: int) -> None:
@@ -15,6 +17,16 @@ async def test_every_test_has_an_empty_database_of_its_own(postgres_url: str, tu
         assert await connection.fetchval("SHOW fsync") == "on"
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_every_test_has_a_migrated_database_of_its_own(migrated_url: str, turn: int) -> None:
+    pool = await open_pool(migrated_url, size=1)
+    try:
+        assert await migrate(pool) == []
+        assert await pool.fetchval("INSERT INTO connection (name) VALUES ('shop') RETURNING connection_id") == 1
+    finally:
+        await pool.close()
 
 
 async def test_the_in_memory_kafka_carries_a_message(kafka_mock: str) -> None:

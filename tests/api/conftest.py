@@ -21,7 +21,7 @@ from gateway.core.text import Text
 from gateway.plugins import discover
 from gateway.sdk.signing import decode_secret, sign
 from gateway.settings import parse
-from gateway.store.sql import as_text, migrate, open_pool, private_or_plain
+from gateway.store.sql import as_text, open_pool, private_or_plain
 from gateway.store.token import first_token
 from gateway.supervise import listening
 from tests import languages
@@ -266,13 +266,12 @@ class Running:
 
 
 @pytest.fixture
-async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def gateway(migrated_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+    pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     assert token is not None
     async with FakeShop(secrets=(ERP_SECRET,)) as erp, aiohttp.ClientSession() as session:
-        async with Running(postgres_url, tmp_path, erp.url) as running:
+        async with Running(migrated_url, tmp_path, erp.url) as running:
             gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
             gateway.happened = running.happened
             yield gateway

@@ -585,12 +585,11 @@ async def test_health_pages(gateway: Gateway) -> None:
     assert "ordergate migrate" in behind.body["reasons"][0]["zh"] and "migrate" in behind.body["reasons"][0]["en"]
 
 
-async def test_a_kafka_that_is_away_leaves_the_worker_ready(postgres_url: str, tmp_path: Path) -> None:
-    pool = await open_pool(postgres_url, size=1)
-    await migrate(pool)
+async def test_a_kafka_that_is_away_leaves_the_worker_ready(migrated_url: str, tmp_path: Path) -> None:
+    pool = await open_pool(migrated_url, size=1)
     await pool.close()
     extra = "kafka: {bootstrap: '127.0.0.1:9'}\n"
-    async with Running(postgres_url, tmp_path, "http://127.0.0.1:9", extra=extra) as running:
+    async with Running(migrated_url, tmp_path, "http://127.0.0.1:9", extra=extra) as running:
         async with aiohttp.ClientSession() as session, session.get(f"{running.base}/readyz") as response:
             body = await response.json()
     assert (response.status, body["ready"]) == (200, True)

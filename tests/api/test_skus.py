@@ -16,7 +16,7 @@ import pytest
 from adapters.qimen.fake import FakeWms, Warehouse
 from adapters.webhook.fake import FakeShop
 from gateway.cli import main
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.testing.fakes import Faults
 
@@ -37,13 +37,12 @@ Cli = Callable[..., Any]
 
 
 @pytest.fixture
-async def gateway(postgres_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def gateway(migrated_url: str, tmp_path: Path) -> AsyncIterator[Gateway]:
+    pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     assert token is not None
     async with FakeShop(secrets=(ERP_SECRET,)) as erp, aiohttp.ClientSession() as session:
-        async with Running(postgres_url, tmp_path, erp.url, extra=MAPPED) as running:
+        async with Running(migrated_url, tmp_path, erp.url, extra=MAPPED) as running:
             yield Gateway(running.base, token, pool=pool, erp=erp, session=session)
     await pool.close()
 
@@ -220,11 +219,10 @@ BUNDLES = """
 @pytest.mark.feature("F125")
 @pytest.mark.feature("F127")
 async def test_a_bundle_goes_to_a_warehouse_and_its_parcels_come_back_to_the_shop(
-    postgres_url: str, tmp_path: Path
+    migrated_url: str, tmp_path: Path
 ) -> None:
     """In the shop's words in, in the warehouse's out, and both ways back: the ledger counts what was picked."""
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+    pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     assert token is not None
     secret = "wms-secret"
@@ -235,7 +233,7 @@ async def test_a_bundle_goes_to_a_warehouse_and_its_parcels_come_back_to_the_sho
         aiohttp.ClientSession() as session,
     ):
         extra = BUNDLES.format(secret=SHOP_SECRET, shop=shop.url, wms=f"{wms.url}/router/qimen/service")
-        async with Running(postgres_url, tmp_path, erp.url, extra=extra) as running:
+        async with Running(migrated_url, tmp_path, erp.url, extra=extra) as running:
             gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
             wms.warehouse = Warehouse(hooks_url=f"{running.base}/hooks/wms")
             await gateway.post(

@@ -24,7 +24,7 @@ from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.store.levels import LevelRule, begin, due_levels, forget_told, told
 from gateway.store.outbox import start_worker
 from gateway.store.skus import ListingWish, import_skus, publish_again
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 
 SHOP = ConnectionName("shop")
 
@@ -231,9 +231,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(postgres_url: str) -> AsyncIterator[Desk]:
-    pool = await open_pool(postgres_url, size=6)
-    await migrate(pool)
+async def desk(migrated_url: str) -> AsyncIterator[Desk]:
+    pool = await open_pool(migrated_url, size=6)
     names = await register_connections(pool, [SHOP])
     async with FakeShop() as shop, Http(connections=8) as http:
         worker_id = await start_worker(pool, name="test", lease_s=60)

@@ -16,7 +16,7 @@ from gateway.dispatch.lease import Lease
 from gateway.ingest.duty import Duty, OwnerLoop, OwnersBudget, Ownership
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, move_cursor
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 
 SHOP = ConnectionName("shop")
 
@@ -50,7 +50,6 @@ class Endless:
 
 async def prepared(url: str) -> tuple[asyncpg.Pool, int, int]:
     pool = await open_pool(url, size=4)
-    await migrate(pool)
     names = await register_connections(pool, [SHOP])
     return pool, names.id(SHOP), await start_worker(pool, name="test", lease_s=60)
 
@@ -70,8 +69,8 @@ async def owner_of(pool: asyncpg.Pool) -> int | None:
     return await pool.fetchval("SELECT worker_id FROM duty")
 
 
-async def test_a_loop_that_fails_is_begun_again_and_cuts_off_no_other(postgres_url: str) -> None:
-    pool, number, worker_id = await prepared(postgres_url)
+async def test_a_loop_that_fails_is_begun_again_and_cuts_off_no_other(migrated_url: str) -> None:
+    pool, number, worker_id = await prepared(migrated_url)
     happened: list[Happening] = []
     broken, busy = Loop(ConnectionError("away"), ValueError("defect")), Loop(works_s=1.0)
     one = duty(pool, number, worker_id, happened, broken=broken, busy=busy)
@@ -93,8 +92,8 @@ async def test_a_loop_that_fails_is_begun_again_and_cuts_off_no_other(postgres_u
     await pool.close()
 
 
-async def test_whoever_is_replaced_learns_it_at_its_next_write(postgres_url: str) -> None:
-    pool, number, worker_id = await prepared(postgres_url)
+async def test_whoever_is_replaced_learns_it_at_its_next_write(migrated_url: str) -> None:
+    pool, number, worker_id = await prepared(migrated_url)
     other = await start_worker(pool, name="other", lease_s=60)
     now = await pool.fetchval("SELECT date_trunc('second', now())")
     assert await claim_duty(pool, number, worker_id=worker_id)

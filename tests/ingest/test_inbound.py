@@ -24,7 +24,7 @@ from gateway.ingest.webhook import Hooks
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.signing import decode_secret, sign
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from tests.lifelines import end_with_us
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -51,9 +51,8 @@ async def running(leg: InboxLeg | KafkaLeg) -> AsyncIterator[asyncio.Task[None]]
         task.cancel()
 
 
-async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_leg(postgres_url: str) -> None:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_leg(migrated_url: str) -> None:
+    pool = await open_pool(migrated_url, size=2)
     leg = InboxLeg(pool)
     bad = event("bad", traceparent="\udcff")
     # All three are one group: the leg has not started yet.

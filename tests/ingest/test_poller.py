@@ -23,7 +23,7 @@ from gateway.settings import PullPolicy
 from gateway.store.inbox import take
 from gateway.store.outbox import start_worker
 from gateway.store.pulls import claim_duty, read_cursor
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 
 SHOP = ConnectionName("shop")
 POLICY = PullPolicy(window_s=600, overlap_s=60, lookback_s=86400, delay_s=0, every_s=0.1, deadline_s=5)
@@ -69,7 +69,6 @@ class Bench:
     async def run(self, url: str) -> None:
         """Until the source has been asked five times."""
         self.pool = await open_pool(url, size=4)
-        await migrate(self.pool)
         number = (await register_connections(self.pool, [SHOP])).id(SHOP)
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
         assert await claim_duty(self.pool, number, worker_id=worker_id)
@@ -124,10 +123,10 @@ def event(**changes: str) -> Event:
     )
 
 
-async def test_a_clock_that_runs_ahead_leaps_over_nothing_and_hurries_nobody(postgres_url: str) -> None:
+async def test_a_clock_that_runs_ahead_leaps_over_nothing_and_hurries_nobody(migrated_url: str) -> None:
     bench = Bench(Source(), now=ahead(timedelta(hours=1)))
     began = datetime.now(UTC)
-    await bench.run(postgres_url)
+    await bench.run(migrated_url)
     assert bench.cursor.read_to <= datetime.now(UTC)
     assert bench.cursor.begun_at <= datetime.now(UTC)
     assert datetime.now(UTC) - began >= timedelta(seconds=0.4), "five windows, four rests between them"
@@ -135,10 +134,10 @@ async def test_a_clock_that_runs_ahead_leaps_over_nothing_and_hurries_nobody(pos
     await bench.pool.close()
 
 
-async def test_the_same_is_asked_again_after_whatever_is_not_a_page(postgres_url: str) -> None:
+async def test_the_same_is_asked_again_after_whatever_is_not_a_page(migrated_url: str) -> None:
     strange = event(source="other")
     bench = Bench(Source(Page((), "2"), Failed("down"), Throttled(0.0), Page((strange,), "1")), now=ahead(timedelta()))
-    await bench.run(postgres_url)
+    await bench.run(migrated_url)
     assert [position for _, position in bench.source.asked] == ["", "2", "2", "2", "2"]
     assert len({window for window, _ in bench.source.asked}) == 1
     assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["down", "throttled", "adapter"]
@@ -160,17 +159,17 @@ async def test_the_same_is_asked_again_after_whatever_is_not_a_page(postgres_url
     ],
 )
 async def test_being_told_to_wait_counts_as_failing_when_it_lasts(
-    postgres_url: str, answers: list[Pulled], told: list[str]
+    migrated_url: str, answers: list[Pulled], told: list[str]
 ) -> None:
     bench = Bench(Source(*answers), now=ahead(timedelta()))
-    await bench.run(postgres_url)
+    await bench.run(migrated_url)
     assert [one.code for one in bench.happened if isinstance(one, PullChanged)] == told
     await bench.pool.close()
 
 
-async def test_what_no_database_can_hold_does_not_hold_up_the_shop(postgres_url: str) -> None:
+async def test_what_no_database_can_hold_does_not_hold_up_the_shop(migrated_url: str) -> None:
     bench = Bench(Source(Page((event(id="E\x00\ud800", order_key="1\x00"),))), now=ahead(timedelta()))
-    await bench.run(postgres_url)
+    await bench.run(migrated_url)
     async with bench.pool.acquire() as connection, connection.transaction():
         (arrival,) = await take(connection, 10)
     assert (arrival.event.id, arrival.event.order_key) == ("E\ufffd?", "1\ufffd")

@@ -94,8 +94,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(postgres_url: str) -> AsyncIterator[Desk]:
-    pool, number, worker_id = await prepared(postgres_url)
+async def desk(migrated_url: str) -> AsyncIterator[Desk]:
+    pool, number, worker_id = await prepared(migrated_url)
     assert await claim_duty(pool, number, worker_id=worker_id)
     desk = Desk(pool, number, worker_id)
     await desk.start()

@@ -38,7 +38,7 @@ from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.outbox import start_worker
-from gateway.store.sql import Names, migrate, open_pool, register_connections
+from gateway.store.sql import Names, open_pool, register_connections
 from gateway.store.work import Wish, cards, conflicts_handled
 
 SHOP, WMS = ConnectionName("shop-a"), ConnectionName("wms-1")
@@ -117,9 +117,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(postgres_url: str) -> AsyncIterator[Desk]:
-    pool = await open_pool(postgres_url, size=8)
-    await migrate(pool)
+async def desk(migrated_url: str) -> AsyncIterator[Desk]:
+    pool = await open_pool(migrated_url, size=8)
     yield Desk(pool, await register_connections(pool, [SHOP, WMS]))
     await pool.close()
 

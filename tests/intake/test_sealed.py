@@ -19,7 +19,7 @@ from gateway.store.dead import release
 from gateway.store.inbox import put
 from gateway.store.outbox import claim, load_held, start_worker
 from gateway.store.queries import list_dead_letters
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 from gateway.store.vault import Vault
 from tests.intake.test_batch import EVERYTHING, SHOP, WMS, Desk, Memory, decide, paid
 
@@ -42,12 +42,11 @@ class Desks:
 
 
 @pytest.fixture
-async def desks(postgres_url: str) -> AsyncIterator[Desks]:
+async def desks(migrated_url: str) -> AsyncIterator[Desks]:
     async with AsyncExitStack() as stack:
-        raw = await open_pool(postgres_url, size=2)
+        raw = await open_pool(migrated_url, size=2)
         stack.push_async_callback(raw.close)
-        await migrate(raw)
-        yield Desks(postgres_url, stack, raw)
+        yield Desks(migrated_url, stack, raw)
 
 
 async def read_inbox(desk: Desk, decider: Decider) -> None:

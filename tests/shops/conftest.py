@@ -17,7 +17,7 @@ from gateway.app import Worker, WorkerPlace
 from gateway.core.happening import Happening
 from gateway.plugins import discover
 from gateway.settings import Settings, parse
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.supervise import listening
 from tests.shops.platform import Platform
@@ -159,10 +159,9 @@ def bazaar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def shop(postgres_url: str, tmp_path: Path, bazaar: Path) -> AsyncIterator[Shop]:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def shop(migrated_url: str, tmp_path: Path, bazaar: Path) -> AsyncIterator[Shop]:
+    pool = await open_pool(migrated_url, size=2)
     async with Platform() as platform:
         async with AsyncExitStack() as stack:
-            yield Shop(postgres_url, tmp_path, platform, pool, stack)
+            yield Shop(migrated_url, tmp_path, platform, pool, stack)
     await pool.close()

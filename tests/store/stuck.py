@@ -13,7 +13,7 @@ from gateway.core.order import Command, Operation, Order, OrderNumber, Register,
 from gateway.core.text import Text
 from gateway.store.dead import DeadLetter
 from gateway.store.orders import encode_state
-from gateway.store.sql import Names, migrate, open_pool, register_connections
+from gateway.store.sql import Names, open_pool, register_connections
 from gateway.store.wanted import Asking, Policies
 from tests.core.sample import content
 
@@ -25,7 +25,6 @@ ASKING = {WMS: AfterUnknown.FIND, ERP: AfterUnknown.RESEND, PAGER: AfterUnknown.
 async def open_desk(url: str) -> tuple[asyncpg.Pool, Names]:
     """A migrated database with a shop and three targets: one that can be asked, one idempotent, one neither."""
     pool = await open_pool(url, size=6)
-    await migrate(pool)
     return pool, await register_connections(pool, (SHOP, *ASKING))
 
 

@@ -9,8 +9,8 @@ from .stuck import open_desk, stick
 BURSTS = "SELECT bursts FROM lane ORDER BY order_id"
 
 
-async def test_bursts_count_anew_from_where_doubt_begins(postgres_url: str) -> None:
-    pool, names = await open_desk(postgres_url)
+async def test_bursts_count_anew_from_where_doubt_begins(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
     await stick(pool, names, 1, bursts=20)
     await stick(pool, names, 1, first=2, in_doubt=True, bursts=5)
     worker_id = await start_worker(pool, name="test/0", lease_s=60)

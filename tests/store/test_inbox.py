@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.store.inbox import put, take
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 
 
-async def test_nothing_is_taken_after_what_is_decided_from_it(postgres_url: str) -> None:
+async def test_nothing_is_taken_after_what_is_decided_from_it(migrated_url: str) -> None:
     """A transaction that began before an event came may still take it; both instants stand in the order's timeline."""
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+    pool = await open_pool(migrated_url, size=2)
     event = Event(
         id=EventId("e-1"),
         source=ConnectionName("shop"),

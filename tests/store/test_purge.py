@@ -14,7 +14,7 @@ from gateway.core.happening import Happening, Purged, Trouble
 from gateway.core.order import Content, Facts, Line, Order, OrderNumber, Party, Receiver, Sku, Stage, merge
 from gateway.store.orders import decode_state, encode_state
 from gateway.store.purge import AGAIN_AFTER, Ages, begin_walk, count_due, purge_closed, purge_orders
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.store.vault import MAGIC, Vault
 from gateway.watch.purge import Hours, PurgeWatch, purge_all
 
@@ -28,9 +28,8 @@ _DEAD_LETTER = (
 
 
 @pytest.fixture
-async def pool(postgres_url: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(postgres_url, size=4)
-    await migrate(pool)
+async def pool(migrated_url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(migrated_url, size=4)
     yield pool
     await pool.close()
 
@@ -346,12 +345,11 @@ async def test_what_a_step_costs_and_whether_intake_waits(
     assert max(steps) < sum(steps) / 2, "no step is most of it: its locks are held for one step at a time"
 
 
-async def test_what_stays_is_sealed_again(postgres_url: str) -> None:
+async def test_what_stays_is_sealed_again(migrated_url: str) -> None:
     vault = Vault([b"k" * 32])
-    pool = await open_pool(postgres_url, size=2, vault=vault)
-    plain = await open_pool(postgres_url, size=2)
+    pool = await open_pool(migrated_url, size=2, vault=vault)
+    plain = await open_pool(migrated_url, size=2)
     try:
-        await migrate(pool)
         await fill(pool, 2, days_old=100)
         assert (await plain.fetchval("SELECT state FROM orders LIMIT 1")).startswith(MAGIC)
         assert (await purge(pool))["event"] == 4
@@ -363,11 +361,10 @@ async def test_what_stays_is_sealed_again(postgres_url: str) -> None:
         await plain.close()
 
 
-async def test_an_order_that_cannot_be_opened_keeps_its_buyer_and_is_told(postgres_url: str) -> None:
+async def test_an_order_that_cannot_be_opened_keeps_its_buyer_and_is_told(migrated_url: str) -> None:
     happened: list[Happening] = []
-    old, new = [await open_pool(postgres_url, size=2, vault=Vault([key * 32])) for key in (b"o", b"n")]
+    old, new = [await open_pool(migrated_url, size=2, vault=Vault([key * 32])) for key in (b"o", b"n")]
     try:
-        await migrate(new)
         await fill(old, 1, days_old=100)
         await fill(new, 2, days_old=100, first=2)
         before = await old.fetchval("SELECT state FROM orders WHERE order_id = 1")

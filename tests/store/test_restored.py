@@ -12,8 +12,8 @@ from .stuck import PAGER, SHOP, open_desk, policies, stick
 
 
 @pytest.mark.feature("F130")
-async def test_a_forced_redrive_that_was_running_sends_nothing_unasked(postgres_url: str) -> None:
-    pool, names = await open_desk(postgres_url)
+async def test_a_forced_redrive_that_was_running_sends_nothing_unasked(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
     await stick(pool, names, 20, target=PAGER, blocked="unknown")
     wanted, pace = Wanted(target="pager"), Pace(per_s=1000)
     assert await start(
@@ -27,8 +27,8 @@ async def test_a_forced_redrive_that_was_running_sends_nothing_unasked(postgres_
 
 
 @pytest.mark.feature("F130")
-async def test_levels_are_told_again(postgres_url: str) -> None:
-    pool, names = await open_desk(postgres_url)
+async def test_levels_are_told_again(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
     await pool.execute(
         "INSERT INTO listing (connection_id, sku, publish, sent) VALUES ($1, 'CUP', true, 3)", names.id(SHOP)
     )

@@ -42,7 +42,7 @@ from gateway.store.skus import (
     list_listings,
     unmapped_skus,
 )
-from gateway.store.sql import Names, migrate, open_pool, register_connections
+from gateway.store.sql import Names, open_pool, register_connections
 
 SHOP, PLAIN, WMS = ConnectionName("shop"), ConnectionName("plain"), ConnectionName("wms")
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -148,9 +148,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(postgres_url: str) -> AsyncIterator[Desk]:
-    pool = await open_pool(postgres_url, size=8)
-    await migrate(pool)
+async def desk(migrated_url: str) -> AsyncIterator[Desk]:
+    pool = await open_pool(migrated_url, size=8)
     yield Desk(pool, await register_connections(pool, [SHOP, PLAIN, WMS]))
     await pool.close()
 

@@ -12,7 +12,7 @@ from gateway.core.event import RECONSIDER, ConnectionName
 from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Register, Route, Sku
 from gateway.core.stock import Place
 from gateway.store.orders import encode_state
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 from gateway.store.stock import Missing, read_missing, wake_waiting_for
 from gateway.store.vault import Vault
 
@@ -21,9 +21,8 @@ X, Y = (Sku("X"), "W"), (Sku("Y"), "W")
 
 
 @pytest.fixture
-async def pool(postgres_url: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def pool(migrated_url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(migrated_url, size=2)
     await register_connections(pool, [ConnectionName("shop")])
     yield pool
     await pool.close()
@@ -68,10 +67,9 @@ async def test_the_oldest_that_fit_are_woken(pool: asyncpg.Pool) -> None:
     assert await woken(pool, {Y: 1}) == ["A3", "A5"]
 
 
-async def test_orders_whose_state_is_sealed_are_woken_too(postgres_url: str) -> None:
+async def test_orders_whose_state_is_sealed_are_woken_too(migrated_url: str) -> None:
     """Which SKUs they lack cannot be told from the stored bytes: they are read, page after page."""
-    sealed = await open_pool(postgres_url, size=2, vault=Vault([b"k" * 32]))
-    await migrate(sealed)
+    sealed = await open_pool(migrated_url, size=2, vault=Vault([b"k" * 32]))
     await register_connections(sealed, [ConnectionName("shop")])
     try:
         for n in range(1, 41):

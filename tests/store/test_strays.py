@@ -9,12 +9,11 @@ from gateway.core.happening import Happening, Trouble
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lease import Lease
 from gateway.store.outbox import free_lanes, own_lanes, start_worker
-from gateway.store.sql import migrate, open_pool, register_connections
+from gateway.store.sql import open_pool, register_connections
 
 
-async def test_only_what_is_astray_for_long_is_freed(postgres_url: str) -> None:
-    pool = await open_pool(postgres_url, size=4)
-    await migrate(pool)
+async def test_only_what_is_astray_for_long_is_freed(migrated_url: str) -> None:
+    pool = await open_pool(migrated_url, size=4)
     names = await register_connections(pool, [ConnectionName("wms-1")])
     worker_id = await start_worker(pool, name="test", lease_s=60)
     happened: list[Happening] = []

@@ -30,7 +30,7 @@ from gateway.store.outbox import AttemptRow, retire_worker, start_worker, write_
 from gateway.store.queries import AttemptEnded, ByHand, list_dead_letters, read_order
 from gateway.store.redrive import Pace, list_redrives, start
 from gateway.store.reseal import SEALED, KeyNotInUse, _strike_off, keys_with_rows, left, reseal
-from gateway.store.sql import CannotOpen, Private, as_private, as_text, migrate, open_pool, private_or_plain
+from gateway.store.sql import CannotOpen, Private, as_private, as_text, open_pool, private_or_plain
 from gateway.store.vault import MAGIC, OVERHEAD_BYTES, Vault, enter_keys, keys_in_use
 from gateway.store.wanted import Wanted
 from gateway.store.work import conflicts_handled
@@ -116,9 +116,8 @@ def event(n: int, body: bytes) -> Event:
     return Event(id=EventId(f"e{n}"), source=ConnectionName("shop"), type="t", order_key=str(n), time=NOW, body=body)
 
 
-async def test_statements_write_sealed_and_read_plain(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as plain, pool_with(postgres_url, OLD) as sealed:
-        await migrate(plain)
+async def test_statements_write_sealed_and_read_plain(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as plain, pool_with(migrated_url, OLD) as sealed:
         await insert(sealed, 1)
         # Through unnest too, as updates and dead letters go.
         await sealed.execute(
@@ -138,14 +137,13 @@ async def test_statements_write_sealed_and_read_plain(postgres_url: str) -> None
         assert await plain.fetchval("SELECT $1::bytea", Private(b"no key")) == b"no key"
 
 
-async def test_bytes_that_look_sealed_come_back_unchanged(postgres_url: str) -> None:
-    async with pool_with(postgres_url, OLD) as sealed:
+async def test_bytes_that_look_sealed_come_back_unchanged(migrated_url: str) -> None:
+    async with pool_with(migrated_url, OLD) as sealed:
         assert await sealed.fetchval("SELECT $1::bytea", MAGIC + b"not ours") == MAGIC + b"not ours"
 
 
-async def test_an_event_in_the_inbox_is_sealed(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as plain, pool_with(postgres_url, OLD) as sealed:
-        await migrate(plain)
+async def test_an_event_in_the_inbox_is_sealed(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as plain, pool_with(migrated_url, OLD) as sealed:
         await put(sealed, [event(1, NAME.encode()), event(2, MAGIC + b"odd")])
         assert all(row[0].startswith(MAGIC) for row in await plain.fetch("SELECT body FROM inbox"))
         async with sealed.acquire() as connection, connection.transaction():
@@ -153,12 +151,11 @@ async def test_an_event_in_the_inbox_is_sealed(postgres_url: str) -> None:
         assert [arrival.event.body for arrival in arrivals] == [NAME.encode(), MAGIC + b"odd"]
 
 
-async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_url: str) -> None:
+async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(migrated_url: str) -> None:
     heard: list[tuple[str, int]] = []
-    async with pool_with(postgres_url) as raw:
-        await migrate(raw)
+    async with pool_with(migrated_url) as raw:
         await insert(raw, 1, 2)  # before anything was sealed
-        async with pool_with(postgres_url, OLD) as old:
+        async with pool_with(migrated_url, OLD) as old:
             await enter_keys(old, Vault([OLD]))
             await insert(old, *range(3, 1203))
             await put(old, [event(1, b"{}")])
@@ -175,7 +172,7 @@ async def test_keys_are_replaced_while_rows_of_the_old_one_are_there(postgres_ur
         assert set((await left(raw, vault)).values()) == {0}
         assert [key.active for key in await keys_in_use(raw, vault)] == [True]
         await enter_keys(raw, Vault([NEW]))  # the old key may go
-        async with pool_with(postgres_url, NEW) as new, new.acquire() as connection, connection.transaction():
+        async with pool_with(migrated_url, NEW) as new, new.acquire() as connection, connection.transaction():
             found = await lock_orders(connection, [OrderNumber("A1"), OrderNumber("A700")])
             assert {number: stored.order for number, stored in found.items()} == {
                 OrderNumber("A1"): order(1), OrderNumber("A700"): order(700),
@@ -189,15 +186,14 @@ DAMAGE = "set_byte({0}, octet_length({0}) - 1, get_byte({0}, octet_length({0}) -
 LOST = b"l" * 32
 
 
-async def test_what_cannot_be_opened_stays_and_is_named_and_the_rest_is_resealed(postgres_url: str) -> None:
+async def test_what_cannot_be_opened_stays_and_is_named_and_the_rest_is_resealed(migrated_url: str) -> None:
     """Of order A1 a bit has turned; A2's key was struck off although it is still needed: it is not even remembered."""
     vault, old, lost = Vault([NEW, OLD]), Vault([OLD]).active_id.hex(), Vault([LOST]).active_id.hex()
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, OLD) as sealed:
-        await migrate(raw)
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, OLD) as sealed:
         await enter_keys(raw, Vault([OLD]))
         await insert(sealed, 1, *range(3, 1203))
         await leave_words(sealed)
-        async with pool_with(postgres_url, LOST) as before:
+        async with pool_with(migrated_url, LOST) as before:
             await insert(before, 2)
         for table, column in (("orders", "state"), ("attempt", "private_detail"), ("dead_letter", "body")):
             where = " WHERE order_id = 1" if table != "dead_letter" else ""
@@ -234,9 +230,8 @@ async def test_what_cannot_be_opened_stays_and_is_named_and_the_rest_is_resealed
         assert (done.unopened, done.needed) == ({}, ())
 
 
-async def test_a_thousand_that_cannot_be_opened_are_counted_and_twenty_are_named(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, LOST) as lost:
-        await migrate(raw)
+async def test_a_thousand_that_cannot_be_opened_are_counted_and_twenty_are_named(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, LOST) as lost:
         await insert(lost, *range(1, 1102))
         await insert(raw, 1102)
         done = await reseal(raw, Vault([NEW]), told=lambda *_: None)
@@ -299,9 +294,8 @@ WORDS = [SAID] * 4 + [f"27 {SAID}", SAID, SAID, IN_BOTH.zh, IN_BOTH.zh]
 HAVE_WORDS = {"attempt", "dead_letter", "audit", "conflict_handled", "redrive", "credential"}
 
 
-async def test_the_words_of_others_are_sealed_and_read_plain(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, OLD) as sealed:
-        await migrate(raw)
+async def test_the_words_of_others_are_sealed_and_read_plain(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, OLD) as sealed:
         await insert(sealed, 1)
         await leave_words(sealed)
         assert await words_read(sealed) == WORDS
@@ -310,9 +304,8 @@ async def test_the_words_of_others_are_sealed_and_read_plain(postgres_url: str) 
         assert await raw.fetchval(nothing) == 1, "what has no words has nothing to be sealed"
 
 
-async def test_words_are_sealed_later_and_with_another_key(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as raw:
-        await migrate(raw)
+async def test_words_are_sealed_later_and_with_another_key(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as raw:
         await insert(raw, 1)
         await leave_words(raw)
         assert await words_read(raw) == WORDS
@@ -321,22 +314,21 @@ async def test_words_are_sealed_later_and_with_another_key(postgres_url: str) ->
             await reseal(raw, Vault(keys), told=lambda *_: None)
             assert await stored_anywhere(raw, NAME) == set()
             assert set((await left(raw, Vault(keys))).values()) == {0}
-            async with pool_with(postgres_url, *keys) as pool:
+            async with pool_with(migrated_url, *keys) as pool:
                 assert await words_read(pool) == WORDS
         assert [key.key_id for key in await keys_in_use(raw, Vault([NEW]))] == [Vault([NEW]).active_id.hex()]
-        async with pool_with(postgres_url, NEW) as pool:
+        async with pool_with(migrated_url, NEW) as pool:
             assert await words_read(pool) == WORDS, "the old key may go"
 
 
-async def test_every_column_of_the_schema_has_been_decided_about(postgres_url: str) -> None:
+async def test_every_column_of_the_schema_has_been_decided_about(migrated_url: str) -> None:
     """The table of docs/decisions/0008 names all that hold text or bytes, and as sealed those that are."""
     text = (ROOT / "docs/decisions/0008-sealed-columns.md").read_text(encoding="utf-8")
     rows = [row.split("|") for row in text.splitlines() if row.startswith("| `")]
     patterns = [
         (pattern, row[3].strip()) for row in rows for pattern in re.findall(r"`([a-z_*]+\.[a-z_0-9*]+)`", row[1])
     ]
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+    async with pool_with(migrated_url) as pool:
         columns = {
             f"{table}.{column}"
             for table, column in await pool.fetch(
@@ -366,10 +358,9 @@ async def timeline_words(pool: asyncpg.Pool) -> Counter[str]:
     )
 
 
-async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(postgres_url: str) -> None:
+async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(migrated_url: str) -> None:
     """Attempts have no key of their own, and there are more of one order than a batch takes."""
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as sealed:
-        await migrate(raw)
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, NEW) as sealed:
         await insert(sealed, 1)
         await raw.execute("INSERT INTO connection (name) VALUES ('wms')")
         await raw.execute(_ATTEMPTS_BEFORE, SAID)
@@ -385,9 +376,8 @@ async def test_words_of_the_release_before_are_sealed_and_their_columns_emptied(
         assert again.changed == {column.name: 0 for column in SEALED}
 
 
-async def test_what_a_gateway_of_before_writes_of_a_refusal_is_sealed_too(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as sealed:
-        await migrate(raw)
+async def test_what_a_gateway_of_before_writes_of_a_refusal_is_sealed_too(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, NEW) as sealed:
         await raw.execute("INSERT INTO connection (name) VALUES ('shop')")
         await plant(sealed, 1, Token("t-1"))
         await raw.execute("UPDATE credential SET refused = '27: 会话已失效 ' || $1", NAME)
@@ -396,10 +386,9 @@ async def test_what_a_gateway_of_before_writes_of_a_refusal_is_sealed_too(postgr
         assert (await read_credentials(sealed, [1]))[1].refused == f"27: 会话已失效 {NAME}"
 
 
-async def test_a_row_that_changes_meanwhile_keeps_its_change(postgres_url: str) -> None:
+async def test_a_row_that_changes_meanwhile_keeps_its_change(migrated_url: str) -> None:
     """The writer is between the read and the write of `reseal`: it holds the row's lock, and its value stays."""
-    async with pool_with(postgres_url) as raw, pool_with(postgres_url, NEW) as new:
-        await migrate(raw)
+    async with pool_with(migrated_url) as raw, pool_with(migrated_url, NEW) as new:
         await insert(raw, 1)
         changed = Order(number=OrderNumber("A1"))
         async with new.acquire() as writer:
@@ -415,9 +404,8 @@ async def test_a_row_that_changes_meanwhile_keeps_its_change(postgres_url: str) 
             assert (await lock_orders(connection, [OrderNumber("A1")]))[OrderNumber("A1")].order == changed
 
 
-async def test_a_key_that_rows_need_may_not_be_missing(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+async def test_a_key_that_rows_need_may_not_be_missing(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as pool:
         await enter_keys(pool, Vault([OLD]))
         for vault in (None, Vault([NEW])):
             with pytest.raises(CannotOpen, match=r"which encryption\.keys lacks"):
@@ -425,9 +413,8 @@ async def test_a_key_that_rows_need_may_not_be_missing(postgres_url: str) -> Non
         await enter_keys(pool, Vault([NEW, OLD]))
 
 
-async def test_the_first_key_waits_until_no_worker_runs_without_one(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+async def test_the_first_key_waits_until_no_worker_runs_without_one(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as pool:
         worker_id = await start_worker(pool, name="run/0", lease_s=60)
         with pytest.raises(CannotOpen, match="stop them all"):
             await enter_keys(pool, Vault([OLD]))
@@ -435,12 +422,11 @@ async def test_the_first_key_waits_until_no_worker_runs_without_one(postgres_url
         await enter_keys(pool, Vault([OLD]))
 
 
-async def test_nobody_seals_with_a_key_that_a_running_worker_lacks(postgres_url: str) -> None:
+async def test_nobody_seals_with_a_key_that_a_running_worker_lacks(migrated_url: str) -> None:
     """Of several gateways each gets the new key last first; one of the release before does not tell what it has."""
     old, new = Vault([OLD]), Vault([NEW, OLD])
     ids = [one.active_id.hex() for one in (old, new)]
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+    async with pool_with(migrated_url) as pool:
         await enter_keys(pool, old)
         await start_worker(pool, name="run-0/0", lease_s=60, key_id=ids[0])
         worker_id = await start_worker(pool, name="run-1/0", lease_s=60, key_id=ids[0], opens=ids[:1])
@@ -453,12 +439,11 @@ async def test_nobody_seals_with_a_key_that_a_running_worker_lacks(postgres_url:
         await enter_keys(pool, new)
 
 
-async def test_resealing_waits_for_every_worker_to_seal_with_the_key(postgres_url: str) -> None:
+async def test_resealing_waits_for_every_worker_to_seal_with_the_key(migrated_url: str) -> None:
     """Gateways are restarted one after the other; the last one would write on what only the old key opens."""
     vault = Vault([NEW, OLD])
     old, new = Vault([OLD]).active_id.hex(), vault.active_id.hex()
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+    async with pool_with(migrated_url) as pool:
         await enter_keys(pool, Vault([OLD]))
         await insert(pool, 1)
         workers = [await start_worker(pool, name=f"run-{n}/0", lease_s=60, key_id=old) for n in (1, 2)]
@@ -475,11 +460,10 @@ async def test_resealing_waits_for_every_worker_to_seal_with_the_key(postgres_ur
         assert [key.key_id for key in await keys_in_use(pool, vault)] == [new]
 
 
-async def test_a_worker_restarted_by_a_gateway_with_the_configuration_of_before_counts_too(postgres_url: str) -> None:
+async def test_a_worker_restarted_by_a_gateway_with_the_configuration_of_before_counts_too(migrated_url: str) -> None:
     """It started after the new key came, with the old one in front; so does one that goes back to the old key."""
     vault = Vault([NEW, OLD])
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+    async with pool_with(migrated_url) as pool:
         await enter_keys(pool, Vault([OLD]))
         await enter_keys(pool, vault)
         worker_id = await start_worker(pool, name="run-2/0", lease_s=60, key_id=Vault([OLD]).active_id.hex())
@@ -492,10 +476,9 @@ async def test_a_worker_restarted_by_a_gateway_with_the_configuration_of_before_
             await reseal(pool, vault, told=lambda *_: None)
 
 
-async def test_a_key_that_a_worker_starts_with_during_the_reseal_stays(postgres_url: str) -> None:
+async def test_a_key_that_a_worker_starts_with_during_the_reseal_stays(migrated_url: str) -> None:
     vault, old = Vault([NEW, OLD]), Vault([OLD]).active_id.hex()
-    async with pool_with(postgres_url) as pool, pool_with(postgres_url) as other:
-        await migrate(pool)
+    async with pool_with(migrated_url) as pool, pool_with(migrated_url) as other:
         await enter_keys(pool, Vault([OLD]))
         async with other.acquire() as connection:
             scan = connection.transaction()
@@ -527,27 +510,25 @@ async def test_a_key_that_a_worker_starts_with_during_the_reseal_stays(postgres_
         assert old in [key.key_id for key in await keys_in_use(pool, vault)]
 
 
-async def test_a_token_that_cannot_be_opened_holds_its_shop_alone(postgres_url: str) -> None:
-    async with pool_with(postgres_url, OLD) as old, pool_with(postgres_url, NEW) as new:
-        await migrate(old)
+async def test_a_token_that_cannot_be_opened_holds_its_shop_alone(migrated_url: str) -> None:
+    async with pool_with(migrated_url, OLD) as old, pool_with(migrated_url, NEW) as new:
         await old.execute("INSERT INTO connection (name) VALUES ('one'), ('two')")
         await plant(old, 1, Token("t-1"))
         await plant(new, 2, Token("t-2"))
         found = await read_credentials(new, [1, 2])
         assert [(one.token.access, one.refused) for one in found.values()] == [("", "no_token"), ("t-2", None)]
-        async with pool_with(postgres_url, NEW, OLD) as both:
+        async with pool_with(migrated_url, NEW, OLD) as both:
             found = await read_credentials(both, [1])
         assert (found[1].token.access, found[1].refused) == ("t-1", None), "its key is back"
-    async with pool_with(postgres_url) as plain:
+    async with pool_with(migrated_url) as plain:
         await plain.execute("UPDATE credential SET token = substring(token for 9) WHERE connection_id = 2")
         await plain.execute('UPDATE credential SET token = \'{"access":"\\377\'::bytea WHERE connection_id = 1')
         found = await read_credentials(plain, [1, 2])
         assert [(one.token.access, one.refused) for one in found.values()] == [("", "no_token")] * 2, "damaged"
 
 
-async def test_the_key_of_a_reseal_without_a_gateway_may_not_go_missing(postgres_url: str) -> None:
-    async with pool_with(postgres_url) as pool:
-        await migrate(pool)
+async def test_the_key_of_a_reseal_without_a_gateway_may_not_go_missing(migrated_url: str) -> None:
+    async with pool_with(migrated_url) as pool:
         await insert(pool, 1)
         await reseal(pool, Vault([NEW]), told=lambda *_: None)
         with pytest.raises(CannotOpen, match=r"which encryption\.keys lacks"):

@@ -21,8 +21,8 @@ NO_LANE = None
 
 
 @pytest.fixture
-async def desk(postgres_url: str) -> AsyncIterator[tuple[asyncpg.Pool, Names]]:
-    pool, names = await open_desk(postgres_url)
+async def desk(migrated_url: str) -> AsyncIterator[tuple[asyncpg.Pool, Names]]:
+    pool, names = await open_desk(migrated_url)
     yield pool, names
     await pool.close()
 

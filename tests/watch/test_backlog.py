@@ -9,14 +9,13 @@ import asyncpg
 import pytest
 
 from gateway.core.happening import Happening
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.watch.backlog import BacklogWatch
 
 
 @pytest.fixture
-async def pool(postgres_url: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(postgres_url, size=4)
-    await migrate(pool)
+async def pool(migrated_url: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(migrated_url, size=4)
     yield pool
     await pool.close()
 

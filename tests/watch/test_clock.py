@@ -33,7 +33,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.settings import parse
 from gateway.store.clock import read_clock
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.supervise import listening
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.testing.fakes import Faults
@@ -288,9 +288,8 @@ async def test_what_was_read_before_a_machine_slept_says_nothing_after_it(room: 
     assert {"erp", "wms"} <= {name for name, ahead_s in room.shown.items() if not math.isnan(ahead_s)}
 
 
-async def test_a_worker_compares_its_clock_with_whom_it_has_sent_to(postgres_url: str, tmp_path: Path) -> None:
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+async def test_a_worker_compares_its_clock_with_whom_it_has_sent_to(migrated_url: str, tmp_path: Path) -> None:
+    pool = await open_pool(migrated_url, size=2)
     registry, happened = CollectorRegistry(), list[Happening]()
     async with (
         FakeWecom(keys={KEY}) as wecom,
@@ -298,7 +297,7 @@ async def test_a_worker_compares_its_clock_with_whom_it_has_sent_to(postgres_url
         aiohttp.ClientSession() as session,
     ):
         text = CONFIG.format(
-            folder=tmp_path, url=postgres_url, shop=SHOP_SECRET, erp=ERP_SECRET,
+            folder=tmp_path, url=migrated_url, shop=SHOP_SECRET, erp=ERP_SECRET,
             port=urlsplit(erp.url).port, key=KEY, wecom=wecom.url,
         )  # fmt: skip
         settings = parse(text, {}, discover(), name="test.yaml", folder=tmp_path)
@@ -306,7 +305,7 @@ async def test_a_worker_compares_its_clock_with_whom_it_has_sent_to(postgres_url
         worker = Worker(
             settings,
             WorkerPlace(name="test/0", sock=sock, stop_within_s=5.0),
-            url=postgres_url,
+            url=migrated_url,
             observe=happened.extend,
             gauges=Gauges(Metrics(settings.connections, registry=registry)),
         )

@@ -21,7 +21,7 @@ from gateway.core.happening import Happening, Trouble
 from gateway.plugins import discover
 from gateway.sdk.signing import decode_secret, sign
 from gateway.settings import parse
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.supervise import listening
 
@@ -93,24 +93,23 @@ async def heard(fake: FakeWecom, what: Callable[[Told], bool], *, within_s: floa
 
 @pytest.mark.feature("F80")
 async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
-    postgres_url: str, tmp_path: Path
+    migrated_url: str, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+    pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     happened: list[Happening] = []
     async with FakeWecom(keys={KEY}) as wecom, aiohttp.ClientSession() as session:
         text = CONFIG.format(
-            folder=tmp_path, url=postgres_url, shop=SHOP_SECRET, erp=ERP_SECRET, port=port, key=KEY, wecom=wecom.url
+            folder=tmp_path, url=migrated_url, shop=SHOP_SECRET, erp=ERP_SECRET, port=port, key=KEY, wecom=wecom.url
         )
         sock = listening(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         worker = Worker(
             parse(text, {}, discover(), name="test.yaml", folder=tmp_path),
             WorkerPlace(name="test/0", sock=sock, stop_within_s=5.0),
-            url=postgres_url,
+            url=migrated_url,
             observe=happened.extend,
         )
         running = asyncio.create_task(worker.run(), name="worker")
@@ -161,11 +160,10 @@ async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
     print(f"first failed answer to the first message: {notice_s:.1f} s")
 
 
-async def test_a_kafka_that_is_away_is_told_and_orders_go_through_the_inbox(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_kafka_that_is_away_is_told_and_orders_go_through_the_inbox(migrated_url: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nobody = probe.getsockname()[1]
-    pool = await open_pool(postgres_url, size=2)
-    await migrate(pool)
+    pool = await open_pool(migrated_url, size=2)
     async with (
         FakeWecom(keys={KEY}) as wecom,
         FakeShop(secrets=(ERP_SECRET,)) as erp,
@@ -173,13 +171,13 @@ async def test_a_kafka_that_is_away_is_told_and_orders_go_through_the_inbox(post
     ):
         port = int(erp.url.rpartition(":")[2])
         text = CONFIG.format(
-            folder=tmp_path, url=postgres_url, shop=SHOP_SECRET, erp=ERP_SECRET, port=port, key=KEY, wecom=wecom.url
+            folder=tmp_path, url=migrated_url, shop=SHOP_SECRET, erp=ERP_SECRET, port=port, key=KEY, wecom=wecom.url
         )
         sock = listening(("127.0.0.1", 0))
         worker = Worker(
             parse(f"kafka: {{bootstrap: 127.0.0.1:{nobody}}}\n{text}", {}, discover(), name="k", folder=tmp_path),
             WorkerPlace(name="test/0", sock=sock, stop_within_s=5.0),
-            url=postgres_url,
+            url=migrated_url,
             observe=lambda _: None,
         )
         running = asyncio.create_task(worker.run(), name="worker")

@@ -34,7 +34,7 @@ from gateway.store.notices import list_conditions, list_notices, read_changing, 
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.queries import read_backlog
-from gateway.store.sql import Connection, migrate, open_pool
+from gateway.store.sql import Connection, open_pool
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
@@ -132,9 +132,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(postgres_url: str) -> AsyncIterator[Stage]:
-    pool = await open_pool(postgres_url, size=3)
-    await migrate(pool)
+async def stage(migrated_url: str) -> AsyncIterator[Stage]:
+    pool = await open_pool(migrated_url, size=3)
     async with pool.acquire() as connection:
         yield Stage(pool, connection)
     await pool.close()
@@ -249,10 +248,10 @@ async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, s
 
 
 async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_ended(
-    stage: Stage, stack: AsyncExitStack, postgres_url: str
+    stage: Stage, stack: AsyncExitStack, migrated_url: str
 ) -> None:
     fake = await robot(stage, stack)
-    pool = await open_pool(postgres_url, size=2)
+    pool = await open_pool(migrated_url, size=2)
     stack.push_async_callback(pool.close)
     telling = Telling(
         policy=Policy(settle_s=0.1), language="en", people={}, owners=(), runbooks="docs/runbooks/", hand_over_s=90.0
