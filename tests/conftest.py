@@ -11,11 +11,14 @@ import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from gateway.embedded.postgres import EmbeddedPostgres
+from tests.databases import MigratedDatabases
+
+T = TypeVar("T")
 
 _database_numbers = itertools.count(1)
 
@@ -60,20 +63,16 @@ def postgres_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(postgres_server: EmbeddedPostgres) -> str:
-    """Name of a database as `migrate` leaves it, which others are copied from."""
-    _execute(postgres_server.url, "CREATE DATABASE migrated TEMPLATE template0")
-    _in_loop_of_its_own(lambda: _migrate(postgres_server.url_of("migrated")))
-    return "migrated"
+def migrated_databases(postgres_server: EmbeddedPostgres) -> MigratedDatabases:
+    return MigratedDatabases(postgres_server)
 
 
 @pytest.fixture
-def migrated_url(postgres_server: EmbeddedPostgres, migrated_database: str) -> Iterator[str]:
-    """As `postgres_url`, of a database with the schema and without a row: to copy it takes half as long."""
-    name = f"test_{next(_database_numbers)}"
-    _execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
+def migrated_url(postgres_server: EmbeddedPostgres, migrated_databases: MigratedDatabases) -> Iterator[str]:
+    """As `postgres_url`, of a database with the schema and without a row."""
+    name = _in_loop_of_its_own(migrated_databases.take)
     yield postgres_server.url_of(name)
-    _execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
+    _in_loop_of_its_own(lambda: migrated_databases.give_back(name))
 
 
 @pytest.fixture
@@ -135,15 +134,7 @@ def _execute(url: str, statement: str) -> None:
     _in_loop_of_its_own(execute)
 
 
-async def _migrate(url: str) -> None:
-    from gateway.store.sql import migrate, open_pool
-
-    pool = await open_pool(url, size=1)
-    await migrate(pool)
-    await pool.close()
-
-
-def _in_loop_of_its_own(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _in_loop_of_its_own(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     # In a thread: asyncio.run here would take the event loop of the test away.
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: asyncio.run(work())).result()
+        return pool.submit(lambda: asyncio.run(work())).result()

@@ -19,12 +19,26 @@ async def test_every_test_has_an_empty_database_of_its_own(postgres_url: str, tu
         await connection.close()
 
 
-@pytest.mark.parametrize("turn", [1, 2])
-async def test_every_test_has_a_migrated_database_of_its_own(migrated_url: str, turn: int) -> None:
+@pytest.mark.parametrize("left", ["rows", "a table", "an index", "a setting", "no migration", ""])
+async def test_every_test_has_a_migrated_database_of_its_own(migrated_url: str, left: str) -> None:
     pool = await open_pool(migrated_url, size=1)
     try:
         assert await migrate(pool) == []
+        assert await pool.fetchval(
+            "SELECT to_regclass('mine') IS NULL AND to_regclass('orders_number_key') IS NOT NULL"
+        )
+        assert await pool.fetchval("SHOW work_mem") == "4MB"
         assert await pool.fetchval("INSERT INTO connection (name) VALUES ('shop') RETURNING connection_id") == 1
+        match left:
+            case "a table":
+                await pool.execute("CREATE TABLE mine (id int)")
+            case "an index":
+                await pool.execute("ALTER TABLE orders DROP CONSTRAINT orders_number_key CASCADE")
+            case "a setting":
+                name = await pool.fetchval("SELECT current_database()")
+                await pool.execute(f"ALTER DATABASE {name} SET work_mem = '1MB'")
+            case "no migration":
+                await pool.execute("DELETE FROM migration")
     finally:
         await pool.close()
 
