@@ -87,6 +87,8 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
         top = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         return Node({}, name), [_not_yaml(error, text, name)]
+    except RecursionError:
+        return Node({}, name), [Problem(name, _TOO_DEEP, _BRACKETS)]
     except yaml.YAMLError as error:
         said = str(error).splitlines()[0]
         what = Text(f"不是 YAML：有不允许的字符（{said}）", f"is not YAML: {said}")
@@ -263,6 +265,8 @@ def struct_of(kind: Any) -> type[msgspec.Struct] | None:
 # --- reading ----------------------------------------------------------------------------------------------------
 
 _MAX_DEPTH = 32
+_MAX_NODES = 100_000
+"""Keys and values, those of an anchor counted wherever it is used: ten lines of anchors can make billions."""
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 _SECRET = re.compile(r"pass|secret|token|key|url", re.IGNORECASE)
 _REPORTED: Any = object()
@@ -271,6 +275,10 @@ MISSING = Text("缺少", "is missing")
 UNKNOWN_KEY = Text("没有这个键", "is not a known key")
 _MAPPING = Text("键值映射（键: 值）", "a mapping (key: value)")
 _LIST = Text("列表（[a, b]，或每行以 - 开头）", "a list ([a, b] or lines with -)")
+
+_TOO_DEEP = Text(f"嵌套超过 {_MAX_DEPTH} 层", f"is nested deeper than {_MAX_DEPTH} levels")
+_TOO_MUCH = Text(f"超过 {_MAX_NODES} 个键和值", f"has more than {_MAX_NODES} keys and values")
+_BRACKETS = Text("检查括号是否都闭合", "see whether every bracket is closed")
 
 _SYNTAX: Mapping[str, str] = {
     "mapping values are not allowed": "此处不能再有“键: 值”",
@@ -296,15 +304,18 @@ _KINDS: Mapping[str, str] = {
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's interface
+    nodes = 0
+    """Read so far."""
 
 
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("int", r"[-+]?(0|[1-9][0-9]{0,99})", "-+0123456789"),
     ("float", r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][-+]?[0-9]+)?", "-+0123456789."),
     ("merge", r"<<", "<"),
 ):
+    # An integer of more than a hundred digits is no setting's; int() raises at 4,300.
     # An empty scalar is looked up under the empty string.
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), ["" if c == "\0" else c for c in _first]
@@ -353,8 +364,12 @@ def _open_quote(text: str, line: int) -> tuple[int, int]:
 def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: list[Problem], path: KeyPath) -> Node:
     origin = f"{name}:{line + 1}"
     if len(path) > _MAX_DEPTH:
-        what = Text(f"嵌套超过 {_MAX_DEPTH} 层", f"is nested deeper than {_MAX_DEPTH} levels")
-        problems.append(Problem(origin, what, Text("锚点引用了自己？", "an anchor that contains itself?")))
+        problems.append(Problem(origin, _TOO_DEEP, Text("锚点引用了自己？", "an anchor that contains itself?")))
+        return Node(None, origin)
+    loader.nodes += 1
+    if loader.nodes > _MAX_NODES:
+        if loader.nodes == _MAX_NODES + 1:
+            problems.append(Problem(origin, _TOO_MUCH, Text("锚点引用了锚点？", "anchors that contain anchors?")))
         return Node(None, origin)
     if isinstance(source, yaml.MappingNode):
         _report_twice(source, name, problems, path)

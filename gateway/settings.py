@@ -1070,13 +1070,7 @@ _REMOVE = Text("删掉它", "remove it")
 
 
 def _check_sections(document: Document, report: Report, folder: Path) -> None:
-    url = document.database.url
-    if url != "embedded" and urlsplit(url).scheme not in ("postgresql", "postgres"):
-        what = Text("既不是 `embedded`，也不是 postgresql:// 地址", "is neither `embedded` nor a postgresql:// address")
-        instead = Text(
-            "写 `embedded`，或 postgresql://用户:密码@主机/库名", "`embedded`, or postgresql://user:password@host/name"
-        )
-        report.add(("database", "url"), what, instead)
+    _check_database(document.database.url, report)
     for key, address in (("listen", document.http.listen), ("metrics_listen", document.http.metrics_listen)):
         _check_port(("http", key), address, report)
     if document.http.bind == document.http.metrics_bind and document.http.bind[1] != 0:
@@ -1117,6 +1111,36 @@ def _check_sections(document: Document, report: Report, folder: Path) -> None:
         for address in document.kafka.bootstrap.split(","):
             _check_port(("kafka", "bootstrap"), address, report)
         _check_kafka(document.kafka.security, report, folder)
+
+
+def _check_database(url: str, report: Report) -> None:
+    if url == "embedded":
+        return
+    path: KeyPath = ("database", "url")
+    instead = Text(
+        "写 `embedded`，或 postgresql://用户:密码@主机/库名", "`embedded`, or postgresql://user:password@host/name"
+    )
+    encoded = Text(
+        "用户名和密码里的 # / ? @ : [ ] % 要写成 %23 %2F %3F %40 %3A %5B %5D %25",
+        "in user and password write # / ? @ : [ ] % as %23 %2F %3F %40 %3A %5B %5D %25",
+    )
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        report.add(path, Text("方括号不成对", "has a bracket without its other one"), encoded)
+        return
+    if parts.scheme not in ("postgresql", "postgres"):
+        what = Text("既不是 `embedded`，也不是 postgresql:// 地址", "is neither `embedded` nor a postgresql:// address")
+        report.add(path, what, instead)
+    elif parts.fragment:
+        # Whoever reads it as an address ends it there; what follows may be the rest of a password.
+        report.add(path, Text("含有 #", "has a # in it"), encoded)
+    else:
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            # asyncpg takes several hosts, each with a port of its own.
+            port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+            if port and not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= 65535):
+                report.add(path, Text("主机后面的端口不是 1 到 65535", "has a port that is not 1 to 65535"), encoded)
 
 
 def _check_port(path: KeyPath, address: str, report: Report) -> None:

@@ -223,6 +223,12 @@ WRONG = [
     ("data_dir: var", "review: {mandatory: [receiver.nam]}", "og.yaml:1 review.mandatory[0]", "", "receiver.name"),
     ("data_dir: var", "review: {mandatory: receiver.name}", "og.yaml:1 review.mandatory", "expected a list", ""),
     ("data_dir: var", "database: {url: 'mysql://h'}", "og.yaml:1 database.url", "neither", ""),
+    ("data_dir: var", "database: {url: 'postgresql://u:p@h:abc/d'}", "og.yaml:1 database.url", "1 to 65535", "%40"),
+    ("data_dir: var", "database: {url: 'postgresql://u:p@h:99999/d'}", "og.yaml:1 database.url", "1 to 65535", "%40"),
+    ("data_dir: var", "database: {url: 'postgresql://u:p#w@h/d'}", "og.yaml:1 database.url", "#", "%23"),
+    ("data_dir: var", "database: {url: 'postgresql://u:p/w@h/d'}", "og.yaml:1 database.url", "1 to 65535", "%2F"),
+    ("data_dir: var", "database: {url: 'postgresql://u:p[w@h/d'}", "og.yaml:1 database.url", "bracket", "%5B"),
+    ("data_dir: var", "http: {body_limit_bytes: 9" + 5000 * "9" + "}", "og.yaml:1 http.body_limit_bytes", "", ""),
     ("data_dir: var", "carriers: {ZTO: {webhok: a}}", "og.yaml:1 carriers.ZTO.webhok", "not a platform", "`webhook`"),
     ("  bootstrap: 127.0.0.1:9092", "  topic: a", "og.yaml:2 kafka.bootstrap", "is missing", "host:port"),
     ("  bootstrap: 127.0.0.1:9092", "  bootstrap: a", "og.yaml:3 kafka.bootstrap", "wrong form", ""),
@@ -297,6 +303,39 @@ def test_each_mistake_is_told(
     assert old in GOOD
     found = problems(GOOD.replace(old, new, 1), adapters)
     assert [p for p in found if p.where == where and what in p.what and proposal in p.proposal], found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: " + "[" * 20_000, "is nested deeper than"),
+        (
+            "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)),
+            "has more than 100000 keys and values",
+        ),
+    ],
+    ids=["brackets", "anchors"],
+)
+def test_a_file_that_would_never_be_read_to_its_end_is_a_problem(
+    adapters: plugins.Registry, text: str, said: str
+) -> None:
+    assert any(said in one.what for one in problems(text, adapters))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///ordergate?host=/run/og&port=5432&user=og",
+        "postgresql://u:p%23w@h:5432/d",
+        "postgresql://u:p@[::1]:5432/d",
+        "postgresql://u:p@[::1]/d",
+        "postgresql://u:p@h1:5432,h2:5433/d",
+        "postgres://h",
+    ],
+)
+def test_an_address_of_a_database(adapters: plugins.Registry, url: str) -> None:
+    assert parsed(f"database: {{url: '{url}'}}\n", adapters).database.url == url
 
 
 def test_every_problem_at_once_in_file_order(adapters: plugins.Registry) -> None:
