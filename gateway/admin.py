@@ -660,8 +660,7 @@ def _in_database(config: Path, work: Callable[[Any], Awaitable[T]], *, opened: b
 @asynccontextmanager
 async def _database(settings: Settings, *, opened: bool) -> AsyncIterator[Any]:
     """A pool on the configured database; the embedded one is attached to where it runs, else started meanwhile."""
-
-    from gateway.store.sql import open_pool
+    from gateway.store.sql import open_pool, told_in_one_line
     from gateway.store.vault import vault_of
 
     async with AsyncExitStack() as stack:
@@ -673,4 +672,5 @@ async def _database(settings: Settings, *, opened: bool) -> AsyncIterator[Any]:
         vault = vault_of(settings.encryption.decoded) if opened else None
         pool = await open_pool(url, size=2, vault=vault)
         stack.push_async_callback(pool.close)
-        yield pool
+        async with told_in_one_line():
+            yield pool

@@ -65,7 +65,7 @@ from gateway.store.levels import LevelRule, forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.purge import Ages
 from gateway.store.queries import Backlog
-from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections
+from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
@@ -82,6 +82,8 @@ from gateway.watch.redrive import RedriveLoop
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
 GAUGES_EVERY_S = 5.0
+CANCEL_AGAIN_S = 3.0
+"""More than any task takes to clean up after itself."""
 _MAY_BE_UNREAD_S = 900.0
 """So much later than by its settings a polled shop may be read before Prometheus tells of it."""
 
@@ -311,6 +313,8 @@ class Worker:
             loop.add_reader(self._place.lifeline_fd, self.stop)
         async with AsyncExitStack() as stack:
             vault = vault_of(self._settings.encryption.decoded)
+            # Of the start. What a part of a living worker fails with comes in a group, and is shown whole.
+            await stack.enter_async_context(told_in_one_line())
             pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
             names = await register_connections(pool, self._settings.connections)
@@ -384,24 +388,27 @@ class Worker:
             sending = group.create_task(dispatcher.run(stop_within_s=within_s / 2), name="dispatcher")
             reading = [group.create_task(reader.run(), name=type(reader).__name__) for reader in readers]
             owning = [group.create_task(duty.run(), name=f"duty {duty.connection}") for duty in duties]
-            await self._stop.wait()
-            for duty in duties:
-                duty.stop()
-            await server.cleanup()
-            if owning:
-                await asyncio.wait(owning, timeout=within_s / 4)
-            for reader in readers:
-                reader.stop()
-            await asyncio.wait(reading, timeout=within_s / 3)
-            # The dispatcher retires this worker and frees its shops with it: nothing may be asked of them after.
-            for task in owning:
-                task.cancel()
-            if owning:
-                await asyncio.wait(owning)
-            dispatcher.stop()
-            await asyncio.wait([sending])
-            for task in (*looping, *reading):
-                task.cancel()
+            try:
+                await self._stop.wait()
+                for duty in duties:
+                    duty.stop()
+                await server.cleanup()
+                if owning:
+                    await asyncio.wait(owning, timeout=within_s / 4)
+                for reader in readers:
+                    reader.stop()
+                await asyncio.wait(reading, timeout=within_s / 3)
+                # The dispatcher retires this worker and frees its shops with it: nothing may be asked of them after.
+                for task in owning:
+                    task.cancel()
+                if owning:
+                    await asyncio.wait(owning)
+                dispatcher.stop()
+                await asyncio.wait([sending])
+                for task in (*looping, *reading):
+                    task.cancel()
+            finally:
+                insist((sending, *looping, *reading, *owning))
 
     # --- the way out
 
@@ -870,6 +877,23 @@ async def _close(pool: asyncpg.Pool) -> None:
             await pool.close()
     except TimeoutError:
         pool.terminate()
+
+
+def insist(tasks: Sequence[asyncio.Task[Any]], *, every_s: float = CANCEL_AGAIN_S) -> None:
+    """From now on cancel again, every `every_s`, whichever of `tasks`, cancelled already, has not ended.
+
+    A connection that breaks off just then has asyncpg raise its own error in place of the cancel, and a loop that goes
+    on after such errors goes on for ever: a worker of which one part has failed would be there, and do nothing.
+    """
+
+    def again() -> None:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            insist(left, every_s=every_s)
+
+    asyncio.get_running_loop().call_later(every_s, again)
 
 
 def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock = now) -> int:

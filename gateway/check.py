@@ -192,6 +192,10 @@ class _Probe:
             if await connection.fetchval(f"SHOW {name}") != "on":
                 what = Text(f"{name} 已关闭：断电会丢订单", f"{name} is off: a power cut loses orders")
                 problems.append(Problem("database", what, _same(f"ALTER SYSTEM SET {name} = on")))
+        if await connection.fetchval("SHOW transaction_read_only") == "on":
+            what = Text("数据库只读：是备库，或被设为只读", "the database is read-only: a standby, or set to be so")
+            advice = Text("在 database.url 写主库的地址", "name the primary in database.url")
+            problems.append(Problem("database", what, advice))
         pending = await pending_migrations(connection)
         if later := await later_migrations(connection):
             what = Text(

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -148,7 +149,9 @@ def _of_system(error: OSError) -> str:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # Whoever read it may be gone, or the disk full: no reason to end the gateway.
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 notices.command("test")(admin.notices_test)

@@ -18,13 +18,14 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
 from aiohttp import web
 
 from gateway.core.errors import OrdergateError
 from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
 from gateway.settings import Settings
-from gateway.store.sql import migrate, open_pool
+from gateway.store.sql import migrate, open_pool, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
 from gateway.telemetry.processes import forget, prepare
@@ -82,7 +83,7 @@ class Supervisor:
             http = self._settings.http
             sock = stack.enter_context(_address(http.bind, "http.listen"))
             metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
-            prepare(Path(self._settings.data_dir) / "metrics")
+            _prepare_folder(Path(self._settings.data_dir))
             url = self._settings.database.url
             if self._settings.database.embedded:
                 # Here: who brings a database of his own needs none of what the bundled one is made of.
@@ -132,7 +133,10 @@ class Supervisor:
         return True
 
     async def _prepare_database(self, url: str) -> None:
-        pool = await open_pool(url, size=2)
+        async with told_in_one_line():
+            await self._prepare_reached(await open_pool(url, size=2))
+
+    async def _prepare_reached(self, pool: asyncpg.Pool) -> None:
         try:
             for name in await migrate(pool, told=self._tell):
                 self._tell(f"database migrated: {name}")
@@ -170,6 +174,9 @@ class Supervisor:
                 continue
 
     async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
+        # Without it no worker starts; who has removed it may not know that anybody runs here.
+        with suppress(OSError):
+            (Path(self._settings.data_dir) / "metrics").mkdir(parents=True, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             *self._worker,
             "--config",
@@ -267,6 +274,20 @@ def bound(bind: tuple[str, int]) -> socket.socket:
 
 
 _BACKLOG = 1024
+
+
+def _prepare_folder(data_dir: Path) -> None:
+    try:
+        prepare(data_dir / "metrics")
+    except OSError as error:
+        why = system_reason(error)
+        raise OrdergateError(
+            Text(
+                f"{error.filename or data_dir} 不能用：{why.zh}；换一个 `data_dir`，或给运行用户写权限",
+                f"{error.filename or data_dir} cannot be used: {why.en}; choose another `data_dir`, or let the user who"
+                " runs this write there",
+            )
+        ) from error
 
 
 def _address(bind: tuple[str, int], setting: str) -> socket.socket:

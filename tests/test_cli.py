@@ -352,6 +352,39 @@ async def test_a_database_that_cannot_be_reached_is_one_line_that_says_what_to_l
     assert zh in line and en in line and "database.url 的地址" in line
 
 
+async def test_a_read_only_database_is_told_before_the_start_and_by_every_command(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(f"database: {{url: '{postgres_url}'}}\nconnections: {{}}\nhttp: {{listen: '127.0.0.1:0'}}\n")
+    owner = await asyncpg.connect(postgres_url)
+    name = await owner.fetchval("SELECT current_database()")
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    for command in ("run", "migrate"):
+        told = await _away_from_the_loop(command, "-c", config)
+        [line] = told.err.splitlines()
+        assert told.code == 1 and "数据库只读" in line and "read-only" in line
+    await owner.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert (await _away_from_the_loop("migrate", "-c", config)).code == 0
+    await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await owner.close()
+    told = await _away_from_the_loop("restored", "-c", config)
+    [line] = told.err.splitlines()
+    assert told.code == 1 and "数据库只读" in line and "read-only" in line
+    checked = await _away_from_the_loop("check", "-c", config, "--json")
+    assert [(one["where"], one["proposal"]) for one in checked.json["problems"]] == [
+        ("database", "在 database.url 写主库的地址")
+    ]
+
+
+async def test_a_data_dir_that_cannot_be_used_is_named(postgres_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(f"data_dir: /proc/ordergate\ndatabase: {{url: '{postgres_url}'}}\nconnections: {{}}\n")
+    told = await _away_from_the_loop("run", "-c", config)
+    [line] = told.err.splitlines()
+    assert told.code == 1 and "换一个 `data_dir`" in line and "choose another `data_dir`" in line
+
+
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
     config = tmp_path / "ordergate.yaml"
     config.write_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,13 +39,13 @@ metrics.Gauges(counted).worker(alive_at=time.time(), cpu_s=0.1, memory_bytes=1)
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
+from gateway.cli import _tell
 from gateway.plugins import discover
 from gateway.settings import load
 from gateway.supervise import Supervisor
 config = Path(sys.argv[1])
 settings = load(config, os.environ, discover())
-tell = lambda text: print(text, file=sys.stderr, flush=True)
-asyncio.run(Supervisor(settings, config=config, workers=1, tell=tell, worker=sys.argv[2:]).run())
+asyncio.run(Supervisor(settings, config=config, workers=1, tell=_tell, worker=sys.argv[2:]).run())
 """
 
 
@@ -59,15 +60,15 @@ class Parent:
         )
 
     @contextmanager
-    def running(self, ending: str) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, ending: str, *, sink: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
         worker = (sys.executable, "-c", WORKER.format(ending=ending))
-        with self.log.open("wb") as sink:
+        with (sink or self.log).open("wb") as log:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-c", PARENT, str(self.config), *worker],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=sink,
-                stderr=sink,
+                stdout=log,
+                stderr=log,
                 preexec_fn=end_with_us,  # noqa: PLW1509
             )
             try:
@@ -100,6 +101,22 @@ class Parent:
 @pytest.fixture
 def parent(tmp_path: Path, postgres_url: str) -> Parent:
     return Parent(tmp_path, postgres_url)
+
+
+def test_the_gateway_outlives_whoever_reads_its_log(parent: Parent) -> None:
+    ended = "time.sleep(2); sys.exit(1)"
+    with parent.running(ended, sink=Path("/dev/full")):
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 2)
+
+
+def test_a_folder_of_metrics_that_was_removed_is_made_again(parent: Parent) -> None:
+    with parent.running("time.sleep(1)"):
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 1)
+        shutil.rmtree(parent.folder / "data")
+        end = time.monotonic() + 20
+        while not list((parent.folder / "data" / "metrics").glob("counter_*.db")):
+            assert time.monotonic() < end, parent.log.read_text()
+            time.sleep(0.05)
 
 
 def test_the_page_counts_no_worker_when_none_is_left(parent: Parent) -> None:

@@ -44,6 +44,8 @@ class Health:
         try:
             async with asyncio.timeout(_ASK_WITHIN_S):
                 async with self._pool.acquire() as connection:
+                    if await connection.fetchval("SHOW transaction_read_only") == "on":
+                        return State.READ_ONLY
                     return State.OUTDATED if await pending_migrations(connection) else State.UP
         except (*AWAY, asyncpg.PostgresError, OrdergateError):
             return State.DOWN

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Any, Protocol, TypeAlias
 
@@ -90,9 +91,16 @@ class Sealing(Protocol):
     async def attend(self, connection: Connection) -> None: ...
 
 
-# What asyncpg raises when the server is away, going down, short of something, cancelled us or is read-only after a
-# failover: nothing is wrong with what was asked, and the same call may work later.
+REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,  # class 28: user, password, pg_hba.conf
+    asyncpg.InvalidCatalogNameError,  # the database is dropped, or has another name
+)
+"""What a connection is refused with until somebody changes the server or the settings."""
+
+# What asyncpg raises when the server is away, going down, short of something, cancelled us, is read-only after a
+# failover or lets us in no more: nothing is wrong with what was asked, and the same call may work later.
 AWAY = (
+    *REFUSED,
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,  # class 08
@@ -151,8 +159,10 @@ async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asy
             init=None if vault is None else vault.attend,
         )
     except AWAY as error:
+        if isinstance(error, REFUSED):
+            raise OrdergateError(_not_reached(error)) from error
         raise Unavailable(_not_reached(error)) from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, ValueError) as error:  # ValueError: what asyncpg makes of an address
         raise OrdergateError(_not_reached(error)) from error
 
 
@@ -169,7 +179,8 @@ def reason_of(error: Exception) -> Text:
     """Why the database, or the way to it, refuses, on one line: in our words where there are some."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-        return Text(system_reason(error).zh, said)
+        file = f"{error.filename}：" if error.filename else ""
+        return Text(file + system_reason(error).zh, said)
     known = next((words for kind, words in _REFUSALS if isinstance(error, kind)), "")
     return Text(f"{known}（{said}）" if known else said, said)
 
@@ -181,7 +192,37 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.TooManyConnectionsError, "连接数已满"),
     (asyncpg.CannotConnectNowError, "数据库正在启动或停止"),
     (asyncpg.InsufficientPrivilegeError, "权限不足"),
+    (asyncpg.ReadOnlySQLTransactionError, "数据库只读：是备库，或被设为只读"),
+    (asyncpg.DiskFullError, "数据库的磁盘已满"),
+    (asyncpg.LockNotAvailableError, "表被别人锁住"),
+    (asyncpg.QueryCanceledError, "语句被取消或超时"),
+    (asyncpg.AdminShutdownError, "连接被数据库断开"),
+    (asyncpg.ConnectionDoesNotExistError, "连接被数据库断开"),
 )
+
+
+@asynccontextmanager
+async def told_in_one_line() -> AsyncIterator[None]:
+    """What the server refuses, or is too short of, comes out as Unavailable or OrdergateError, for a person to read.
+
+    Only what a person mends there: a mistake in a statement stays what it is. Nor is an error of a file touched.
+    """
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise OrdergateError(_refused(error)) from error
+    except AWAY as error:
+        if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+            raise
+        raise Unavailable(_refused(error)) from error
+
+
+def _refused(error: Exception) -> Text:
+    why = reason_of(error)
+    return Text(
+        f"数据库拒绝了操作或中断：{why.zh}；检查数据库服务器，之后再运行",
+        f"the database refused or broke off: {why.en}; look at the database server, then run this again",
+    )
 
 
 async def _keep(_connection: Connection) -> None:

@@ -30,6 +30,8 @@ class State(enum.StrEnum):
     DOWN = "down"
     OUTDATED = "outdated"
     """The database lacks migrations of this release."""
+    READ_ONLY = "read_only"
+    """The database answers and takes nothing: a standby, after a failover."""
     ABSENT = "absent"
     """Not configured, or not run by this worker: no reason for anything."""
 
@@ -87,6 +89,7 @@ _STATES = {
     State.STOPPING: ("正在停止", "is stopping"),
     State.DOWN: ("不可用", "is down"),
     State.OUTDATED: ("结构未升级（请运行 ordergate migrate）", "is not migrated (run `ordergate migrate`)"),
+    State.READ_ONLY: ("只读（备库，或被设为只读）", "is read-only (a standby, or set to be so)"),
     State.ABSENT: ("未连接", "is not connected"),
 }
 _CONSEQUENCES = {
