@@ -8,6 +8,7 @@ is handed on as it came, packed or not; and a connection on which no whole heade
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -101,13 +102,56 @@ class Listener(web.AppRunner):
 
 class _Server(web.Server):
     def __init__(self, made: web.Server, *, observe: Observer, header_within_s: float, options: dict[str, Any]) -> None:
-        super().__init__(made.request_handler, request_factory=made.request_factory)
+        super().__init__(_answering(made.request_handler), request_factory=made.request_factory)
         self._options = options
         self.observe = observe
         self.header_within_s = header_within_s
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._options)
+
+
+def _answering(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """`handler`, with JSON where aiohttp would say no in a line of plain English."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return _turned_away(request, error)
+
+    return handle
+
+
+def _turned_away(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
+    headers: dict[str, str] = {}
+    match error:
+        case web.HTTPNotFound():
+            code, where = "not_found", "path"
+            message = Text("没有这个路径", "there is no such path")
+            advice = Text(
+                "API 在 /api/v1（见 /api/v1/openapi.json），推送发往 /hooks/<连接>",
+                "the API is at /api/v1 (see /api/v1/openapi.json), pushes go to /hooks/<connection>",
+            )
+        case web.HTTPMethodNotAllowed():
+            methods = ", ".join(sorted(error.allowed_methods))
+            code, where, headers = "method", "method", {"Allow": methods}
+            message = Text(f"此路径不接受 {request.method}", f"{request.method} is not for this path")
+            advice = Text(f"改用 {methods}", f"use {methods}")
+        case web.HTTPExpectationFailed():
+            code, where = "expect", "headers.Expect"
+            message = Text("不支持这个 Expect", "this Expect is not supported")
+            advice = Text("只可写 100-continue，或不带", "write 100-continue, or leave it out")
+        case _:
+            code, where = "http", ""
+            message = Text("请求无法接受", "the request cannot be taken")
+            advice = Text(f"见 HTTP 状态 {error.status}", f"see HTTP status {error.status}")
+    body = msgspec.json.encode({"error": code, "message": message, "where": where, "advice": advice})
+    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 
 
 class _Connection(web.RequestHandler):

@@ -19,6 +19,7 @@ from gateway.store.control import set_paused
 from gateway.store.credentials import authorise, read_credentials
 from gateway.store.queries import ConnectionRow, list_connections
 from gateway.store.sql import Names
+from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 422, 503)
 
@@ -158,7 +159,7 @@ def _no_connection(name: str) -> ApiError:
 
 def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:
     if row.paused:
-        return ConnectionState.PAUSED, row.pause_reason
+        return ConnectionState.PAUSED, mask_text(row.pause_reason)
     return (ConnectionState.READY, "") if refused is None else (ConnectionState.RE_AUTHORISE, refused)
 
 

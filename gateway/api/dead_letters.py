@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 
 import asyncpg
@@ -187,7 +186,7 @@ def _repaired(body: ReleaseBody) -> bytes | None:
     if body.body_base64 is not None:
         try:
             repaired = base64.b64decode(body.body_base64, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one; a text that is not ASCII raises it bare
             raise wrong(
                 "$.body_base64",
                 Text("不是 base64", "is not base64"),

@@ -20,7 +20,7 @@ from gateway.core.items import unmapped
 from gateway.core.order import Content, Operation
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
-from gateway.store.queries import list_lanes, receivers_of
+from gateway.store.queries import LaneRow, list_lanes, receivers_of
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 from gateway.store.sql import CannotRead
 
@@ -66,7 +66,7 @@ class Deliveries:
         )
         if not rows:
             await check_connection(self._pool, query.target, where="target")
-        more = f"{rows[-1].opened_at.isoformat()} {rows[-1].number}" if len(rows) == query.limit else ""
+        more = _next(rows[-1]) if len(rows) == query.limit else ""
         receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
         return LaneList(
             deliveries=[masked_lane(row, receivers.get(row.number), known=row.number in receivers) for row in rows],
@@ -151,6 +151,8 @@ def edited(head: Head, patch: dict[str, Any]) -> Content:
     except msgspec.ValidationError as error:
         advice = Text("见 /api/v1/openapi.json 中的 Content", "see Content in /api/v1/openapi.json")
         raise misfit(error, "$.edit", advice) from error
+    except RecursionError as error:  # a little less deep than what cannot be decoded either
+        raise wrong("$.edit", Text("嵌套太深", "is nested too deep")) from error
     _check(content)
     if missing := unmapped(content.lines, head.order.recipes):
         raise wrong(
@@ -214,12 +216,17 @@ def _delivery(call: Call) -> tuple[str, str, int]:
     return call.path["number"], call.path["target"], int(call.path["seq"])
 
 
-def _cursor(text: str) -> tuple[datetime, str]:
-    at, _, number = text.partition(" ")
+def _next(last: LaneRow) -> str:
+    # A number may hold spaces, a connection's name none. One order's lanes to several targets open at one instant.
+    return f"{last.opened_at.isoformat()} {last.target} {last.number}"
+
+
+def _cursor(text: str) -> tuple[datetime, str, str]:
     try:
+        at, target, number = text.split(" ", 2)
         opened_at = datetime.fromisoformat(at)
     except ValueError as error:
         raise off_list() from error
     if opened_at.tzinfo is None:
         raise off_list()
-    return opened_at, number
+    return opened_at, number, target

@@ -15,6 +15,7 @@ from gateway.core.text import Text
 from gateway.store.control import force_breaker, read_controls
 from gateway.store.queries import GateLanes, gate_lanes
 from gateway.store.sql import Names
+from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 422, 503)
 _NONE = GateLanes(0, 0, 0)
@@ -74,7 +75,7 @@ class Gates:
                     if forced is None
                     else ForcedView(
                         state="open" if forced.forced == "open" else "closed",
-                        reason=forced.reason,
+                        reason=mask_text(forced.reason),
                         author=forced.author,
                         until_at=forced.until_at,
                     ),

@@ -15,8 +15,10 @@ _STATUSES = {
     400: "The body is not JSON",
     401: "No token, or not a good one",
     404: "There is no such thing",
+    408: "The body did not arrive in time",
     409: "Not as things stand; the code says why",
     413: "The body is too large",
+    415: "The body is compressed",
     422: "The request cannot be understood",
     503: "The database does not answer; try again",
 }
@@ -78,7 +80,7 @@ def _operation(
             **{
                 str(status): {"description": text, "content": {"application/json": {"schema": problem}}}
                 for status, text in _STATUSES.items()
-                if status in route.errors
+                if status in route.errors or (route.body is not None and status in _OF_BODIES)
             },
         },
     }
@@ -90,4 +92,5 @@ def _operation(
     return operation
 
 
+_OF_BODIES = frozenset({400, 408, 413, 415})
 _NUMBERS = frozenset({"seq", "n", "id"})

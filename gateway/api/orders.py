@@ -118,7 +118,7 @@ class Orders:
     async def get_payload(self, call: Call) -> Payload:
         number, n = call.path["number"], int(call.path["n"])
         try:
-            found = await read_payload(self._pool, number, n)
+            found = await read_payload(self._pool, number, n) if n else None
         except CannotRead as error:
             raise unread(Text(f"订单 {number} 的第 {n} 份报文", f"payload {n} of order {number}"), error) from error
         if found is None:

@@ -131,6 +131,7 @@ class Api:
                 Text(f"此路径不接受 {request.method}", f"{request.method} is not for this path"),
                 where="method",
                 advice=Text(f"改用 {methods}", f"use {methods}"),
+                headers={"Allow": methods},
             ).response()
         except web.HTTPNotFound:
             return not_found(

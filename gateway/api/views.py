@@ -398,7 +398,7 @@ class PreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class RedriveBody(PreviewBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Reason
     per_s: Annotated[
-        Annotated[float, Meta(gt=0, le=1_000)] | None,
+        Annotated[float, Meta(ge=0.001, le=1_000)] | None,
         Meta(description="Released a second, evenly; without it half of what the target allows, or 10"),
     ] = None
     start_in_s: Annotated[
@@ -514,7 +514,8 @@ class ForceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class StockQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sku: Annotated[Name, Meta(description="The SKU begins with this")] | None = None
     warehouse: Name | None = None
-    after: Annotated[str, Meta(max_length=300, description="`next` of the page before")] | None = None
+    # Two codes as JSON, of which every character may be written as six.
+    after: Annotated[str, Meta(max_length=1_000, description="`next` of the page before")] | None = None
     limit: Limit = 100
 
 

@@ -141,8 +141,9 @@ class Work:
         """Up to `limit` items with their places, and whether there may be more. Whose work it is, is not stored: pages
         are read until enough of it was found."""
         found: list[tuple[Place, WorkItem]] = []
+        size = limit if query.owner is None else _PAGE  # few of them may be the owner's
         while True:
-            page = await items(self._pool, _wish(query), after=after, limit=limit)
+            page = await items(self._pool, _wish(query), after=after, limit=size)
             missing = await self._missing(page)
             for item in page:
                 one = self._item(item, missing.get(item.number, ()))
@@ -150,7 +151,7 @@ class Work:
                     found.append((item.place, one))
                     if len(found) == limit:
                         return found, True
-            if len(page) < limit:
+            if len(page) < size:
                 return found, False
             after = page[-1].place
 

@@ -72,13 +72,16 @@ async def force_breaker(
 ) -> None:
     """Hold a breaker `open` or `closed` until an instant; `forced` None ends the hold."""
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(
-            "DELETE FROM breaker_override WHERE target_id = $1 AND operation = $2", target_id, operation
-        )
-        if forced is not None:
+        if forced is None:
+            await connection.execute(
+                "DELETE FROM breaker_override WHERE target_id = $1 AND operation = $2", target_id, operation
+            )
+        else:
+            # Of two at once the later one holds.
             await connection.execute(
                 "INSERT INTO breaker_override (target_id, operation, forced, reason, author, until_at)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
+                " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (target_id, operation) DO UPDATE SET forced = $3,"
+                " reason = $4, author = $5, until_at = $6",
                 target_id,
                 operation,
                 forced,

@@ -335,14 +335,14 @@ async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSe
 
 
 async def list_lanes(
-    pool: asyncpg.Pool, *, state: str, target: str | None, after: tuple[datetime, str] | None, limit: int
+    pool: asyncpg.Pool, *, state: str, target: str | None, after: tuple[datetime, str, str] | None, limit: int
 ) -> list[LaneRow]:
     """Lanes that are `open` (all), `waiting` (for their time) or `blocked` (for a person), oldest first.
 
-    `after`: `opened_at` and number of the last row seen.
+    `after`: `opened_at`, number and target of the last row seen.
     """
-    at, number = after if after is not None else (None, None)
-    rows = await pool.fetch(_LANES, _LANE_STATES[state], target, at, number, min(limit, MAX_ROWS))
+    place = after if after is not None else (None, None, None)
+    rows = await pool.fetch(_LANES, _LANE_STATES[state], target, *place, min(limit, MAX_ROWS))
     return [_lane(row) for row in rows]
 
 
@@ -635,13 +635,13 @@ WITH page AS (
      WHERE ($1::boolean IS NULL OR (l.blocked IS NOT NULL) = $1)
        AND ($1::boolean IS DISTINCT FROM false OR l.worker_id IS NULL)
        AND ($2::text IS NULL OR c.name = $2)
-       AND ($3::timestamptz IS NULL OR (l.opened_at, o.number) > ($3, $4::text))
-     ORDER BY l.opened_at, o.number
-     LIMIT $5
+       AND ($3::timestamptz IS NULL OR (l.opened_at, o.number, c.name) > ($3, $4::text, $5::text))
+     ORDER BY l.opened_at, o.number, c.name
+     LIMIT $6
 )
 """
     + _LANE_COLUMNS
-    + " JOIN page p ON p.order_id = l.order_id AND p.target_id = l.target_id ORDER BY l.opened_at, o.number"
+    + " JOIN page p ON p.order_id = l.order_id AND p.target_id = l.target_id ORDER BY l.opened_at, o.number, c.name"
 )
 
 _DEAD_LETTER_COLUMNS = f"""

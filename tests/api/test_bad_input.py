@@ -315,6 +315,14 @@ async def test_a_repair_given_as_text_or_bytes(gateway: Gateway) -> None:
         assert gateway.erp.books.orders[f"S{number}"].documents == 1
 
 
+async def test_a_repair_that_is_no_base64(gateway: Gateway) -> None:
+    await gateway.push(changed(colour="red"))
+    (letter,) = await gateway.dead()
+    for wrong in ("QQ", "é", "Q Q="):
+        answer = await gateway.call("POST", f"/dead-letters/{letter['dead_letter_id']}/release", {"body_base64": wrong})
+        assert (answer.status, answer.body["where"]) == (422, "$.body_base64"), wrong
+
+
 async def test_a_discarded_dead_letter_lets_the_others_go(gateway: Gateway) -> None:
     await gateway.push(changed(colour="red", updated_at="2026-05-01T09:30:04+08:00"))
     (letter,) = await gateway.dead()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import Any, get_args
 
@@ -85,6 +86,8 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "cap": 0}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "cap": 20_001}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "per_s": 0}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "per_s": 1e-60}, 422, "invalid"),
+    ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "per_s": 1e-40}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"since": "2026-05-01T00:00:00"}, "reason": "x"}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"target": "epr"}, "reason": "x"}, 404, "not_found"),
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x"}, 409, "nothing"),
@@ -376,3 +379,14 @@ def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:
     about = About(kind="conflict", connection="shop", operation="", code="held_after_sent", number="A1; rm -rf /")
     assert next_step(about).command == "ordergate work handled 'A1; rm -rf /' -r REASON"
     assert msgspec.json.encode(next_step(about))
+
+
+async def test_whose_work_is_nobodys_is_found_out_in_few_pages(gateway: Gateway) -> None:
+    await gateway.pool.execute(
+        "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
+        " partition, position, code, message) SELECT 'E' || n, 'shop', 't', '', '', now(), now(), '', 'kafka', 0, n,"
+        " 'shape', '' FROM generate_series(1, 3000) AS n"
+    )
+
+    async with asyncio.timeout(3.0):
+        assert await gateway.get("/work/items", limit=1, owner="nobody") == {"items": [], "next": ""}

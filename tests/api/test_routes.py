@@ -109,6 +109,7 @@ async def test_the_document_names_every_route_and_every_schema(gateway: Gateway)
         ("GET", "/dead-letters/77", 404, "not_found"),
         ("GET", "/nothing", 404, "not_found"),
         ("GET", "/orders/x/raw/abc", 404, "not_found"),
+        ("GET", "/orders/x/raw/0", 404, "not_found"),
         ("GET", "/orders?stage=lost", 422, "invalid"),
         ("GET", "/orders?limit=0", 422, "invalid"),
         ("GET", "/orders?limit=many", 422, "invalid"),
@@ -240,7 +241,7 @@ async def test_an_instant_of_another_century_is_refused(gateway: Gateway, at: st
         assert "2099" in answer.body["message"]["zh"] and is_told(answer.body)
 
 
-@pytest.mark.parametrize("path", ["/deliveries?after=0001-01-01T00:00:00%2B08:00 S1", "/orders?number=%ED%A0%80"])
+@pytest.mark.parametrize("path", ["/deliveries?after=0001-01-01T00:00:00%2B08:00 erp S1", "/orders?number=%ED%A0%80"])
 async def test_what_the_database_cannot_take_is_refused_without_the_name_of_an_exception(
     gateway: Gateway, path: str
 ) -> None:
@@ -266,6 +267,32 @@ async def test_who_hangs_up_within_a_body_is_no_outage_of_the_database(
 
     assert [one for one in gateway.happened if isinstance(one, Trouble)] == []
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/api/v1x", 404, "not_found"),
+        ("GET", "/hooks/shop", 405, "method"),
+        ("POST", "/healthz", 405, "method"),
+    ],
+)
+async def test_what_is_asked_beside_the_api_is_refused_in_json_too(
+    gateway: Gateway, method: str, path: str, status: int, code: str
+) -> None:
+    async with aiohttp.request(method, gateway.base + path) as response:
+        body = await response.json()
+
+    assert (response.status, body["error"]) == (status, code) and is_told(body)
+    assert ("Allow" in response.headers) is (status == 405)
+
+
+async def test_an_expectation_that_nobody_knows_is_refused_in_json(gateway: Gateway) -> None:
+    async with aiohttp.request("GET", f"{gateway.base}/api/v1/orders", headers={"Expect": "200-maybe"}) as response:
+        body = await response.json()
+
+    assert (response.status, body["error"], body["where"]) == (417, "expect", "headers.Expect") and is_told(body)
 
 
 async def test_a_packed_body_is_not_taken(gateway: Gateway) -> None:
@@ -318,6 +345,41 @@ async def test_personal_data_is_hidden_unless_asked_for_and_that_is_recorded(gat
         ("admin/wang", "order.unmask", number),
         ("admin/wang", "order.raw", f"{number}/1"),
     ]
+
+
+async def test_a_telephone_number_in_a_reason_is_hidden(gateway: Gateway) -> None:
+    reason = {"reason": "ask 王 13800001234"}
+    await gateway.post("/connections/erp/pause", reason)
+    await gateway.post("/gates/erp/create/breaker", {"force": "open", **reason})
+
+    (erp,) = [one for one in (await gateway.get("/connections"))["connections"] if one["name"] == "erp"]
+    (gate,) = [one for one in (await gateway.get("/gates"))["gates"] if one["forced"]]
+    assert erp["reason"] == gate["forced"]["reason"] == "ask 王 [phone]"
+
+
+async def test_no_delivery_is_lost_between_pages_when_an_order_has_several(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    for order_no in ("1", "2"):
+        await gateway.blocked(await gateway.order(order_no=order_no))
+    # As of an order that goes to two targets: both lanes open in the transaction that decides it.
+    async with gateway.pool.acquire() as connection, connection.transaction():
+        shop = await connection.fetchval("SELECT connection_id FROM connection WHERE name = 'shop'")
+        await connection.execute("CREATE TEMP TABLE d ON COMMIT DROP AS SELECT * FROM delivery")
+        await connection.execute("CREATE TEMP TABLE l ON COMMIT DROP AS SELECT * FROM lane")
+        for name in ("d", "l"):
+            await connection.execute(f"UPDATE {name} SET target_id = $1", shop)
+        await connection.execute("UPDATE d SET key = key || '/shop'")
+        await connection.execute("INSERT INTO delivery SELECT * FROM d")
+        await connection.execute("INSERT INTO lane SELECT * FROM l")
+
+    seen, after = [], {}
+    while True:
+        page = await gateway.get("/deliveries", limit=1, **after)
+        seen += [(row["number"], row["target"]) for row in page["deliveries"]]
+        if not page["next"]:
+            break
+        after = {"after": page["next"]}
+    assert seen == [("S1", "erp"), ("S1", "shop"), ("S2", "erp"), ("S2", "shop")]
 
 
 async def test_the_list_of_orders_is_filtered_and_turned_page_by_page(gateway: Gateway) -> None:
@@ -388,6 +450,17 @@ async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> 
     assert await gateway.audit() == [("admin/wang", "delivery.edit_and_resend", f"{number}/erp/1", "wrong SKU")]
     again = await gateway.call("POST", path, {"reason": "x"})
     assert (again.status, again.body["error"]) == (409, "done")
+
+
+async def test_an_edit_is_refused_however_deep_it_is_nested(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    await gateway.blocked(number)
+
+    for depth in range(930, 960):  # around what can be decoded
+        raw = b'{"reason":"x","edit":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        answer = await gateway.call("POST", f"/deliveries/{number}/erp/1/resend", raw=raw)
+        assert answer.status in (400, 422), (depth, answer)
 
 
 async def test_an_unknown_outcome_needs_a_person_who_has_looked(gateway: Gateway) -> None:
@@ -483,6 +556,17 @@ async def _renewed(gateway: Gateway, before: Any) -> Any:
     return now if now != before else None
 
 
+async def test_two_who_hold_a_breaker_at_once_are_both_heard(gateway: Gateway) -> None:
+    path = "/gates/erp/create/breaker"
+    for _ in range(5):
+        answers = await asyncio.gather(
+            *[gateway.call("POST", path, {"force": force, "reason": "x"}) for force in ("open", "closed") * 3]
+        )
+        assert [answer.status for answer in answers] == [200] * 6
+        await gateway.post(path, {"force": "auto", "reason": "x"})
+    assert len(await gateway.audit()) == 35
+
+
 async def test_a_breaker_is_held_open_and_let_go(gateway: Gateway) -> None:
     async def state() -> str:
         gates = (await gateway.get("/gates"))["gates"]
@@ -556,6 +640,15 @@ async def _ledger_is_right(pool: asyncpg.Pool) -> None:
         " (coalesce(sum(m.on_hand), 0), coalesce(sum(m.locked), 0), coalesce(sum(m.committed), 0))"
     )
     assert wrong == []
+
+
+async def test_stock_of_codes_that_are_long_as_json_is_turned_page_by_page(gateway: Gateway) -> None:
+    items = [{"sku": "\x01" * 63 + end, "warehouse": "\x02" * 64, "on_hand": 1} for end in "ab"]
+    assert (await gateway.call("PUT", "/stock", {"items": items, "reason": "x"})).status == 200
+
+    first = await gateway.get("/stock", limit=1)
+    second = await gateway.get("/stock", limit=1, after=first["next"])
+    assert [row["sku"][-1] for row in first["stock"] + second["stock"]] == ["a", "b"]
 
 
 async def test_an_order_is_decided_again(gateway: Gateway) -> None:
