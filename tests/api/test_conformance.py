@@ -1,4 +1,4 @@
-"""Whatever is asked of whatever listens: no failure of ours, every answer as the OpenAPI document declares it, nothing
+"""Whatever is asked of the API: no failure of ours, every answer as the OpenAPI document declares it, nothing
 changed by what is refused, and one audit row for what is done.
 
 Requests are made from the document itself: valid, nearly valid and hostile, as bytes on a socket of their own, so that
