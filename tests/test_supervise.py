@@ -106,7 +106,8 @@ def parent(tmp_path: Path, postgres_url: str) -> Parent:
 def test_the_gateway_outlives_whoever_reads_its_log(parent: Parent) -> None:
     ended = "time.sleep(2); sys.exit(1)"
     with parent.running(ended, sink=Path("/dev/full")):
-        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 2)
+        found = parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 2)
+        assert found["ordergate_workers_wanted"] == 1
 
 
 def test_a_folder_of_metrics_that_was_removed_is_made_again(parent: Parent) -> None:
