@@ -473,15 +473,18 @@ class Worker:
         self, connection: Connection, operation: Operation, *, names: Names, shops: Shops, dispatcher: Dispatcher
     ) -> Gate:
         settings, policy, rng = self._settings, connection.gate(operation), random.Random()
-        breaker = self._breaker(connection, operation, changed=partial(self._gate_opens, dispatcher))
+        gate_policy, changed = gate_policy_of(settings, connection, operation), partial(self._gate_opens, dispatcher)
         return Gate(
             target=connection.name,
             target_id=names.id(connection.name),
             operation=operation,
             sender=shops.targets[connection.name],
-            policy=gate_policy_of(settings, connection, operation),
+            policy=gate_policy,
             retry=retry_policy_of(settings),
-            breaker=breaker,
+            breaker=self._breaker(connection, operation, changed=changed),
+            questions=self._breaker(connection, operation, changed=changed, questions=True)
+            if gate_policy.asks
+            else None,
             limiter=RateLimiter(policy.rate_per_s, policy.burst, clock=time.monotonic),
             budget=RetryBudget(settings.retry.budget_share, clock=time.monotonic),
             lease=dispatcher.lease,
@@ -502,16 +505,17 @@ class Worker:
         operation: Operation,
         *,
         changed: Callable[[ConnectionName, Operation], None] | None = None,
+        questions: bool = False,
     ) -> Breaker:
-        """A breaker before one operation; its changes are told, and `changed` is called after."""
+        """A breaker before one operation, or its questions; its changes are told, and `changed` is called after."""
 
         def on_change(change: BreakerChanged) -> None:
-            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value)])
+            self._observe([GateChanged(connection.name, operation, change.label, change.cause.value, questions)])
             if changed is not None:
                 changed(connection.name, operation)
 
         return Breaker(
-            f"{connection.name}.{operation}",
+            f"{connection.name}.{operation}{'.find' if questions else ''}",
             breaker_policy_of(self._settings, connection.gate(operation)),
             clock=time.monotonic,
             rng=random.Random(),
@@ -793,7 +797,7 @@ async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> No
 
 
 def _gate_view(gate: Gate) -> WorkerGate:
-    state, breaker = gate.state, gate.breaker.snapshot()
+    state = gate.state
     return WorkerGate(
         target=gate.target,
         operation=gate.operation,
@@ -802,15 +806,21 @@ def _gate_view(gate: Gate) -> WorkerGate:
         in_flight=state.in_flight,
         limit=gate.limit,
         waiting=state.waiting,
-        breaker=BreakerView(
-            state=breaker.label,
-            cause=None if breaker.cause is None else breaker.cause.value,
-            failure_share=breaker.failure_share,
-            calls=breaker.calls,
-            reopen_in_s=breaker.reopen_in_s,
-            refused=breaker.refused,
-            dry_run=breaker.dry_run,
-        ),
+        breaker=_breaker_view(gate.breaker),
+        questions=None if gate.questions is None else _breaker_view(gate.questions),
+    )
+
+
+def _breaker_view(breaker: Breaker) -> BreakerView:
+    now = breaker.snapshot()
+    return BreakerView(
+        state=now.label,
+        cause=None if now.cause is None else now.cause.value,
+        failure_share=now.failure_share,
+        calls=now.calls,
+        reopen_in_s=now.reopen_in_s,
+        refused=now.refused,
+        dry_run=now.dry_run,
     )
 
 

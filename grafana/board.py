@@ -611,7 +611,10 @@ TARGETS = Row(
             "反复开合说明目标不稳。Opening again and again means that the target is not steady.",
             (
                 Query(
-                    f"sum by (target, operation, state) (increase(ordergate_breaker_changes_total{{{TARGET}}}[1h]))",
+                    f"sum by (target, operation, state) (increase(ordergate_breaker_changes_total{{{TARGET}}}[1h]))"
+                    " or label_replace(sum by (target, operation, state)"
+                    f" (increase(ordergate_question_breaker_changes_total{{{TARGET}}}[1h])),"
+                    ' "operation", "$1 核对 questions", "operation", "(.*)")',
                     "{{target}} {{operation}} {{state}}",
                 ),
             ),

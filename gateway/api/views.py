@@ -465,7 +465,10 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate as the answering worker has it: deliveries in memory, most of them in flight (`limit`), its breaker."""
+    """One gate as the answering worker has it: deliveries in memory, most of them in flight (`limit`), its breakers.
+
+    `questions` is the one before the questions about what is in doubt; null where nothing is ever asked about.
+    """
 
     target: str
     operation: str
@@ -475,6 +478,7 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     waiting: int
     breaker: BreakerView
+    questions: BreakerView | None
 
 
 class ForcedView(msgspec.Struct, frozen=True, kw_only=True):

@@ -95,12 +95,16 @@ class BatchCommitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class GateChanged(msgspec.Struct, frozen=True, gc=False):
-    """A breaker changed its state: `closed`, `open`, `half_open`, `forced_open`, `forced_closed`."""
+    """A breaker changed its state: `closed`, `open`, `half_open`, `forced_open`, `forced_closed`.
+
+    `questions`: the one before the questions about what is in doubt, not the one before the operation itself.
+    """
 
     target: ConnectionName
     operation: str
     state: str
     reason: str
+    questions: bool = False
 
 
 class ConnectionState(enum.StrEnum):

@@ -290,6 +290,12 @@ class Breaker:
             until = next(iter(self._leases.values()))
         return until if self._clock() < until else None
 
+    def open_until(self) -> float | None:
+        """The monotonic instant up to which it is open, None while it is not: then a probe may go, or is under way."""
+        if self._state is not State.OPEN or (self._dry_run and self._manual_reason is None):
+            return None
+        return self._open_until if self._clock() < self._open_until else None
+
     def record(self, permit: Permit, verdict: Verdict, took_s: float) -> None:
         """Count the outcome of an admitted call. Outcomes of an epoch that has passed count nowhere.
 

@@ -2,9 +2,11 @@
 
     in-flight limit → rate limit → circuit breaker → deadline → adapter → outcome
 
-A fixed number of runners take deliveries from one queue. A delivery that has to wait (retry, settle time) leaves its
-runner and comes back by timer, so that waiting costs no in-flight slot. What a delivery keeps until its outcome is
-durable is a *place*: places bound the memory of this gate, and of this gate alone (F73).
+A fixed number of runners take deliveries from two lines: what is to be sent, and what is in doubt and to be asked about
+first. Each has a breaker of its own, so that a target whose questions fail is still sent orders. A delivery that has to
+wait (retry, settle time) leaves its runner and comes back by timer, so that waiting costs no in-flight slot. What a
+delivery keeps until its outcome is durable is a *place*: places bound the memory of this gate, and of this gate alone
+(F73).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Protocol
 
 import msgspec
@@ -68,6 +71,9 @@ _GRACE_S = 0.5
 _LONGEST_THROTTLE_S = 86_400.0
 """A daily quota asks for patience until midnight, and nothing for longer."""
 
+_LONGEST_SET_BACK_S = 60.0
+_SHORTEST_SET_BACK_S = 1.0
+
 
 class Sender(Protocol):
     """The part of an adapter's Target that a gate uses."""
@@ -111,6 +117,11 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
     burst: int = 10
 
+    @property
+    def asks(self) -> bool:
+        """Whether anything is ever asked about."""
+        return self.after_unknown is AfterUnknown.FIND or (self.findable and self.after_unknown is AfterUnknown.RESEND)
+
 
 class GateState(msgspec.Struct, frozen=True):
     """What the API and the gauges show of a gate."""
@@ -124,8 +135,31 @@ class GateState(msgspec.Struct, frozen=True):
     paused: bool
 
 
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """What came of one request: what is written of the attempt."""
+
+    result: Result
+    code: str
+    message: str
+    took_s: float
+
+
+class Line:
+    """What waits for one kind of request, the breaker before it, and how many are under way."""
+
+    __slots__ = ("breaker", "busy", "queue")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.queue: deque[Held] = deque()
+        self.busy = 0
+
+
 class Gate:
-    """One connection × operation in one worker. Everything runs on one event loop."""
+    """One connection × operation in one worker. Everything runs on one event loop.
+
+    `questions` is the breaker before `find`; a gate whose policy never asks has none.
+    """
 
     def __init__(
         self,
@@ -137,6 +171,7 @@ class Gate:
         policy: GatePolicy,
         retry: RetryPolicy,
         breaker: Breaker,
+        questions: Breaker | None,
         limiter: RateLimiter,
         budget: RetryBudget,
         lease: Lease,
@@ -155,6 +190,7 @@ class Gate:
         self.operation = operation
         self.policy = policy
         self.breaker = breaker
+        self.questions = questions
         self.limiter = limiter
         self._sender = sender
         self._retry = retry
@@ -169,13 +205,14 @@ class Gate:
         self._adaptive = adaptive
         self._turns = turns
         self._authority = authority
-        self._asks = policy.after_unknown is AfterUnknown.FIND or (
-            policy.findable and policy.after_unknown is AfterUnknown.RESEND
-        )
+        self._sends = Line(breaker)
+        self._asks = Line(questions) if policy.asks and questions is not None else None
+        if policy.asks and self._asks is None:
+            raise ValueError(f"{target} {operation}: a gate that asks needs a breaker for its questions")
+        self._lines = (self._sends,) if self._asks is None else (self._asks, self._sends)
         self.limit = policy.in_flight if adaptive is None else adaptive.limit
         """How many may be in flight now, but for the breaker."""
-        self._queue: deque[Held] = deque()
-        self._idle: deque[asyncio.Future[Held]] = deque()
+        self._idle: deque[asyncio.Future[tuple[Line, Held]]] = deque()
         self._timers: dict[asyncio.TimerHandle, Held] = {}
         self._running: dict[int, Held] = {}
         self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
@@ -219,23 +256,22 @@ class Gate:
 
     def take(self, held: Held) -> None:
         """A delivery that has its place already (`room`)."""
-        self._queue.append(held)
+        self._line_up(held)
         self._pump()
 
     def adopt(self, held: Iterable[Held]) -> None:
         """Deliveries claimed or advanced to: they get their places now."""
         for one in held:
             self._places += 1
-            self._queue.append(one)
+            self._line_up(one)
         self._pump()
 
     # --- control
 
     @property
     def state(self) -> GateState:
-        return GateState(
-            self.target, self.operation, self._places, len(self._queue), self._busy, len(self._timers), self._paused
-        )
+        queued = sum(len(line.queue) for line in self._lines)
+        return GateState(self.target, self.operation, self._places, queued, self._busy, len(self._timers), self._paused)
 
     def pause(self) -> None:
         """A person said: start nothing new; what is in flight ends as it ends."""
@@ -280,9 +316,16 @@ class Gate:
             self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
 
     def breaker_changed(self) -> None:
-        """The breaker moved: look whether more may go now."""
+        """A breaker moved: look whether more may go now."""
         self.freed.set()
-        asyncio.get_running_loop().call_soon(self._pump)
+        asyncio.get_running_loop().call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        if self._asks is not None and self._asks.queue and self._asks.breaker.open_until() is not None:
+            asked, self._asks.queue = self._asks.queue, deque()
+            for held in asked:
+                self._line_up(held)
+        self._pump()
 
     def stop(self) -> None:
         """Start nothing new, for good. `run` returns when nothing is in flight any more."""
@@ -293,7 +336,7 @@ class Gate:
 
     def lanes(self) -> Iterator[int]:
         """Ids of the orders whose lanes this gate holds."""
-        for held in (*self._queue, *self._timers.values(), *self._running.values()):
+        for held in (*self._queued(), *self._timers.values(), *self._running.values()):
             yield held.delivery.order_id
 
     def leftovers(self) -> list[Outcome]:
@@ -301,7 +344,7 @@ class Gate:
 
         In doubt is what waited for its settle time, and what was cut off in flight.
         """
-        left = [self._leave(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queue]
+        left = [self._leave(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queued()]
         now = asyncio.get_running_loop().time()
         for timer, held in self._timers.items():
             timer.cancel()
@@ -313,6 +356,9 @@ class Gate:
             doubt = held.in_doubt or cut_off
             left.append(self._leave(held, in_doubt=doubt, delay_s=settle_s if cut_off else 0.0))
         return left
+
+    def _queued(self) -> Iterator[Held]:
+        return chain.from_iterable(line.queue for line in self._lines)
 
     # --- runners
 
@@ -358,39 +404,60 @@ class Gate:
         me, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert me is not None
         while not self._stopping:
-            held = self._pick()
-            if held is None:
-                future: asyncio.Future[Held] = loop.create_future()
+            picked = self._pick()
+            if picked is None:
+                future: asyncio.Future[tuple[Line, Held]] = loop.create_future()
                 self._idle.append(future)
                 try:
-                    held = await future
+                    picked = await future
                 except asyncio.CancelledError:
                     if me.cancelling():
                         raise
                     return  # `stop` cancelled what this runner waited for, not the runner
+            line, held = picked
             self._running[id(held)] = held
-            await self._handle(held, me)
+            await self._handle(line, held, me)
             # Not in a `finally`: what a cancel cuts off stays listed for `leftovers`.
             del self._running[id(held)]
             self._busy -= 1
-            if self._idle and self._queue:
+            line.busy -= 1
+            if self._idle:
                 self._pump()
 
-    def _pick(self) -> Held | None:
-        """The next delivery that may start now; takes an in-flight slot for it."""
-        if not self._queue or self._shut or self._stopping:
+    def _pick(self) -> tuple[Line, Held] | None:
+        """The next delivery that may start now, and its line; takes an in-flight slot for it."""
+        if self._shut or self._stopping or self._busy >= self.limit:
             return None
-        if self._busy >= self.breaker.ramp_limit(self.limit) or self.breaker.shut_until() is not None:
-            at = self.breaker.next_change_at()
-            # Once it has passed, only the end of an attempt makes room: looking again would go round without a pause.
-            if at is not None and at > self._clock():
-                self._wake_at(at)
-            return None
-        if not self._covered():
-            self._wake_at(self._clock() + 0.2)
-            return None
-        self._busy += 1
-        return self._queue.popleft()
+        for line in self._lines:
+            if not line.queue or not self._lets_go(line):
+                continue
+            if not self._covered():
+                self._wake_at(self._clock() + 0.2)
+                return None
+            self._busy += 1
+            line.busy += 1
+            return line, line.queue.popleft()
+        return None
+
+    def _lets_go(self, line: Line) -> bool:
+        """Whether `line` may start one more now; if not, and time alone changes that, looks again then."""
+        breaker, limit = line.breaker, self.limit
+        if line is self._asks:
+            if self._sends.queue:
+                limit = max(1, limit // 2)  # questions that hang leave orders their slots
+            if self._held_open():
+                breaker = self.breaker
+        if line.busy < breaker.ramp_limit(limit) and breaker.shut_until() is None:
+            return True
+        at = breaker.next_change_at()
+        # Once it has passed, only the end of an attempt makes room: looking again would go round without a pause.
+        if at is not None and at > self._clock():
+            self._wake_at(at)
+        return False
+
+    def _held_open(self) -> bool:
+        """Whether a person wants nothing to go to the target, questions included."""
+        return self._forced is not None and self.breaker.snapshot().label == "forced_open"
 
     def _covered(self) -> bool:
         """Whether an attempt started now ends before this worker's lease does."""
@@ -398,14 +465,42 @@ class Gate:
 
     def _pump(self) -> None:
         """Hand deliveries to idle runners as long as both are there and nothing forbids it."""
-        while self._idle and self._queue:
+        while self._idle:
             if self._idle[0].done():
                 self._idle.popleft()
                 continue
-            held = self._pick()
-            if held is None:
+            picked = self._pick()
+            if picked is None:
                 return
-            self._idle.popleft().set_result(held)
+            self._idle.popleft().set_result(picked)
+
+    def _line_up(self, held: Held, *, first: bool = False) -> None:
+        """To the end of its line, or to the front.
+
+        What cannot be asked about now does not wait for that in memory, where it would take the place of what can be
+        sent: it goes back into the outbox, or is sent without, where that does no harm.
+        """
+        line = self._sends
+        if held.in_doubt and self._asks is not None:
+            until = None if self._stopping or self._held_open() else self._asks.breaker.open_until()
+            if until is None:
+                line = self._asks
+            elif self.policy.after_unknown is AfterUnknown.RESEND:
+                held.in_doubt, held.doubted = False, True
+            else:
+                self._set_back(held, until)
+                return
+        if first:
+            line.queue.appendleft(held)
+        else:
+            line.queue.append(held)
+
+    def _set_back(self, held: Held, until: float) -> None:
+        delay_s = min(max(until - self._clock(), _SHORTEST_SET_BACK_S), _LONGEST_SET_BACK_S)
+        if held.tries:
+            held.bursts = min(held.bursts + 1, max(held.bursts, _SILENT_BURSTS))
+        self.parked = True
+        self._record(Ended(None, None, self._leave(held, in_doubt=True, delay_s=delay_s), self.give_back))
 
     def _wake_at(self, at: float) -> None:
         loop = asyncio.get_running_loop()
@@ -421,7 +516,7 @@ class Gate:
 
         def come_back() -> None:
             del self._timers[timer]
-            self._queue.append(held)
+            self._line_up(held)
             self._pump()
 
         timer = loop.call_later(wait_s, come_back)
@@ -429,29 +524,29 @@ class Gate:
 
     # --- one attempt
 
-    async def _handle(self, held: Held, me: asyncio.Task[None]) -> None:
+    async def _handle(self, line: Line, held: Held, me: asyncio.Task[None]) -> None:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
-            self._end(held, Result.UNKNOWN, "in_doubt", "", 0.0, blocked="unknown")
+            self._end(held, Report(Result.UNKNOWN, "in_doubt", "", 0.0), blocked="unknown")
             return
-        if self.breaker.shut_until() is not None:
-            self._queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
+        if line.breaker.shut_until() is not None:
+            line.queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
             return
         if self.limiter.limits:
             await self.limiter.turn()
         if self._turns is not None:
             await self._turns.turn()
-        permit = self.breaker.admit()
+        permit = line.breaker.admit()
         if isinstance(permit, Refused) or self._stopping or self._shut or not self._covered():
             if isinstance(permit, Permit):
-                self.breaker.release(permit)
-            self._queue.appendleft(held)
+                line.breaker.release(permit)
+            line.queue.appendleft(held)
             return
         key = id(held)
         self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S / 2)
-        if held.in_doubt and self._asks:
-            await self._find(held, permit, me)
-        else:
+        if line is self._sends:
             await self._send(held, permit, me)
+        else:
+            await self._find(line, held, permit, me)
         del self._flying[key]
         self._overdue.discard(key)
 
@@ -479,18 +574,19 @@ class Gate:
         match answer:
             case Done():
                 self.breaker.record(permit, Verdict.OK, took_s)
-                self._end(held, Result.DONE, "already" if answer.already else "", answer.reference, took_s, done=True)
+                code = "already" if answer.already else ""
+                self._end(held, Report(Result.DONE, code, answer.reference, took_s), done=True)
             case Rejected():
                 self.breaker.record(permit, Verdict.OK, took_s)
-                blocked = f"rejected:{answer.code}"
-                self._end(held, Result.REJECTED, answer.code, answer.message, took_s, blocked=blocked)
+                self._rejected(held, answer, took_s)
             case Throttled():
-                self._throttled(held, permit, answer, took_s)
+                self._throttled(self._sends, held, permit, answer, took_s)
             case Unauthorised():
-                self._unauthorised(held, permit, answer, took_s, version=version)
+                self._unauthorised(self._sends, held, permit, answer, took_s, version=version)
             case Failed():
                 self.breaker.record(permit, Verdict.FAILED, took_s)
-                self._failed(held, Result.FAILED, answer.code, answer.message, took_s, answer.retry_after_s)
+                report = Report(Result.FAILED, answer.code, answer.message, took_s)
+                self._failed(held, report, retry_after_s=answer.retry_after_s)
             case Unknown():
                 self.breaker.record(permit, _verdict(answer), took_s)
                 self._unknown(held, answer, took_s)
@@ -498,7 +594,7 @@ class Gate:
                 self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
                 self._unknown(held, self._broken(f"an answer of {type(answer).__name__}"), took_s)
 
-    async def _find(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
+    async def _find(self, line: Line, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
         held.doubted = True
         started = self._clock()
@@ -507,7 +603,7 @@ class Gate:
             finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
             if not self._cut_off(held):
-                self.breaker.release(permit)
+                line.breaker.release(permit)
                 raise
             finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except Exception as error:  # a broken adapter is contained here (F110)
@@ -516,26 +612,25 @@ class Gate:
         took_s = self._clock() - started
         match finding:
             case Found():
-                self.breaker.record(permit, Verdict.OK, took_s)
-                self._end(held, Result.FOUND, "", finding.reference, took_s, done=True)
+                line.breaker.record(permit, Verdict.OK, took_s)
+                self._end(held, Report(Result.FOUND, "", finding.reference, took_s), done=True)
             case NotFound():
-                self.breaker.record(permit, Verdict.OK, took_s)
+                line.breaker.record(permit, Verdict.OK, took_s)
                 held.in_doubt = False
-                self._note(held, Result.NOT_FOUND, "", "", took_s)
-                self._queue.appendleft(held)
+                self._note(held, Report(Result.NOT_FOUND, "", "", took_s))
+                self._line_up(held, first=True)
             case Throttled():
-                self._throttled(held, permit, finding, took_s)
+                self._throttled(line, held, permit, finding, took_s)
             case Unauthorised():
-                self._unauthorised(held, permit, finding, took_s, version=version)
+                self._unauthorised(line, held, permit, finding, took_s, version=version)
             case Rejected():
-                self.breaker.release(permit)  # the target was not asked
-                blocked = f"rejected:{finding.code}"
-                self._end(held, Result.REJECTED, finding.code, finding.message, took_s, blocked=blocked)
+                line.breaker.release(permit)  # the target was not asked
+                self._rejected(held, finding, took_s)
             case Failed() | Unknown():
-                self.breaker.record(permit, _verdict(finding), took_s)
+                line.breaker.record(permit, _verdict(finding), took_s)
                 self._unproven(held, finding, took_s)
             case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
+                line.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
                 self._unproven(held, self._broken(f"a finding of {type(finding).__name__}"), took_s)
 
     def _broken(self, how: str) -> Unknown:
@@ -543,97 +638,95 @@ class Gate:
         self._observe([Trouble("adapter", f"{self.target} {self.operation}: {how}")])
         return Unknown("adapter", f"the adapter failed: {how}")
 
-    def _throttled(self, held: Held, permit: Permit, answer: Throttled, took_s: float) -> None:
+    # --- what follows from an answer
+
+    def _rejected(self, held: Held, answer: Rejected, took_s: float) -> None:
+        report = Report(Result.REJECTED, answer.code, answer.message, took_s)
+        self._end(held, report, blocked=f"rejected:{answer.code}")
+
+    def _throttled(self, line: Line, held: Held, permit: Permit, answer: Throttled, took_s: float) -> None:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
-        self.breaker.release(permit)
+        line.breaker.release(permit)
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
         pause_s = min(max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0), _LONGEST_THROTTLE_S)
         (self._turns or self.limiter).pause(pause_s)
         held.throttles += 1
+        report = Report(Result.THROTTLED, "throttled", answer.message, took_s)
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
             self.parked = True
-            self._end(held, Result.THROTTLED, "throttled", answer.message, took_s, delay_s=pause_s)
+            self._end(held, report, delay_s=pause_s)
         else:
-            self._note(held, Result.THROTTLED, "throttled", answer.message, took_s)
-            self._queue.appendleft(held)
+            self._note(held, report)
+            line.queue.appendleft(held)
 
-    def _unauthorised(self, held: Held, permit: Permit, answer: Unauthorised, took_s: float, *, version: int) -> None:
+    def _unauthorised(
+        self, line: Line, held: Held, permit: Permit, answer: Unauthorised, took_s: float, *, version: int
+    ) -> None:
         """Neither an attempt nor a verdict: the connection is held and this delivery goes first when it is not."""
-        self.breaker.release(permit)
+        line.breaker.release(permit)
+        report = Report(Result.UNAUTHORISED, answer.code, answer.message, took_s)
         if self._authority is None:
             # Nobody would ever say that it is authorised again: waits and is tried, like any other failure.
-            self._wait(held, Result.UNAUTHORISED, answer.code, answer.message, took_s, None)
+            self._wait(held, report)
             return
-        self._note(held, Result.UNAUTHORISED, answer.code, answer.message, took_s)
+        self._note(held, report)
         self._authority.refused(version, answer)
-        self._queue.appendleft(held)
+        line.queue.appendleft(held)
 
     def _unknown(self, held: Held, answer: Unknown, took_s: float) -> None:
+        report = Report(Result.UNKNOWN, answer.code, answer.message, took_s)
         match self.policy.after_unknown:
             case AfterUnknown.RESEND:
                 self._doubt(held)
-                if answer.answered and self._asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+                asks = self._asks is not None
+                if answer.answered and asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
+                    self._end(held, report, blocked="unknown")
                 else:
                     # A person gets what is said to be there and never shown: silence alone does not count towards it.
-                    most = _MOST_BURSTS if answer.answered or not self._asks else max(held.bursts, _SILENT_BURSTS)
-                    self._failed(held, Result.UNKNOWN, answer.code, answer.message, took_s, None, most_bursts=most)
+                    most = _MOST_BURSTS if answer.answered or not asks else max(held.bursts, _SILENT_BURSTS)
+                    self._failed(held, report, most_bursts=most)
             case AfterUnknown.FIND:
                 self._doubt(held)
                 held.tries += 1
                 held.throttles = 0
                 if held.tries <= self._retry.burst_retries:
-                    self._note(held, Result.UNKNOWN, answer.code, answer.message, took_s)
+                    self._note(held, report)
                     self._again(held, self.policy.settle_s)
                 elif held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+                    self._end(held, report, blocked="unknown")
                 else:
-                    self._wait(
-                        held,
-                        Result.UNKNOWN,
-                        answer.code,
-                        answer.message,
-                        took_s,
-                        None,
-                        least_s=self.policy.settle_s,
-                    )
+                    self._wait(held, report, least_s=self.policy.settle_s)
             case AfterUnknown.PERSON:
-                self._end(held, Result.UNKNOWN, answer.code, answer.message, took_s, blocked="unknown")
+                self._end(held, report, blocked="unknown")
 
     def _doubt(self, held: Held) -> None:
-        if self._asks and not held.doubted:
+        if self._asks is None:
+            return
+        if not held.doubted:
             held.doubted, held.bursts = True, 0  # those before only failed
-        held.in_doubt |= self._asks
+        held.in_doubt = True
 
     def _unproven(self, held: Held, finding: Failed | Unknown, took_s: float) -> None:
         """Still in doubt: asked again later, by whoever claims it then, or a person's when answers never prove it.
 
         What may be sent again in any case is sent now.
         """
-        code = f"find:{finding.code}"
+        report = Report(Result.FAILED, f"find:{finding.code}", finding.message, took_s)
         if self.policy.after_unknown is AfterUnknown.RESEND:
             held.in_doubt = False
-            self._note(held, Result.FAILED, code, finding.message, took_s)
-            self._queue.appendleft(held)
+            self._note(held, report)
+            self._line_up(held, first=True)
             return
         answered = isinstance(finding, Unknown) and finding.answered
         if answered and held.bursts + 1 >= _UNKNOWN_BURSTS:
-            self._end(held, Result.UNKNOWN, code, finding.message, took_s, blocked="unknown")
+            self._end(held, msgspec.structs.replace(report, result=Result.UNKNOWN), blocked="unknown")
             return
         most = _MOST_BURSTS if answered else max(held.bursts, _SILENT_BURSTS)
         after_s = finding.retry_after_s if isinstance(finding, Failed) else None
-        self._wait(held, Result.FAILED, code, finding.message, took_s, after_s, most_bursts=most)
+        self._wait(held, report, retry_after_s=after_s, most_bursts=most)
 
     def _failed(
-        self,
-        held: Held,
-        result: Result,
-        code: str,
-        message: str,
-        took_s: float,
-        retry_after_s: float | None,
-        *,
-        most_bursts: int = _MOST_BURSTS,
+        self, held: Held, report: Report, *, retry_after_s: float | None = None, most_bursts: int = _MOST_BURSTS
     ) -> None:
         """Try again within the burst if the curve and the budget allow, otherwise wait in the outbox."""
         held.tries += 1
@@ -643,9 +736,9 @@ class Gate:
             self._retry, tries=held.tries, elapsed_s=elapsed_s, rng=self._rng, retry_after_s=retry_after_s
         )
         if wait_s is None or not self._budget.withdraw():
-            self._wait(held, result, code, message, took_s, retry_after_s, most_bursts=most_bursts)
+            self._wait(held, report, retry_after_s=retry_after_s, most_bursts=most_bursts)
             return
-        self._note(held, result, code, message, took_s)
+        self._note(held, report)
         self._again(held, wait_s)
 
     # --- what is written
@@ -653,12 +746,9 @@ class Gate:
     def _wait(
         self,
         held: Held,
-        result: Result,
-        code: str,
-        message: str,
-        took_s: float,
-        retry_after_s: float | None,
+        report: Report,
         *,
+        retry_after_s: float | None = None,
         most_bursts: int = _MOST_BURSTS,
         least_s: float = 0.0,
     ) -> None:
@@ -666,7 +756,7 @@ class Gate:
         held.bursts = min(held.bursts + 1, most_bursts)
         delay_s = max(least_s, durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s))
         self.parked = True
-        self._end(held, result, code, message, took_s, delay_s=delay_s)
+        self._end(held, report, delay_s=delay_s)
 
     def _leave(self, held: Held, *, in_doubt: bool, delay_s: float) -> Outcome:
         command = held.delivery.command
@@ -678,21 +768,12 @@ class Gate:
             delay_s=delay_s,
         )
 
-    def _note(self, held: Held, result: Result, code: str, message: str, took_s: float) -> None:
+    def _note(self, held: Held, report: Report) -> None:
         """An attempt ended and the delivery stays in memory."""
-        self._record(self._ended(held, result, code, message, took_s, None))
+        self._record(self._ended(held, report, None))
 
     def _end(
-        self,
-        held: Held,
-        result: Result,
-        code: str,
-        message: str,
-        took_s: float,
-        *,
-        done: bool = False,
-        blocked: str | None = None,
-        delay_s: float = 0.0,
+        self, held: Held, report: Report, *, done: bool = False, blocked: str | None = None, delay_s: float = 0.0
     ) -> None:
         """An attempt ended and so does this worker's hold on the delivery."""
         outcome = Outcome(
@@ -704,11 +785,9 @@ class Gate:
             in_doubt=held.in_doubt and not done,
             bursts=held.bursts,
         )
-        self._record(self._ended(held, result, code, message, took_s, outcome))
+        self._record(self._ended(held, report, outcome))
 
-    def _ended(
-        self, held: Held, result: Result, code: str, message: str, took_s: float, outcome: Outcome | None
-    ) -> Ended:
+    def _ended(self, held: Held, report: Report, outcome: Outcome | None) -> Ended:
         delivery, now = held.delivery, datetime.now(UTC)
         since_s = (now - held.taken_at).total_seconds() if held.taken_at is not None else None
         return Ended(
@@ -718,19 +797,19 @@ class Gate:
                 delivery.command.seq,
                 self._worker_id,
                 now,
-                int(took_s * 1000),
-                result,
-                code or None,
-                as_private(str(message or "")[:500]),
+                int(report.took_s * 1000),
+                report.result,
+                report.code or None,
+                as_private(str(report.message or "")[:500]),
             ),
             AttemptEnded(
                 delivery.order.number,
                 self.target,
                 self.operation,
                 delivery.command.seq,
-                result,
-                code,
-                took_s,
+                report.result,
+                report.code,
+                report.took_s,
                 since_s,
             ),
             outcome,

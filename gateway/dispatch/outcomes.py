@@ -15,10 +15,13 @@ from gateway.store.sql import AWAY
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False):
-    """One ended attempt; `outcome` None when the delivery stays in memory and is tried again."""
+    """One ended attempt; `outcome` None when the delivery stays in memory and is tried again.
 
-    attempt: AttemptRow
-    happening: AttemptEnded
+    `attempt` and `happening` None: nothing was attempted, the delivery only leaves memory.
+    """
+
+    attempt: AttemptRow | None
+    happening: AttemptEnded | None
     outcome: Outcome | None
     free: Callable[[], None] | None = None
     """Called once the outcome is durable: gives the place in the gate's memory back."""
@@ -78,7 +81,7 @@ class OutcomeWriter:
 
     async def _flush(self, group: Sequence[Ended]) -> None:
         """Write one group, however long the database is away; the outcome of a sent order is never dropped."""
-        attempts = [ended.attempt for ended in group]
+        attempts = [ended.attempt for ended in group if ended.attempt is not None]
         outcomes = [ended.outcome for ended in group if ended.outcome is not None]
         self._reach("outcome.before_commit")
         while True:
@@ -98,7 +101,7 @@ class OutcomeWriter:
         for ended in group:
             if ended.free is not None:
                 ended.free()
-        self._observe([ended.happening for ended in group])
+        self._observe([ended.happening for ended in group if ended.happening is not None])
         if written.fenced:
             self._observe(
                 [Trouble("fence", f"{len(written.fenced)} outcomes not written: their lanes are not ours any more")]

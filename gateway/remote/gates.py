@@ -84,7 +84,7 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
         [
             ("目标", "Target"), ("操作", "Operation"), ("状态", "State"), ("暂停", "Paused"), ("未完成", "Open"),
             ("等待", "Parked"), ("待人工", "Blocked"), ("内存", "Held"), ("在途/上限", "In flight/limit"),
-            ("失败率", "Failed"), ("手动", "By hand"),
+            ("失败率", "Failed"), ("核对", "Questions"), ("手动", "By hand"),
         ],
         [
             (
@@ -93,6 +93,9 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
                 worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
+                terminal.say(word(worker["questions"]["state"], words.BREAKERS))
+                if worker and worker["questions"]
+                else "",
                 _held(terminal, gate["forced"]),
             )
             for gate in answer["gates"]
@@ -101,8 +104,9 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
     )  # fmt: skip
     codes.print()
     terminal.line(
-        f"熔断状态来自应答的进程；共 {answer['workers']} 个进程",
-        f"breakers are those of the worker that answered, one of {answer['workers']}",
+        f"熔断状态来自应答的进程；共 {answer['workers']} 个进程。核对：对存疑下发的查询",
+        f"breakers are those of the worker that answered, one of {answer['workers']};"
+        " questions: about what is in doubt",
     )
 
 

@@ -386,9 +386,10 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
             )
         case LetterSuperseded(dead_letter_id, source):
             return logging.INFO, _event("letter_superseded", at, "info", dead_letter_id=dead_letter_id, source=source)
-        case GateChanged(target, operation, state, reason):
+        case GateChanged(target, operation, state, reason, questions):
+            event = "questions_changed" if questions else "gate_changed"
             return logging.WARNING, _event(
-                "gate_changed", at, "warning", target=target, operation=operation, state=state, why=reason
+                event, at, "warning", target=target, operation=operation, state=state, why=reason
             )
         case ConnectionChanged(connection, state, reason):
             return logging.WARNING, _event(

@@ -227,6 +227,13 @@ METRICS: tuple[Metric, ...] = (
         labels=(*_GATE, Label("state", _values(GateState))),
     ),
     Metric(
+        name="ordergate_question_breaker_changes_total",
+        kind="counter",
+        help="Changes of the breaker before a gate's questions about what is in doubt, by the state it went to",
+        zh="闸门核对查询（存疑下发）的熔断器状态变化，按变后的状态",
+        labels=(*_GATE, Label("state", _values(GateState))),
+    ),
+    Metric(
         name="ordergate_notice_messages_total",
         kind="counter",
         help="Messages to people, by how the attempt ended",

@@ -107,6 +107,8 @@ class MetricsObserver:
                 times["ordergate_batch_commit_seconds", leg].append(took_s)
             case DeadLettered(_, source, code):
                 counts["ordergate_dead_letters_total", source, code] += 1
+            case GateChanged(target, operation, state, _, True):
+                counts["ordergate_question_breaker_changes_total", target, operation, state] += 1
             case GateChanged(target, operation, state, _):
                 counts["ordergate_breaker_changes_total", target, operation, state] += 1
                 self._gauges.gate_state(target, operation, state)

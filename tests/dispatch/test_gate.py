@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +38,7 @@ from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
+from gateway.store.control import Forced
 from gateway.store.outbox import Outcome
 from tests.travel import TravellingLoop, travelling
 
@@ -124,7 +127,10 @@ class Bench:
         self.changed = asyncio.Event()
         self.script = script
         values = {"in_flight": 2, "deadline_s": 1.0, "after_unknown": AfterUnknown.FIND, "settle_s": 0.02, "places": 8}
-        self.breaker = Breaker("wms-1.create", breaker, clock=clock, rng=random.Random(1))
+        self.breaker, self.questions = (
+            Breaker(name, breaker, clock=clock, rng=random.Random(1), on_change=lambda _: self.gate.breaker_changed())
+            for name in ("wms-1.create", "wms-1.create.find")
+        )
         self.lease = Lease(60.0, clock=clock, granted_at=clock())
         self.gate = Gate(
             target=WMS,
@@ -134,6 +140,7 @@ class Bench:
             policy=GatePolicy(**{**values, **policy}),
             retry=retry,
             breaker=self.breaker,
+            questions=self.questions,
             limiter=RateLimiter(None, clock=clock),
             budget=RetryBudget(clock=clock),
             lease=self.lease,
@@ -161,22 +168,37 @@ class Bench:
             assert self.gate.room()
             self.gate.take(held(number, in_doubt=in_doubt))
 
-    async def outcomes(self, count: int = 1) -> list[Ended]:
-        """The first `count` attempts that ended a delivery's stay."""
-        async with asyncio.timeout(10):
+    async def outcomes(self, count: int = 1, *, within_s: float = 10.0) -> list[Ended]:
+        """The first `count` endings of a delivery's stay."""
+        async with asyncio.timeout(within_s):
             while len(found := [e for e in self.ended if e.outcome is not None]) < count:
                 self.changed.clear()
                 await self.changed.wait()
         return found
 
     def results(self) -> list[Result]:
-        return [ended.attempt.result for ended in self.ended]
+        return [ended.attempt.result for ended in self.ended if ended.attempt is not None]
 
 
 def held(number: int, *, in_doubt: bool = False) -> Held:
     order = Order(number=OrderNumber(f"A{number}"))
     command = Command(WMS, 1, Operation.CREATE, "create")
     return Held(delivery=Delivery(order_id=number, order=order, command=command), in_doubt=in_doubt)
+
+
+def attempted(ended: Ended) -> tuple[Result, str, bytes]:
+    """Result, code and detail of the attempt."""
+    assert ended.attempt is not None
+    return ended.attempt.result, ended.attempt.code or "", ended.attempt.detail or b""
+
+
+def fail(breaker: Breaker, calls: int) -> None:
+    """So many calls go wrong, and the breaker opens."""
+    for _ in range(calls):
+        permit = breaker.admit()
+        assert isinstance(permit, Permit)
+        breaker.record(permit, Verdict.FAILED, 0.0)
+    assert breaker.snapshot().state is State.OPEN
 
 
 @asynccontextmanager
@@ -195,7 +217,7 @@ async def test_done_ends_the_delivery_and_frees_its_place() -> None:
         ended = await bench.outcomes(3)
     assert all(e.outcome is not None and e.outcome.done for e in ended)
     assert bench.gate.state.places == 0
-    assert ended[0].attempt.detail == b"R1"
+    assert attempted(ended[0])[2] == b"R1"
 
 
 async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_outbox() -> None:
@@ -241,7 +263,7 @@ async def test_rejected_content_blocks_the_lane_for_a_person() -> None:
         bench.give()
         (last,) = await bench.outcomes()
     assert last.outcome is not None and last.outcome.blocked == "rejected:unknown_carrier"
-    assert last.attempt.detail == b"carrier X"
+    assert attempted(last)[2] == b"carrier X"
 
 
 @pytest.mark.parametrize("found", [True, False])
@@ -332,18 +354,17 @@ async def test_what_can_be_neither_asked_nor_told_is_a_persons_and_says_nothing_
     async with running(bench):
         bench.give(10, in_doubt=True)
         ended = await bench.outcomes(10)
-        assert {(e.attempt.result, e.attempt.code) for e in ended} == {(Result.REJECTED, "unknown_carrier")}
+        assert {attempted(e)[:2] for e in ended} == {(Result.REJECTED, "unknown_carrier")}
         for e in ended:
             assert e.outcome is not None and e.outcome.blocked == "rejected:unknown_carrier" and e.outcome.in_doubt
-        assert bench.breaker.snapshot().calls == 0
-        for _ in range(8):
-            permit = bench.breaker.admit()
-            assert isinstance(permit, Permit)
-            bench.breaker.record(permit, Verdict.FAILED, 0.0)
-        assert bench.breaker.snapshot().state is State.OPEN
+        assert bench.questions.snapshot().calls == 0
+        fail(bench.questions, 8)
+        async with asyncio.timeout(5):
+            while bench.questions.open_until() is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         bench.give(10, in_doubt=True)
         await bench.outcomes(20)
-    assert bench.breaker.snapshot().state is State.HALF_OPEN, "nobody has asked the target yet"
+    assert bench.questions.snapshot().state is State.HALF_OPEN, "nobody has asked the target yet"
 
 
 @pytest.mark.parametrize("nonsense", [None, "ok", 7])
@@ -352,7 +373,7 @@ async def test_an_answer_that_is_none_costs_no_permit_and_no_place(nonsense: Any
     async with running(bench):
         bench.give()
         (last,) = await bench.outcomes()
-    assert last.attempt.code == "find:adapter" and bench.gate.state.places == 0
+    assert attempted(last)[1] == "find:adapter" and bench.gate.state.places == 0
 
 
 async def test_a_find_that_fails_leaves_the_delivery_in_doubt() -> None:
@@ -404,7 +425,7 @@ async def test_what_may_be_sent_again_and_can_be_asked_about_is_asked_about_firs
         bench.give()
         (last,) = await bench.outcomes()
     assert bench.script.asked == ["send A0", "find A0"]
-    assert last.outcome is not None and last.outcome.done and last.attempt.detail == b"R2"
+    assert last.outcome is not None and last.outcome.done and attempted(last)[2] == b"R2"
 
 
 @pytest.mark.parametrize("finding", [NotFound(), Failed("http_503"), Unknown("timeout", timeout=True)])
@@ -524,8 +545,8 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
         bench.script.hold.set()
         bench.script.findings = [Found()]
         await bench.outcomes()
-    assert bench.ended[0].attempt.result is Result.UNKNOWN
-    assert bench.ended[0].attempt.code == "deadline"
+    assert attempted(bench.ended[0])[0] is Result.UNKNOWN
+    assert attempted(bench.ended[0])[1] == "deadline"
 
     broken = Bench(Script())
     broken.script.answers = [None]  # type: ignore[list-item]
@@ -538,7 +559,7 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
     async with running(broken):
         broken.give()
         await broken.outcomes()
-    assert broken.ended[0].attempt.code == "adapter"
+    assert attempted(broken.ended[0])[1] == "adapter"
 
 
 async def test_no_more_in_flight_than_allowed_and_no_more_in_memory_than_places() -> None:
@@ -596,6 +617,87 @@ async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_do
     assert left[0].delay_s == bench.gate.policy.settle_s and left[2].delay_s == 0.0
     assert [left[number].bursts for number in range(4)] == [0, 0, 20, 20], "doubt counts anew"
     assert set(bench.gate.lanes()) == {0, 1, 2, 3}
+
+
+class HangingQuestions(Script):
+    """Takes orders at once and never answers a question."""
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        self.asked.append(f"find {delivery.order.number}")
+        await asyncio.sleep(deadline_s)
+        return Unknown("timeout", timeout=True)
+
+
+@travelling
+async def test_questions_that_hang_do_not_keep_orders_waiting() -> None:
+    clock = asyncio.get_running_loop().time
+    bench = Bench(HangingQuestions(), breaker=BreakerPolicy(), clock=clock, in_flight=4, deadline_s=10.0, places=200)
+    async with running(bench):
+        bench.give(100, in_doubt=True)
+        began = clock()
+        for number in range(100, 150):
+            assert bench.gate.room()
+            bench.gate.take(held(number))
+        ended = await bench.outcomes(50)
+        assert clock() - began < 1.0, "half of the slots are theirs"
+        assert all(e.outcome is not None and e.outcome.done for e in ended)
+        ended = await bench.outcomes(150, within_s=60.0)
+        assert bench.gate.state.places == 0, "and what is in doubt gives its place back"
+    asked = sum(word.startswith("find") for word in bench.script.asked)
+    assert asked < 10, "five time-outs in a row are enough"
+    assert bench.breaker.snapshot().label == "closed" and bench.questions.snapshot().label == "open"
+    for e in ended:
+        if e.attempt is None:
+            assert e.outcome is not None and e.outcome.in_doubt and not e.outcome.done
+            assert 1.0 <= e.outcome.delay_s <= 60.0 and e.outcome.bursts == 0
+
+
+async def test_what_cannot_be_asked_about_now_is_sent_where_that_does_no_harm() -> None:
+    shut = BreakerPolicy(min_calls=2)
+    bench = Bench(Script(), breaker=shut, after_unknown=AfterUnknown.RESEND, findable=True)
+    fail(bench.questions, 2)
+    async with running(bench):
+        bench.give(2, in_doubt=True)
+        ended = await bench.outcomes(2)
+    assert bench.script.asked == ["send A0", "send A1"]
+    assert all(e.outcome is not None and e.outcome.done for e in ended)
+
+
+async def test_questions_go_on_while_orders_are_refused_but_not_while_a_person_holds_the_gate() -> None:
+    bench = Bench(Script([], [Found("W1")] * 4), breaker=BreakerPolicy(min_calls=2))
+    fail(bench.breaker, 2)
+    async with running(bench):
+        bench.give(2, in_doubt=True)
+        await bench.outcomes(2)
+        assert bench.results() == [Result.FOUND] * 2
+        bench.gate.follow(Forced("open", "WMS is being moved", "ann", datetime.now(UTC) + timedelta(hours=1)))
+        bench.give(2, in_doubt=True)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert bench.gate.state.queued == 2 and len(bench.script.asked) == 2
+        bench.gate.follow(None)
+        await bench.outcomes(4)
+
+
+@travelling
+async def test_questions_that_wait_when_their_breaker_opens_go_back_into_the_outbox() -> None:
+    clock = asyncio.get_running_loop().time
+    bench = Bench(
+        Script(findings=[Failed("http_503")] * 2), breaker=BreakerPolicy(min_calls=2), clock=clock, in_flight=1
+    )
+    async with running(bench):
+        bench.give(6, in_doubt=True)
+        ended = await bench.outcomes(6)
+    assert [e.attempt is None for e in ended] == [False, False, True, True, True, True]
+    assert bench.gate.state.places == 0 and bench.gate.freed.is_set()
+
+
+async def test_a_gate_that_asks_needs_a_breaker_for_that() -> None:
+    bench = Bench(Script())
+    parts = {name.removeprefix("_"): value for name, value in vars(bench.gate).items()}
+    wanted = inspect.signature(Gate).parameters
+    with pytest.raises(ValueError, match="questions"):
+        Gate(**{**{name: parts[name] for name in wanted}, "questions": None})
 
 
 async def test_paused_starts_nothing_new() -> None:
@@ -708,7 +810,8 @@ async def test_an_unauthorised_answer_holds_the_gate_and_costs_the_delivery_noth
     assert bench.script.asked[1].split()[1] == "A0", "it goes first"
     assert all(one.outcome is not None and one.outcome.done and one.outcome.bursts == 0 for one in ended)
     assert bench.results()[0] is Result.UNAUTHORISED
-    assert bench.breaker.snapshot().calls == (6 if in_doubt else 3), "no verdict on the target"
+    assert bench.breaker.snapshot().calls == 3, "no verdict on the target"
+    assert bench.questions.snapshot().calls == (3 if in_doubt else 0)
 
 
 async def test_the_refusal_is_of_the_token_that_was_used_when_it_was_sent() -> None:

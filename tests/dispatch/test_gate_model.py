@@ -30,7 +30,6 @@ from gateway.core.delivery import (
     Held,
     NotFound,
     Rejected,
-    Result,
     Throttled,
     Unauthorised,
     Unknown,
@@ -257,12 +256,15 @@ class Worker:
         self.lease_ends_at = loop.time() + case.lease_s
         self.unwritten: list[Ended] = []
         app: Any = SimpleNamespace(breaker=case.breaker, retry=case.retry)
-        self.breaker = Breaker(
-            "wms-1.create",
-            world.breaker_policy(app),
-            clock=loop.time,
-            rng=self.rng,
-            on_change=self._breaker_changed,
+        self.breaker, self.questions = (
+            Breaker(
+                name,
+                world.breaker_policy(app),
+                clock=loop.time,
+                rng=self.rng,
+                on_change=self._breaker_changed,
+            )
+            for name in ("wms-1.create", "wms-1.create.find")
         )
         self.gate = Gate(
             target=WMS,
@@ -281,6 +283,7 @@ class Worker:
             ),
             retry=retry_policy_of(app),
             breaker=self.breaker,
+            questions=self.questions,
             limiter=RateLimiter(case.rate_per_s, case.burst, clock=loop.time),
             budget=RetryBudget(case.retry.budget_share, clock=loop.time),
             lease=self.lease,
@@ -332,11 +335,11 @@ class Worker:
         ended, self.unwritten = self.unwritten, []
         for one in ended:
             if one.outcome is not None:
-                self.write(one.outcome, one.attempt.result)
+                self.write(one.outcome)
             if one.free is not None:
                 one.free()
 
-    def write(self, outcome: Outcome, result: Result | None = None) -> None:
+    def write(self, outcome: Outcome) -> None:
         lane = self.world.lanes[outcome.lane[0]]
         if lane.worker != self.number:
             self.world.check(self.cut, f"{outcome.lane[0]} is not ours: a second outcome of one hold")

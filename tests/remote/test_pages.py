@@ -314,6 +314,7 @@ GATE = GateView(
             refused=0,
             dry_run=False,
         ),
+        questions=None,
     ),
 )
 CONDITION = ConditionView(
@@ -324,6 +325,10 @@ CONDITION = ConditionView(
 def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     gates = printed(capsys, GateList(gates=[GATE], workers=2), "gates", "list")
     assert "wms 下单 试探 12 3 1 9 8/32 50%" in " ".join(gates.split()) and "代码：create 下单" in gates
+    assert GATE.worker is not None
+    asking = msgspec.structs.replace(GATE.worker, questions=msgspec.structs.replace(GATE.worker.breaker, state="open"))
+    gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=asking)], workers=2), "gates", "list")
+    assert "8/32 50% 断开" in " ".join(gates.split())
     # The worker that answers has not looked at the database yet: what was ordered is told at once.
     forced = ForcedView(state="open", reason="仓库盘点", author="admin/li", until_at=PLACED_AT)
     held = GateList(gates=[msgspec.structs.replace(GATE, forced=forced)], workers=2)

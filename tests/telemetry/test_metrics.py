@@ -111,6 +111,7 @@ def test_each_happening_moves_its_metrics() -> None:
             LevelTold(SHOP, "S1", 4, Result.FAILED, "http_500", 0.1),
             BatchCommitted("inbox", 40, 0.03),
             GateChanged(WMS, "create", "open", "5 time-outs in a row"),
+            GateChanged(WMS, "create", "half_open", "probe_due", questions=True),
             ConnectionChanged(SHOP, ConnectionState.RE_AUTHORISE, "expired"),
             WindowRead(SHOP, 3, datetime(2026, 5, 1, tzinfo=UTC)),
             WindowRead(SHOP, 0, datetime(2026, 5, 2, tzinfo=UTC)),
@@ -143,7 +144,8 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_batch_events_total", leg="inbox") == 40
     assert value(found, "ordergate_batch_commit_seconds_count", leg="inbox") == 1
     assert value(found, "ordergate_breaker_changes_total", **gate, state="open") == 1
-    assert value(found, "ordergate_gate_state", **gate, state="open") == 1
+    assert value(found, "ordergate_question_breaker_changes_total", **gate, state="half_open") == 1
+    assert value(found, "ordergate_gate_state", **gate, state="open") == 1, "that of the questions is another"
     assert value(found, "ordergate_gate_state", **gate, state="closed") == 0
     assert value(found, "ordergate_connection_changes_total", connection="shop-a", state="re_authorise") == 1
     assert value(found, "ordergate_pull_windows_total", source="shop-a") == 2
