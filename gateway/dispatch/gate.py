@@ -25,54 +25,27 @@ from gateway.core.delivery import (
     AfterUnknown,
     Answer,
     Delivery,
-    Done,
-    Failed,
     Finding,
-    Found,
     Held,
-    NotFound,
-    Rejected,
-    Result,
-    Throttled,
     Unauthorised,
     Unknown,
 )
 from gateway.core.event import ConnectionName
 from gateway.core.happening import AttemptEnded, Observer, Trouble
 from gateway.core.order import Operation
-from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
+from gateway.dispatch.breaker import Breaker, Permit, Refused
+from gateway.dispatch.conclude import Conclusion, Conclusions
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
-from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
+from gateway.dispatch.retry import RetryPolicy
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
 from gateway.store.sql import as_private
 
-_THROTTLE_PAUSE_S = 1.0
-"""Pause after a throttled answer that names no time."""
-
-_THROTTLES_HELD = 10
-"""So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
-
-_MOST_BURSTS = 30_000
-"""What the column holds; the back-off has long stopped growing."""
-
-_UNKNOWN_BURSTS = 8
-"""After so many bursts that all ended unknown a person decides: the target neither takes the document nor shows it."""
-
-_SILENT_BURSTS = 6
-"""So far a target that does not answer the question counts towards them: an outage alone is no person's work."""
-
 _GRACE_S = 0.5
 """An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not."""
-
-_LONGEST_THROTTLE_S = 86_400.0
-"""A daily quota asks for patience until midnight, and nothing for longer."""
-
-_LONGEST_SET_BACK_S = 60.0
-_SHORTEST_SET_BACK_S = 1.0
 
 
 class Sender(Protocol):
@@ -135,15 +108,6 @@ class GateState(msgspec.Struct, frozen=True):
     paused: bool
 
 
-class Report(msgspec.Struct, frozen=True, gc=False):
-    """What came of one request: what is written of the attempt."""
-
-    result: Result
-    code: str
-    message: str
-    took_s: float
-
-
 class Line:
     """What waits for one kind of request, the breaker before it, and how many are under way."""
 
@@ -193,14 +157,12 @@ class Gate:
         self.questions = questions
         self.limiter = limiter
         self._sender = sender
-        self._retry = retry
         self._budget = budget
         self._lease = lease
         self._worker_id = worker_id
         self._record = record
         self._observe = observe
         self._clock = clock
-        self._rng = rng
         self._reach = reach
         self._adaptive = adaptive
         self._turns = turns
@@ -209,6 +171,17 @@ class Gate:
         self._asks = Line(questions) if policy.asks and questions is not None else None
         if policy.asks and self._asks is None:
             raise ValueError(f"{target} {operation}: a gate that asks needs a breaker for its questions")
+        self._conclude = Conclusions(
+            target_id=target_id,
+            after_unknown=policy.after_unknown,
+            asks=policy.asks,
+            settle_s=policy.settle_s,
+            retry=retry,
+            budget=budget,
+            clock=clock,
+            rng=rng,
+            authorised_again=authority is not None,
+        )
         self._lines = (self._sends,) if self._asks is None else (self._asks, self._sends)
         self.limit = policy.in_flight if adaptive is None else adaptive.limit
         """How many may be in flight now, but for the breaker."""
@@ -344,17 +317,17 @@ class Gate:
 
         In doubt is what waited for its settle time, and what was cut off in flight.
         """
-        left = [self._leave(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queued()]
+        left = [self._conclude.left(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queued()]
         now = asyncio.get_running_loop().time()
         for timer, held in self._timers.items():
             timer.cancel()
             delay_s = max(0.0, timer.when() - now)
-            left.append(self._leave(held, in_doubt=held.in_doubt, delay_s=delay_s))
+            left.append(self._conclude.left(held, in_doubt=held.in_doubt, delay_s=delay_s))
         settle_s = self.policy.settle_s if self.policy.after_unknown is AfterUnknown.FIND else 0.0
         for key, held in self._running.items():
             cut_off = key in self._flying
             doubt = held.in_doubt or cut_off
-            left.append(self._leave(held, in_doubt=doubt, delay_s=settle_s if cut_off else 0.0))
+            left.append(self._conclude.left(held, in_doubt=doubt, delay_s=settle_s if cut_off else 0.0))
         return left
 
     def _queued(self) -> Iterator[Held]:
@@ -496,11 +469,9 @@ class Gate:
             line.queue.append(held)
 
     def _set_back(self, held: Held, until: float) -> None:
-        delay_s = min(max(until - self._clock(), _SHORTEST_SET_BACK_S), _LONGEST_SET_BACK_S)
-        if held.tries:
-            held.bursts = min(held.bursts + 1, max(held.bursts, _SILENT_BURSTS))
         self.parked = True
-        self._record(Ended(None, None, self._leave(held, in_doubt=True, delay_s=delay_s), self.give_back))
+        outcome = self._conclude.set_back(held, until - self._clock())
+        self._record(Ended(None, None, outcome, self.give_back))
 
     def _wake_at(self, at: float) -> None:
         loop = asyncio.get_running_loop()
@@ -526,7 +497,7 @@ class Gate:
 
     async def _handle(self, line: Line, held: Held, me: asyncio.Task[None]) -> None:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
-            self._end(held, Report(Result.UNKNOWN, "in_doubt", "", 0.0), blocked="unknown")
+            self._write(held, self._conclude.in_doubt(held))
             return
         if line.breaker.shut_until() is not None:
             line.queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
@@ -571,28 +542,11 @@ class Gate:
         took_s = self._clock() - started
         if self._adaptive is not None:  # finds are another request: they take a slot and count nowhere
             self.limit = self._adaptive.record(answer, started_at=started, took_s=took_s, in_flight=len(self._flying))
-        match answer:
-            case Done():
-                self.breaker.record(permit, Verdict.OK, took_s)
-                code = "already" if answer.already else ""
-                self._end(held, Report(Result.DONE, code, answer.reference, took_s), done=True)
-            case Rejected():
-                self.breaker.record(permit, Verdict.OK, took_s)
-                self._rejected(held, answer, took_s)
-            case Throttled():
-                self._throttled(self._sends, held, permit, answer, took_s)
-            case Unauthorised():
-                self._unauthorised(self._sends, held, permit, answer, took_s, version=version)
-            case Failed():
-                self.breaker.record(permit, Verdict.FAILED, took_s)
-                report = Report(Result.FAILED, answer.code, answer.message, took_s)
-                self._failed(held, report, retry_after_s=answer.retry_after_s)
-            case Unknown():
-                self.breaker.record(permit, _verdict(answer), took_s)
-                self._unknown(held, answer, took_s)
-            case _:  # an adapter may answer anything
-                self.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
-                self._unknown(held, self._broken(f"an answer of {type(answer).__name__}"), took_s)
+        if not isinstance(answer, Answer):  # an adapter may answer anything
+            answer = self._broken(f"an answer of {type(answer).__name__}")  # type: ignore[unreachable]
+        self._follow_up(self._sends, held, permit, self._conclude.sent(held, answer, took_s))
+        if isinstance(answer, Unauthorised) and self._authority is not None:
+            self._authority.refused(version, answer)
 
     async def _find(self, line: Line, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
@@ -610,217 +564,63 @@ class Gate:
             finding = self._broken(type(error).__name__)
         self._end_cut_off(held, me)
         took_s = self._clock() - started
-        match finding:
-            case Found():
-                line.breaker.record(permit, Verdict.OK, took_s)
-                self._end(held, Report(Result.FOUND, "", finding.reference, took_s), done=True)
-            case NotFound():
-                line.breaker.record(permit, Verdict.OK, took_s)
-                held.in_doubt = False
-                self._note(held, Report(Result.NOT_FOUND, "", "", took_s))
-                self._line_up(held, first=True)
-            case Throttled():
-                self._throttled(line, held, permit, finding, took_s)
-            case Unauthorised():
-                self._unauthorised(line, held, permit, finding, took_s, version=version)
-            case Rejected():
-                line.breaker.release(permit)  # the target was not asked
-                self._rejected(held, finding, took_s)
-            case Failed() | Unknown():
-                line.breaker.record(permit, _verdict(finding), took_s)
-                self._unproven(held, finding, took_s)
-            case _:  # an adapter may answer anything
-                line.breaker.record(permit, Verdict.FAILED, took_s)  # type: ignore[unreachable]
-                self._unproven(held, self._broken(f"a finding of {type(finding).__name__}"), took_s)
+        if not isinstance(finding, Finding):  # an adapter may answer anything
+            finding = self._broken(f"a finding of {type(finding).__name__}")  # type: ignore[unreachable]
+        self._follow_up(line, held, permit, self._conclude.asked(held, finding, took_s))
+        if isinstance(finding, Unauthorised) and self._authority is not None:
+            self._authority.refused(version, finding)
 
     def _broken(self, how: str) -> Unknown:
         """What a broken adapter's attempt counts as: whether it sent is not known. Its words may hold buyer data."""
         self._observe([Trouble("adapter", f"{self.target} {self.operation}: {how}")])
         return Unknown("adapter", f"the adapter failed: {how}")
 
-    # --- what follows from an answer
+    # --- what follows
 
-    def _rejected(self, held: Held, answer: Rejected, took_s: float) -> None:
-        report = Report(Result.REJECTED, answer.code, answer.message, took_s)
-        self._end(held, report, blocked=f"rejected:{answer.code}")
-
-    def _throttled(self, line: Line, held: Held, permit: Permit, answer: Throttled, took_s: float) -> None:
-        """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
-        line.breaker.release(permit)
-        # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = min(max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0), _LONGEST_THROTTLE_S)
-        (self._turns or self.limiter).pause(pause_s)
-        held.throttles += 1
-        report = Report(Result.THROTTLED, "throttled", answer.message, took_s)
-        if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
-            self.parked = True
-            self._end(held, report, delay_s=pause_s)
+    def _follow_up(self, line: Line, held: Held, permit: Permit, concluded: Conclusion) -> None:
+        if concluded.verdict is None:
+            line.breaker.release(permit)
         else:
-            self._note(held, report)
-            line.queue.appendleft(held)
-
-    def _unauthorised(
-        self, line: Line, held: Held, permit: Permit, answer: Unauthorised, took_s: float, *, version: int
-    ) -> None:
-        """Neither an attempt nor a verdict: the connection is held and this delivery goes first when it is not."""
-        line.breaker.release(permit)
-        report = Report(Result.UNAUTHORISED, answer.code, answer.message, took_s)
-        if self._authority is None:
-            # Nobody would ever say that it is authorised again: waits and is tried, like any other failure.
-            self._wait(held, report)
-            return
-        self._note(held, report)
-        self._authority.refused(version, answer)
-        line.queue.appendleft(held)
-
-    def _unknown(self, held: Held, answer: Unknown, took_s: float) -> None:
-        report = Report(Result.UNKNOWN, answer.code, answer.message, took_s)
-        match self.policy.after_unknown:
-            case AfterUnknown.RESEND:
-                self._doubt(held)
-                asks = self._asks is not None
-                if answer.answered and asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    self._end(held, report, blocked="unknown")
-                else:
-                    # A person gets what is said to be there and never shown: silence alone does not count towards it.
-                    most = _MOST_BURSTS if answer.answered or not asks else max(held.bursts, _SILENT_BURSTS)
-                    self._failed(held, report, most_bursts=most)
-            case AfterUnknown.FIND:
-                self._doubt(held)
-                held.tries += 1
-                held.throttles = 0
-                if held.tries <= self._retry.burst_retries:
-                    self._note(held, report)
-                    self._again(held, self.policy.settle_s)
-                elif held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    self._end(held, report, blocked="unknown")
-                else:
-                    self._wait(held, report, least_s=self.policy.settle_s)
-            case AfterUnknown.PERSON:
-                self._end(held, report, blocked="unknown")
-
-    def _doubt(self, held: Held) -> None:
-        if self._asks is None:
-            return
-        if not held.doubted:
-            held.doubted, held.bursts = True, 0  # those before only failed
-        held.in_doubt = True
-
-    def _unproven(self, held: Held, finding: Failed | Unknown, took_s: float) -> None:
-        """Still in doubt: asked again later, by whoever claims it then, or a person's when answers never prove it.
-
-        What may be sent again in any case is sent now.
-        """
-        report = Report(Result.FAILED, f"find:{finding.code}", finding.message, took_s)
-        if self.policy.after_unknown is AfterUnknown.RESEND:
-            held.in_doubt = False
-            self._note(held, report)
+            line.breaker.record(permit, concluded.verdict, concluded.took_s)
+        if concluded.pause_s:
+            (self._turns or self.limiter).pause(concluded.pause_s)
+        self._write(held, concluded)
+        outcome = concluded.outcome
+        if outcome is not None:
+            self.parked |= not outcome.done and outcome.blocked is None
+        elif concluded.wait_s is not None:
+            self._again(held, concluded.wait_s)
+        else:
             self._line_up(held, first=True)
-            return
-        answered = isinstance(finding, Unknown) and finding.answered
-        if answered and held.bursts + 1 >= _UNKNOWN_BURSTS:
-            self._end(held, msgspec.structs.replace(report, result=Result.UNKNOWN), blocked="unknown")
-            return
-        most = _MOST_BURSTS if answered else max(held.bursts, _SILENT_BURSTS)
-        after_s = finding.retry_after_s if isinstance(finding, Failed) else None
-        self._wait(held, report, retry_after_s=after_s, most_bursts=most)
 
-    def _failed(
-        self, held: Held, report: Report, *, retry_after_s: float | None = None, most_bursts: int = _MOST_BURSTS
-    ) -> None:
-        """Try again within the burst if the curve and the budget allow, otherwise wait in the outbox."""
-        held.tries += 1
-        held.throttles = 0
-        elapsed_s = self._clock() - held.first_try_at
-        wait_s = next_wait(
-            self._retry, tries=held.tries, elapsed_s=elapsed_s, rng=self._rng, retry_after_s=retry_after_s
-        )
-        if wait_s is None or not self._budget.withdraw():
-            self._wait(held, report, retry_after_s=retry_after_s, most_bursts=most_bursts)
-            return
-        self._note(held, report)
-        self._again(held, wait_s)
-
-    # --- what is written
-
-    def _wait(
-        self,
-        held: Held,
-        report: Report,
-        *,
-        retry_after_s: float | None = None,
-        most_bursts: int = _MOST_BURSTS,
-        least_s: float = 0.0,
-    ) -> None:
-        """Out of memory and into the outbox, with the durable back-off, and for `least_s` at least."""
-        held.bursts = min(held.bursts + 1, most_bursts)
-        delay_s = max(least_s, durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s))
-        self.parked = True
-        self._end(held, report, delay_s=delay_s)
-
-    def _leave(self, held: Held, *, in_doubt: bool, delay_s: float) -> Outcome:
-        command = held.delivery.command
-        return Outcome(
-            lane=(held.delivery.order_id, self.target_id),
-            seq=command.seq,
-            in_doubt=in_doubt,
-            bursts=held.bursts if held.in_doubt or not in_doubt else 0,
-            delay_s=delay_s,
-        )
-
-    def _note(self, held: Held, report: Report) -> None:
-        """An attempt ended and the delivery stays in memory."""
-        self._record(self._ended(held, report, None))
-
-    def _end(
-        self, held: Held, report: Report, *, done: bool = False, blocked: str | None = None, delay_s: float = 0.0
-    ) -> None:
-        """An attempt ended and so does this worker's hold on the delivery."""
-        outcome = Outcome(
-            lane=(held.delivery.order_id, self.target_id),
-            seq=held.delivery.command.seq,
-            done=done,
-            blocked=blocked,
-            delay_s=delay_s,
-            in_doubt=held.in_doubt and not done,
-            bursts=held.bursts,
-        )
-        self._record(self._ended(held, report, outcome))
-
-    def _ended(self, held: Held, report: Report, outcome: Outcome | None) -> Ended:
+    def _write(self, held: Held, concluded: Conclusion) -> None:
+        """Have it written what came of an attempt, and what becomes of the delivery if it does not stay in memory."""
         delivery, now = held.delivery, datetime.now(UTC)
         since_s = (now - held.taken_at).total_seconds() if held.taken_at is not None else None
-        return Ended(
-            AttemptRow(
-                delivery.order_id,
-                self.target_id,
-                delivery.command.seq,
-                self._worker_id,
-                now,
-                int(report.took_s * 1000),
-                report.result,
-                report.code or None,
-                as_private(str(report.message or "")[:500]),
-            ),
-            AttemptEnded(
-                delivery.order.number,
-                self.target,
-                self.operation,
-                delivery.command.seq,
-                report.result,
-                report.code,
-                report.took_s,
-                since_s,
-            ),
-            outcome,
-            self.give_back if outcome is not None else None,
+        self._record(
+            Ended(
+                AttemptRow(
+                    delivery.order_id,
+                    self.target_id,
+                    delivery.command.seq,
+                    self._worker_id,
+                    now,
+                    int(concluded.took_s * 1000),
+                    concluded.result,
+                    concluded.code or None,
+                    as_private(str(concluded.message or "")[:500]),
+                ),
+                AttemptEnded(
+                    delivery.order.number,
+                    self.target,
+                    self.operation,
+                    delivery.command.seq,
+                    concluded.result,
+                    concluded.code,
+                    concluded.took_s,
+                    since_s,
+                ),
+                concluded.outcome,
+                self.give_back if concluded.outcome is not None else None,
+            )
         )
-
-
-def _verdict(answer: Failed | Unknown) -> Verdict:
-    """What an attempt without success says about the target's health."""
-    if isinstance(answer, Failed):
-        return Verdict.FAILED
-    if answer.answered:
-        return Verdict.OK
-    return Verdict.TIMEOUT if answer.timeout else Verdict.FAILED
