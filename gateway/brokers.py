@@ -11,9 +11,10 @@ import enum
 import re
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     CommitFailedError,
+    GroupAuthorizationFailedError,
     IllegalGenerationError,
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -31,7 +33,11 @@ from aiokafka.errors import (
     UnknownMemberIdError,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
 from gateway.core.errors import OrdergateError, Problem, Unavailable
 from gateway.core.text import Text, system_reason
@@ -43,12 +49,24 @@ Place = tuple[str, int]
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
-    """What the brokers said. `topic`: Kafka's error code for the topic, 0 when it is there, None when nobody spoke."""
+    """What the brokers said. `topic`: Kafka's error code for the topic, 0 when it is there, None when nobody spoke.
+
+    `denied`: what we may not do although the topic is there, as far as they say so.
+    """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     brokers: int = 0
     topic: int | None = None
+    denied: frozenset[Right] = frozenset()
+
+
+class Right(enum.Enum):
+    """What a gateway has to be allowed by the brokers."""
+
+    READ = enum.auto()
+    WRITE = enum.auto()
+    GROUP = enum.auto()
 
 
 async def rewind(kafka: Kafka, since: datetime) -> int:
@@ -151,14 +169,34 @@ async def meet(kafka: Kafka, *, within_s: float) -> Met:
         for answer in answers
         for _, host, port, *_ in answer.brokers
     }
-    told |= await _ask(named.keys() - told.keys(), kafka, within_s=within_s / 2)
+    answered = next(place for place, answer in told.items() if not isinstance(answer, Exception))
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(_ask(named.keys() - told.keys(), kafka, within_s=within_s / 2), name="brokers")
+        group_denied = group.create_task(_group_denied(answered, kafka, within_s / 2), name="group")
+    told |= asking.result()
     codes = [code for answer in answers for code, *_ in answer.topics]
+    denied = {right for answer in answers for right in _denied(answer)}
+    if group_denied.result():
+        denied.add(Right.GROUP)
     return Met(
         problems=await _explained({place: told[place] for place in named}, named, kafka),
         warnings=await _explained({place: told[place] for place in first if place not in named}, first, kafka),
         brokers=len(named),
         topic=min(codes, default=None),
+        denied=frozenset(denied),
     )
+
+
+async def topic_id(consumer: AIOKafkaConsumer, topic: str) -> bytes | None:
+    """Which topic now has this name: another one after it was deleted and made anew. None where that is not known: it
+    is not there, the broker is older than Kafka 2.8, or none answers (KafkaError, OSError)."""
+    client = consumer._client
+    try:
+        answer = await client.send(client.get_random_node(), _AboutRequest(topic))
+    except NotImplementedError:
+        return None
+    [(code, _, identity, *_)] = answer.topics
+    return None if code else identity
 
 
 def risks(security: KafkaSecurity) -> tuple[Problem, ...]:
@@ -330,6 +368,98 @@ _KINDS = (
 
 _CLOSE_WITHIN_S = 1.0
 
+# Codes of org.apache.kafka.common.acl.AclOperation, bits of `topic_authorized_operations`.
+_BITS: Mapping[Right, int] = {Right.READ: 3, Right.WRITE: 4}
+_NOT_TOLD = -(2**31)
+
+
+class _Uuid(AbstractType[bytes]):  # type: ignore[misc]
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read(16)
+
+
+class _AboutResponse(Response):  # type: ignore[misc]
+    """Metadata v10 (KIP-516, Kafka 2.8), which aiokafka 0.14 does not know: with the topic's id, and our rights."""
+
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class _About(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION = True
+    API_KEY = 3
+    API_VERSION = 10
+    RESPONSE_TYPE = _AboutResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields)),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _AboutRequest(Request[_About]):  # type: ignore[misc]
+    """Asks for one topic by its name, and makes none."""
+
+    API_KEY = 3
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, request_struct_class: type[_About]) -> _About:
+        return request_struct_class([(bytes(16), self._topic, {})], False, False, True, {})
+
+
 # X509_V_ERR_* in OpenSSL's x509_vfy.h: host name or address mismatch; not yet valid, expired.
 _OTHER_NAMES = frozenset({62, 64})
 _OUT_OF_DATE = frozenset({9, 10})
@@ -361,17 +491,53 @@ async def _ask(places: Iterable[Place], kafka: Kafka, *, within_s: float) -> dic
         try:
             async with asyncio.timeout(within_s):
                 await connection.connect()
-                return await connection.send(MetadataRequest([kafka.topic], allow_auto_topic_creation=False))
+                try:
+                    return await connection.send(_AboutRequest(kafka.topic))
+                except NotImplementedError:  # before Kafka 2.8
+                    return await connection.send(MetadataRequest([kafka.topic], allow_auto_topic_creation=False))
         except Exception as error:  # whatever it is, it is the reason
             return error
         finally:
-            closed = connection.close()
-            if connection._protocol is not None:  # else nothing was opened, and nothing will be closed
-                await asyncio.wait([closed], timeout=_CLOSE_WITHIN_S)
+            await _close(connection)
 
     async with asyncio.TaskGroup() as group:
         tasks = {place: group.create_task(ask(*place), name="broker") for place in places}
     return {place: task.result() for place, task in tasks.items()}
+
+
+async def _close(connection: AIOKafkaConnection) -> None:
+    closed = connection.close()
+    if connection._protocol is not None:  # else nothing was opened, and nothing will be closed
+        await asyncio.wait([closed], timeout=_CLOSE_WITHIN_S)
+
+
+def _denied(answer: Any) -> Iterator[Right]:
+    """What this answer says that we may not do with the topic; one without our rights in it says nothing."""
+    if not isinstance(answer, _AboutResponse):
+        return
+    for code, *_, operations, _ in answer.topics:
+        if code == 0 and operations != _NOT_TOLD:
+            yield from (right for right, bit in _BITS.items() if not operations >> bit & 1)
+
+
+async def _group_denied(place: Place, kafka: Kafka, within_s: float) -> bool:
+    """Whether the broker at `place`, which has answered before, says that the group is not ours to use.
+
+    Asked in a way that makes nothing: who looks for a group's coordinator has the brokers make its topic.
+    """
+    options = kafka_options(kafka)
+    del options["bootstrap_servers"]
+    connection = AIOKafkaConnection(*place, **options)
+    try:
+        async with asyncio.timeout(within_s):
+            await connection.connect()
+            answer = await connection.send(DescribeGroupsRequest([kafka.group]))
+    except Exception:  # whatever it is: where it matters it is said of the topic too
+        return False
+    finally:
+        await _close(connection)
+    # It is another broker's, or nobody's yet: said to those only who may ask.
+    return any(code == GroupAuthorizationFailedError.errno for code, *_ in answer.groups)
 
 
 async def _explained(told: Mapping[Place, Any], shown: Mapping[Place, Text], kafka: Kafka) -> tuple[Problem, ...]:

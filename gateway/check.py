@@ -22,7 +22,7 @@ import msgspec
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from gateway.app import notifier_of, setup_of
-from gateway.brokers import meet, risks
+from gateway.brokers import Right, meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
@@ -289,9 +289,9 @@ class _Probe:
             problems.append(Problem("kafka.topic", what, _same(create)))
         elif met.topic == TopicAuthorizationFailedError.errno:
             what = Text(f"无权使用主题 {kafka.topic}", f"we may not use the topic {kafka.topic}")
-            allow = Text("授予读写该主题、使用该消费组的权限", "allow us to read and write it, and to use the group")
-            problems.append(Problem("kafka.topic", what, allow))
-        elif met.topic is not None and not problems:
+            problems.append(Problem("kafka.topic", what, _ALLOW))
+        problems += [_denied(right, kafka) for right in Right if right in met.denied]
+        if met.topic is not None and not problems:
             notes.append(Note("kafka", Text(f"主题 {kafka.topic} 可用", f"topic {kafka.topic} is there")))
         return Checked(tuple(problems), tuple(notes), (*risks(kafka.security), *met.warnings))
 
@@ -394,6 +394,35 @@ async def _stored_credentials(connection: Any) -> dict[str, Credential]:
     rows = await connection.fetch("SELECT connection_id, name FROM connection")
     stored = await read_credentials(connection, [row[0] for row in rows])
     return {row[1]: stored[row[0]] for row in rows if row[0] in stored}
+
+
+_ALLOW = Text("授予读写该主题、使用该消费组的权限", "allow us to read and write it, and to use the group")
+
+
+def _denied(right: Right, kafka: Kafka) -> Problem:
+    """What does not work without `right`, and the line that grants it."""
+    who = kafka.security.username or "…"
+    grant = (
+        f"kafka-acls.sh --bootstrap-server {kafka.bootstrap.split(',')[0]} --add --allow-principal 'User:{who}'"
+        f" --operation {'Write' if right is Right.WRITE else 'Read'}"
+    )
+    if right is Right.GROUP:
+        what = Text(
+            f"无权使用消费组 {kafka.group}：Kafka 中的事件无法读取",
+            f"we may not use the group {kafka.group}: nothing on Kafka is read",
+        )
+        return Problem("kafka.group", what, _same(f"{grant} --group {kafka.group}"))
+    if right is Right.READ:
+        what = Text(
+            f"无权读取主题 {kafka.topic}：Kafka 中的事件无法读取",
+            f"we may not read the topic {kafka.topic}: nothing on Kafka is read",
+        )
+    else:
+        what = Text(
+            f"无权写入主题 {kafka.topic}：新事件都改走收件箱",
+            f"we may not write to the topic {kafka.topic}: all that comes goes to the inbox",
+        )
+    return Problem("kafka.topic", what, _same(f"{grant} --topic {kafka.topic}"))
 
 
 def _problem(where: str, what: Text, proposal: Text) -> Checked:

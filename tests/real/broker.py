@@ -65,6 +65,7 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 auto.create.topics.enable=true
 {security}
+{settings}
 """
 
 _LOGGING = """\
@@ -120,6 +121,7 @@ class KafkaBroker:
     """One broker whose log lives in `folder`. After `stop` or `kill`, `start` goes on with the same log and ports.
 
     `listeners` and `users` (name → password, for PLAIN and SCRAM) are beside the plain listener that `bootstrap` names.
+    `settings`: lines of server.properties, the last word over those that every broker here has.
     `quick`: starts sooner and is slower later, for a broker that lives for a minute. It ends with the process that
     started it.
 
@@ -135,6 +137,7 @@ class KafkaBroker:
         partitions: int = 8,
         listeners: Sequence[Listener] = (),
         users: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
         quick: bool = False,
     ) -> None:
         self.folder = Path(folder).resolve()
@@ -143,6 +146,7 @@ class KafkaBroker:
         self._listeners = {listener.name: listener for listener in listeners}
         self._ports = {name: _free_port() for name in self._listeners}
         self._users = dict(users or {})
+        self._settings = dict(settings or {})
         self._compiler = _QUICK if quick else ()
         self._controller_port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,6 +186,7 @@ class KafkaBroker:
                 advertised="".join(f",{one.name}://{one.advertised_host}:{self._ports[one.name]}" for one in more),
                 protocols="".join(f",{one.name}:{one.protocol}" for one in more),
                 security="\n".join(one.properties(self._users) for one in more),
+                settings="\n".join(f"{key}={value}" for key, value in self._settings.items()),
             )
         )
         base = [java, f"-Dlog4j2.configurationFile={logging}", "-XX:+UseSerialGC", "-cp", f"{libs}/*"]
