@@ -29,7 +29,7 @@ from gateway.api.desk import Desk, asking_of
 from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
 from gateway.api.views import BreakerView, WorkerGate
-from gateway.brokers import kafka_options
+from gateway.brokers import kafka_options, topic_id
 from gateway.core.clock import DATABASE, Reading
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName, Leg
@@ -581,6 +581,7 @@ class Worker:
                     batch_wait_ms=settings.intake.batch_wait_ms,
                     observe=self._observe,
                     reach=self._reach,
+                    identify=partial(topic_id, topic=settings.kafka.topic),
                 )
             )
         return readers

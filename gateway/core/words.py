@@ -73,6 +73,7 @@ LETTERS: Mapping[str, Text] = {
     "sealed": Text("无法解密：缺少密钥，或已损坏", "it cannot be opened: its key is missing, or it is damaged"),
     "undecidable": Text("无法判断", "cannot be decided"),
     "unread": Text("平台没有给出订单内容", "its platform gives nothing of the order"),
+    "dropped": Text("Kafka 已删除，未读取", "removed by Kafka unread"),
     "behind": Text("排在前一条死信之后", "waits behind another"),
 }
 RESOLUTIONS: Mapping[str, Text] = {

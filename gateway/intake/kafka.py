@@ -8,8 +8,9 @@ decided: `on_partitions_revoked` waits for the batch, commits what is finished a
 zombie (stopped past its session time-out) decides late is harmless: facts are idempotent and its offset commit is
 refused by generation.
 
-Nothing ends in silence: a consumer that no longer reads is replaced (`pulse`), and events that the topic dropped before
-they were read are told.
+Nothing ends in silence: a consumer that no longer reads is replaced (`pulse`), and of events that the topic dropped
+before they were read a dead letter is left. A topic that was deleted and made anew is read from its beginning: our
+offset in the old one would pass over as many events of the new one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from aiokafka.errors import (
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Observer, Trouble
+from gateway.core.text import Text
 from gateway.intake.batch import Batch, Decider, Prepared
 from gateway.intake.pulse import LOOK_EVERY_S, Pulse
 from gateway.store.dead import DeadLetter
@@ -44,6 +46,9 @@ _STUCK_AFTER_S = 5.0
 """Nothing new is fetched while a batch waits: from then on the brokers are asked how much has come, and as often."""
 _ENDS_WITHIN_S = 2.0
 _POSITIONS_WITHIN_S = 0.1
+_IDENTIFY_EVERY_S = 5.0
+_PARTITIONS_EVERY_MS = 10_000
+"""So long at most, not aiokafka's five minutes, until new partitions, or a topic that was not there, are read."""
 _SLICE = 32
 """Events prepared without giving way: about a millisecond."""
 
@@ -51,7 +56,10 @@ T = TypeVar("T")
 
 
 class KafkaReader:
-    """Reads one topic until stopped. `options` go to AIOKafkaConsumer (bootstrap, group, security, member id)."""
+    """Reads one topic until stopped. `options` go to AIOKafkaConsumer (bootstrap, group, security, member id).
+
+    `identify` says which of the topics it is that have had this name, one after the other; None where nobody knows.
+    """
 
     def __init__(
         self,
@@ -64,8 +72,12 @@ class KafkaReader:
         batch_wait_ms: int,
         observe: Observer,
         reach: Callable[[str], None],
+        identify: Callable[[AIOKafkaConsumer], Awaitable[bytes | None]] | None = None,
     ) -> None:
         self._topic = topic
+        self._identify = identify
+        self._identity: bytes | None = None
+        self._anew = False
         self._options = dict(options)
         self._decider = decider
         self._lock = decide_lock
@@ -136,6 +148,7 @@ class KafkaReader:
             auto_offset_reset="none",  # see `_reset`
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=2 * 1024 * 1024,
+            metadata_max_age_ms=_PARTITIONS_EVERY_MS,
             isolation_level="read_committed",
             **self._options,
         )
@@ -187,11 +200,14 @@ class KafkaReader:
         A look that fails says nothing about the consumer: it is told, once, and the next one follows.
         """
         pulse, emptied, told = Pulse(consumer, self._topic), self._emptied, False
-        asked_at = 0.0
+        asked_at, identified_at = 0.0, 0.0
         while not self._stalled:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._locate(consumer)
             now = time.monotonic()
+            if now - identified_at >= _IDENTIFY_EVERY_S:
+                await self._know_topic(consumer)
+                identified_at = now
             if self._deciding_at is not None and now - max(self._deciding_at, asked_at) >= _STUCK_AFTER_S:
                 await self._measure(consumer)
                 asked_at = time.monotonic()
@@ -224,6 +240,21 @@ class KafkaReader:
         except Exception:  # those that have no position yet are found by the next look, which must come
             return
 
+    async def _know_topic(self, consumer: AIOKafkaConsumer) -> None:
+        """Note whether the topic is still the one that was read; where that cannot be learnt, the next look follows."""
+        if self._identify is None:
+            return
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                identity = await self._identify(consumer)
+        except Exception:  # of whatever type: what a parser makes of an answer; the watch must not end with it
+            return
+        if identity is None:
+            return
+        if self._identity is not None and identity != self._identity:
+            self._anew = True
+        self._identity = identity
+
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
         """Ask the brokers where our partitions end; what is known stays where they do not say so in time."""
         try:
@@ -248,10 +279,15 @@ class KafkaReader:
 
     async def _read_ahead(self, consumer: AIOKafkaConsumer, deciding: asyncio.Task[None] | None) -> _Ahead | None:
         """The next batch, prepared while the one before it is being decided; returns when that one is."""
+        if self._anew:
+            if deciding is not None:
+                await deciding
+            await self._unless_stalled(self._begin_anew(consumer))
         ahead = await self._read(consumer, _Ahead(self._epoch), within_ms=self._batch_wait_ms)
         if deciding is not None:
             await deciding
         if not ahead.events:
+            await self._pass_over(consumer)
             await self._commit(consumer)
             return None
         if ahead.events < self._batch_events:
@@ -262,13 +298,29 @@ class KafkaReader:
         self._reach("kafka.prepared")
         return ahead
 
+    async def _pass_over(self, consumer: AIOKafkaConsumer) -> None:
+        """Count as decided what is no event: the marks of transactions and what they took back. Only while nothing that
+        was read is undecided."""
+        epoch = self._epoch
+        reached = self._begun | self._decided
+        for partition in reached.keys() & consumer.assignment():
+            try:
+                async with asyncio.timeout(0.0):  # known, or not to be waited for
+                    position = await consumer.position(partition)
+            except (TimeoutError, KafkaError):
+                continue
+            if epoch != self._epoch:
+                return
+            if position > reached[partition]:
+                self._done[partition] = self._decided[partition] = position
+
     async def _read(self, consumer: AIOKafkaConsumer, ahead: _Ahead, *, within_ms: int) -> _Ahead:
         """`ahead` with what a poll adds, prepared in slices: between them the batch before and the sends go on."""
         room = self._batch_events - ahead.events
         try:
             polled = await self._unless_stalled(consumer.getmany(timeout_ms=within_ms, max_records=room))
         except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
-            await self._unless_stalled(self._reset(consumer, error))
+            await self._unless_stalled(self._reset(consumer, error, ahead))
             return ahead
         if ahead.epoch != self._epoch:
             # Partitions were given up before this poll ended: its records are of the new assignment, those before not.
@@ -287,25 +339,54 @@ class KafkaReader:
                 await asyncio.sleep(0)
         return ahead
 
-    async def _reset(self, consumer: AIOKafkaConsumer, error: KafkaError) -> None:
-        """Go on at the first event there is. Where others were to come before it, the topic has dropped them unread."""
+    async def _begin_anew(self, consumer: AIOKafkaConsumer) -> None:
+        """Read the topic that has taken the place of another from its beginning; nothing is under way meanwhile."""
+        epoch, assigned = self._epoch, list(consumer.assignment())
+        begins = await consumer.beginning_offsets(assigned) if assigned else {}
+        if not begins or epoch != self._epoch:
+            return  # of the partitions that are ours then, the next try
+        self._anew = False
+        for partition, first in begins.items():
+            self._go_on_at(consumer, partition, first)
+        what = "the topic was made anew and is read from its beginning; what had not been read of the old one is lost"
+        self._observe([Trouble("kafka", what)])
+
+    async def _reset(self, consumer: AIOKafkaConsumer, error: KafkaError, ahead: _Ahead) -> None:
+        """Go on at the first event there is. Where others were to come before it, the topic has dropped them unread: a
+        dead letter says so until somebody has had them sent again."""
         missed: dict[TopicPartition, int]
         if isinstance(error, OffsetOutOfRangeError):
             [missed] = error.args
         else:
             missed = {partition: 0 for partition in error.args}
-        for partition, first in (await consumer.beginning_offsets(list(missed))).items():
-            if partition not in consumer.assignment():
-                continue
-            wanted = missed[partition]
-            if isinstance(error, OffsetOutOfRangeError):
+        epoch = self._epoch
+        begins = await consumer.beginning_offsets(list(missed))
+        if isinstance(error, OffsetOutOfRangeError):
+            gaps = []
+            for partition, first in begins.items():
+                wanted = missed[partition]
+                if first > wanted:
+                    gaps.append(_gap(partition, wanted, first))
                 gone = f"{first - wanted} events are lost" if first > wanted else "the topic was made anew"
                 what = (
                     f"partition {partition.partition} no longer has offset {wanted}, goes on at {first}: {gone}"
                     " (its retention is too short, or this group was away for too long)"
                 )
                 self._observe([Trouble("kafka", what)])
-            consumer.seek(partition, first)
+            if gaps:
+                async with self._lock:
+                    await self._decide_until_done(Batch((), tuple(gaps)))
+        for partition, first in begins.items():
+            if partition in consumer.assignment() and epoch == self._epoch:
+                self._go_on_at(consumer, partition, first)
+                if partition in ahead.offsets:
+                    ahead.offsets[partition] = first  # else its offset of before would be committed after this one
+
+    def _go_on_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, first: int) -> None:
+        """Commit that too: where nothing comes any more, the next start would find the same gap."""
+        consumer.seek(partition, first)
+        self._done[partition] = self._decided[partition] = self._begun[partition] = first
+        self._ends.pop(partition, None)
 
     async def _decide(self, consumer: AIOKafkaConsumer, ahead: _Ahead) -> None:
         self._deciding_at = time.monotonic()
@@ -313,15 +394,7 @@ class KafkaReader:
             async with self._lock:
                 if ahead.epoch != self._epoch:
                     return  # partitions were given up meanwhile: whoever has them now reads these events again
-                while True:
-                    try:
-                        await self._decider.decide(ahead.batch(), leg=Leg.KAFKA)
-                        break
-                    except AWAY as error:
-                        self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
-                        await asyncio.sleep(1.0)
-                    except Unavailable as error:
-                        await asyncio.sleep(error.retry_after_s)
+                await self._decide_until_done(ahead.batch())
                 self._done.update(ahead.offsets)
                 self._decided.update(ahead.offsets)
         finally:
@@ -331,6 +404,17 @@ class KafkaReader:
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
             await self._commit(consumer)
             self._reach("kafka.after_offset")
+
+    async def _decide_until_done(self, batch: Batch) -> None:
+        while True:
+            try:
+                await self._decider.decide(batch, leg=Leg.KAFKA)
+                return
+            except AWAY as error:
+                self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
+                await asyncio.sleep(1.0)
+            except Unavailable as error:
+                await asyncio.sleep(error.retry_after_s)
 
     async def drain(self, consumer: AIOKafkaConsumer) -> None:
         """Wait for the batch under way, commit what is finished and drop what was read ahead; called before partitions
@@ -485,6 +569,38 @@ def _arrival(record: Any, now: datetime) -> Arrival:
         ),
         Position(Leg.KAFKA, record.partition, record.offset),
         taken_at,
+    )
+
+
+def _gap(partition: TopicPartition, wanted: int, first: int) -> DeadLetter:
+    """What stands for the events from `wanted` on that the topic has dropped unread: of no order that is known."""
+    now, events = datetime.now(UTC), first - wanted
+    where = f"{partition.topic}/{partition.partition}"
+    return DeadLetter(
+        Arrival(
+            Event(
+                id=EventId(f"{where}/{wanted}"),
+                source=ConnectionName(partition.topic),
+                type="",
+                order_key="",
+                time=now,
+                body=b"",
+            ),
+            Position(Leg.KAFKA, partition.partition, wanted),
+            now,
+        ),
+        "",
+        "dropped",
+        Text(
+            f"Kafka 已删除分区 {partition.partition} 中 {events} 个未读取的事件（位置 {wanted} 至 {first - 1}）",
+            f"Kafka has removed {events} events of partition {partition.partition} unread"
+            f" (offsets {wanted} to {first - 1})",
+        ),
+        Text(
+            "请发送方或店铺拉取补发这段时间的订单，再 discard；加大主题的 retention.ms、retention.bytes",
+            "have the senders, or a pull, send the orders of that time again, then discard this; raise the topic's"
+            " retention.ms or retention.bytes",
+        ),
     )
 
 

@@ -308,6 +308,16 @@ def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
     said = subject(sign.key.kind, code).zh
     title = say(f"死信：{connection} {said}，{sign.count} 条", f"Dead letters: {connection} {code}, {sign.count}")
+    listed = f"ordergate dead list --source {connection} --code {code}"
+    if code == "dropped":
+        return (
+            title,
+            say(
+                "读取落后于 Kafka 主题的保留时间或大小，这些事件已被 Kafka 删除，网关没有处理。",
+                "Reading fell behind what the topic keeps: Kafka has removed these events, and nobody acted on them.",
+            ),
+            say(f"{listed}，请发送方或店铺拉取补发后放弃", f"{listed}; have them sent again, or pulled, then discard"),
+        )
     fact = say(
         "这些报文无法解析，原文完整保留；同一订单的后续报文在其后等待，其余订单不受影响。",
         "They could not be understood and are kept whole; later events of the same orders wait, all others flow.",
@@ -316,8 +326,8 @@ def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
         title,
         fact,
         say(
-            f"ordergate dead list --source {connection} --code {code}，修复后放行",
-            f"ordergate dead list --source {connection} --code {code}, repair and release",
+            f"{listed}，修复后放行",
+            f"{listed}, repair and release",
         ),
     )
 

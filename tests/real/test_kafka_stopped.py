@@ -19,6 +19,7 @@ from gateway.core.order import OrderNumber
 from gateway.ingest.inbound import KafkaLeg
 from gateway.intake.batch import Batch, Prepared
 from gateway.intake.kafka import KafkaReader
+from gateway.store.dead import DeadLetter
 from tests.real.broker import KafkaBroker
 
 pytestmark = pytest.mark.real
@@ -40,6 +41,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.decided: set[EventId] = set()
+        self.letters: list[DeadLetter] = []
 
     def prepare(self, arrivals: Sequence[Arrival]) -> Batch:
         return Batch(
@@ -49,6 +51,7 @@ class Desk:
     async def decide(self, batch: Batch, *, leg: Leg) -> None:
         await asyncio.sleep(0.002 * len(batch.sound))
         self.decided |= {prepared.arrival.event.id for prepared in batch.sound}
+        self.letters += batch.unsound
 
 
 class Load:

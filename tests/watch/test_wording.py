@@ -63,6 +63,15 @@ def test_a_target_that_is_down_reads_like_this() -> None:
     )
 
 
+def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
+    key = Key(Kind.DEAD_LETTER, "orders", "dropped")
+    assert text_of(key, Change.OPENED, "zh").startswith("死信：orders Kafka 已删除，未读取，132 条\n")
+    for language in LANGUAGES:
+        said = text_of(key, Change.OPENED, language)
+        assert "ordergate dead list --source orders --code dropped" in said
+        assert "原文完整保留" not in said and "kept whole" not in said and "release" not in said
+
+
 @pytest.mark.parametrize("code", ["other", '{"behind_s": 3}'])
 def test_a_clock_of_another_release_is_told_without_its_figures(code: str) -> None:
     key = Key(Kind.CLOCK, "wms-1", "")
