@@ -362,7 +362,7 @@ class Worker:
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
         background.append(("clock", clocks.run))
-        background += await self._telling(dispatcher, kafka_leg, clocks, tellers, stack)
+        background += await self._telling(dispatcher, kafka_leg, readers, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
@@ -635,7 +635,7 @@ class Worker:
         self, pool: asyncpg.Pool, dispatcher: Dispatcher, readers: Sequence[Reader], kafka: KafkaLeg | None
     ) -> Health:
         def states() -> dict[Part, State]:
-            reading = [reader.reading for reader in readers if isinstance(reader, KafkaReader)]
+            reading = [reader.sound for reader in readers if isinstance(reader, KafkaReader)]
             return {
                 Part.WORKER: State.STOPPING if self._stop.is_set() else State.UP,
                 Part.KAFKA: State.ABSENT if kafka is None else State.UP if kafka.up else State.DOWN,
@@ -732,6 +732,7 @@ class Worker:
         self,
         dispatcher: Dispatcher,
         kafka: KafkaLeg | None,
+        readers: Sequence[Reader],
         clocks: ClockWatch,
         tellers: dict[str, Http],
         stack: AsyncExitStack,
@@ -749,7 +750,7 @@ class Worker:
         sightings = Sightings(
             watch_pool,
             worker_id=dispatcher.worker_id,
-            look=lambda: _sighted(dispatcher, kafka) | clocks.sightings(),
+            look=lambda: _sighted(dispatcher, kafka, readers) | clocks.sightings(),
             observe=self._observe,
         )
         watch = NoticeWatch(
@@ -763,7 +764,7 @@ class Worker:
         return [("sightings", sightings.run), ("notices", watch.run)]
 
 
-def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None) -> frozenset[Sighting]:
+def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None, readers: Sequence[Reader]) -> frozenset[Sighting]:
     """What only this worker knows.
 
     A breaker that a person holds open is not seen: he knows. Neither is one that is half open: whether it stays so or
@@ -777,6 +778,9 @@ def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None) -> frozenset[Sighti
             seen.add(Sighting("breaker", f"{gate.target}/{gate.operation}", code))
     if kafka is not None and not kafka.up:
         seen.add(Sighting("kafka", "", ""))
+    elif not all(reader.sound for reader in readers if isinstance(reader, KafkaReader)):
+        # Not where it is away: that is one matter, and told already.
+        seen.add(Sighting("kafka_not_read", "", ""))
     return frozenset(seen)
 
 

@@ -60,6 +60,7 @@ STORIES = {
     "docs/runbooks/gateway_down.md": Story(runbooks.gateway_down, {"...": "wrong.yaml"}),
     "docs/runbooks/inbox.md": Story(runbooks.broker_away),
     "docs/runbooks/intake_lag.md": Story(runbooks.intake_lag),
+    "docs/runbooks/kafka_not_read.md": Story(runbooks.broker_away),
     "docs/runbooks/level.md": Story(runbooks.level, {"NAME": "tmall"}),
     "docs/runbooks/shop_not_read.md": Story(runbooks.shop_not_read),
     "docs/runbooks/target.md": Story(runbooks.target),

@@ -24,6 +24,8 @@ class Kind(enum.StrEnum):
     """A platform refuses our authorisation: a person has to authorise again."""
     SHOP_NOT_READ = "shop_not_read"
     """A polled shop cannot be read: its platform fails at every question, or has us wait."""
+    KAFKA_NOT_READ = "kafka_not_read"
+    """Kafka is there, and its events are not read."""
     CLOCK = "clock"
     """A clock is off: that of a machine of ours, a platform's, a target's or the database's."""
     WORKER = "worker"
@@ -42,7 +44,7 @@ class Kind(enum.StrEnum):
     """Orders whose facts contradict each other."""
 
 
-URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.SHOP_NOT_READ, Kind.CLOCK, Kind.WORKER})
+URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.SHOP_NOT_READ, Kind.KAFKA_NOT_READ, Kind.CLOCK, Kind.WORKER})
 """What stops orders now; a part of each outlet's rate is kept for it."""
 
 
@@ -117,7 +119,8 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Sighting(NamedTuple):
-    """What a worker sees and no table says: `kind` is `breaker` (subject ``wms-1/create``), `kafka`, or `clock`.
+    """What a worker sees and no table says: `kind` is `breaker` (subject ``wms-1/create``), `kafka`, `kafka_not_read`
+    or `clock`.
 
     The subject of a clock is the connection, ``/database`` or ``@`` and one of our machines; its code is a
     `gateway.core.clock.Off` as JSON.

@@ -13,14 +13,24 @@ WorkKind = Literal["hold", "conflict", "delivery", "dead_letter"]
 """What can wait for a person, as the desk calls it."""
 
 OwnerKind = Literal[
-    WorkKind, "target", "authorise", "shop_not_read", "clock", "worker", "inbox", "backlog", "level", "blocked"
+    WorkKind,
+    "target",
+    "authorise",
+    "shop_not_read",
+    "kafka_not_read",
+    "clock",
+    "worker",
+    "inbox",
+    "backlog",
+    "level",
+    "blocked",
 ]
 """What the desk or the notices call it. `blocked` is the notice of a `delivery` that waits for a person."""
 
 _WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)
 WITH_CODE = frozenset({*get_args(WorkKind), *(kind.value for kind in _WITH_CODE)})
 """Kinds whose matters have a code."""
-OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value})
+OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value, Kind.KAFKA_NOT_READ.value})
 """Kinds whose matters are of no connection."""
 
 

@@ -131,6 +131,7 @@ NOTICES: Mapping[Kind, Text] = {
     Kind.TARGET: Text("目标不可用", "target down"),
     Kind.AUTHORISE: Text("授权失效", "authorisation refused"),
     Kind.SHOP_NOT_READ: Text("店铺读不到", "shop not read"),
+    Kind.KAFKA_NOT_READ: Text("Kafka 读不到", "Kafka not read"),
     Kind.CLOCK: Text("时钟不准", "clock off"),
     Kind.WORKER: Text("进程失联", "worker gone"),
     Kind.INBOX: Text("Kafka 不可用", "Kafka away"),

@@ -16,6 +16,7 @@ offset in the old one would pass over as many events of the new one.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ _POSITIONS_WITHIN_S = 0.1
 _IDENTIFY_EVERY_S = 5.0
 _PARTITIONS_EVERY_MS = 10_000
 """So long at most, not aiokafka's five minutes, until new partitions, or a topic that was not there, are read."""
+_SOUND_AFTER_S = 10.0
+"""Nothing may have failed for so long; who is refused joins again every second, for a moment."""
 _SLICE = 32
 """Events prepared without giving way: about a millisecond."""
 
@@ -95,6 +98,7 @@ class KafkaReader:
         self._committed_at = 0.0
         self._committing = asyncio.Lock()
         self._joined = False
+        self._failed_at = -math.inf
         self._draining = False
         self._emptied = 0
         self._stalled = ""
@@ -109,6 +113,11 @@ class KafkaReader:
     def reading(self) -> bool:
         """Whether there is a consumer that has its part of the topic."""
         return self._joined
+
+    @property
+    def sound(self) -> bool:
+        """Whether it reads, and no consumer has failed in the last ten seconds."""
+        return self._joined and time.monotonic() - self._failed_at >= _SOUND_AFTER_S
 
     @property
     def lag(self) -> int:
@@ -139,6 +148,8 @@ class KafkaReader:
                 kinds = {type(error.__cause__ or error).__name__ for error in _leaves(errors)}
                 what = f"consumer stopped: {', '.join(sorted(kinds))} (`ordergate check` says why)"
                 self._observe([Trouble("kafka", what)])
+            if failed:
+                self._failed_at = time.monotonic()
             if failed and not self._stopping:
                 await asyncio.sleep(1.0)
 

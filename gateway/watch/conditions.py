@@ -25,6 +25,8 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     Kind.INBOX: 5.0,
     # Platforms stumble all day long; what has not been answered for a minute is an outage.
     Kind.SHOP_NOT_READ: 60.0,
+    # A group that forms anew waits for its slowest member for half of that.
+    Kind.KAFKA_NOT_READ: 60.0,
     # Whose clock it is shows only when all have answered since it was set.
     Kind.CLOCK: 60.0,
     # The first of many: they are counted together.
@@ -177,6 +179,9 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
                 workers=seen.workers,
                 of_workers=workers,
             )
+        elif what == "kafka_not_read":
+            key = Key(Kind.KAFKA_NOT_READ, "", "")
+            yield Sign(key=key, since=seen.first_at, workers=seen.workers, of_workers=workers)
         elif what == "clock":
             ours = subject.startswith(("@", "/"))
             yield Sign(

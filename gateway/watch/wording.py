@@ -86,6 +86,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"时钟不再有偏差：{clock}", f"Clock no longer off: {clock}")
         case Kind.WORKER:
             return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
+        case Kind.KAFKA_NOT_READ:
+            return say("Kafka 已能读取", "Kafka is read again")
         case Kind.INBOX:
             return say("Kafka 已恢复，事件重新走 Kafka", "Kafka is back and carries the events again")
         case Kind.BACKLOG if not key.connection:
@@ -260,6 +262,17 @@ def _inbox(sign: Sign, say: Say) -> tuple[str, str, str]:
     return title, fact, say("检查 Kafka 集群（ordergate check）", "look at the brokers (ordergate check)")
 
 
+def _kafka_not_read(sign: Sign, say: Say) -> tuple[str, str, str]:
+    title = say("Kafka 读不到，其中的订单在等", "Kafka is not read, the orders on it wait")
+    fact = say(
+        f"Kafka 在线，{sign.of_workers} 个进程中 {sign.workers} 个读不到主题。订单保存在 Kafka，"
+        "恢复后自动续读；等待超过主题的保留时间会丢失。",
+        f"Kafka is there, and {sign.workers} of {sign.of_workers} workers do not read the topic. Orders are kept there,"
+        " and reading goes on by itself; what waits for longer than the topic keeps it is lost.",
+    )
+    return title, fact, say("ordergate check；日志中 where 为 kafka 的行", "ordergate check; log lines where=kafka")
+
+
 def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
     key, age = sign.key, span(sign.age_s, say)
     if not key.connection:
@@ -378,6 +391,7 @@ _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.SHOP_NOT_READ: _shop_not_read,
     Kind.CLOCK: _clock,
     Kind.WORKER: _worker,
+    Kind.KAFKA_NOT_READ: _kafka_not_read,
     Kind.INBOX: _inbox,
     Kind.BACKLOG: _backlog,
     Kind.LEVEL: _level,

@@ -242,6 +242,7 @@ def test_what_the_facts_show() -> None:
         seen={
             ("breaker", "wms-1/create"): Seen(2, at(-3), "timeouts"),
             ("kafka", ""): Seen(1, at(-9), ""),
+            ("kafka_not_read", ""): Seen(2, at(-70), ""),
             ("clock", "wms-1"): Seen(1, at(-8), "{}"),
             ("clock", "/database"): Seen(2, at(-7), "{}"),
         },
@@ -264,6 +265,7 @@ def test_what_the_facts_show() -> None:
     assert found.keys() == {
         DOWN,
         Key(Kind.INBOX, "", ""),
+        Key(Kind.KAFKA_NOT_READ, "", ""),
         Key(Kind.AUTHORISE, "shop-a", ""),
         Key(Kind.AUTHORISE, "shop-a", RENEWAL),
         Key(Kind.LEVEL, "shop-a", ""),
@@ -283,6 +285,8 @@ def test_what_the_facts_show() -> None:
     assert (refused.count, refused.since, refused.code) == (10, at(-20), "promoted")
     assert found[Key(Kind.LEVEL, "shop-b", "")].code == "other"
     assert found[Key(Kind.INBOX, "", "")].count == 4
+    unread = found[Key(Kind.KAFKA_NOT_READ, "", "")]
+    assert (unread.since, unread.workers, unread.of_workers) == (at(-70), 2, 3)
 
 
 def test_a_worker_that_is_new_does_not_say_that_a_target_is_up() -> None:

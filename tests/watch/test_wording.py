@@ -24,6 +24,7 @@ KEYS = {
     Kind.TARGET: Key(Kind.TARGET, "wms-1", "create"),
     Kind.AUTHORISE: Key(Kind.AUTHORISE, "shop-a", ""),
     Kind.SHOP_NOT_READ: Key(Kind.SHOP_NOT_READ, "shop-b", ""),
+    Kind.KAFKA_NOT_READ: Key(Kind.KAFKA_NOT_READ, "", ""),
     Kind.CLOCK: Key(Kind.CLOCK, "wms-1", ""),
     Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
     Kind.INBOX: Key(Kind.INBOX, "", ""),
