@@ -20,6 +20,8 @@ from gateway.store.inbox import put_in
 from gateway.store.sql import Connection, Private, as_private, private
 
 LONGEST_NUMBER = 255
+LONGEST_SOURCE = 255
+"""Longer than the name of any connection; an index holds it."""
 
 BEHIND = "behind"
 """Code of an event that is sound itself but waits for an earlier one of its order."""
@@ -113,7 +115,7 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
                 *(
                     (
                         _text(letter.arrival.event.id),
-                        _text(letter.arrival.event.source),
+                        _text(letter.arrival.event.source)[:LONGEST_SOURCE],
                         _text(letter.arrival.event.type),
                         _text(letter.arrival.event.order_key),
                         _number(letter.number),

@@ -216,6 +216,18 @@ async def test_what_the_database_refuses_costs_one_order_and_not_the_batch(desk:
     assert any(isinstance(one, Trouble) for one in desk.happened)
 
 
+@pytest.mark.parametrize("part", ["id", "source", "type", "order_key", "traceparent"])
+async def test_an_event_with_a_part_of_any_length_is_set_aside(desk: Desk, part: str) -> None:
+    """Whoever produces to the topic writes what he likes."""
+    decider = await desk.worker(Memory())
+    endless = random.Random(1).randbytes(50_000).hex()
+    arrival = desk.arrival("1", b"bad")
+    event = msgspec.structs.replace(arrival.event, **{part: endless})
+    await decide(decider, msgspec.structs.replace(arrival, event=event), desk.arrival("2", paid("2")))
+    assert await desk.rows("SELECT number FROM orders") == [("A2",)]
+    assert await desk.rows("SELECT count(*) FROM dead_letter") == [(1,)]
+
+
 async def test_a_defect_in_our_own_steps_costs_one_order(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     decider = await desk.worker(Memory())
     whole = decider._fold
