@@ -293,6 +293,13 @@ class Decider:
             return Prepared(source, None, arrival, OrderNumber(event.order_key), None)
         if isinstance(event.body, Unopened):
             return DeadLetter(arrival, number, "sealed", event.body.why, _KEY_BACK)
+        decode = self._decoders.get(source)
+        if decode is None:
+            return DeadLetter(
+                arrival, number, "unknown_source",
+                Text(f"配置中没有连接 {source!r}", f"no connection {source!r} is configured"),
+                Text("添加该连接，或更正 ce_source", "add the connection, or correct ce_source"),
+            )  # fmt: skip
         if len(event.body) > MAX_BODY_BYTES:
             return DeadLetter(
                 arrival, number, "too_large",
@@ -301,13 +308,6 @@ class Decider:
                     f"the body has {len(event.body)} bytes, the limit is {MAX_BODY_BYTES}",
                 ),
                 Text("拆分订单", "split the order"),
-            )  # fmt: skip
-        decode = self._decoders.get(source)
-        if decode is None:
-            return DeadLetter(
-                arrival, number, "unknown_source",
-                Text(f"配置中没有连接 {source!r}", f"no connection {source!r} is configured"),
-                Text("添加该连接，或更正 ce_source", "add the connection, or correct ce_source"),
             )  # fmt: skip
         if event.time > latest:
             return DeadLetter(

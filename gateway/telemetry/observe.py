@@ -106,7 +106,9 @@ class MetricsObserver:
                 counts["ordergate_batch_events_total", leg] += events
                 times["ordergate_batch_commit_seconds", leg].append(took_s)
             case DeadLettered(_, source, code):
-                counts["ordergate_dead_letters_total", source, code] += 1
+                # A name that is no connection is whatever somebody wrote: no label.
+                known = "other" if code == "unknown_source" else source
+                counts["ordergate_dead_letters_total", known, code] += 1
             case GateChanged(target, operation, state, _, True):
                 counts["ordergate_question_breaker_changes_total", target, operation, state] += 1
             case GateChanged(target, operation, state, _):

@@ -244,10 +244,12 @@ def _unproven(facts: Facts) -> Iterator[Sign]:
 
 
 def _by_code(groups: Mapping[tuple[str, str], Group]) -> dict[tuple[str, str], Group]:
-    """`groups` under codes that may be shown; those that may not are one."""
+    """`groups` under codes that may be shown; those that may not are one, and so are all sources that are unknown."""
     merged: dict[tuple[str, str], Group] = {}
     for (connection, text), group in groups.items():
-        place = connection, code_of(text)
+        code = code_of(text)
+        # A name that is no connection is whatever somebody wrote, and may be another one every time.
+        place = "" if code == "unknown_source" else connection, code
         other = merged.get(place, Group(0, group.first_at))
         merged[place] = Group(other.count + group.count, min(other.first_at, group.first_at))
     return merged

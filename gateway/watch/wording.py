@@ -97,7 +97,8 @@ def _closed(changed: Changed, say: Say) -> str:
         case Kind.LEVEL:
             return say(f"库存回传已全部接受：{key.connection}", f"Stock levels taken again: {key.connection}")
         case Kind.DEAD_LETTER:
-            return say(f"死信已清：{key.connection} {said}", f"No dead letters any more: {key.connection} {code}")
+            of = f"{key.connection} " if key.connection else ""
+            return say(f"死信已清：{of}{said}", f"No dead letters any more: {of}{code}")
         case Kind.BLOCKED:
             return say(f"待人工已清：{key.connection} {said}", f"Nothing blocked any more: {key.connection} {code}")
         case Kind.CONFLICT:
@@ -320,8 +321,9 @@ def _level(sign: Sign, say: Say) -> tuple[str, str, str]:
 def _dead_letter(sign: Sign, say: Say) -> tuple[str, str, str]:
     connection, code = sign.key.connection, sign.key.subject
     said = subject(sign.key.kind, code).zh
-    title = say(f"死信：{connection} {said}，{sign.count} 条", f"Dead letters: {connection} {code}, {sign.count}")
-    listed = f"ordergate dead list --source {connection} --code {code}"
+    of = f"{connection} " if connection else ""  # none where the source is unknown
+    title = say(f"死信：{of}{said}，{sign.count} 条", f"Dead letters: {of}{code}, {sign.count}")
+    listed = f"ordergate dead list{f' --source {connection}' if connection else ''} --code {code}"
     if code == "dropped":
         return (
             title,

@@ -105,6 +105,8 @@ def test_each_happening_moves_its_metrics() -> None:
             decided(before=Stage.ALLOCATED),
             decided(before=Stage.RECEIVED, reasons=("missing:receiver.name",)),
             DeadLettered(7, SHOP, "json"),
+            DeadLettered(8, ConnectionName("pos-7/4711"), "unknown_source"),
+            DeadLettered(9, ConnectionName("pos-8/4712"), "unknown_source"),
             attempt(),
             attempt(result=Result.UNKNOWN, took_s=5.0, code="timeout"),
             LevelTold(SHOP, "S1", 3, Result.DONE, "", 0.1),
@@ -134,6 +136,7 @@ def test_each_happening_moves_its_metrics() -> None:
     assert value(found, "ordergate_commands_planned_total", connection="shop-a") == 6
     assert value(found, "ordergate_decision_lag_seconds_bucket", connection="shop-a", le="0.05") == 3
     assert value(found, "ordergate_dead_letters_total", source="shop-a", code="json") == 1
+    assert value(found, "ordergate_dead_letters_total", source="other", code="unknown_source") == 2
     assert value(found, "ordergate_attempts_total", **gate, result="done") == 1
     assert value(found, "ordergate_attempts_total", **gate, result="unknown") == 1
     assert value(found, "ordergate_attempt_codes_total", **gate, code="timeout") == 1

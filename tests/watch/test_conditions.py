@@ -289,6 +289,13 @@ def test_what_the_facts_show() -> None:
     assert (unread.since, unread.workers, unread.of_workers) == (at(-70), 2, 3)
 
 
+def test_sources_that_nobody_knows_are_one_matter() -> None:
+    """Whoever produces to the topic may name another one every time."""
+    groups = {(f"pos-{number}", "unknown_source"): Group(2, at(-number)) for number in range(300)}
+    [sign] = signs(Facts(dead_letters=groups), at=at(0), policy=POLICY)
+    assert sign == Sign(key=Key(Kind.DEAD_LETTER, "", "unknown_source"), since=at(-299), count=600)
+
+
 def test_a_worker_that_is_new_does_not_say_that_a_target_is_up() -> None:
     waiting = {("wms-1", "create"): Waiting(7, at(-300), failing=7)}
     old, new = Alive(1, "a/0", at(-900)), Alive(2, "a/1", at(10))

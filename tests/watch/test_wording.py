@@ -73,6 +73,13 @@ def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
         assert "原文完整保留" not in said and "kept whole" not in said and "release" not in said
 
 
+def test_events_of_unknown_sources_read_like_this() -> None:
+    key = Key(Kind.DEAD_LETTER, "", "unknown_source")
+    said = text_of(key, Change.OPENED, "zh")
+    assert said.startswith("死信：来源没有配置，132 条\n") and "dead list --code unknown_source，" in said
+    assert text_of(key, Change.CLOSED, "en").startswith("No dead letters any more: unknown_source\n")
+
+
 @pytest.mark.parametrize("code", ["other", '{"behind_s": 3}'])
 def test_a_clock_of_another_release_is_told_without_its_figures(code: str) -> None:
     key = Key(Kind.CLOCK, "wms-1", "")
