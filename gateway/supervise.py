@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
 from aiohttp import web
@@ -36,8 +36,22 @@ if TYPE_CHECKING:
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th restart in a row; a worker that lived for `SETTLED_S` starts over."""
 SETTLED_S = 30.0
+DATABASE_EVERY_S = 1.0
+DATABASE_AGAIN_S = 5.0
+"""How often the bundled database is looked at, and how soon one that did not start is tried again."""
 CUT_OFF_WITHIN_S = 3.0
 """What a database may take to end a statement that is cancelled, and the sessions."""
+
+
+class _OwnDatabase(Protocol):
+    """`gateway.embedded.postgres.EmbeddedPostgres`, of which only some installations have all it needs."""
+
+    @property
+    def url(self) -> str: ...
+
+    def runs(self) -> bool: ...
+
+    async def start_again(self) -> None: ...
 
 
 WORKER = (sys.executable, "-m", "gateway", "worker")
@@ -85,6 +99,7 @@ class Supervisor:
             metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
             _prepare_folder(Path(self._settings.data_dir))
             url = self._settings.database.url
+            server: _OwnDatabase | None = None
             if self._settings.database.embedded:
                 # Here: who brings a database of his own needs none of what the bundled one is made of.
                 from gateway.embedded.postgres import EmbeddedPostgres
@@ -106,6 +121,8 @@ class Supervisor:
             self._tell(f"metrics on http://{address_of(metrics_sock)}/metrics")
             self._tell(f"listening on http://{address_of(sock)} with {self._workers} worker(s)")
             async with asyncio.TaskGroup() as group:
+                if server is not None:
+                    group.create_task(self._keep_database(server), name="database")
                 for slot in range(self._workers):
                     keeping = self._keep(slot, url=url, sock=sock, lifeline=lifeline_read, metrics=metrics)
                     group.create_task(keeping, name=f"slot {slot}")
@@ -149,6 +166,41 @@ class Supervisor:
                 async with asyncio.timeout(CUT_OFF_WITHIN_S):
                     await pool.close()  # past the deadline it breaks its connections off
 
+    async def _keep_database(self, server: _OwnDatabase) -> None:
+        """Start the bundled database again whenever it has ended: killed, or given up, as it does on a full disk.
+
+        People are told once why it does not start, and again when that is for another reason.
+        """
+        told = ""
+        pause_s = DATABASE_EVERY_S
+        while not await self._stops_within(pause_s):
+            pause_s = DATABASE_EVERY_S
+            if await asyncio.to_thread(server.runs):
+                continue
+            if not told:
+                self._tell(
+                    "自带的 PostgreSQL 停了，正在重新启动 / the bundled PostgreSQL has ended: it is started again"
+                )
+            try:
+                # Not to be cancelled: what starts in a thread would be left running.
+                await server.start_again()
+            except OrdergateError as error:
+                pause_s = DATABASE_AGAIN_S
+                if error.text.zh != told:
+                    told = error.text.zh
+                    self._tell(error.text.both)
+                continue
+            told = ""
+            self._tell("自带的 PostgreSQL 恢复运行 / the bundled PostgreSQL runs again")
+
+    async def _stops_within(self, pause_s: float) -> bool:
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._stop.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def _keep(self, slot: int, *, url: str, sock: socket.socket, lifeline: int, metrics: ParentMetrics) -> None:
         """Keep one worker alive."""
         failures = 0
@@ -167,11 +219,7 @@ class Supervisor:
             failures = 0 if time.monotonic() - started > SETTLED_S else failures + 1
             pause_s = RESTART_S[min(failures, len(RESTART_S)) - 1] if failures else 0.0
             self._tell(f"worker {slot} ended with code {code}; restart in {pause_s:g} s")
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._stop.wait()
-            except TimeoutError:
-                continue
+            await self._stops_within(pause_s)
 
     async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
         # Without it no worker starts; who has removed it may not know that anybody runs here.

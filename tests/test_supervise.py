@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.sql import _MIGRATION_LOCK, migrations
+from gateway.supervise import DATABASE_AGAIN_S
 from tests.chaos.gateway import free_port
 from tests.lifelines import end_with_us
 
@@ -216,3 +217,36 @@ async def _until_waits(connection: asyncpg.Connection, lock: str) -> None:
     async with asyncio.timeout(30):
         while not await connection.fetchval(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {lock}"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+
+def test_the_bundled_database_is_started_again_when_it_ends(server_folder: Path) -> None:
+    """Killed, or given up as it does on a full disk; and that it does not start is told once, not every time."""
+    parent = Parent(server_folder, "embedded")
+    server = server_folder / "data" / "postgres"
+    log = parent.log
+
+    def told(what: str) -> int:
+        return log.read_text().count(what)
+
+    def kill() -> None:
+        os.kill(int((server / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    with parent.running("time.sleep(60)") as process:
+        parent.until(lambda page: page.get("ordergate_workers", 0) == 1)
+        kill()
+        parent.until(lambda _: told("runs again") == 1)
+        own = server / "data" / "postgresql.auto.conf"
+        sound = own.read_bytes()
+        own.write_text("no_such_setting = on\n")
+        kill()
+        parent.until(lambda _: told("no_such_setting") > 0)
+        tries = told("did not start")
+        began = time.monotonic()
+        parent.until(lambda _: time.monotonic() - began > 2 * DATABASE_AGAIN_S)
+        assert told("did not start") == tries == 1
+        own.write_bytes(sound)
+        parent.until(lambda _: told("runs again") == 2)
+        assert told("ended with code") == 0, "no worker ends with it"
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
+    assert not (server / "data" / "postmaster.pid").exists(), "it ends with the gateway"

