@@ -367,7 +367,7 @@ class Worker:
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         # Last: whoever is answered finds everything in place.
-        health = self._health(pool, dispatcher, readers, kafka_leg)
+        health = self._health(pool, dispatcher, readers, inbox_leg, kafka_leg)
         server = await self._serve(hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders), health)
         stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
@@ -632,7 +632,12 @@ class Worker:
         )
 
     def _health(
-        self, pool: asyncpg.Pool, dispatcher: Dispatcher, readers: Sequence[Reader], kafka: KafkaLeg | None
+        self,
+        pool: asyncpg.Pool,
+        dispatcher: Dispatcher,
+        readers: Sequence[Reader],
+        inbox: InboxLeg,
+        kafka: KafkaLeg | None,
     ) -> Health:
         def states() -> dict[Part, State]:
             reading = [reader.sound for reader in readers if isinstance(reader, KafkaReader)]
@@ -643,7 +648,7 @@ class Worker:
                 Part.DISPATCH: State.UP if dispatcher.lease.left_s() > 0 else State.DOWN,
             }
 
-        return Health(pool, states=states)
+        return Health(pool, states=states, refused=lambda: inbox.refused)
 
     async def _serve(self, hooks: Hooks, api: Api, health: Health) -> Listener:
         application = web.Application(client_max_size=self._settings.http.body_limit_bytes)

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway import schema as schemas
-from gateway.core.delivery import AfterUnknown, after_unknown
+from gateway.core.delivery import GRACE_S, AfterUnknown, after_unknown
 from gateway.core.errors import BadInput, BadSetting, Problem, SettingsError
 from gateway.core.event import ConnectionName
 from gateway.core.keys import decode_key
@@ -1464,15 +1464,26 @@ def _check_lease(dispatch: Dispatch, connections: Mapping[ConnectionName, Connec
     if not gates:
         return
     deadline_s, name, operation = max(gates)
+    place, needed_s = f"connections.{name}.gates.{operation}", deadline_s + dispatch.heartbeat_s + GRACE_S
     if lease_s <= deadline_s * LEASE_DEADLINES:
-        place = f"connections.{name}.gates.{operation}"
         what = Text(
             f"为 {lease_s:g}，不大于 {LEASE_DEADLINES} × {deadline_s:g}（{place} 的 deadline_s）",
             f"is {lease_s:g}, not above {LEASE_DEADLINES} × {deadline_s:g} (deadline_s of {place})",
         )
         enough_s = deadline_s * LEASE_DEADLINES + 5
-        proposal = Text(f"至少 {enough_s:g}，或缩短时限", f"at least {enough_s:g}, or shorter deadlines")
-        report.add(("dispatch", "lease_s"), what, proposal)
+    elif lease_s <= needed_s and dispatch.heartbeat_s * LEASE_BEATS <= lease_s:
+        # A gate sends only what ends before the lease does, and that was renewed up to a heartbeat ago.
+        what = Text(
+            f"为 {lease_s:g}，不大于 {needed_s:g}（{place} 的 deadline_s + heartbeat_s + {GRACE_S:g}）：两次心跳之间"
+            "发不出去",
+            f"is {lease_s:g}, not above {needed_s:g} (deadline_s of {place} + heartbeat_s + {GRACE_S:g}): between two"
+            " beats nothing could be sent",
+        )
+        enough_s = max(needed_s, deadline_s * LEASE_DEADLINES) + 2
+    else:
+        return
+    proposal = Text(f"至少 {enough_s:g}，或缩短时限", f"at least {enough_s:g}, or shorter deadlines")
+    report.add(("dispatch", "lease_s"), what, proposal)
 
 
 def _check_retention(retention: Retention, connections: Mapping[ConnectionName, Connection], report: Report) -> None:

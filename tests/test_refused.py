@@ -43,6 +43,11 @@ async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_u
         for _ in range(6):
             assert await asyncio.to_thread(_pushed, gateway) == 503, log.read_text()
             await asyncio.sleep(0.5)
+        told = await asyncio.to_thread(_told, gateway)
+        assert told["zh"] == "数据库不可用（用户名或密码不对，或不许从这里登录）：不能接收事件"
+        assert (
+            told["en"] == "the database is down (wrong user or password, or no login from here): events cannot be taken"
+        )
         await admin.execute(f"ALTER ROLE {user} LOGIN")
         await asyncio.to_thread(until, lambda: _pushed(gateway) == 202)
         await admin.execute(f"ALTER ROLE {user} SET default_transaction_read_only = on")
@@ -52,6 +57,13 @@ async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_u
         await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", user)
         await asyncio.to_thread(until, lambda: _pushed(gateway) == 202)
         await asyncio.to_thread(until, lambda: _decided(gateway, log))
+        # A full disk: what it is asked it answers, and takes nothing.
+        await admin.execute(_FULL)
+        await asyncio.to_thread(until, lambda: _pushed(gateway) == 503)
+        assert (await asyncio.to_thread(_told, gateway))["zh"] == "数据库不可用（数据库的磁盘已满）：不能接收事件"
+        await admin.execute("DROP TRIGGER no_room ON inbox")
+        # Nobody pushes: a load balancer that has taken this gateway out would not either.
+        await asyncio.to_thread(until, lambda: _told(gateway) == {})
         assert [child.pid for child in psutil.Process(process.pid).children()] == workers, log.read_text()
     finally:
         process.terminate()
@@ -69,13 +81,24 @@ def _pushed(gateway: Running) -> int:
 
 
 def _state(gateway: Running) -> str:
+    return _told(gateway).get("state", "")
+
+
+def _told(gateway: Running) -> dict[str, str]:
     """Of the database, as the page for load balancers has it while the worker is not ready; else empty."""
     try:
         urllib.request.urlopen(f"{gateway.url}/readyz", timeout=10).close()
     except urllib.error.HTTPError as error:
         reasons = json.load(error)["reasons"]
-        return next((str(reason["state"]) for reason in reasons if reason["part"] == "database"), "")
-    return ""
+        return next((reason for reason in reasons if reason["part"] == "database"), {})
+    return {}
+
+
+_FULL = """
+CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER no_room BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION no_room();
+"""
 
 
 def _decided(gateway: Running, log: Path) -> bool:

@@ -813,3 +813,15 @@ def test_each_mistake_about_a_polled_shop_is_told(
     (problem,) = problems(POLLED.replace(old, new), adapters)
     assert problem.where == where
     assert what in problem.what and proposal in problem.proposal, problem
+
+
+@pytest.mark.parametrize(("lease_s", "sound"), [(0.9, False), (1.2, False), (1.3, True)])
+def test_a_lease_leaves_room_to_send_between_two_heartbeats(
+    adapters: plugins.Registry, lease_s: float, sound: bool
+) -> None:
+    """Below it is twice the deadline, and its gates would send now and then, or never."""
+    quick = GOOD.replace("in_flight: 16", "deadline_s: 0.4, slow_s: 0.3")
+    found = problems(quick.replace("data_dir: var", f"dispatch: {{lease_s: {lease_s}, heartbeat_s: 0.3}}"), adapters)
+    told = [p for p in found if p.where.endswith("dispatch.lease_s")]
+    assert bool(told) is not sound, found
+    assert all("not above 1.2" in p.what and "at least 3.2" in p.proposal for p in told)

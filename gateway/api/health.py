@@ -10,18 +10,27 @@ import msgspec
 from aiohttp import web
 
 from gateway.core.errors import OrdergateError
-from gateway.store.sql import AWAY, pending_migrations
+from gateway.core.text import NOTHING, Text
+from gateway.store.sql import AWAY, kind_of, pending_migrations
 from gateway.telemetry.health import Part, Readiness, State, readiness
 
 _ASK_WITHIN_S = 2.0
 
 
 class Health:
-    """`states` tells of the worker's own parts; the database is asked each time."""
+    """`states` tells of the worker's own parts; the database is asked each time. `refused`: why it took the last event
+    not, nothing when it did."""
 
-    def __init__(self, pool: asyncpg.Pool, *, states: Callable[[], Mapping[Part, State]]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        states: Callable[[], Mapping[Part, State]],
+        refused: Callable[[], Text] = lambda: NOTHING,
+    ) -> None:
         self._pool = pool
         self._states = states
+        self._refused = refused
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/healthz", self.alive), web.get("/readyz", self.ready)]
@@ -31,7 +40,8 @@ class Health:
 
     async def ready(self, _: web.Request) -> web.Response:
         """200 or 503, and in both cases everything that is not as it should be."""
-        answer: Readiness = readiness({**self._states(), Part.DATABASE: await self._database()})
+        state, why = await self._database()
+        answer: Readiness = readiness({**self._states(), Part.DATABASE: state}, {Part.DATABASE: why})
         reasons = [{"part": r.part, "state": r.state, "fatal": r.fatal, "zh": r.zh, "en": r.en} for r in answer.reasons]
         return web.Response(
             status=200 if answer.ready else 503,
@@ -40,12 +50,17 @@ class Health:
             headers={"Cache-Control": "no-store"},
         )
 
-    async def _database(self) -> State:
+    async def _database(self) -> tuple[State, Text]:
+        """How it stands, and where it is down, why."""
         try:
             async with asyncio.timeout(_ASK_WITHIN_S):
                 async with self._pool.acquire() as connection:
                     if await connection.fetchval("SHOW transaction_read_only") == "on":
-                        return State.READ_ONLY
-                    return State.OUTDATED if await pending_migrations(connection) else State.UP
-        except (*AWAY, asyncpg.PostgresError, OrdergateError):
-            return State.DOWN
+                        return State.READ_ONLY, NOTHING
+                    if await pending_migrations(connection):
+                        return State.OUTDATED, NOTHING
+        except (*AWAY, asyncpg.PostgresError, OrdergateError) as error:
+            return State.DOWN, kind_of(error)
+        # It answers; that it takes something is another matter (a full disk).
+        refused = self._refused()
+        return (State.DOWN, refused) if refused else (State.UP, NOTHING)

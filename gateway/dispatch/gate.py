@@ -22,6 +22,8 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.delivery import (
+    GRACE_S,
+    GRACE_S,
     AfterUnknown,
     Answer,
     Delivery,
@@ -43,9 +45,6 @@ from gateway.dispatch.retry import RetryPolicy
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
 from gateway.store.sql import as_private
-
-_GRACE_S = 0.5
-"""An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not."""
 
 
 class Sender(Protocol):
@@ -352,7 +351,7 @@ class Gate:
         What is overdue after half of the grace is seen within the other half: the lease covers no more than that.
         """
         while True:
-            await asyncio.sleep(_GRACE_S / 2)
+            await asyncio.sleep(GRACE_S / 2)
             now = self._clock()
             for key, (task, overdue_at) in self._flying.items():
                 if now >= overdue_at and key not in self._overdue:
@@ -434,7 +433,7 @@ class Gate:
 
     def _covered(self) -> bool:
         """Whether an attempt started now ends before this worker's lease does."""
-        return self._lease.covers(self.policy.deadline_s + _GRACE_S)
+        return self._lease.covers(self.policy.deadline_s + GRACE_S)
 
     def _pump(self) -> None:
         """Hand deliveries to idle runners as long as both are there and nothing forbids it."""
@@ -513,7 +512,7 @@ class Gate:
             line.queue.appendleft(held)
             return
         key = id(held)
-        self._flying[key] = (me, self._clock() + self.policy.deadline_s + _GRACE_S / 2)
+        self._flying[key] = (me, self._clock() + self.policy.deadline_s + GRACE_S / 2)
         if line is self._sends:
             await self._send(held, permit, me)
         else:

@@ -24,7 +24,9 @@ from aiokafka.errors import (
 from gateway.core.errors import Unavailable
 from gateway.core.event import Event, Leg
 from gateway.core.happening import Accepted, Observer, Trouble
+from gateway.core.text import NOTHING, Text
 from gateway.store.inbox import put
+from gateway.store.sql import kind_of
 
 _ASK_AGAIN_S = 5.0
 """After a time-out the other leg carries everything for so long; then one event, or the last one, tries Kafka again."""
@@ -219,6 +221,12 @@ class InboxLeg:
         self._pool = pool
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
+        self._refused: tuple[Event, Text] | None = None
+
+    @property
+    def refused(self) -> Text:
+        """Why the database did not take the last event; nothing when it did."""
+        return NOTHING if self._refused is None else self._refused[1]
 
     async def put(self, event: Event) -> None:
         """Returns when `event` is durable. Raises Unavailable."""
@@ -228,10 +236,16 @@ class InboxLeg:
         await future
 
     async def run(self) -> None:
-        """Until cancelled; whoever still waits then is told that nothing was taken."""
+        """Until cancelled; whoever still waits then is told that nothing was taken.
+
+        An event that was refused is tried again now and then, as on the other leg: whoever takes a worker that is not
+        ready out of a load balancer sends it no other.
+        """
         try:
             while True:
-                await self._wake.wait()
+                if not await self._woken_within(None if self._refused is None else _ASK_AGAIN_S):
+                    await self._ask_again()
+                    continue
                 self._wake.clear()
                 while self._waiting:
                     group, self._waiting = self._waiting[:_INBOX_GROUP], self._waiting[_INBOX_GROUP:]
@@ -241,12 +255,34 @@ class InboxLeg:
                 if not future.done():
                     future.set_exception(Unavailable("the gateway is stopping"))
 
+    async def _woken_within(self, pause_s: float | None) -> bool:
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _ask_again(self) -> None:
+        assert self._refused is not None
+        try:
+            await put(self._pool, [self._refused[0]])
+        except Unavailable as away:
+            self._refused = (self._refused[0], _why(away))
+            return
+        except Exception:  # of this event, not of the database
+            pass
+        self._refused = None
+
     async def _write(self, group: list[tuple[Event, asyncio.Future[None]]]) -> None:
         error: Unavailable | None = None
         try:
             await put(self._pool, [event for event, _ in group])
+            self._refused = None
         except Unavailable as away:
             error = away
+            if not isinstance(away.__cause__, ValueError):  # asyncpg's of a value; it says nothing about the database
+                self._refused = (group[-1][0], _why(away))
         except Exception as refused:
             # One event the database refuses, or that cannot even be encoded, must take neither the others nor the leg
             # with it: a leg that ends ends the worker.
@@ -262,6 +298,10 @@ class InboxLeg:
                 future.set_result(None)
             else:
                 future.set_exception(Unavailable(str(error), retry_after_s=error.retry_after_s))
+
+
+def _why(away: Unavailable) -> Text:
+    return kind_of(away.__cause__ or away)
 
 
 class Inbound:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +15,7 @@ import asyncpg
 
 from gateway.core.errors import OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
-from gateway.core.text import Text, system_reason
+from gateway.core.text import NOTHING, Text, system_reason
 
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
@@ -181,23 +183,42 @@ def reason_of(error: Exception) -> Text:
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         file = f"{error.filename}：" if error.filename else ""
         return Text(file + system_reason(error).zh, said)
-    known = next((words for kind, words in _REFUSALS if isinstance(error, kind)), "")
+    known = _refusal(error).zh
     return Text(f"{known}（{said}）" if known else said, said)
 
 
-_REFUSALS: tuple[tuple[type[Exception], str], ...] = (
-    (TimeoutError, "没有应答"),
-    (asyncpg.InvalidAuthorizationSpecificationError, "用户名或密码不对，或不许从这里登录"),
-    (asyncpg.InvalidCatalogNameError, "没有这个数据库"),
-    (asyncpg.TooManyConnectionsError, "连接数已满"),
-    (asyncpg.CannotConnectNowError, "数据库正在启动或停止"),
-    (asyncpg.InsufficientPrivilegeError, "权限不足"),
-    (asyncpg.ReadOnlySQLTransactionError, "数据库只读：是备库，或被设为只读"),
-    (asyncpg.DiskFullError, "数据库的磁盘已满"),
-    (asyncpg.LockNotAvailableError, "表被别人锁住"),
-    (asyncpg.QueryCanceledError, "语句被取消或超时"),
-    (asyncpg.AdminShutdownError, "连接被数据库断开"),
-    (asyncpg.ConnectionDoesNotExistError, "连接被数据库断开"),
+def kind_of(error: BaseException) -> Text:
+    """As `reason_of`, of a closed set of words: it names no host, user or database, so anybody may read it."""
+    if isinstance(error, socket.gaierror) or (isinstance(error, OSError) and (error.errno or 0) > 0):
+        said = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        return system_reason(OSError(error.errno, said))
+    return _refusal(error) or Text(f"原因 {type(error).__name__}", type(error).__name__)
+
+
+def _refusal(error: BaseException) -> Text:
+    return next((words for kind, words in _REFUSALS if isinstance(error, kind)), NOTHING)
+
+
+# The first that fits.
+_REFUSALS: tuple[tuple[type[BaseException], Text], ...] = (
+    (TimeoutError, Text("没有应答", "no answer")),
+    (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        Text("用户名或密码不对，或不许从这里登录", "wrong user or password, or no login from here"),
+    ),
+    (asyncpg.InvalidCatalogNameError, Text("没有这个数据库", "there is no such database")),
+    (asyncpg.TooManyConnectionsError, Text("连接数已满", "all its connections are taken")),
+    (asyncpg.CannotConnectNowError, Text("数据库正在启动或停止", "it is starting or stopping")),
+    (asyncpg.InsufficientPrivilegeError, Text("权限不足", "a privilege is missing")),
+    (
+        asyncpg.ReadOnlySQLTransactionError,
+        Text("数据库只读：是备库，或被设为只读", "it is read-only: a standby, or set to be so"),
+    ),
+    (asyncpg.DiskFullError, Text("数据库的磁盘已满", "its disk is full")),
+    (asyncpg.LockNotAvailableError, Text("表被别人锁住", "somebody has locked the table")),
+    (asyncpg.QueryCanceledError, Text("语句被取消或超时", "the statement was cancelled or timed out")),
+    (asyncpg.AdminShutdownError, Text("连接被数据库断开", "it has ended the connection")),
+    (asyncpg.ConnectionDoesNotExistError, Text("连接被数据库断开", "it has ended the connection")),
 )
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
+
+from gateway.core.text import NOTHING, Text
 
 
 class Part(enum.StrEnum):
@@ -55,10 +58,11 @@ class Readiness(msgspec.Struct, frozen=True):
         return [reason.zh if language == "zh" else reason.en for reason in self.reasons]
 
 
-def readiness(states: Mapping[Part, State]) -> Readiness:
+def readiness(states: Mapping[Part, State], why: Mapping[Part, Text] = MappingProxyType({})) -> Readiness:
     """Whether the worker can take requests, and everything that is not up, the fatal first.
 
-    A part that is not in `states` is absent; a worker that says nothing of itself is starting.
+    A part that is not in `states` is absent; a worker that says nothing of itself is starting. `why`: what is known
+    about a part that is down.
     """
     worker = states.get(Part.WORKER, State.STARTING)
     legs = [states.get(Part.KAFKA, State.ABSENT), states.get(Part.DATABASE, State.ABSENT)]
@@ -69,7 +73,7 @@ def readiness(states: Mapping[Part, State]) -> Readiness:
         if state in (State.UP, State.ABSENT):
             continue
         fatal = part is Part.WORKER or (part in (Part.DATABASE, Part.KAFKA) and not durable)
-        reasons.append(_reason(part, state, fatal=fatal))
+        reasons.append(_reason(part, state, fatal=fatal, why=why.get(part, NOTHING)))
     if not durable and all(state is State.ABSENT for state in legs):
         reasons.append(_reason(Part.DATABASE, State.ABSENT, fatal=True))
     reasons.sort(key=lambda reason: not reason.fatal)
@@ -101,9 +105,11 @@ _CONSEQUENCES = {
 }
 
 
-def _reason(part: Part, state: State, *, fatal: bool) -> Reason:
+def _reason(part: Part, state: State, *, fatal: bool, why: Text = NOTHING) -> Reason:
     (part_zh, part_en), (state_zh, state_en) = _PARTS[part], _STATES[state]
     zh, en = f"{part_zh}{state_zh}", f"{part_en} {state_en}"
+    if why:
+        zh, en = f"{zh}（{why.zh}）", f"{en} ({why.en})"
     if fatal:
         return Reason(part, state, fatal, f"{zh}：不能接收事件", f"{en}: events cannot be taken")
     consequence_zh, consequence_en = _CONSEQUENCES[part]

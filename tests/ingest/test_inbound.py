@@ -61,6 +61,7 @@ async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_
     async with running(leg) as task:
         answers = await asyncio.gather(*puts, return_exceptions=True)
         assert [type(one) for one in answers] == [type(None), Unavailable, type(None)]
+        assert not leg.refused, "that says nothing about the database"
         await leg.put(event("c"))
         assert not task.done()
     assert await pool.fetchval("SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM inbox") == "a b c"

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from gateway.core.text import Text
 from gateway.telemetry.health import Part, State, readiness
 
 UP, DOWN, STARTING, STOPPING = State.UP, State.DOWN, State.STARTING, State.STOPPING
@@ -42,3 +43,9 @@ def test_every_state_of_every_part_has_a_text_in_both_languages() -> None:
     kafka_down = readiness({Part.WORKER: UP, Part.DATABASE: UP, Part.KAFKA: DOWN})
     assert kafka_down.texts("zh") == ["Kafka不可用：事件写入数据库收件箱"]
     assert kafka_down.texts("en") == ["Kafka is down: events go to the inbox in the database"]
+
+
+def test_why_the_database_is_down_stands_behind_that_it_is() -> None:
+    found = readiness({Part.WORKER: UP, Part.DATABASE: DOWN}, {Part.DATABASE: Text("连接数已满", "none is free")})
+    assert found.texts("zh") == ["数据库不可用（连接数已满）：不能接收事件"]
+    assert found.texts("en") == ["the database is down (none is free): events cannot be taken"]
