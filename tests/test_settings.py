@@ -820,8 +820,13 @@ def test_a_lease_leaves_room_to_send_between_two_heartbeats(
     adapters: plugins.Registry, lease_s: float, sound: bool
 ) -> None:
     """Below it is twice the deadline, and its gates would send now and then, or never."""
-    quick = GOOD.replace("in_flight: 16", "deadline_s: 0.4, slow_s: 0.3")
-    found = problems(quick.replace("data_dir: var", f"dispatch: {{lease_s: {lease_s}, heartbeat_s: 0.3}}"), adapters)
-    told = [p for p in found if p.where.endswith("dispatch.lease_s")]
-    assert bool(told) is not sound, found
-    assert all("not above 1.2" in p.what and "at least 3.2" in p.proposal for p in told)
+    limits = "{deadline_s: 0.4, slow_s: 0.3}"
+    quick = GOOD.replace("create: {rate_per_s: 20, in_flight: 16}", f"create: {limits}\n      cancel: {limits}")
+    quick = quick.replace("    prefix: A\n", f"    prefix: A\n    gates: {{ship: {limits}}}\n")
+    text = quick.replace("data_dir: var", f"dispatch: {{lease_s: {lease_s}, heartbeat_s: 0.3}}")
+    if sound:
+        assert parsed(text, adapters).dispatch.lease_s == lease_s
+        return
+    [told] = problems(text, adapters)
+    assert told.where == "og.yaml:1 dispatch.lease_s"
+    assert "not above 1.2" in told.what and "at least 3.2" in told.proposal

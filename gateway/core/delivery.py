@@ -23,8 +23,8 @@ from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order
 
 GRACE_S = 0.5
-"""An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not. So long must the
-lease last beyond the deadline of what is sent."""
+"""An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not. So long must
+the lease last beyond the deadline of what is sent."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
