@@ -87,6 +87,11 @@ CANCEL_AGAIN_S = 3.0
 _MAY_BE_UNREAD_S = 900.0
 """So much later than by its settings a polled shop may be read before Prometheus tells of it."""
 
+_KEEPER_CONNECTIONS = 2
+_NIGHT_CONNECTIONS = 1
+_TELLING_CONNECTIONS = 2
+_LISTEN_CONNECTIONS = 1
+
 Reader = InboxReader | KafkaReader
 
 Clock = Callable[[], datetime]
@@ -134,6 +139,12 @@ def rules_of(settings: Settings) -> Rules:
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),
     )
+
+
+def database_connections(settings: Settings) -> int:
+    """The most connections to the database that one worker holds at a time."""
+    beside = _KEEPER_CONNECTIONS + _NIGHT_CONNECTIONS + _LISTEN_CONNECTIONS
+    return settings.database.pool_size + beside + (_TELLING_CONNECTIONS if settings.notices.channels else 0)
 
 
 def ages_of(settings: Settings, now: datetime) -> Ages:
@@ -348,7 +359,7 @@ class Worker:
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
         # Of its own: at night it keeps a connection for hours, and `pool` may have two.
-        night = await open_pool(self._url, size=1, vault=vault_of(self._settings.encryption.decoded))
+        night = await open_pool(self._url, size=_NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
         stack.push_async_callback(_close, night)
         purge = PurgeWatch(
             night,
@@ -423,7 +434,7 @@ class Worker:
         opens = () if vault is None else [one.hex() for one in vault.key_ids]
         worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id, opens=opens)
         lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
-        keeper = await open_pool(self._url, size=2)
+        keeper = await open_pool(self._url, size=_KEEPER_CONNECTIONS)
         stack.push_async_callback(_close, keeper)
         dispatcher = Dispatcher(
             pool=pool,
@@ -746,7 +757,7 @@ class Worker:
         if not self._settings.notices.channels:
             return []
         # Of its own: the one who watches keeps a connection for good, and `pool` may have two.
-        watch_pool = await open_pool(self._url, size=2)
+        watch_pool = await open_pool(self._url, size=_TELLING_CONNECTIONS)
         stack.push_async_callback(_close, watch_pool)
         channels = {}
         for name in self._settings.notices.channels:

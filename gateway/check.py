@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from gateway.app import notifier_of, setup_of
+from gateway.app import database_connections, notifier_of, setup_of
 from gateway.brokers import Right, meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
@@ -44,6 +44,20 @@ MIN_POSTGRES = 14
 _OF_ANOTHER = """
 SELECT EXISTS (SELECT 1 FROM pg_class
                 WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))
+"""
+# What is reserved is no ordinary user's; limits of -1 are none. Gateways that run are those that are counted for. Of
+# the sessions of others an ordinary user sees little: neither their name nor their kind.
+_CONNECTIONS = """
+SELECT least(
+           current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE
+               current_setting('superuser_reserved_connections')::int
+               + coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0) END,
+           CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit END,
+           CASE WHEN d.datconnlimit >= 0 AND NOT r.rolsuper THEN d.datconnlimit END),
+       (SELECT count(*)::int FROM pg_stat_activity
+         WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND pid <> pg_backend_pid()
+           AND application_name IS DISTINCT FROM 'ordergate')
+  FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()
 """
 MAX_SKEW_S = 5.0
 _WITHIN_S = 8.0
@@ -179,7 +193,7 @@ class _Probe:
             )
 
     async def _inside(self, connection: Any) -> Checked:
-        problems, notes = [], []
+        problems, notes = list[Problem](), list[Note]()
         version = connection.get_server_version()
         if version.major < MIN_POSTGRES:
             what = Text(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
@@ -196,6 +210,9 @@ class _Probe:
             what = Text("数据库只读：是备库，或被设为只读", "the database is read-only: a standby, or set to be so")
             advice = Text("在 database.url 写主库的地址", "name the primary in database.url")
             problems.append(Problem("database", what, advice))
+        counted = await self._connections(connection)
+        problems += counted.problems
+        notes += counted.notes
         pending = await pending_migrations(connection)
         if later := await later_migrations(connection):
             what = Text(
@@ -232,12 +249,12 @@ class _Probe:
             if pending
             else Text("结构最新", "schema up to date")
         )
-        ours = f"PostgreSQL {version.major}.{version.minor}"
+        ours = f"PostgreSQL {version.major}.{version.micro}"  # as asyncpg names the second part, since 10
         notes.append(Note("database", Text(f"{ours}，{state.zh}", f"{ours}, {state.en}")))
         read, elsewhere = await read_clock(connection)
         if read is None:
             notes.append(Note("clock", Text("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
-            return Checked(tuple(problems), tuple(notes))
+            return Checked(tuple(problems), tuple(notes), counted.warnings)
         if elsewhere:
             self._readings[DATABASE] = read
         skew_s = -skew(read, now_s=time.time(), monotonic_s=time.monotonic()).ahead_s
@@ -246,7 +263,27 @@ class _Probe:
             problems.append(Problem("clock", what, Text("在两台机器上启用 NTP", "run NTP on both machines")))
         else:
             notes.append(Note("clock", Text(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's")))
-        return Checked(tuple(problems), tuple(notes))
+        return Checked(tuple(problems), tuple(notes), counted.warnings)
+
+    async def _connections(self, connection: Any) -> Checked:
+        """How many a worker may need, and how many the database has for workers."""
+        needed = database_connections(self._settings)
+        most, others = await connection.fetchrow(_CONNECTIONS)
+        left = max(0, most - others)
+        what = Text(
+            f"一个工作进程最多用 {needed} 个连接；数据库允许 {most} 个，其他程序占用 {others} 个",
+            f"a worker takes up to {needed} connections; the database allows {most}, others hold {others}",
+        )
+        if needed <= left:
+            workers = left // needed
+            fits = Text(f"够 {workers} 个工作进程", f"enough for {workers} worker{'s' if workers > 1 else ''}")
+            return _note("database", Text(f"{what.zh}：{fits.zh}", f"{what.en}: {fits.en}"))
+        advice = Text(
+            "调低 database.pool_size，或调高 max_connections（或该用户、该库的连接上限）",
+            "lower database.pool_size, or raise max_connections (or the limit of this user or database)",
+        )
+        problem = Problem("database.pool_size", what, advice)
+        return Checked((problem,)) if needed > most else Checked(warnings=(problem,))
 
     def clocks(self) -> Checked:
         """How far our clock is from those that were asked, and whose is off. Call it when all have been."""

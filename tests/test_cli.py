@@ -295,6 +295,48 @@ async def test_check_finds_what_is_wrong_inside_kafka_and_the_database(
     assert all(CHINESE.search(one["what"]) for one in chinese.json["problems"] + chinese.json["notes"]), chinese.out
 
 
+async def test_check_says_how_many_connections_there_are_for_workers(
+    postgres_url: str, erp: FakeShop, tmp_path: Path
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+    admin = await asyncpg.connect(postgres_url)
+    user = f"app_of_{await admin.fetchval('SELECT current_database()')}"
+    await admin.execute(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT 9; GRANT CREATE ON SCHEMA public TO {user}")
+    url = postgres_url.replace("user=ordergate", f"user={user}")
+
+    async def check(pool_size: int) -> Output:
+        config.write_text(
+            CONFIG.format(
+                url=url, port=free_port(), metrics_port=free_port(),
+                shop=SHOP_SECRET, erp=ERP_SECRET, target=erp.url,
+            ).replace("database: {", f"database: {{pool_size: {pool_size}, ")
+        )  # fmt: skip
+        return await _away_from_the_loop("check", "-c", config, "--json", "--lang", "en")
+
+    others = []
+    try:
+        few = await check(6)
+        assert few.code == 2, few.out
+        [problem] = few.json["problems"]
+        assert problem["where"] == "database.pool_size"
+        assert "takes up to 10 connections; the database allows 9, others hold" in problem["what"]
+        await admin.execute(f"ALTER ROLE {user} CONNECTION LIMIT -1")
+        others = [await asyncpg.connect(postgres_url) for _ in range(3)]
+        most = int(await admin.fetchval("SHOW max_connections")) - 3  # those that PostgreSQL keeps for administrators
+        taken = await check(most - 4)
+        assert taken.code == 0 and taken.json["problems"] == [], taken.out
+        assert f"allows {most}, others hold " in taken.json["warnings"][0]["what"]
+        enough = await check(6)
+        assert not enough.json["warnings"], enough.out
+        assert any(re.search(r"enough for \d+ workers$", note["what"]) for note in enough.json["notes"]), enough.out
+    finally:
+        for one in others:
+            await one.close()
+        await admin.execute(f"DROP OWNED BY {user}")
+        await admin.execute(f"DROP ROLE {user}")
+        await admin.close()
+
+
 async def test_check_tells_who_may_not_migrate_before_the_start_does(
     postgres_url: str, erp: FakeShop, tmp_path: Path
 ) -> None:

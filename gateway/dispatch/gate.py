@@ -23,7 +23,6 @@ import msgspec
 
 from gateway.core.delivery import (
     GRACE_S,
-    GRACE_S,
     AfterUnknown,
     Answer,
     Delivery,

@@ -422,7 +422,7 @@ class OrderIds:
 
 async def listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> Any:
     """A connection of its own that calls a channel's function with each notice's payload; the caller closes it."""
-    connection = await asyncpg.connect(url, timeout=5.0)
+    connection = await asyncpg.connect(url, timeout=5.0, server_settings=_SERVER_SETTINGS)
 
     def wake(_connection: Any, _pid: int, channel: str, payload: str) -> None:
         channels[channel](payload)
