@@ -21,7 +21,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
 from gateway.store.orders import decode_state, holds_lease
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
-from gateway.store.vault import ENTER_KEY
+from gateway.store.vault import ENTER_KEY, lacking, one_at_a_time
 
 Lane = tuple[int, int]
 """(order id, target id)."""
@@ -69,9 +69,15 @@ async def start_worker(
 ) -> int:
     """Register this process and return its worker id; ids are never used twice.
 
-    `key_id`: of the key it seals with; `opens`: of all it has, None where that is not known.
+    `key_id`: of the key it seals with; `opens`: of all it has, None where that is not known. Raises CannotOpen where it
+    lacks one that seals: another gateway may have entered it since its parent looked.
     """
     async with pool.acquire() as connection, connection.transaction():
+        await one_at_a_time(connection)
+        if opens is not None:
+            missing = await connection.fetch(_SEALS_WITHOUT, sorted(opens))
+            if missing:
+                raise CannotOpen(lacking([row[0] for row in missing]))
         if key_id is not None:
             # Its parent may have entered it long ago, and a reseal have struck it off while no worker had it.
             await connection.execute(ENTER_KEY, key_id)
@@ -84,6 +90,9 @@ async def start_worker(
                 None if opens is None else sorted(opens),
             )
         )
+
+
+_SEALS_WITHOUT = "SELECT key_id FROM sealing_key WHERE NOT key_id = ANY ($1::text[]) ORDER BY key_id"
 
 
 async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> None:

@@ -142,29 +142,40 @@ async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
     Raises CannotOpen where a key that has sealed something is not configured, and where workers run that have no key
     or not this one: they would set aside every event of an order that is sealed with it.
     """
-    missing = await missing_keys(pool, vault)
-    if missing:
-        raise CannotOpen(
-            Text(
-                f"数据库里有用密钥 {', '.join(missing)} 加密的行，但 encryption.keys 中没有它：请加回。"
-                "`ordergate keys status` 不再列出的密钥才可删除",
-                f"rows of this database are sealed with key {', '.join(missing)}, which encryption.keys lacks: put it"
-                " back; a key may be left out once `ordergate keys status` no longer lists it",
-            )
-        )
-    if vault is not None:
-        if await pool.fetchval(_FIRST_AMONG_WORKERS):
-            raise CannotOpen(
-                Text(
-                    "有网关在没有密钥的情况下运行，将读不出此后加密的内容：请先全部停下再启动"
-                    f"（被强行终止的，租约到期前仍算在内）；密钥为 {vault.active_id.hex()}",
-                    "gateways run without a key, and could not read what is sealed from now on: stop them all, then"
-                    f" start (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}",
+    async with pool.acquire() as connection, connection.transaction():
+        await one_at_a_time(connection)
+        missing = await missing_keys(connection, vault)
+        if missing:
+            raise CannotOpen(lacking(missing))
+        if vault is not None:
+            if await connection.fetchval(_FIRST_AMONG_WORKERS):
+                raise CannotOpen(
+                    Text(
+                        "有网关在没有密钥的情况下运行，将读不出此后加密的内容：请先全部停下再启动"
+                        f"（被强行终止的，租约到期前仍算在内）；密钥为 {vault.active_id.hex()}",
+                        "gateways run without a key, and could not read what is sealed from now on: stop them all, then"
+                        f" start (one that was killed counts until its lease ends); the key is {vault.active_id.hex()}",
+                    )
                 )
-            )
-        if blind := await blind_workers(pool, vault):
-            raise CannotOpen(cannot_follow(blind, vault))
-        await pool.execute(ENTER_KEY, vault.active_id.hex())
+            if blind := await blind_workers(connection, vault):
+                raise CannotOpen(cannot_follow(blind, vault))
+            await connection.execute(ENTER_KEY, vault.active_id.hex())
+
+
+async def one_at_a_time(connection: Connection) -> None:
+    """Until the transaction ends, nobody else enters a key or registers a worker: each sees what the other has done."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _KEYS_LOCK)
+
+
+def lacking(missing: Sequence[str]) -> Text:
+    """What is wrong where keys that have sealed something are not configured, and what to do."""
+    listed = ", ".join(missing)
+    return Text(
+        f"数据库里有用密钥 {listed} 加密的行，但 encryption.keys 中没有它：请加回。"
+        "`ordergate keys status` 不再列出的密钥才可删除",
+        f"rows of this database are sealed with key {listed}, which encryption.keys lacks: put it"
+        " back; a key may be left out once `ordergate keys status` no longer lists it",
+    )
 
 
 async def blind_workers(connection: Connection, vault: Vault) -> str:
@@ -182,6 +193,8 @@ def cannot_follow(workers: str, vault: Vault) -> Text:
         " every gateway and restart them, then put it first (one that was killed counts until its lease ends)",
     )
 
+
+_KEYS_LOCK = 7_262_020
 
 _BLIND = """
 SELECT string_agg(name, ', ' ORDER BY name) FROM worker

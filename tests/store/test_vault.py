@@ -422,6 +422,28 @@ async def test_the_first_key_waits_until_no_worker_runs_without_one(migrated_url
         await enter_keys(pool, Vault([OLD]))
 
 
+async def test_of_two_gateways_that_start_at_once_with_a_key_each_one_is_refused(migrated_url: str) -> None:
+    """Both let in, each would set aside what the other has sealed."""
+    async with pool_with(migrated_url) as pool:
+        for _ in range(5):
+            await pool.execute("DELETE FROM sealing_key")
+            both = (enter_keys(pool, Vault([OLD])), enter_keys(pool, Vault([NEW])))
+            told = await asyncio.gather(*both, return_exceptions=True)
+            assert sorted(type(one).__name__ for one in told) == ["CannotOpen", "NoneType"]
+
+
+async def test_a_worker_that_lacks_a_key_entered_since_its_parent_looked_does_not_start(migrated_url: str) -> None:
+    old, new = Vault([OLD]), Vault([NEW, OLD])
+    ids = [one.active_id.hex() for one in (old, new)]
+    async with pool_with(migrated_url) as pool:
+        await enter_keys(pool, old)
+        await enter_keys(pool, new)  # no worker of the first runs yet
+        with pytest.raises(CannotOpen, match=f"{ids[1]}.*which encryption"):
+            await start_worker(pool, name="run-1/0", lease_s=60, key_id=ids[0], opens=ids[:1])
+        assert await pool.fetchval("SELECT count(*) FROM worker") == 0
+        await start_worker(pool, name="run-2/0", lease_s=60, key_id=ids[1], opens=ids)
+
+
 async def test_nobody_seals_with_a_key_that_a_running_worker_lacks(migrated_url: str) -> None:
     """Of several gateways each gets the new key last first; one of the release before does not tell what it has."""
     old, new = Vault([OLD]), Vault([NEW, OLD])
