@@ -124,9 +124,16 @@ async def adopt(
 ) -> dict[int, int]:
     """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
 
+    A lease that was renewed in the future, because the database's clock has been set back since, counts from now: that
+    of a worker that has died would else last for the hours that the clock was ahead.
+
     Freed lanes are in doubt; those of an operation in `settle_s` wait so long before they are asked about.
     """
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "UPDATE worker SET renewed_at = now() WHERE worker_id IN (SELECT worker_id FROM worker"
+            " WHERE renewed_at - make_interval(secs => lease_s) > now() ORDER BY worker_id FOR UPDATE SKIP LOCKED)"
+        )
         rows = await connection.fetch(
             "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"
             " WHERE renewed_at + make_interval(secs => lease_s) < now() OR worker_id = ANY($1::bigint[])"
