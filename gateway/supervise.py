@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -92,6 +93,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        _raise_limit_of_files()
         async with AsyncExitStack() as stack:
             # First: where another gateway runs, this one has touched nothing and given away no token.
             http = self._settings.http
@@ -322,6 +324,21 @@ def bound(bind: tuple[str, int]) -> socket.socket:
 
 
 _BACKLOG = 1024
+
+
+def _raise_limit_of_files() -> None:
+    """As many open files as this process and the workers may have at all.
+
+    1,024 are usual, 524,288 allowed; whoever connects beyond the limit is cut off without a word.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+_FILES = 65_536
 
 
 def _prepare_folder(data_dir: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -119,6 +120,20 @@ def test_a_folder_of_metrics_that_was_removed_is_made_again(parent: Parent) -> N
         while not list((parent.folder / "data" / "metrics").glob("counter_*.db")):
             assert time.monotonic() < end, parent.log.read_text()
             time.sleep(0.05)
+
+
+def test_a_worker_may_open_as_many_files_as_it_may_be_allowed(parent: Parent) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = parent.folder / "limit"
+    ending = f"import resource; open({str(told)!r}, 'w').write(str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        with parent.running(f"{ending}; time.sleep(60)"):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            parent.until(lambda _: told.exists() and bool(told.read_text()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert int(told.read_text()) == min(hard, 65_536)
 
 
 def test_the_page_counts_no_worker_when_none_is_left(parent: Parent) -> None:
