@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import socket
 import tempfile
 import time
@@ -59,6 +60,8 @@ SELECT least(
            AND application_name IS DISTINCT FROM 'ordergate')
   FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()
 """
+_TRIED_BYTES = 1_000_000
+_LITTLE_BYTES = 3_000_000_000
 MAX_SKEW_S = 5.0
 _WITHIN_S = 8.0
 
@@ -89,6 +92,19 @@ async def reach(settings: Settings) -> Checked:
         tuple(note for result in results for note in result.notes),
         tuple(warning for result in results for warning in result.warnings),
     )
+
+
+def room(folder: Path, *, free_bytes: int, embedded: bool) -> Checked:
+    """A `data_dir` that can be written, and whether there is enough room for what it is used for."""
+    free = f"{free_bytes / 1e9:.1f} GB"
+    what = Text(f"{folder} 可写，剩余 {free}", f"{folder} can be written, {free} are free")
+    if not embedded or free_bytes >= _LITTLE_BYTES:
+        return _note("data_dir", what)
+    advice = Text(
+        "自带的 PostgreSQL 光是 WAL 就可能占 2 GB：腾出空间，或换一个磁盘",
+        "the WAL of the bundled PostgreSQL alone may take 2 GB: make room, or choose another disk",
+    )
+    return Checked(warnings=(Problem("data_dir", what, advice),))
 
 
 def _connected(settings: Settings) -> Checked:
@@ -136,17 +152,21 @@ class _Probe:
         place, folder = "data_dir", Path(self._settings.data_dir)
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         try:
-            with tempfile.TemporaryFile(dir=existing):
-                pass
+            with tempfile.TemporaryFile(dir=existing) as file:
+                # An empty file has a place on a full disk, too.
+                await asyncio.to_thread(file.write, bytes(_TRIED_BYTES))
+                await asyncio.to_thread(file.flush)
+            free_bytes = shutil.disk_usage(existing).free
         except OSError as error:
             return _problem(
                 place,
                 _because(error, f"{existing} 不可写", f"{existing} cannot be written"),
                 Text(
-                    "换一个目录，或给运行用户写权限", "choose another folder, or let the user who runs it write there"
+                    "腾出空间，换一个目录，或给运行用户写权限",
+                    "make room, choose another folder, or let the user who runs it write there",
                 ),
             )
-        return _note(place, Text(f"{folder} 可写", f"{folder} can be written"))
+        return room(folder, free_bytes=free_bytes, embedded=self._settings.database.embedded)
 
     async def _database(self) -> Checked:
         try:

@@ -25,6 +25,7 @@ import asyncpg
 import pytest
 
 from adapters.webhook.fake import FakeShop
+from gateway.check import room
 from gateway.cli import main
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
@@ -425,6 +426,26 @@ async def test_a_data_dir_that_cannot_be_used_is_named(postgres_url: str, tmp_pa
     told = await _away_from_the_loop("run", "-c", config)
     [line] = told.err.splitlines()
     assert told.code == 1 and "换一个 `data_dir`" in line and "choose another `data_dir`" in line
+
+
+async def test_check_sees_a_full_disk_which_takes_an_empty_file(postgres_url: str, tmp_path: Path) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(f"data_dir: {tmp_path}\ndatabase: {{url: '{postgres_url}'}}\nconnections: {{}}\n")
+    check = [sys.executable, "-m", "gateway", "check", "-c", str(config), "--json", "--lang", "en"]
+    command = ["/bin/sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *check]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, env=env, timeout=120, check=False)
+    [problem] = json.loads(done.stdout)["problems"]
+    assert problem["where"] == "data_dir" and "cannot be written" in problem["what"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "embedded", "warned"),
+    [(2_900_000_000, True, True), (3_100_000_000, True, False), (1_000_000, False, False)],
+)
+def test_check_warns_of_little_room_for_the_bundled_database(free_bytes: int, embedded: bool, warned: bool) -> None:
+    found = room(Path("/var/lib/x"), free_bytes=free_bytes, embedded=embedded)
+    assert (bool(found.warnings), bool(found.notes), found.problems) == (warned, not warned, ())
 
 
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:
