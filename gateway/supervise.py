@@ -29,7 +29,7 @@ from gateway.settings import Settings
 from gateway.store.sql import migrate, open_pool, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
-from gateway.telemetry.processes import forget, prepare
+from gateway.telemetry.processes import folder_of_ours, forget, prepare
 
 if TYPE_CHECKING:
     from gateway.telemetry.metrics import ParentMetrics, WorkerEnd
@@ -80,6 +80,7 @@ class Supervisor:
         self._run_id = secrets.token_hex(4)
         self._stop = asyncio.Event()
         self._alive: dict[int, asyncio.subprocess.Process] = {}
+        self._metrics = Path(settings.data_dir) / "metrics"
 
     def stop(self) -> None:
         self._stop.set()
@@ -99,7 +100,7 @@ class Supervisor:
             http = self._settings.http
             sock = stack.enter_context(_address(http.bind, "http.listen"))
             metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
-            _prepare_folder(Path(self._settings.data_dir))
+            self._metrics = _prepare_folder(Path(self._settings.data_dir), stack)
             url = self._settings.database.url
             server: _OwnDatabase | None = None
             if self._settings.database.embedded:
@@ -226,7 +227,7 @@ class Supervisor:
     async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
         # Without it no worker starts; who has removed it may not know that anybody runs here.
         with suppress(OSError):
-            (Path(self._settings.data_dir) / "metrics").mkdir(parents=True, exist_ok=True)
+            self._metrics.mkdir(parents=True, exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             *self._worker,
             "--config",
@@ -341,9 +342,12 @@ def _raise_limit_of_files() -> None:
 _FILES = 65_536
 
 
-def _prepare_folder(data_dir: Path) -> None:
+def _prepare_folder(data_dir: Path, stack: AsyncExitStack) -> Path:
+    """The folder of the metrics, empty, and nobody else's until `stack` ends."""
     try:
-        prepare(data_dir / "metrics")
+        folder = stack.enter_context(folder_of_ours(data_dir))
+        prepare(folder)
+        return folder
     except OSError as error:
         why = system_reason(error)
         raise OrdergateError(

@@ -54,6 +54,8 @@ asyncio.run(Supervisor(settings, config=config, workers=1, tell=_tell, worker=sy
 class Parent:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
+        self.url = url
+        folder.mkdir(exist_ok=True)
         self.port = free_port()
         self.config, self.log = folder / "ordergate.yaml", folder / "log"
         self.config.write_text(
@@ -134,6 +136,22 @@ def test_a_worker_may_open_as_many_files_as_it_may_be_allowed(parent: Parent) ->
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert int(told.read_text()) == min(hard, 65_536)
+
+
+def test_a_second_gateway_in_the_same_folder_leaves_the_first_its_metrics(parent: Parent, tmp_path: Path) -> None:
+    """They may share the bundled database; each has a page of its own."""
+    counts = "time.sleep(60)"
+    with parent.running(counts):
+        parent.until(lambda page: page.get("ordergate_events_accepted_total", 0) == 1)
+        second = Parent(tmp_path / "second", parent.url)
+        second.config.write_text(second.config.read_text().replace(str(second.folder / "data"), str(tmp_path / "data")))
+        with second.running(counts):
+            second.until(lambda page: page.get("ordergate_events_accepted_total", 0) == 1)
+            assert parent.page()["ordergate_events_accepted_total"] == 1
+        with second.running(counts):
+            second.until(lambda page: page.get("ordergate_events_accepted_total", 0) == 1)
+    folders = sorted(path.name for path in (tmp_path / "data").iterdir() if path.is_dir())
+    assert folders == ["metrics", "metrics-2"], "the one that ended has given back its own"
 
 
 def test_the_page_counts_no_worker_when_none_is_left(parent: Parent) -> None:

@@ -5,11 +5,14 @@ Imports nothing of prometheus_client on purpose.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -20,6 +23,27 @@ missing, and Prometheus would take that for a restart and count everything anew.
 
 _ENDED = "ended"
 """Where a file's name has a process id: what all the workers that ended have counted."""
+
+
+@contextmanager
+def folder_of_ours(data_dir: Path) -> Iterator[Path]:
+    """``data_dir/metrics``, or where another gateway that runs has taken that, ``metrics-2`` and so on: ours meanwhile.
+
+    The kernel gives it back when this process dies. Raises OSError where nothing can be written there.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        name = "metrics" if number == 1 else f"metrics-{number}"
+        # Beside the folder, not in it: who removes the folder must not free it.
+        with (data_dir / f"{name}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                number += 1
+                continue
+            yield data_dir / name
+            return
 
 
 def prepare(folder: Path) -> None:
