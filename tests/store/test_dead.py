@@ -1,0 +1,44 @@
+"""Dead letters that two people close at one instant."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from gateway.store.dead import BEHIND, discard, set_aside
+
+from .stuck import letter, open_desk
+
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+async def test_what_waits_behind_two_letters_goes_on_when_two_people_discard_them_at_once(migrated_url: str) -> None:
+    pool, _ = await open_desk(migrated_url)
+    async with pool.acquire() as connection:
+        letters = [letter(1, "S1", "field"), letter(2, "S1", "value"), letter(3, "S1", BEHIND), letter(4, "S2", "json")]
+        await set_aside(connection, letters)
+    ids = [row[0] for row in await pool.fetch("SELECT dead_letter_id FROM dead_letter ORDER BY dead_letter_id")]
+
+    async with pool.acquire() as first, asyncio.TaskGroup() as people:
+        async with first.transaction():
+            # Both have closed theirs, or wait to, and neither has ended.
+            await first.execute("LOCK TABLE audit IN EXCLUSIVE MODE")
+            both = [people.create_task(discard(pool, n, reason="a test", actor="li")) for n in ids[1::-1]]
+            await _until_waiting(pool, 2)
+
+    assert sorted(task.result() for task in both) == [0, 1]
+    assert [row[0] for row in await pool.fetch("SELECT event_id FROM inbox")] == ["E3"]
+    still_open = await pool.fetch("SELECT dead_letter_id FROM dead_letter WHERE closed_at IS NULL")
+    assert [row[0] for row in still_open] == ids[3:]
+    await pool.close()
+
+
+async def _until_waiting(pool: asyncpg.Pool, count: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if await pool.fetchval(_WAITING) == count:
+                return
+            await asyncio.sleep(0.01)
