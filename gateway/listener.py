@@ -2,12 +2,15 @@
 body.
 
 What a client sends is never a fault of ours: what is not HTTP is answered 400 and counted, without a traceback; a body
-is handed on as it came, packed or not; and a connection on which no whole header comes in time is closed.
+is handed on as it came, packed or not; and a connection on which no whole header comes in time, or from which nothing
+is read for a minute, is closed. Of more connections than a process keeps, those that wait longest for a request go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,11 +20,18 @@ from aiohttp.http import HttpProcessingError
 
 from gateway.core.errors import BadInput
 from gateway.core.event import ConnectionName
-from gateway.core.happening import Observer, Refused
+from gateway.core.happening import Observer, Refused, Trouble
 from gateway.core.text import NOTHING, Text
 
 HEADER_WITHIN_S = 15.0
 """From the opening of a connection, or from the first byte of a later request on it, to the end of a header."""
+
+TAKEN_WITHIN_S = 60.0
+"""So long may a client take nothing of an answer."""
+
+MOST_CONNECTIONS = 2_000
+
+_SAID_EVERY_S = 60.0
 
 _NOT_HTTP = msgspec.json.encode(
     {
@@ -71,6 +81,16 @@ async def read_body(request: web.Request, *, limit_bytes: int, within_s: float) 
     return b"".join(chunks)
 
 
+def most_connections() -> int:
+    """How many connections a process keeps: half of the files it may open (`ulimit -n`), at most 2,000.
+
+    The other half is for its database, its brokers and its targets: whoever opens connections to us must not cut us off
+    from them.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
+
+
 _AGAIN = Text("重新发送", "send it again")
 
 
@@ -89,26 +109,75 @@ class Listener(web.AppRunner):
         observe: Observer,
         stop_within_s: float = 60.0,
         header_within_s: float = HEADER_WITHIN_S,
+        taken_within_s: float = TAKEN_WITHIN_S,
+        most: int | None = None,
     ) -> None:
         # Unpacked by aiohttp, a body would be refused in its words or be a bomb before a handler has seen the headers.
         super().__init__(application, access_log=None, shutdown_timeout=stop_within_s, auto_decompress=False)
         self._observe = observe
-        self._header_within_s = header_within_s
+        self._limits = _Limits(header_within_s, taken_within_s, most_connections() if most is None else most)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made, observe=self._observe, header_within_s=self._header_within_s, options=self._kwargs)
+        return _Server(made, observe=self._observe, limits=self._limits, options=self._kwargs)
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    header_within_s: float
+    taken_within_s: float
+    most: int
 
 
 class _Server(web.Server):
-    def __init__(self, made: web.Server, *, observe: Observer, header_within_s: float, options: dict[str, Any]) -> None:
+    def __init__(self, made: web.Server, *, observe: Observer, limits: _Limits, options: dict[str, Any]) -> None:
         super().__init__(_answering(made.request_handler), request_factory=made.request_factory)
         self._options = options
         self.observe = observe
-        self.header_within_s = header_within_s
+        self.limits = limits
+        self._waiting: dict[_Connection, None] = {}
+        """Those without a request, that which has been so longest first."""
+        self._busy: set[_Connection] = set()
+        self._said_at = -_SAID_EVERY_S
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._options)
+
+    def enter(self, connection: _Connection) -> None:
+        """Keep `connection`, in the place of one that waits if need be; where none does, cut it off."""
+        if len(self._waiting) + len(self._busy) >= self.limits.most:
+            if not self._waiting:
+                self._turn_away(connection)
+                return
+            longest = next(iter(self._waiting))
+            self.leave(longest)
+            longest.cut()
+        self._waiting[connection] = None
+
+    def begin(self, connection: _Connection) -> None:
+        if connection in self._waiting:
+            del self._waiting[connection]
+            self._busy.add(connection)
+
+    def end(self, connection: _Connection) -> None:
+        if connection in self._busy:
+            self._busy.remove(connection)
+            self._waiting[connection] = None
+
+    def leave(self, connection: _Connection) -> None:
+        self._waiting.pop(connection, None)
+        self._busy.discard(connection)
+
+    def _turn_away(self, connection: _Connection) -> None:
+        happened: list[Refused | Trouble] = [Refused(ConnectionName("unknown"), "crowded")]
+        now = time.monotonic()
+        if now - self._said_at >= _SAID_EVERY_S:
+            self._said_at = now
+            what = (
+                f"{self.limits.most} connections have a request under way: no more are taken (`ulimit -n` bounds them)"
+            )
+            happened.append(Trouble("http", what))
+        self.observe(happened)
+        connection.cut()
 
 
 def _answering(
@@ -157,17 +226,19 @@ def _turned_away(request: web.BaseRequest, error: web.HTTPException) -> web.Resp
 class _Connection(web.RequestHandler):
     """Idle between requests it is closed by aiohttp's own keep-alive limit."""
 
-    __slots__ = ("_begun", "_header_timer", "_server")
+    __slots__ = ("_begun", "_header_timer", "_reader_timer", "_server")
 
     def __init__(self, server: _Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
         self._header_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
         self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._await_header()
+        self._server.enter(self)
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
@@ -175,6 +246,7 @@ class _Connection(web.RequestHandler):
         if self._request_count != before:
             self._begun = False
             self._forget_header()
+            self._server.begin(self)
         elif data.strip(b"\r\n") and self._waiter is not None and not self._waiter.done():
             # No handler is at work, so this is no body: a header has begun. Empty lines before one do not count (RFC
             # 9112, section 2.2).
@@ -184,7 +256,33 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._forget_header()
+        self._forget_reader()
+        self._server.leave(self)
         super().connection_lost(exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished = await super().finish_response(request, resp, start_time)
+        if not self._messages:
+            self._server.end(self)
+        return finished
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._await_reader(self.transport)
+
+    def resume_writing(self) -> None:
+        self._forget_reader()
+        super().resume_writing()
+
+    def cut(self) -> None:
+        """Close at once: `force_close` alone waits for what the client has not read yet, which may be for ever."""
+        transport = self.transport
+        self.force_close()
+        if transport is not None:
+            transport.abort()
 
     def handle_error(
         self,
@@ -201,7 +299,7 @@ class _Connection(web.RequestHandler):
         return response
 
     def _await_header(self) -> None:
-        self._header_timer = self._loop.call_later(self._server.header_within_s, self._too_late)
+        self._header_timer = self._loop.call_later(self._server.limits.header_within_s, self._too_late)
 
     def _forget_header(self) -> None:
         if self._header_timer is not None:
@@ -212,4 +310,23 @@ class _Connection(web.RequestHandler):
         self._header_timer = None
         if self._begun:
             self._server.observe([Refused(ConnectionName("unknown"), "slow")])
+        self.cut()
+
+    def _await_reader(self, transport: asyncio.Transport) -> None:
+        self._reader_timer = self._loop.call_later(
+            self._server.limits.taken_within_s, self._look_at_reader, transport, transport.get_write_buffer_size()
+        )
+
+    def _forget_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _look_at_reader(self, transport: asyncio.Transport, unread_before: int) -> None:
+        self._reader_timer = None
+        if transport.get_write_buffer_size() < unread_before:
+            self._await_reader(transport)
+            return
+        self._server.observe([Refused(ConnectionName("unknown"), "slow")])
         self.force_close()
+        transport.abort()

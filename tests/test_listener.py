@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import logging
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from gateway.core.event import ConnectionName
-from gateway.core.happening import Happening, Refused
+from gateway.core.happening import Happening, Refused, Trouble
 from gateway.core.text import Text
 from gateway.listener import Listener
 from tests.languages import is_told
@@ -22,7 +23,10 @@ Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 NOT_HTTP = Refused(ConnectionName("unknown"), "http")
 LATE = Refused(ConnectionName("unknown"), "slow")
+CROWDED = Refused(ConnectionName("unknown"), "crowded")
 SOON_S = 0.2
+LARGE = bytes(32 * 1024 * 1024)
+"""More than lies between a server and a client that reads nothing."""
 WHOLE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -41,16 +45,28 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*, header_within_s: float = 10.0) -> AsyncIterator[Server]:
-    """A server that answers a POST with the body it got."""
+async def serving(
+    *, header_within_s: float = 10.0, taken_within_s: float = 10.0, most: int | None = None
+) -> AsyncIterator[Server]:
+    """A server that answers a POST with the body it got, and a GET with a large one."""
 
     async def echo(request: web.Request) -> web.Response:
         return web.Response(body=await request.read())
 
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=LARGE)
+
     application = web.Application()
-    application.add_routes([web.post("/{path:.*}", echo)])
+    application.add_routes([web.post("/{path:.*}", echo), web.get("/", large)])
     happened: list[Happening] = []
-    listener = Listener(application, observe=happened.extend, stop_within_s=1.0, header_within_s=header_within_s)
+    listener = Listener(
+        application,
+        observe=happened.extend,
+        stop_within_s=1.0,
+        header_within_s=header_within_s,
+        taken_within_s=taken_within_s,
+        most=most,
+    )
     await listener.setup()
     await web.TCPSite(listener, "127.0.0.1", 0).start()
     try:
@@ -187,4 +203,77 @@ async def test_requests_sent_ahead_are_answered_in_their_order() -> None:
         await asyncio.sleep(SOON_S * 2)
         writer.write(WHOLE)
         assert await answer(reader) == (200, b"ok")
+        assert server.happened == []
+
+
+async def test_of_more_connections_than_are_kept_the_one_that_waits_longest_goes() -> None:
+    async with serving(most=2) as server, server.client() as first, server.client() as second:
+        for reader, writer in (first, second, first):
+            writer.write(WHOLE)
+            assert await answer(reader) == (200, b"ok")
+        async with server.client() as (reader, writer):
+            writer.write(WHOLE)
+            assert await answer(reader) == (200, b"ok")
+            assert await is_closed(second[0])
+            first[1].write(WHOLE)
+            assert await answer(first[0]) == (200, b"ok")
+        assert server.happened == []
+
+
+async def test_silent_connections_keep_nobody_out_and_no_request_is_cut_off() -> None:
+    async with serving(most=3) as server, server.client() as (reader, writer):
+        writer.write(WHOLE[:-2])
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+        for older, _ in silent[:-2]:
+            assert await is_closed(older)
+        async with server.client() as (another, its_writer):
+            its_writer.write(WHOLE)
+            assert await answer(another) == (200, b"ok")
+        writer.write(WHOLE[-2:])
+        assert await answer(reader) == (200, b"ok")
+        for _, its_writer in silent:
+            its_writer.close()
+        assert server.happened == []
+
+
+async def test_where_every_connection_has_a_request_another_is_closed_and_told_of_once() -> None:
+    async with serving(most=2) as server, server.client() as first, server.client() as second:
+        for _, writer in (first, second):
+            writer.write(WHOLE[:-2])
+        await asyncio.sleep(SOON_S)
+        for _ in range(3):
+            async with server.client() as (reader, _):
+                assert await is_closed(reader)
+        for reader, writer in (first, second):
+            writer.write(WHOLE[-2:])
+            assert await answer(reader) == (200, b"ok")
+        async with server.client() as (reader, writer):
+            writer.write(WHOLE)
+            assert await answer(reader) == (200, b"ok")
+
+        assert [told for told in server.happened if told == CROWDED] == [CROWDED] * 3
+        (trouble,) = [told for told in server.happened if isinstance(told, Trouble)]
+        assert trouble.where == "http" and trouble.what.startswith("2 connections")
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
+    async with serving(taken_within_s=SOON_S) as server, server.client() as (reader, writer):
+        writer.write(request(b"GET / HTTP/1.1"))
+        async with asyncio.timeout(5.0):
+            while True:
+                if server.happened:
+                    break
+                await asyncio.sleep(SOON_S / 10)
+        assert server.happened == [LATE]
+        with contextlib.suppress(ConnectionError):
+            assert len(await reader.read()) < len(LARGE)
+
+
+async def test_a_client_that_takes_its_answer_slowly_gets_all_of_it() -> None:
+    async with serving(taken_within_s=SOON_S) as server, server.client() as (reader, writer):
+        writer.write(request(b"GET / HTTP/1.1"))
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(16):
+            await asyncio.sleep(SOON_S / 4)
+            await reader.readexactly(len(LARGE) // 16)
         assert server.happened == []
