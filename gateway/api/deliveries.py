@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +15,10 @@ from gateway.api.errors import ApiError, conflict, not_found, off_list, unread, 
 from gateway.api.filters import check_connection
 from gateway.api.orders import masked_lane, no_order
 from gateway.api.routing import Call, Route
-from gateway.api.shape import check_instants, misfit
+from gateway.api.shape import check_instants, misfit, parts_of
 from gateway.api.views import ContentObject, DeliveriesQuery, Done, LaneList, ResendBody, ResolveBody
 from gateway.core.items import unmapped
+from gateway.core.money import format_minor
 from gateway.core.order import Content, Operation
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
@@ -25,6 +27,11 @@ from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, rese
 from gateway.store.sql import CannotRead
 
 _MOST_LINES = 500
+_MOST_MINOR = 100_000_000_000_000
+"""As much as a shop may ever tell of (`max_total` of its settings): what is above has a digit too many."""
+
+_MOST_CHARACTERS = 2_000
+_CURRENCY = re.compile("[A-Z]{3}")
 _MINOR = Text("金额以分为单位：12.30 写作 1230", "amounts are minor units: 12.30 is 1230")
 _ERRORS = (400, 401, 404, 409, 422, 503)
 
@@ -154,6 +161,7 @@ def edited(head: Head, patch: dict[str, Any]) -> Content:
     except RecursionError as error:  # a little less deep than what cannot be decoded either
         raise wrong("$.edit", Text("嵌套太深", "is nested too deep")) from error
     _check(content)
+    _check_words(patch)
     if missing := unmapped(content.lines, head.order.recipes):
         raise wrong(
             "$.edit.lines",
@@ -188,8 +196,14 @@ def _check(content: Content) -> None:
             )
         if not line.sku or line.price_minor < 0 or line.discount_minor < 0:
             raise wrong(place, Text("没有 SKU，或金额为负", "has no SKU, or an amount below zero"), _MINOR)
+        _check_amount(line.price_minor, f"{place}.price_minor")
+        _check_amount(line.discount_minor, f"{place}.discount_minor")
     if min(content.total_minor, content.freight_minor, content.discount_minor) < 0:
         raise wrong("$.edit", Text("金额为负", "has an amount below zero"), _MINOR)
+    for name in ("total_minor", "freight_minor", "discount_minor"):
+        _check_amount(getattr(content, name), f"$.edit.{name}")
+    if not _CURRENCY.fullmatch(content.currency):
+        raise wrong("$.edit.currency", Text("不是币种代码", "is no currency code"), Text("如 CNY", "like CNY"))
     for name, at in (("placed_at", content.placed_at), ("latest_ship_at", content.latest_ship_at)):
         if at is not None and at.tzinfo is None:
             raise wrong(
@@ -198,6 +212,23 @@ def _check(content: Content) -> None:
                 Text("写成 2026-05-01T09:30:00+08:00 这样", "write it like 2026-05-01T09:30:00+08:00"),
             )
     check_instants(content, "$.edit")
+
+
+def _check_amount(minor: int, where: str) -> None:
+    if minor > _MOST_MINOR:
+        most = format_minor(_MOST_MINOR)
+        raise wrong(where, Text(f"大于 {most}", f"is above {most}"), _MINOR)
+
+
+def _check_words(patch: Any) -> None:
+    """What the order came with is its shop's affair; what a person adds has the length of a note."""
+    for value, where in parts_of(patch, "$.edit"):
+        if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+            raise wrong(
+                where,
+                Text(f"有 {len(value)} 个字符", f"has {len(value)} characters"),
+                Text(f"最多 {_MOST_CHARACTERS} 个", f"at most {_MOST_CHARACTERS}"),
+            )
 
 
 def _merge(before: Any, patch: Any) -> Any:

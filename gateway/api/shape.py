@@ -31,7 +31,7 @@ def no_nul(value: str, where: str) -> str:
 
 def check_texts(document: Any, root: str) -> None:
     """Raises ApiError at the first text of the JSON value `document`, names of fields included, that holds a NUL."""
-    for value, where in _parts(document, root):
+    for value, where in parts_of(document, root):
         if isinstance(value, str):
             no_nul(value, where)
         elif isinstance(value, Mapping):
@@ -41,7 +41,7 @@ def check_texts(document: Any, root: str) -> None:
 
 def check_instants(body: Any, root: str) -> None:
     """Raises ApiError at the first instant within the struct `body` that is not of 2000 to 2099 (UTC)."""
-    for value, where in _parts(body, root):
+    for value, where in parts_of(body, root):
         if isinstance(value, datetime) and not _FIRST <= value < _AFTER:
             raise wrong(
                 where,
@@ -53,7 +53,7 @@ def check_instants(body: Any, root: str) -> None:
 _FIRST, _AFTER = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def _parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
+def parts_of(value: Any, where: str) -> Iterator[tuple[Any, str]]:
     """`value` and everything in it, with its path. Without recursion: JSON may be nested deeper than Python calls."""
     waiting = [(value, where)]
     while waiting:

@@ -271,7 +271,7 @@ class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     another_order: Annotated[
         bool, Meta(description="The payload may be of another order than the dead letter: its number was wrong")
     ] = False
-    reason: str = ""
+    reason: Annotated[str, Meta(max_length=500, description="Why; kept with who did it")] = ""
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True):
