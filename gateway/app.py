@@ -33,7 +33,7 @@ from gateway.brokers import kafka_options, topic_id
 from gateway.core.clock import DATABASE, Reading
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName, Leg
-from gateway.core.happening import GateChanged, Happening, Observer
+from gateway.core.happening import GateChanged, Happening, Observer, Trouble
 from gateway.core.notice import Sighting
 from gateway.core.order import Operation, Route
 from gateway.core.owner import OwnerRule
@@ -64,7 +64,7 @@ from gateway.store.credentials import CHANNEL
 from gateway.store.levels import LevelRule, forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.purge import Ages
-from gateway.store.queries import Backlog
+from gateway.store.queries import Backlog, lanes_without_gate
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
@@ -343,7 +343,11 @@ class Worker:
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
-        redrive = RedriveLoop(pool, observe=self._observe, reach=self._reach)
+        gates = {(names.id(target), str(operation)) for target, operation in dispatcher.gates}
+        for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
+            what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
+            self._observe([Trouble("dispatch", what)])
+        redrive = RedriveLoop(pool, gates=gates, observe=self._observe, reach=self._reach)
         woken = {
             "ordergate_inbox": lambda _: inbox_wake.set(),
             "ordergate_lane": dispatcher.wake,

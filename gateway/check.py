@@ -34,6 +34,7 @@ from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
+from gateway.store.queries import lanes_without_gate
 from gateway.store.sql import AWAY, later_migrations, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
@@ -213,7 +214,7 @@ class _Probe:
             )
 
     async def _inside(self, connection: Any) -> Checked:
-        problems, notes = list[Problem](), list[Note]()
+        problems, notes, warnings = list[Problem](), list[Note](), list[Problem]()
         version = connection.get_server_version()
         if version.major < MIN_POSTGRES:
             what = Text(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
@@ -233,6 +234,7 @@ class _Probe:
         counted = await self._connections(connection)
         problems += counted.problems
         notes += counted.notes
+        warnings += counted.warnings
         pending = await pending_migrations(connection)
         if later := await later_migrations(connection):
             what = Text(
@@ -264,6 +266,15 @@ class _Probe:
                         problems.append(Problem("encryption.keys", cannot_follow(blind, vault)))
                     await vault.attend(connection)
                 self._stored.set_result(await _stored_credentials(connection))
+            gates = {
+                (str(c.name), str(operation)) for c in self._settings.connections.values() for operation in c.gates
+            }
+            for target, count in (await lanes_without_gate(connection, gates)).items():
+                what = Text(
+                    f"{count} 条未完成的下发是给它的，但它不在配置里，没有人会发送",
+                    f"{count} open deliveries are to it, and it is not configured: nobody sends them",
+                )
+                warnings.append(Problem(f"connections.{target}", what, _UNSENT))
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending
@@ -274,7 +285,7 @@ class _Probe:
         read, elsewhere = await read_clock(connection)
         if read is None:
             notes.append(Note("clock", Text("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
-            return Checked(tuple(problems), tuple(notes), counted.warnings)
+            return Checked(tuple(problems), tuple(notes), tuple(warnings))
         if elsewhere:
             self._readings[DATABASE] = read
         skew_s = -skew(read, now_s=time.time(), monotonic_s=time.monotonic()).ahead_s
@@ -283,7 +294,7 @@ class _Probe:
             problems.append(Problem("clock", what, Text("在两台机器上启用 NTP", "run NTP on both machines")))
         else:
             notes.append(Note("clock", Text(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's")))
-        return Checked(tuple(problems), tuple(notes), counted.warnings)
+        return Checked(tuple(problems), tuple(notes), tuple(warnings))
 
     async def _connections(self, connection: Any) -> Checked:
         """How many a worker may need, and how many the database has for workers."""
@@ -445,6 +456,13 @@ class _Probe:
                 f"it answers (a message to try it: ordergate notices test {connection.name})",
             ),
         )
+
+
+_UNSENT = Text(
+    "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",
+    "put the connection back; or see what became of them and resolve each (ordergate deliveries list --target …,"
+    " deliveries resolve)",
+)
 
 
 async def _stored_credentials(connection: Any) -> dict[str, Credential]:

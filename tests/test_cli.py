@@ -31,6 +31,7 @@ from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
 from tests.remote.answering import OK, answering
+from tests.store.stuck import ERP, open_desk, stick
 
 SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
 ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -473,6 +474,26 @@ async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, 
         "since": None,
         "events_again": 0,
     }
+
+
+async def test_the_start_and_check_tell_of_deliveries_to_a_target_that_left_the_configuration(
+    migrated_url: str, erp: FakeShop, tmp_path: Path
+) -> None:
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 3)
+    await stick(pool, names, 2, target=ERP, first=11)
+    await pool.close()
+
+    with running(tmp_path, migrated_url, erp.url) as gateway:
+        checked = await _away_from_the_loop("check", "-c", gateway.config, "--json")
+
+    (warning,) = checked.json["warnings"]
+    assert (checked.code, warning["where"]) == (0, "connections.wms")
+    assert warning["what"].startswith("3 条未完成的下发")
+    lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("{")]
+    said = [(line["where"], line["what"]) for line in lines if line["event"] == "trouble"]
+    what = "wms is not configured: nobody sends its 3 open deliveries (`ordergate check`)"
+    assert said == [("dispatch", what)]
 
 
 def test_it_says_which_release_it_is() -> None:

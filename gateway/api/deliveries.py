@@ -76,7 +76,10 @@ class Deliveries:
         more = _next(rows[-1]) if len(rows) == query.limit else ""
         receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
         return LaneList(
-            deliveries=[masked_lane(row, receivers.get(row.number), known=row.number in receivers) for row in rows],
+            deliveries=[
+                self._desk.seen(masked_lane(row, receivers.get(row.number), known=row.number in receivers))
+                for row in rows
+            ],
             next=more,
         )
 
@@ -92,6 +95,7 @@ class Deliveries:
                 edit=(lambda head: edited(head, body.edit)) if body.edit else None,
                 confirmed_absent=body.confirmed_absent,
                 if_attempts=body.if_attempts,
+                gates=self._desk.asking.keys(),
                 reason=body.reason,
                 actor=call.actor,
             )

@@ -11,6 +11,7 @@ from gateway.core.delivery import AfterUnknown
 from gateway.core.event import ConnectionName
 from gateway.core.owner import OwnerRule
 from gateway.settings import GatePolicy
+from gateway.store.queries import LaneRow
 from gateway.store.sql import Names
 from gateway.store.wanted import Asking, Policies
 
@@ -36,6 +37,12 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     def policies(self, names: Names) -> Policies:
         return {(names.id(target), operation): asking for (target, operation), asking in self.asking.items()}
+
+    def seen(self, lane: LaneRow) -> LaneRow:
+        """`lane`, and whether nothing of it is sent because its target is not configured (any more)."""
+        if (ConnectionName(lane.target), lane.operation) in self.asking:
+            return lane
+        return msgspec.structs.replace(lane, stopped="not_configured")
 
     def pace(self, target: str | None, operation: str | None) -> float:
         """What a redrive releases a second when nobody says."""

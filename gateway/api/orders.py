@@ -109,7 +109,9 @@ class Orders:
             updated_at=detail.updated_at,
             masked=not unmask,
             order=state_of(detail.order, unmask=unmask),
-            lanes=[lane if unmask else masked_lane(lane, receiver, known=known) for lane in detail.lanes],
+            lanes=[
+                self._desk.seen(lane if unmask else masked_lane(lane, receiver, known=known)) for lane in detail.lanes
+            ],
             timeline=[one if unmask else _masked(one, receiver, known=known) for one in detail.timeline],
             missing=missing.get(number, ()),
             unopened=detail.unopened,

@@ -108,6 +108,7 @@ STOPPED: Mapping[str, Text] = {
     "paused": Text("连接已暂停", "paused"),
     "authorise": Text("需重新授权", "to be authorised again"),
     "breaker": Text("闸门手动断开", "breaker held open"),
+    "not_configured": Text("目标不在配置里", "its target is not configured"),
 }
 BREAKERS: Mapping[str, Text] = {
     "closed": Text("闭合", "closed"),

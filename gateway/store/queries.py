@@ -7,7 +7,8 @@ the caller. What is written by hand is `gateway.store.repair`, `dead`, `control`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -156,7 +157,8 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `held`: in the memory of `worker`, sent as soon as its gate lets it; `waiting`: for `not_before`, and once that has
     passed for its turn; `blocked`: for a person. `stopped`: why nothing is sent to its target now, whatever its state:
-    a person paused the connection, its authorisation was refused, or a person holds the breaker open.
+    a person paused the connection, its authorisation was refused, a person holds the breaker open, or (which the API
+    adds) its target is not configured any more.
     """
 
     number: str
@@ -166,7 +168,7 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     key: str
     state: Literal["held", "waiting", "blocked"]
-    stopped: Literal["paused", "authorise", "breaker"] | None
+    stopped: Literal["paused", "authorise", "breaker", "not_configured"] | None
     blocked: str | None
     in_doubt: bool
     bursts: int
@@ -390,6 +392,16 @@ async def gate_lanes(pool: Connection) -> dict[tuple[int, str], GateLanes]:
         " FROM lane GROUP BY target_id, operation"
     )
     return {(row[0], row[1]): GateLanes(row[2], row[3], row[4]) for row in rows}
+
+
+async def lanes_without_gate(pool: Connection, gates: Collection[tuple[str, str]]) -> dict[str, int]:
+    """Target → its open lanes that nobody sends; `gates`: (target, operation) of what is configured."""
+    names = dict(await pool.fetch("SELECT connection_id, name FROM connection"))
+    counts: Counter[str] = Counter()
+    for (target_id, operation), lanes in (await gate_lanes(pool)).items():
+        if (names[target_id], operation) not in gates:
+            counts[names[target_id]] += lanes.open
+    return dict(sorted(counts.items()))
 
 
 async def read_backlog(pool: Connection) -> Backlog:

@@ -30,6 +30,7 @@ from gateway.store.wanted import (
     LETTER_BUSY,
     LETTERS_WANTED,
     LOCK_CHOSEN,
+    Gates,
     Policies,
     Wanted,
     arguments,
@@ -135,11 +136,15 @@ async def start(
     return int(redrive_id)
 
 
-async def step(pool: asyncpg.Pool, *, reach: Callable[[str], None] = lambda _: None) -> float | None:
+async def step(
+    pool: asyncpg.Pool, *, gates: Gates | None = None, reach: Callable[[str], None] = lambda _: None
+) -> float | None:
     """One step of the redrive that is due first: release what its pace allows, note how the released ended.
 
-    Returns the seconds until something is due again, None when no redrive runs. Steps of several workers take turns
-    at the row, and a step that is cut off leaves nothing behind.
+    `gates` None: all there are. What is for none of them, its target having left the configuration since, is skipped:
+    nobody would send it, and as released it would wait for no person any more. Returns the seconds until something is
+    due again, None when no redrive runs. Steps of several workers take turns at the row, and a step that is cut off
+    leaves nothing behind.
     """
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(
@@ -147,7 +152,7 @@ async def step(pool: asyncpg.Pool, *, reach: Callable[[str], None] = lambda _: N
             " ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED"
         )
         if row is not None:
-            await _advance(connection, redrive_id=row[0], per_s=row[1], author=row[2])
+            await _advance(connection, redrive_id=row[0], per_s=row[1], author=row[2], gates=gates)
             reach("redrive.before_commit")
     if row is not None:
         reach("redrive.after_commit")
@@ -207,7 +212,7 @@ async def _settle(connection: Connection, redrive_id: int) -> None:
     await connection.execute(_SETTLE_LETTERS, redrive_id)
 
 
-async def _advance(connection: Connection, *, redrive_id: int, per_s: float, author: str) -> None:
+async def _advance(connection: Connection, *, redrive_id: int, per_s: float, author: str, gates: Gates | None) -> None:
     await _settle(connection, redrive_id)
     counts = dict(
         await connection.fetch(
@@ -237,7 +242,7 @@ async def _advance(connection: Connection, *, redrive_id: int, per_s: float, aut
         if letters:
             await _release_letters(connection, redrive_id, same, author=author)
         else:
-            await _release_lanes(connection, redrive_id, same)
+            await _release_lanes(connection, redrive_id, same, gates)
         await connection.execute(
             "UPDATE redrive_item SET state = 'skipped'"
             " WHERE redrive_id = $1 AND n = ANY($2::integer[]) AND state = 'waiting'",
@@ -251,9 +256,13 @@ async def _advance(connection: Connection, *, redrive_id: int, per_s: float, aut
     )
 
 
-async def _release_lanes(connection: Connection, redrive_id: int, items: Sequence[asyncpg.Record]) -> None:
+async def _release_lanes(
+    connection: Connection, redrive_id: int, items: Sequence[asyncpg.Record], gates: Gates | None
+) -> None:
     """Free the lanes that are still as they were chosen. Locked first and in key order, like all writers of lanes."""
     locked = await connection.fetch(LOCK_CHOSEN, *lane_keys(items))
+    if gates is not None:
+        locked = [row for row in locked if (row["target_id"], row["operation"]) in gates]
     if not locked:
         return
     numbers = {(item["order_id"], item["target_id"]): item["n"] for item in items}

@@ -6,7 +6,7 @@ order's row is locked first, so that intake adds no command meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import asyncpg
@@ -15,6 +15,7 @@ import msgspec
 from gateway.core.delivery import Result
 from gateway.core.order import Content, Order
 from gateway.core.text import Text
+from gateway.core.words import OPERATIONS, word
 from gateway.store.inbox import put_in
 from gateway.store.orders import read_state, wake_dispatch
 from gateway.store.outbox import read_edit
@@ -77,15 +78,30 @@ async def resend(
     reason: str,
     actor: str,
     if_attempts: int | None = None,
+    gates: Collection[tuple[str, str]] | None = None,
 ) -> None:
     """Free a blocked head, so that it is sent again at once; `edit` makes the content it then carries.
 
     `if_attempts`: how many attempts the caller has seen; when there are others, somebody else has sent it meanwhile.
+    `gates`: (target, operation) of what is configured, None: all there are; nobody would send what is for another one.
     Raises NoSuchDelivery, NotNow, CannotRead (it would be blocked again at once), and whatever `edit` raises; then
     nothing is changed.
     """
     async with pool.acquire() as connection, connection.transaction():
         head = await _lock_head(connection, number=number, target=target, seq=seq)
+        if gates is not None and (target, head.operation) not in gates:
+            raise NotNow(
+                "not_configured",
+                Text(
+                    f"{target} 的“{word(head.operation, OPERATIONS).zh}”不在配置里，没有人会发送",
+                    f"{target} is not configured for {head.operation}: nobody would send it",
+                ),
+                Text(
+                    "把连接加回配置并重启网关；或确认已在别处处理后标记已处理",
+                    "put the connection back into the configuration and restart; or resolve it, once it is handled"
+                    " elsewhere",
+                ),
+            )
         if head.blocked is None:
             raise NotNow(
                 "not_blocked",

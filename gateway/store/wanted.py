@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -47,6 +47,9 @@ class Asking(msgspec.Struct, frozen=True):
     after: AfterUnknown
     settle_s: float
 
+
+Gates = Collection[tuple[int, str]]
+"""(target id, operation) of what is configured; nothing else is sent."""
 
 Policies = Mapping[tuple[int, str], Asking]
 """(target id, operation) → how it is asked. An operation that is not in it is not configured and stays as it is."""
@@ -245,7 +248,7 @@ SELECT 'dead_letter', NULL, d.source, NULL, d.code, count(*),
 
 # By key, whatever the planner thinks of the partial indexes, which hold all that is blocked or free.
 LOCK_CHOSEN = """
-SELECT l.order_id, l.target_id, l.head
+SELECT l.order_id, l.target_id, l.head, l.operation
   FROM lane l
   JOIN unnest($1::text::bigint[], $2::text::smallint[], $3::text::smallint[], $4::text[])
     AS d(order_id, target_id, head, blocked)

@@ -10,6 +10,7 @@ import asyncpg
 from gateway.core.happening import Observer, Trouble
 from gateway.store.redrive import step
 from gateway.store.sql import AWAY, COLLIDED
+from gateway.store.wanted import Gates
 
 _LOOK_EVERY_S = 10.0
 """How often to look where none is known to run; a new one wakes all by a notice."""
@@ -20,8 +21,9 @@ _RETRY_S = 1.0
 class RedriveLoop:
     """`wake` when a redrive was started."""
 
-    def __init__(self, pool: asyncpg.Pool, *, observe: Observer, reach: Callable[[str], None]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, gates: Gates, observe: Observer, reach: Callable[[str], None]) -> None:
         self._pool = pool
+        self._gates = gates
         self._observe = observe
         self._reach = reach
         self.wake = asyncio.Event()
@@ -31,7 +33,7 @@ class RedriveLoop:
         while True:
             self.wake.clear()
             try:
-                due_s = await step(self._pool, reach=self._reach)
+                due_s = await step(self._pool, gates=self._gates, reach=self._reach)
             except (*AWAY, *COLLIDED) as error:
                 self._observe([Trouble("redrive", f"a step failed, it is repeated: {type(error).__name__}")])
                 due_s = _RETRY_S

@@ -533,6 +533,30 @@ async def test_a_delivery_that_waits_by_itself_is_not_pushed(gateway: Gateway) -
     assert (answer.status, answer.body["error"]) == (409, "not_blocked")
 
 
+async def test_what_is_for_a_target_that_left_the_configuration_is_not_said_to_be_sent(gateway: Gateway) -> None:
+    gateway.erp.faults = REFUSING
+    number = await gateway.order()
+    await gateway.blocked(number)
+    async with gateway.pool.acquire() as connection, connection.transaction():
+        gone = await connection.fetchval("INSERT INTO connection (name) VALUES ('old-wms') RETURNING connection_id")
+        for table in ("delivery", "attempt", "lane"):
+            await connection.execute(f"UPDATE {table} SET target_id = $1", gone)
+
+    path = f"/deliveries/{number}/old-wms/1"
+    before = await gateway.pool.fetchval("SELECT lane::text FROM lane")
+    answer = await gateway.call("POST", f"{path}/resend", {"reason": "x", "confirmed_absent": True})
+    assert (answer.status, answer.body["error"], is_told(answer.body)) == (409, "not_configured", True)
+    assert await gateway.pool.fetchval("SELECT lane::text FROM lane") == before
+    await gateway.pool.execute("UPDATE lane SET blocked = NULL")
+    answer = await gateway.call("POST", f"{path}/resend", {"reason": "x"})
+    assert (answer.status, answer.body["error"]) == (409, "not_configured"), "it is not sent by itself either"
+    (listed,) = (await gateway.get("/deliveries"))["deliveries"]
+    (shown,) = (await gateway.get(f"/orders/{number}"))["lanes"]
+    assert (listed["state"], listed["stopped"], shown["stopped"]) == ("waiting", "not_configured", "not_configured")
+    await gateway.post(f"{path}/resolve", {"reason": "typed in there"})
+    assert await gateway.pool.fetchval("SELECT count(*) FROM lane") == 0
+
+
 async def test_a_paused_connection_gets_nothing_until_it_is_resumed(gateway: Gateway) -> None:
     await gateway.post("/connections/erp/pause", {"reason": "stocktaking"})
     await _heard(gateway)

@@ -535,3 +535,21 @@ async def test_many_are_taken_for_handled_and_their_lanes_go_on(desk: tuple[asyn
     assert await pool.fetchval("SELECT count(*) FROM audit WHERE action = 'delivery.resolve'") == 153
     done = await resolve_many(pool, Wanted(source="shop"), cap=9, reason="a test", actor="li", now=BLOCKED_AT)
     assert (done, await pool.fetchval("SELECT resolution FROM dead_letter")) == (1, "discarded")
+
+
+async def test_what_no_gate_would_send_is_skipped_and_stays_with_its_person(desk: tuple[asyncpg.Pool, Names]) -> None:
+    pool, names = desk
+    await stick(pool, names, 3)
+    await stick(pool, names, 2, target=ERP, first=11)
+    redrive_id = await begin(pool, names, Wanted(source="shop"))
+    before = await lanes(pool)
+    gates = {(names.id(ERP), "create"), (names.id(WMS), "cancel")}
+
+    await step(pool, gates=gates)
+
+    seen = await row(pool, redrive_id)
+    assert (seen.skipped, seen.released, seen.waiting) == (3, 2, 0)
+    after = await lanes(pool)
+    assert {key: after[key] for key in after if key[1] == names.id(WMS)} == {
+        key: before[key] for key in before if key[1] == names.id(WMS)
+    }
