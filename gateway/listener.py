@@ -54,8 +54,27 @@ class Unread(BadInput):
         self.status = status
 
 
-async def read_body(request: web.Request, *, limit_bytes: int, within_s: float) -> bytes:
-    """The raw body. Raises Unread: 413 `too_large`, 415 `encoding`, 408 `slow`, 400 `hung_up`.
+class Unproven:
+    """Bytes of bodies that are still coming in, of senders nobody knows yet: so many at most for all of them."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left_bytes = most_bytes
+
+    def take(self, size_bytes: int) -> None:
+        """Raises Unread: 503 `crowded`."""
+        if size_bytes > self._left_bytes:
+            what = Text("正在接收的请求体太多", "too many bodies are coming in")
+            raise Unread(503, "crowded", what, advice=_AGAIN)
+        self._left_bytes -= size_bytes
+
+    def give(self, size_bytes: int) -> None:
+        self._left_bytes += size_bytes
+
+
+async def read_body(
+    request: web.Request, *, limit_bytes: int, within_s: float, unproven: Unproven | None = None
+) -> bytes:
+    """The raw body. Raises Unread: 413 `too_large`, 415 `encoding`, 408 `slow`, 400 `hung_up`, 503 `crowded`.
 
     A compressed one is refused unread: what is signed are the bytes, and a bomb stays packed.
     """
@@ -64,13 +83,16 @@ async def read_body(request: web.Request, *, limit_bytes: int, within_s: float) 
         raise Unread(415, "encoding", what, where="headers", advice=Text("不压缩直接发送", "send it as it is"))
     if request.content_length is not None and request.content_length > limit_bytes:
         raise _too_large(limit_bytes)
-    chunks, size = [], 0
+    chunks, size, taken = [], 0, 0
     try:
         async with asyncio.timeout(within_s):
             async for chunk in request.content.iter_chunked(65536):
                 size += len(chunk)
                 if size > limit_bytes:
                     raise _too_large(limit_bytes)
+                if unproven is not None:
+                    unproven.take(len(chunk))
+                    taken += len(chunk)
                 chunks.append(chunk)
     except TimeoutError as error:
         what = Text(f"请求体没有在 {within_s:g} 秒内到齐", f"the body did not arrive within {within_s:g} s")
@@ -78,6 +100,9 @@ async def read_body(request: web.Request, *, limit_bytes: int, within_s: float) 
     except OSError as error:
         what = Text("请求体没有发完，连接已断开", "the connection ended within the body")
         raise Unread(400, "hung_up", what, advice=_AGAIN) from error
+    finally:
+        if unproven is not None:
+            unproven.give(taken)
     return b"".join(chunks)
 
 

@@ -16,10 +16,12 @@ from gateway.core.errors import BadInput, BadSignature, OrdergateError, Unavaila
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Refused, Trouble
 from gateway.ingest.inbound import Inbound
-from gateway.listener import Unread, read_body
+from gateway.listener import Unproven, Unread, read_body
 from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
 
 _BODY_WITHIN_S = 15.0
+_UNPROVEN_BYTES = 64 * 1024 * 1024
+_RETRY_AFTER_S = 2.0
 
 
 class Hooks:
@@ -33,10 +35,12 @@ class Hooks:
         body_limit_bytes: int,
         now: Callable[[], datetime],
         observe: Observer,
+        unproven_bytes: int = _UNPROVEN_BYTES,
     ) -> None:
         self._sources = sources
         self._inbound = inbound
         self._limit = body_limit_bytes
+        self._unproven = Unproven(unproven_bytes)
         self._now = now
         self._observe = observe
 
@@ -52,7 +56,7 @@ class Hooks:
             self._observe([Refused(ConnectionName("unknown"), "signature")])
             return _response(UNPROVEN)
         try:
-            body = await read_body(request, limit_bytes=self._limit, within_s=_BODY_WITHIN_S)
+            body = await read_body(request, limit_bytes=self._limit, within_s=_BODY_WITHIN_S, unproven=self._unproven)
             push = Push(
                 method=request.method,
                 query=dict(request.query),
@@ -64,7 +68,8 @@ class Hooks:
             await self._inbound.put(event)
         except Unread as error:
             self._observe([Refused(name, error.code)])
-            return _response(Reply(error.status, _problem(error)), close=True)
+            later = _RETRY_AFTER_S if error.status == 503 else None
+            return _response(Reply(error.status, _problem(error)), retry_after_s=later, close=True)
         except BadSignature as error:
             self._observe([Refused(name, "signature")])
             return _response(source.reply(error))

@@ -54,7 +54,7 @@ class _Broken(_XmlSource):
 
 
 @asynccontextmanager
-async def served(source: Source, observe: Observer) -> AsyncIterator[str]:
+async def served(source: Source, observe: Observer, *, unproven_bytes: int = 4096) -> AsyncIterator[str]:
     """The URL of a server with `source` as its connection `wms`."""
     hooks = Hooks(
         sources={ConnectionName("wms"): source},
@@ -62,6 +62,7 @@ async def served(source: Source, observe: Observer) -> AsyncIterator[str]:
         body_limit_bytes=1024,
         now=lambda: datetime.now(UTC),
         observe=observe,
+        unproven_bytes=unproven_bytes,
     )
     application = web.Application()
     application.add_routes(hooks.routes())
@@ -122,3 +123,29 @@ async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log() -> None
         async with session.post(url, data=b"<request/>"):
             pass
     assert [one.what for one in happened if isinstance(one, Trouble)] == ["wms: admit failed with OrdergateError"]
+
+
+async def test_bodies_that_come_in_together_have_a_bound_and_what_is_over_it_comes_again() -> None:
+    happened: list[Happening] = []
+    async with served(_XmlSource(), happened.extend, unproven_bytes=1000) as url, aiohttp.ClientSession() as session:
+        held = []
+        for _ in range(3):  # of which two fit
+            reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+            writer.write(b"POST /hooks/wms HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n" + b"x" * 400)
+            held.append((reader, writer))
+        async with asyncio.timeout(5.0):
+            refusals = [asyncio.ensure_future(reader.readuntil(b"\r\n\r\n")) for reader, _ in held]
+            (refused,), waiting = await asyncio.wait(refusals, return_when=asyncio.FIRST_COMPLETED)
+        head = refused.result().decode().lower()
+        assert head.startswith("http/1.1 503 ") and "retry-after: 2" in head
+        assert happened == [Refused(ConnectionName("wms"), "crowded")]
+
+        for (_, writer), answer in zip(held, refusals, strict=True):
+            if answer in waiting:
+                writer.write(b"x" * 100)
+        async with asyncio.timeout(5.0):
+            assert [(await answer).split()[1] for answer in refusals if answer in waiting] == [b"200", b"200"]
+        async with session.post(url, data=b"x" * 1000) as answer_now:
+            assert answer_now.status == 200
+        for _, writer in held:
+            writer.close()
