@@ -30,7 +30,7 @@ from gateway.remote.redrives import redrives
 from gateway.remote.skus import skus
 from gateway.remote.stock import stock
 from gateway.remote.work import work
-from gateway.terminal import show_what_can_be_shown
+from gateway.terminal import open_what_is_closed, show_what_can_be_shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     So do, with 2, a wrong option and the like. `arguments` stand for those of the process.
     """
+    open_what_is_closed()
     show_what_can_be_shown()
     try:
         code = _command()(arguments, standalone_mode=False)

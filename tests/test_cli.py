@@ -496,6 +496,30 @@ async def test_the_start_and_check_tell_of_deliveries_to_a_target_that_left_the_
     assert said == [("dispatch", what)]
 
 
+@pytest.mark.parametrize(
+    ("closed", "arguments", "said"),
+    [
+        (">&-", ["webhook", "secret"], ""),
+        (">&-", ["adapters"], ""),
+        ("2>&- >&-", ["webhook", "secret", "--no-such-option"], ""),
+        ("<&-", ["webhook", "sign", "-", "--secret", SHOP_SECRET, "--json"], "webhook-signature"),
+    ],
+)
+def test_a_standard_stream_that_is_closed_ends_no_command(closed: str, arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "gateway", *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command],
+        capture_output=True,
+        timeout=60,
+        cwd="/",
+        env=environ,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2 if "--no-such-option" in arguments else 0, b"")
+    assert said in done.stdout.decode()
+
+
 def test_it_says_which_release_it_is() -> None:
     assert ordergate("--version").out.strip() == metadata.version("ordergate")
 
