@@ -83,7 +83,7 @@ class Work:
     async def list_work_items(self, call: Call) -> WorkItems:
         query: WorkItemsQuery = call.query
         after = None if query.after is None else _place(query.after)
-        found, full = await self._page(query, after=after, limit=query.limit)
+        found, full = await self._page(query, await self._wishes(query), after=after, limit=query.limit)
         if not found:
             await self._check(query)
         more = _cursor(found[-1][0]) if full and found else ""
@@ -124,9 +124,10 @@ class Work:
     async def _sheet(self, query: ExportQuery) -> bytes:
         sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)
         after: Place | None = None
+        wishes = await self._wishes(query)
         left = query.limit
         while left > 0:
-            found, full = await self._page(query, after=after, limit=min(_PAGE, left))
+            found, full = await self._page(query, wishes, after=after, limit=min(_PAGE, left))
             # Beside the loop: others' requests go on between the pages of a long file.
             await asyncio.to_thread(sheet.add, [one for _, one in found])
             left -= len(found)
@@ -135,15 +136,27 @@ class Work:
             after = found[-1][0]
         return await asyncio.to_thread(sheet.content)
 
+    async def _wishes(self, query: WorkQuery) -> list[Wish]:
+        """What to read for `query`. Whose work it is, is not stored, but goes by the card: of a hundred thousand things
+        only those of the owner's cards are looked at."""
+        if query.owner is None:
+            return [_wish(query)]
+        mine = [card for card in await cards(self._pool, _wish(query)) if query.owner in self._card(card).owners]
+        # An order without a shop has a card without a connection, which no wish can name.
+        return [
+            Wish(kind=c.kind, connection=c.connection or None, operation=c.operation or None, code=c.code) for c in mine
+        ]
+
     async def _page(
-        self, query: WorkQuery, *, after: Place | None, limit: int
+        self, query: WorkQuery, wishes: Sequence[Wish], *, after: Place | None, limit: int
     ) -> tuple[list[tuple[Place, WorkItem]], bool]:
-        """Up to `limit` items with their places, and whether there may be more. Whose work it is, is not stored: pages
-        are read until enough of it was found."""
+        """Up to `limit` items with their places, and whether there may be more."""
         found: list[tuple[Place, WorkItem]] = []
-        size = limit if query.owner is None else _PAGE  # few of them may be the owner's
+        size = limit if all(wish.connection for wish in wishes) or query.owner is None else _PAGE
         while True:
-            page = await items(self._pool, _wish(query), after=after, limit=size)
+            read = [one for wish in wishes for one in await items(self._pool, wish, after=after, limit=size)]
+            # Two wishes may find the same, where one of them could not name the connection.
+            page = sorted({item.place: item for item in read}.values(), key=lambda item: item.place)[:size]
             missing = await self._missing(page)
             for item in page:
                 one = self._item(item, missing.get(item.number, ()))
