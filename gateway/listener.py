@@ -29,7 +29,7 @@ HEADER_WITHIN_S = 15.0
 TAKEN_WITHIN_S = 60.0
 """So long may a client take nothing of an answer."""
 
-MOST_CONNECTIONS = 2_000
+MOST_CONNECTIONS = 4_000
 
 _SAID_EVERY_S = 60.0
 
@@ -107,7 +107,7 @@ async def read_body(
 
 
 def most_connections() -> int:
-    """How many connections a process keeps: half of the files it may open (`ulimit -n`), at most 2,000.
+    """How many connections a process keeps: half of the files it may open (`ulimit -n`), at most 4,000.
 
     The other half is for its database, its brokers and its targets: whoever opens connections to us must not cut us off
     from them.

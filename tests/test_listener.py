@@ -82,6 +82,14 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         return int(head.split()[1]), await reader.readexactly(int(length.partition(b":")[2]))
 
 
+async def under_way(client: Client) -> None:
+    """Begin a request, up to where a handler waits for its body (`ok`)."""
+    reader, writer = client
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    async with asyncio.timeout(5.0):
+        assert (await reader.readuntil(b"\r\n\r\n")).split()[1] == b"100"
+
+
 async def is_closed(reader: asyncio.StreamReader) -> bool:
     async with asyncio.timeout(5.0):
         return await reader.read(1) == b""
@@ -222,7 +230,7 @@ async def test_of_more_connections_than_are_kept_the_one_that_waits_longest_goes
 
 async def test_silent_connections_keep_nobody_out_and_no_request_is_cut_off() -> None:
     async with serving(most=3) as server, server.client() as (reader, writer):
-        writer.write(WHOLE[:-2])
+        await under_way((reader, writer))
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
         for older, _ in silent[:-2]:
             assert await is_closed(older)
@@ -238,9 +246,8 @@ async def test_silent_connections_keep_nobody_out_and_no_request_is_cut_off() ->
 
 async def test_where_every_connection_has_a_request_another_is_closed_and_told_of_once() -> None:
     async with serving(most=2) as server, server.client() as first, server.client() as second:
-        for _, writer in (first, second):
-            writer.write(WHOLE[:-2])
-        await asyncio.sleep(SOON_S)
+        for client in (first, second):
+            await under_way(client)
         for _ in range(3):
             async with server.client() as (reader, _):
                 assert await is_closed(reader)
