@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -347,6 +348,17 @@ class Gateway:
         return time.monotonic() - started
 
     # --- what it knows
+
+    async def call(self, method: str, path: str, body: Any) -> Any:
+        """One call of the API as the administrator."""
+        token = re.search(r"token, shown this once: (\S+)", self.log.read_text(errors="replace"))
+        assert token is not None
+        headers = {"Authorization": f"Bearer {token[1]}", "Content-Type": "application/json"}
+        url = f"http://127.0.0.1:{self.port}/api/v1{path}"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            async with session.request(method, url, data=msgspec.json.encode(body), headers=headers) as answer:
+                assert answer.status == 200, f"{path}: {answer.status} {await answer.text()}"
+                return await answer.json()
 
     def producer(self, journal: Journal, *, webhooks: bool = True, kafka: bool | None = None) -> Producer:
         return Producer(
