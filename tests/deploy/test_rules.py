@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from gateway.telemetry.metrics import METRICS
+from grafana.board import ROWS
 from grafana.catalogue import RULES, names_in
 from tests.real.prometheus import NoPrometheus, program
 
@@ -42,17 +43,37 @@ def test_rules_look_only_at_series_there_are() -> None:
         assert names_in(rule["expr"]) <= known, rule.get("alert") or rule["record"]
 
 
-def test_every_alert_is_tested_firing_and_silent() -> None:
-    fires, silent = set(), set()
+def test_what_is_recorded_is_read_by_an_alert_or_on_the_board() -> None:
+    read = {name for rule in rules() for name in names_in(rule["expr"])}
+    read |= {name for row in ROWS for panel in row.panels for query in panel.queries for name in names_in(query.expr)}
+    assert {rule["record"] for rule in rules() if "record" in rule} <= read
+
+
+def test_every_alert_is_tested_silent_then_firing_then_silent_again() -> None:
+    """In one story each: silence before, or in another story, does not show that it ever ends."""
+    fires, ends = set(), set()
     for file in TESTS:
         for test in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]:
-            for check in test["promql_expr_test"]:
-                found = re.search(r'ALERTS\{alertname="(\w+)"', check["expr"])
-                if found is not None:
-                    (fires if check["exp_samples"] else silent).add(found[1])
+            for name, seen in _seen(test).items():
+                fires |= {name} if "F" in seen else set()
+                ends |= {name} if re.search("SF+S", seen) else set()
     names = {rule["alert"] for rule in ALERTS}
     assert fires == names
-    assert silent == names - {"OrdergateWatchdog"}
+    assert ends == names - {"OrdergateWatchdog"}
+
+
+def _seen(test: dict[str, Any]) -> dict[str, str]:
+    """Per alert what one story of promtool expects of it, in the sequence of time: F it fires, S it is silent."""
+    seen: dict[str, list[tuple[int, str]]] = {}
+    for check in test["promql_expr_test"]:
+        found = re.fullmatch(r'ALERTS\{alertname="(\w+)",alertstate="firing"\}', check["expr"])
+        if found is not None:
+            at = re.fullmatch(r"(\d+)m(?:(\d+)s)?", check["eval_time"])
+            assert at is not None, check
+            seen.setdefault(found[1], []).append(
+                (60 * int(at[1]) + int(at[2] or 0), "F" if check["exp_samples"] else "S")
+            )
+    return {name: "".join(state for _, state in sorted(checks)) for name, checks in seen.items()}
 
 
 @pytest.fixture(scope="module")
