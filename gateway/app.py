@@ -898,7 +898,7 @@ def backlog_shown(
         for target_id, age_s in backlog.oldest_s.items():
             ages_s[names.find(target_id) or "other"] = age_s
         gauges.oldest_waiting(ages_s)
-        gauges.inbox_rows(backlog.inbox_rows)
+        gauges.inbox(backlog.inbox_rows, oldest_s=backlog.inbox_oldest_s)
         gauges.dead_letters_open({**dict.fromkeys(sources, 0), **backlog.dead_letters})
         gauges.levels_refused(backlog.levels_refused)
 

@@ -102,8 +102,8 @@ OVERVIEW = Row(
         Panel(
             "最久等待",
             "Oldest waiting",
-            "全部目标中等得最久的一条。The oldest delivery of all targets.",
-            (Query(f"max(ordergate_oldest_waiting_seconds{{{JOB}}})"),),
+            "全部目标和收件箱中等得最久的一条。The oldest of all deliveries and of what is in the inbox.",
+            (Query(f"max(ordergate_oldest_waiting_seconds{{{JOB}}} or ordergate_inbox_oldest_seconds{{{JOB}}})"),),
             kind="stat",
             unit="s",
             width=3,
@@ -330,6 +330,7 @@ GATEWAY = Row(
             "Kafka and inbox, events in per minute",
             "配置了 Kafka 时 inbox 应为零。With Kafka configured the inbox should be zero.",
             (Query(_per_minute("ordergate_events_accepted_total", SOURCE, "leg"), "{{leg}}"),),
+            width=6,
             stacked=True,
         ),
         Panel(
@@ -340,6 +341,15 @@ GATEWAY = Row(
                 Query(f"sum by (leg) (ordergate_intake_lag_events{{{JOB}}})", "{{leg}}"),
                 Query(f"max(ordergate_inbox_rows{{{JOB}}})", "收件箱 inbox"),
             ),
+            width=6,
+        ),
+        Panel(
+            "收件箱最久等待",
+            "Oldest in the inbox",
+            "超过 10 分钟即告警。Beyond 10 minutes there is an alert.",
+            (Query(f"max(ordergate_inbox_oldest_seconds{{{JOB}}})"),),
+            unit="s",
+            width=6,
         ),
         Panel(
             "Kafka 可用",
@@ -347,6 +357,7 @@ GATEWAY = Row(
             "每台网关能否写入 Kafka；未配置 Kafka 时为空。Whether a gateway can write to Kafka; empty without Kafka.",
             (Query(f'min by (instance) (ordergate_leg_up{{{JOB},leg="kafka"}})', "{{instance}}"),),
             kind="state-timeline",
+            width=6,
             mappings=(("0", "不可用 down", "red"), ("1", "可用 up", "green")),
         ),
         Panel(

@@ -236,6 +236,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     lanes: Mapping[tuple[int, str], GateLanes]
     oldest_s: Mapping[int, float]
     inbox_rows: int
+    inbox_oldest_s: float
     dead_letters: Mapping[str, int]
     levels_refused: Mapping[str, int]
 
@@ -412,7 +413,11 @@ async def read_backlog(pool: Connection) -> Backlog:
         "SELECT target_id, extract(epoch FROM now() - min(opened_at))::float8 FROM lane"
         " WHERE blocked IS NULL GROUP BY target_id"
     )
-    inbox_rows = await pool.fetchval("SELECT count(*) FROM inbox")
+    # The first by its key is taken next, and no younger than any other by more than a sender's patience.
+    inbox_rows, inbox_oldest_s = await pool.fetchrow(
+        "SELECT count(*), coalesce(greatest(extract(epoch FROM now() -"
+        " (SELECT taken_at FROM inbox ORDER BY inbox_id LIMIT 1)), 0), 0)::float8 FROM inbox"
+    )
     dead = await pool.fetch("SELECT source, count(*) FROM dead_letter WHERE closed_at IS NULL GROUP BY source")
     refused = await pool.fetch(
         "SELECT c.name, count(*) FROM listing l JOIN connection c USING (connection_id)"
@@ -423,6 +428,7 @@ async def read_backlog(pool: Connection) -> Backlog:
         lanes=lanes,
         oldest_s={row[0]: row[1] for row in oldest},
         inbox_rows=inbox_rows,
+        inbox_oldest_s=inbox_oldest_s,
         dead_letters={row[0]: row[1] for row in dead},
         levels_refused={row[0]: row[1] for row in refused},
     )

@@ -385,6 +385,13 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_inbox_oldest_seconds",
+        kind="gauge",
+        help="Age of the oldest event in the inbox that is not decided; 0 when there is none",
+        zh="收件箱中最早的未裁决事件已等待的时间；没有时为 0",
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_dead_letters_open",
         kind="gauge",
         help="Dead letters that wait for a person",
@@ -604,8 +611,10 @@ class Gauges:
         """Per target, the age of the oldest delivery not done; a target left out has none."""
         self._snapshot("ordergate_oldest_waiting_seconds", {(target,): age for target, age in ages_s.items()})
 
-    def inbox_rows(self, rows: int) -> None:
+    def inbox(self, rows: float, *, oldest_s: float) -> None:
+        """Events in the inbox, and the age of the oldest; 0 when there is none."""
         self._metrics.gauge("ordergate_inbox_rows").set(rows)
+        self._metrics.gauge("ordergate_inbox_oldest_seconds").set(oldest_s)
 
     def dead_letters_open(self, counts: Mapping[str, int]) -> None:
         """Per source, the dead letters waiting for a person; a source left out has none."""
@@ -623,7 +632,7 @@ class Gauges:
         for name, seen in self._seen.items():
             for labels in seen:
                 self._metrics.gauge(name, *labels).set(math.nan)
-        self._metrics.gauge("ordergate_inbox_rows").set(math.nan)
+        self.inbox(math.nan, oldest_s=math.nan)
 
     def notices_untold(self, age_s: float) -> None:
         self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)

@@ -297,7 +297,7 @@ def test_what_rules_compare_with_is_there_before_anything_has_happened() -> None
     metrics = Metrics(configured.connections, registry=registry)
     begin_series(configured, metrics, Gauges(metrics))
     show = backlog_shown(Gauges(metrics), Names({}), targets=["wms-1"], sources=["mall", "wms-1"])
-    show(Backlog(lanes={}, oldest_s={}, inbox_rows=0, dead_letters={"mall": 3}, levels_refused={}))
+    show(Backlog(lanes={}, oldest_s={}, inbox_rows=0, inbox_oldest_s=0.0, dead_letters={"mall": 3}, levels_refused={}))
     found = page(registry)
     for operation in configured.connections[WMS].gates:
         for result in RESULTS.values():
@@ -321,7 +321,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.levels_refused({"shop-a": 2})
     gauges.held("wms-1", "create", 7)
     gauges.limit("wms-1", "create", 12)
-    gauges.inbox_rows(9)
+    gauges.inbox(9, oldest_s=3.5)
     gauges.intake_lag(Leg.KAFKA, 11)
     gauges.gate_state("wms-1", "create", "closed")
     gauges.clock_skew("wms-1", -63.5)
@@ -337,6 +337,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_gate_held_deliveries", target="wms-1", operation="create") == 7
     assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9
+    assert value(found, "ordergate_inbox_oldest_seconds") == 3.5
     assert value(found, "ordergate_intake_lag_events", leg="kafka") == 11
     assert value(found, "ordergate_clock_skew_seconds", connection="wms-1") == -63.5
     assert value(found, "ordergate_clock_skew_seconds", connection=OTHER) == 1.5
@@ -349,11 +350,12 @@ def test_a_picture_that_is_nobody_s_any_more_is_not_a_number() -> None:
     registry = CollectorRegistry()
     gauges = Gauges(Metrics([SHOP, WMS], registry=registry))
     gauges.oldest_waiting({"wms-1": 900.0})
-    gauges.inbox_rows(9)
+    gauges.inbox(9, oldest_s=3.5)
     gauges.backlog_unknown()
     found = page(registry)
     assert math.isnan(value(found, "ordergate_oldest_waiting_seconds", target="wms-1") or 0)
     assert math.isnan(value(found, "ordergate_inbox_rows") or 0)
+    assert math.isnan(value(found, "ordergate_inbox_oldest_seconds") or 0)
     gauges.oldest_waiting({})
     assert value(page(registry), "ordergate_oldest_waiting_seconds", target="wms-1") == 0
 
@@ -369,7 +371,7 @@ counted = metrics.Metrics(["shop-a"])
 observe.MetricsObserver(counted)([Accepted("shop-a", "inbox")] * int(sys.argv[1]) + [BatchCommitted("inbox", 2, 0.2)])
 gauges = metrics.Gauges(counted)
 gauges.intake_lag(Leg.KAFKA, int(sys.argv[1]))
-gauges.inbox_rows(int(sys.argv[1]))
+gauges.inbox(int(sys.argv[1]), oldest_s=0.0)
 if sys.argv[2:]:
     processes.forget(int(sys.argv[2]))
     sys.stdout.buffer.write(metrics.metrics_page())

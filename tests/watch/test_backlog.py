@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from gateway.core.happening import Happening
+from gateway.store.queries import read_backlog
 from gateway.store.sql import open_pool
 from gateway.watch.backlog import BacklogWatch
 
@@ -47,3 +48,30 @@ async def test_only_one_reads_and_another_goes_on_when_it_has_ended(pool: asyncp
     assert given_up == ["first", "second"]
     # The session goes on in the pool, without the lock.
     assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+async def test_the_inbox_is_as_old_as_the_event_that_is_taken_next(pool: asyncpg.Pool) -> None:
+    async def seen() -> tuple[int, float]:
+        async with pool.acquire() as connection:
+            found = await read_backlog(connection)
+        return found.inbox_rows, found.inbox_oldest_s
+
+    async def put(age_s: float) -> None:
+        await pool.execute(
+            "INSERT INTO inbox (event_id, source, type, order_key, happened_at, taken_at, body)"
+            " VALUES ('e', 'shop', 't', '1', now(), now() - make_interval(secs => $1), '')",
+            age_s,
+        )
+
+    assert await seen() == (0, 0.0)
+    # A server that took over from one whose clock was ahead: nothing is younger than new.
+    await put(-3600.0)
+    assert await seen() == (1, 0.0)
+    await pool.execute("DELETE FROM inbox")
+    for age_s in (1200.0, 900.0, 30.0):
+        await put(age_s)
+    rows, oldest_s = await seen()
+    assert rows == 3 and 1200.0 <= oldest_s < 1260.0
+    await pool.execute("DELETE FROM inbox WHERE taken_at < now() - interval '1000 seconds'")
+    rows, oldest_s = await seen()
+    assert rows == 2 and 900.0 <= oldest_s < 960.0
