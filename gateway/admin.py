@@ -248,7 +248,7 @@ def purge(
     lang: Lang = ZH,
 ) -> None:
     """立即按保留期清除（网关每晚自动执行）。Remove by age what need not be kept; the gateway does it every night."""
-    from gateway.app import ages_of
+    from gateway.parts import ages_of
     from gateway.store.purge import LOCK, begin_walk, count_due
     from gateway.store.sql import unlock
     from gateway.store.vault import vault_of
@@ -480,8 +480,8 @@ def notices_test(
     lang: Lang = ZH,
 ) -> None:
     """向渠道发一条测试消息，并提醒 notices.people 中的所有人。Send a test message that mentions everybody."""
-    from gateway.app import notifier_of, telling_of
     from gateway.core.delivery import Done, Throttled
+    from gateway.parts import notifier_of, telling_of
     from gateway.sdk.http import Http
     from gateway.sdk.notify import Message
     from gateway.watch.notices import attempt

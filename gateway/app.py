@@ -13,10 +13,9 @@ import random
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from importlib import metadata
 from typing import Any, cast
@@ -25,26 +24,21 @@ import asyncpg
 import msgspec
 from aiohttp import web
 
-from gateway.api.desk import Desk, asking_of
 from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
-from gateway.api.views import BreakerView, WorkerGate
 from gateway.brokers import kafka_options, topic_id
 from gateway.core.clock import DATABASE, Reading
 from gateway.core.errors import Fenced
-from gateway.core.event import ConnectionName, Leg
+from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer, Trouble
-from gateway.core.notice import Sighting
-from gateway.core.order import Operation, Route
-from gateway.core.owner import OwnerRule
-from gateway.dispatch.breaker import Breaker, BreakerChanged, BreakerPolicy
+from gateway.core.order import Operation
+from gateway.dispatch.breaker import Breaker, BreakerChanged
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.gate import Gate, GatePolicy
+from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
-from gateway.dispatch.levels import LevelPolicy, LevelPublisher, LevelTarget
+from gateway.dispatch.levels import LevelPublisher, LevelTarget
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
-from gateway.dispatch.retry import RetryPolicy
 from gateway.ingest.duty import Duty
 from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
 from gateway.ingest.webhook import Hooks
@@ -52,49 +46,61 @@ from gateway.intake.batch import Decider, Decode
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
 from gateway.listener import Listener
-from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
-from gateway.sdk.adapter import Setup, Source
-from gateway.sdk.carriers import load_carriers
+from gateway.parts import (
+    KEEPER_CONNECTIONS,
+    NIGHT_CONNECTIONS,
+    TELLING_CONNECTIONS,
+    Clock,
+    ages_of,
+    breaker_policy_of,
+    desk_of,
+    gate_policy_of,
+    level_policy_of,
+    notifier_of,
+    now,
+    retry_policy_of,
+    rules_of,
+    setup_of,
+    sources_of,
+    telling_of,
+)
+from gateway.sdk.adapter import Source
 from gateway.sdk.http import Http
-from gateway.sdk.notify import Notifier, Person
 from gateway.settings import Connection, Settings
-from gateway.settings import GatePolicy as GateSettings
 from gateway.shops import NamedLoop, ShopParts, Shops
+from gateway.shown import (
+    GAUGES_EVERY_S,
+    backlog_shown,
+    begin_series,
+    gate_view,
+    show_connections,
+    show_gates,
+    show_worker,
+    sighted,
+)
 from gateway.store.credentials import CHANNEL
-from gateway.store.levels import LevelRule, forget_told
+from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
-from gateway.store.purge import Ages
-from gateway.store.queries import Backlog, lanes_without_gate
+from gateway.store.queries import lanes_without_gate
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
-from gateway.telemetry.metrics import RESULTS, Gauges, LaneState, Metrics
+from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.observe import MetricsObserver
-from gateway.telemetry.processes import memory_bytes
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
-from gateway.watch.conditions import Policy
-from gateway.watch.notices import NoticeWatch, Sightings, Telling
+from gateway.watch.notices import NoticeWatch, Sightings
 from gateway.watch.purge import Hours, PurgeWatch
 from gateway.watch.redrive import RedriveLoop
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
-GAUGES_EVERY_S = 5.0
 CANCEL_AGAIN_S = 3.0
 """More than any task takes to clean up after itself."""
-_MAY_BE_UNREAD_S = 900.0
-"""So much later than by its settings a polled shop may be read before Prometheus tells of it."""
 
-_KEEPER_CONNECTIONS = 2
-_NIGHT_CONNECTIONS = 1
-_TELLING_CONNECTIONS = 2
-_LISTEN_CONNECTIONS = 1
 
 Reader = InboxReader | KafkaReader
-
-Clock = Callable[[], datetime]
 
 Loop = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
 """A task's name, and what it does until it is cancelled."""
@@ -111,161 +117,6 @@ class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
     lifeline_fd: int | None = None
     """Reads as ended when the parent is gone; then this worker stops too."""
     stop_within_s: float = 20.0
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def rules_of(settings: Settings) -> Rules:
-    """The part of the settings the pure steps decide by."""
-    shops = {}
-    for connection in settings.connections.values():
-        if not connection.is_shop:
-            continue
-        shops[connection.name] = Shop(
-            name=connection.name,
-            prefix=connection.prefix or "",
-            mode=Mode(connection.mode.value),
-            start_at=connection.start_at,
-            routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
-            takes_shipments=Operation.SHIP in connection.gates,
-            mapped=connection.skus == "mapped",
-        )
-    return Rules(
-        shops=shops,
-        targets=frozenset(settings.connections),
-        mandatory=tuple(settings.review.mandatory),
-        max_total_minor=settings.review.max_total_minor,
-        unknown_sku=UnknownSku(settings.stock.unknown_sku),
-    )
-
-
-def database_connections(settings: Settings) -> int:
-    """The most connections to the database that one worker holds at a time."""
-    beside = _KEEPER_CONNECTIONS + _NIGHT_CONNECTIONS + _LISTEN_CONNECTIONS
-    return settings.database.pool_size + beside + (_TELLING_CONNECTIONS if settings.notices.channels else 0)
-
-
-def ages_of(settings: Settings, now: datetime) -> Ages:
-    """What is too old to be kept at `now`."""
-    retention = settings.retention
-    return Ages(now - timedelta(days=retention.timeline_days), now - timedelta(days=retention.tombstone_days))
-
-
-def setup_of(connection: Connection, settings: Settings, *, now: Clock = now) -> Setup:
-    """What the adapter of `connection` is built from."""
-    return Setup(
-        connection=connection.name,
-        settings=connection.settings,
-        now=now,
-        carriers=load_carriers().extended(settings.carriers),
-    )
-
-
-def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, Source]:
-    return {
-        connection.name: connection.adapter.source_type(setup_of(connection, settings, now=now))
-        for connection in settings.connections.values()
-        if connection.adapter.source_type is not None
-    }
-
-
-def owners_in(settings: Settings) -> tuple[OwnerRule, ...]:
-    return tuple(
-        OwnerRule(people=rule.people, connection=rule.connection or "", kind=rule.kind, code=rule.code or "")
-        for rule in settings.owners
-    )
-
-
-def desk_of(settings: Settings) -> Desk:
-    """What the API's desk is told of the settings."""
-    gates = [
-        (connection, operation, policy)
-        for connection in settings.connections.values()
-        for operation, policy in connection.gates.items()
-    ]
-    return Desk(
-        owners=owners_in(settings),
-        language=settings.language,
-        watched=bool(settings.notices.channels),
-        prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
-        asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
-        rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
-    )
-
-
-def breaker_policy_of(settings: Settings, gate: GateSettings) -> BreakerPolicy:
-    return BreakerPolicy(
-        window_s=settings.breaker.window_s,
-        min_calls=settings.breaker.min_calls,
-        failure_share=settings.breaker.failure_share,
-        slow_s=gate.slow_s,
-        consecutive_timeouts=settings.breaker.consecutive_timeouts,
-        open_s=settings.breaker.open_s,
-        open_max_s=settings.breaker.open_max_s,
-        ramp_s=settings.breaker.ramp_s,
-        # A probe that may take longer than its place is kept would never be heard, and the breaker never close.
-        probe_lease_s=max(60.0, 2 * gate.deadline_s),
-    )
-
-
-def gate_policy_of(settings: Settings, connection: Connection, operation: Operation) -> GatePolicy:
-    policy = connection.gate(operation)
-    return GatePolicy(
-        in_flight=policy.in_flight,
-        deadline_s=policy.deadline_s,
-        after_unknown=policy.after_unknown,
-        findable=policy.findable,
-        settle_s=connection.settle_s,
-        places=settings.dispatch.held_per_gate,
-        rate_per_s=policy.rate_per_s,
-        burst=policy.burst,
-    )
-
-
-def level_policy_of(connection: Connection) -> LevelPolicy:
-    """How a shop is told its stock levels: of the warehouse that its orders go to, the one of its first route."""
-    gate, stock = connection.gate(Operation.STOCK), connection.stock
-    return LevelPolicy(
-        rule=LevelRule(warehouses=(connection.route[0].warehouse,), keep_back=stock.keep_back, share=stock.share),
-        deadline_s=gate.deadline_s,
-        in_flight=gate.in_flight,
-        every_s=stock.every_s,
-    )
-
-
-def retry_policy_of(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(
-        burst_retries=settings.retry.burst_retries,
-        base_s=settings.retry.base_s,
-        max_s=settings.retry.max_s,
-        durable_base_s=settings.retry.durable_base_s,
-        durable_max_s=settings.retry.durable_max_s,
-    )
-
-
-def notifier_of(settings: Settings, name: str, http: Http, *, now: Clock = now) -> Notifier:
-    """The notifier of the connection `name`, which has one."""
-    connection = settings.connections[ConnectionName(name)]
-    assert connection.adapter.notifier_type is not None
-    return connection.adapter.notifier_type(setup_of(connection, settings, now=now), http)
-
-
-def telling_of(settings: Settings) -> Telling:
-    """Who is told what, and when."""
-    notices = settings.notices
-    return Telling(
-        policy=Policy(backlog_age_s=notices.backlog_age_s, settle_s=notices.settle_s, mute=frozenset(notices.mute)),
-        language=settings.language,
-        people={
-            name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
-            for name, entry in notices.people.items()
-        },
-        owners=owners_in(settings),
-        runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
-        hand_over_s=notices.hand_over_s,
-    )
 
 
 def crash_points(environ: Mapping[str, str]) -> Callable[[str], None]:
@@ -340,6 +191,7 @@ class Worker:
         decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
+        of_kafka = [reader for reader in readers if isinstance(reader, KafkaReader)]
         inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
@@ -363,7 +215,7 @@ class Worker:
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
         # Of its own: at night it keeps a connection for hours, and `pool` may have two.
-        night = await open_pool(self._url, size=_NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
+        night = await open_pool(self._url, size=NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
         stack.push_async_callback(_close, night)
         purge = PurgeWatch(
             night,
@@ -373,16 +225,16 @@ class Worker:
             now=self._now,
         )
         background.append(("purge", purge.run))
-        background += self._watching(pool, names, dispatcher, shops, readers=readers, kafka_leg=kafka_leg)
+        background += self._watching(pool, names, dispatcher, shops, readers=of_kafka, kafka_leg=kafka_leg)
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
         background.append(("clock", clocks.run))
-        background += await self._telling(dispatcher, kafka_leg, readers, clocks, tellers, stack)
+        background += await self._telling(dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         # Last: whoever is answered finds everything in place.
-        health = self._health(pool, dispatcher, readers, inbox_leg, kafka_leg)
+        health = self._health(pool, dispatcher, of_kafka, inbox_leg, kafka_leg)
         server = await self._serve(hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders), health)
         stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
@@ -438,7 +290,7 @@ class Worker:
         opens = () if vault is None else [one.hex() for one in vault.key_ids]
         worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id, opens=opens)
         lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
-        keeper = await open_pool(self._url, size=_KEEPER_CONNECTIONS)
+        keeper = await open_pool(self._url, size=KEEPER_CONNECTIONS)
         stack.push_async_callback(_close, keeper)
         dispatcher = Dispatcher(
             pool=pool,
@@ -639,7 +491,7 @@ class Worker:
             connections=self._settings.connections,
             decoders=decoders,
             desk=desk_of(self._settings),
-            own_gates=lambda: [_gate_view(gate) for gate in dispatcher.gates.values()],
+            own_gates=lambda: [gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=self._now,
             clock=time.monotonic,
@@ -650,12 +502,12 @@ class Worker:
         self,
         pool: asyncpg.Pool,
         dispatcher: Dispatcher,
-        readers: Sequence[Reader],
+        readers: Sequence[KafkaReader],
         inbox: InboxLeg,
         kafka: KafkaLeg | None,
     ) -> Health:
         def states() -> dict[Part, State]:
-            reading = [reader.sound for reader in readers if isinstance(reader, KafkaReader)]
+            reading = [reader.sound for reader in readers]
             return {
                 Part.WORKER: State.STOPPING if self._stop.is_set() else State.UP,
                 Part.KAFKA: State.ABSENT if kafka is None else State.UP if kafka.up else State.DOWN,
@@ -706,7 +558,7 @@ class Worker:
         dispatcher: Dispatcher,
         shops: Shops,
         *,
-        readers: Sequence[Reader],
+        readers: Sequence[KafkaReader],
         kafka_leg: KafkaLeg | None,
     ) -> list[Loop]:
         """Nothing where nobody draws gauges."""
@@ -720,9 +572,9 @@ class Worker:
         )
         return [
             ("backlog", backlog.run),
-            ("gate gauges", partial(_show_gates, self._gauges, dispatcher)),
-            ("worker gauges", partial(_show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
-            ("connection gauges", partial(_show_connections, self._gauges, shops)),
+            ("gate gauges", partial(show_gates, self._gauges, dispatcher)),
+            ("worker gauges", partial(show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
+            ("connection gauges", partial(show_connections, self._gauges, shops)),
         ]
 
     def _clocks(self, pool: asyncpg.Pool, shops: Shops, tellers: Mapping[str, Http]) -> ClockWatch:
@@ -752,7 +604,7 @@ class Worker:
         self,
         dispatcher: Dispatcher,
         kafka: KafkaLeg | None,
-        readers: Sequence[Reader],
+        readers: Sequence[KafkaReader],
         clocks: ClockWatch,
         tellers: dict[str, Http],
         stack: AsyncExitStack,
@@ -761,7 +613,7 @@ class Worker:
         if not self._settings.notices.channels:
             return []
         # Of its own: the one who watches keeps a connection for good, and `pool` may have two.
-        watch_pool = await open_pool(self._url, size=_TELLING_CONNECTIONS)
+        watch_pool = await open_pool(self._url, size=TELLING_CONNECTIONS)
         stack.push_async_callback(_close, watch_pool)
         channels = {}
         for name in self._settings.notices.channels:
@@ -770,7 +622,7 @@ class Worker:
         sightings = Sightings(
             watch_pool,
             worker_id=dispatcher.worker_id,
-            look=lambda: _sighted(dispatcher, kafka, readers) | clocks.sightings(),
+            look=lambda: sighted(dispatcher, kafka, readers) | clocks.sightings(),
             observe=self._observe,
         )
         watch = NoticeWatch(
@@ -782,26 +634,6 @@ class Worker:
             reach=self._reach,
         )
         return [("sightings", sightings.run), ("notices", watch.run)]
-
-
-def _sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None, readers: Sequence[Reader]) -> frozenset[Sighting]:
-    """What only this worker knows.
-
-    A breaker that a person holds open is not seen: he knows. Neither is one that is half open: whether it stays so or
-    opens again shows before the condition has settled, and a quiet shop may not send enough to close it for hours.
-    """
-    seen = set()
-    for gate in dispatcher.gates.values():
-        breaker = gate.breaker.snapshot()
-        if breaker.label == "open":
-            code = "" if breaker.cause is None else breaker.cause.value
-            seen.add(Sighting("breaker", f"{gate.target}/{gate.operation}", code))
-    if kafka is not None and not kafka.up:
-        seen.add(Sighting("kafka", "", ""))
-    elif not all(reader.sound for reader in readers if isinstance(reader, KafkaReader)):
-        # Not where it is away: that is one matter, and told already.
-        seen.add(Sighting("kafka_not_read", "", ""))
-    return frozenset(seen)
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:
@@ -819,90 +651,6 @@ async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> No
         finally:
             if not connection.is_closed():
                 connection.terminate()
-
-
-def _gate_view(gate: Gate) -> WorkerGate:
-    state = gate.state
-    return WorkerGate(
-        target=gate.target,
-        operation=gate.operation,
-        held=state.places,
-        queued=state.queued,
-        in_flight=state.in_flight,
-        limit=gate.limit,
-        waiting=state.waiting,
-        breaker=_breaker_view(gate.breaker),
-        questions=None if gate.questions is None else _breaker_view(gate.questions),
-    )
-
-
-def _breaker_view(breaker: Breaker) -> BreakerView:
-    now = breaker.snapshot()
-    return BreakerView(
-        state=now.label,
-        cause=None if now.cause is None else now.cause.value,
-        failure_share=now.failure_share,
-        calls=now.calls,
-        reopen_in_s=now.reopen_in_s,
-        refused=now.refused,
-        dry_run=now.dry_run,
-    )
-
-
-async def _show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
-    """What this worker holds, and how its breakers stand."""
-    while True:
-        for gate in dispatcher.gates.values():
-            gauges.held(gate.target, gate.operation, gate.state.places)
-            gauges.limit(gate.target, gate.operation, gate.limit)
-            gauges.gate_state(gate.target, gate.operation, gate.breaker.snapshot().label)
-        await asyncio.sleep(GAUGES_EVERY_S)
-
-
-async def _show_worker(gauges: Gauges, lease: Lease, readers: Sequence[Reader], kafka_leg: KafkaLeg | None) -> None:
-    """That this worker lives, what it takes of the machine, and how it stands with Kafka."""
-    counted_s = 0.0
-    while True:
-        cpu_s = time.process_time()
-        alive_at = time.time() if lease.left_s() > 0 else None
-        gauges.worker(alive_at=alive_at, cpu_s=cpu_s - counted_s, memory_bytes=memory_bytes())
-        counted_s = cpu_s
-        if kafka_leg is not None:
-            gauges.leg_up(Leg.KAFKA, kafka_leg.up)
-            gauges.intake_lag(Leg.KAFKA, sum(reader.lag for reader in readers if isinstance(reader, KafkaReader)))
-        await asyncio.sleep(GAUGES_EVERY_S)
-
-
-async def _show_connections(gauges: Gauges, shops: Shops) -> None:
-    """How the connections stand, as this worker sees them."""
-    while True:
-        for name, state in shops.states().items():
-            gauges.connection_state(name, state)
-        await asyncio.sleep(GAUGES_EVERY_S)
-
-
-def backlog_shown(
-    gauges: Gauges, names: Names, *, targets: Sequence[str], sources: Sequence[str]
-) -> Callable[[Backlog], None]:
-    def show(backlog: Backlog) -> None:
-        # A target with nothing open is shown as zero, not left out, and a source without dead letters likewise: how
-        # they rise from none shows only then.
-        lanes = Counter({(target, state): 0 for target in targets for state in LaneState})
-        for (target_id, _), count in backlog.lanes.items():
-            name = names.find(target_id) or "other"
-            lanes[name, LaneState.OPEN] += count.open
-            lanes[name, LaneState.PARKED] += count.parked
-            lanes[name, LaneState.BLOCKED] += count.blocked
-        gauges.lanes(lanes)
-        ages_s = dict.fromkeys(targets, 0.0)
-        for target_id, age_s in backlog.oldest_s.items():
-            ages_s[names.find(target_id) or "other"] = age_s
-        gauges.oldest_waiting(ages_s)
-        gauges.inbox(backlog.inbox_rows, oldest_s=backlog.inbox_oldest_s)
-        gauges.dead_letters_open({**dict.fromkeys(sources, 0), **backlog.dead_letters})
-        gauges.levels_refused(backlog.levels_refused)
-
-    return show
 
 
 async def _close(pool: asyncpg.Pool) -> None:
@@ -950,20 +698,6 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock =
     except* Fenced:
         code = EXIT_FENCED
     return code
-
-
-def begin_series(settings: Settings, metrics: Metrics, gauges: Gauges) -> None:
-    """Show what the alert rules compare with before anything has happened.
-
-    A counter that is first seen at 5 has not risen for Prometheus, and one that is not there compares with nothing.
-    """
-    for connection in settings.connections.values():
-        for operation in connection.gates.keys() - {Operation.STOCK}:
-            for result in RESULTS.values():
-                metrics.counter("ordergate_attempts_total", connection.name, operation, result)
-        if (pull := connection.pull) is not None:
-            metrics.counter("ordergate_pull_windows_total", connection.name)
-            gauges.pull_allowed_age(connection.name, pull.every_s + pull.delay_s + _MAY_BE_UNREAD_S)
 
 
 def _observer(settings: Settings, metrics: Metrics) -> Observer:

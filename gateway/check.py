@@ -22,13 +22,13 @@ import asyncpg
 import msgspec
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from gateway.app import database_connections, notifier_of, setup_of
 from gateway.brokers import Right, meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
 from gateway.core.text import Text
 from gateway.dispatch.budget import ConnectionBudget
+from gateway.parts import database_connections, notifier_of, setup_of
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings

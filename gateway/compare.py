@@ -15,11 +15,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from gateway.app import setup_of
 from gateway.core.delivery import Delivery, Finding, Found, NotFound
 from gateway.core.errors import OrdergateError
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order, OrderNumber, Origin
+from gateway.parts import setup_of
 from gateway.sdk.adapter import Target
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings

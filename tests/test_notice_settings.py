@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway import settings
-from gateway.app import telling_of
 from gateway.core.errors import Said, SettingsError
 from gateway.core.notice import Kind
+from gateway.parts import telling_of
 from gateway.plugins import discover
 from gateway.settings import Settings
 from tests.languages import english

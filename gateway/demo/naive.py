@@ -19,7 +19,6 @@ import yaml
 from aiohttp import web
 from rich.console import Console
 
-from gateway.app import now, setup_of
 from gateway.core.access import Token
 from gateway.core.delivery import Delivery, Done
 from gateway.core.event import ConnectionName, Event, EventId
@@ -29,6 +28,7 @@ from gateway.demo.baskets import BEIJING, SHOPS, Basket, Shop
 from gateway.demo.platforms import PINDUODUO_BEHIND, Platforms, open_platforms
 from gateway.demo.scene import WAREHOUSE, WMS, configuration, new_secret, open_wms
 from gateway.demo.shops import Day, Shops
+from gateway.parts import now, setup_of
 from gateway.plugins import discover
 from gateway.sdk.adapter import Target
 from gateway.sdk.http import Http

@@ -61,6 +61,8 @@ LAYERS = (
         "gateway.core gateway.sdk gateway.store gateway.settings gateway.sheets gateway.telemetry gateway.listener",
     ),
     Layer("gateway.app", EVERYTHING),
+    Layer("gateway.parts", EVERYTHING),
+    Layer("gateway.shown", EVERYTHING),
     Layer("gateway.shops", EVERYTHING),
     Layer("gateway.listener", "gateway.core"),
     Layer(

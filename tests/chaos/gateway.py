@@ -25,7 +25,7 @@ import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from gateway.app import rules_of, sources_of
+from gateway.parts import rules_of, sources_of
 from gateway.plugins import discover
 from gateway.settings import Settings, load
 from gateway.store.sql import migrate, open_pool

@@ -18,8 +18,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from gateway.app import rules_of
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.parts import rules_of
 from gateway.store.orders import decode_state, encode_state
 from gateway.testing.fakes import Books
 from tests.chaos.checker import KINDS, Record, check, gather, offsets_ahead

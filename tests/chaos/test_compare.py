@@ -14,10 +14,10 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from gateway.app import now, setup_of
 from gateway.core.delivery import Delivery, Done
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Content, Line, Operation, Order, OrderNumber, Receiver, Register, Route, Sku
+from gateway.parts import now, setup_of
 from gateway.sdk.http import Http
 from gateway.sdk.signing import decode_secret, sign
 from gateway.store.orders import decode_state, encode_state

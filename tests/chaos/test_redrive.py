@@ -14,10 +14,10 @@ import aiohttp
 import asyncpg
 import pytest
 
-from gateway.app import setup_of
 from gateway.core.delivery import Delivery, Done
 from gateway.core.event import ConnectionName
 from gateway.core.order import Order
+from gateway.parts import setup_of
 from gateway.sdk.http import Http
 from gateway.store.orders import decode_state
 from gateway.store.sql import open_pool

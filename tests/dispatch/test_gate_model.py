@@ -18,7 +18,6 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.app import breaker_policy_of, retry_policy_of
 from gateway.core.delivery import (
     AfterUnknown,
     Answer,
@@ -42,6 +41,7 @@ from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
+from gateway.parts import breaker_policy_of, retry_policy_of
 from gateway.settings import LEASE_BEATS, LEASE_DEADLINES
 from gateway.settings import Breaker as BreakerSettings
 from gateway.settings import GatePolicy as GateSettings

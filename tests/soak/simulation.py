@@ -36,10 +36,10 @@ import yaml
 from adapters.pinduoduo.fake import FakePinduoduo
 from adapters.taobao.fake import FakeShop as FakeTaobao
 from adapters.webhook.fake import FakeShop as FakePartner
-from gateway.app import setup_of, sources_of
 from gateway.core.event import ConnectionName
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.intake.batch import Decode
+from gateway.parts import setup_of, sources_of
 from gateway.plugins import discover
 from gateway.sdk.pull import Access
 from gateway.settings import load

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app import backlog_shown, begin_series
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName, Leg
 from gateway.core.happening import (
@@ -43,6 +42,7 @@ from gateway.core.happening import (
 from gateway.core.order import Operation, OrderNumber, Stage
 from gateway.plugins import discover
 from gateway.settings import parse
+from gateway.shown import backlog_shown, begin_series
 from gateway.store.queries import Backlog
 from gateway.store.sql import Names
 from gateway.telemetry.metrics import (

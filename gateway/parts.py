@@ -1,0 +1,189 @@
+"""What the settings come to for the parts of a worker: their numbers, their rules, and what adapters are built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from gateway.api.desk import Desk, asking_of
+from gateway.core.event import ConnectionName
+from gateway.core.order import Operation, Route
+from gateway.core.owner import OwnerRule
+from gateway.dispatch.breaker import BreakerPolicy
+from gateway.dispatch.gate import GatePolicy
+from gateway.dispatch.levels import LevelPolicy
+from gateway.dispatch.retry import RetryPolicy
+from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
+from gateway.sdk.adapter import Setup, Source
+from gateway.sdk.carriers import load_carriers
+from gateway.sdk.http import Http
+from gateway.sdk.notify import Notifier, Person
+from gateway.settings import Connection, Settings
+from gateway.settings import GatePolicy as GateSettings
+from gateway.store.levels import LevelRule
+from gateway.store.purge import Ages
+from gateway.watch.conditions import Policy
+from gateway.watch.notices import Telling
+
+Clock = Callable[[], datetime]
+
+KEEPER_CONNECTIONS = 2
+NIGHT_CONNECTIONS = 1
+TELLING_CONNECTIONS = 2
+LISTEN_CONNECTIONS = 1
+"""To the database, beside its pool: of the lease, the purge, the notices and what wakes."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The part of the settings the pure steps decide by."""
+    shops = {}
+    for connection in settings.connections.values():
+        if not connection.is_shop:
+            continue
+        shops[connection.name] = Shop(
+            name=connection.name,
+            prefix=connection.prefix or "",
+            mode=Mode(connection.mode.value),
+            start_at=connection.start_at,
+            routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
+            takes_shipments=Operation.SHIP in connection.gates,
+            mapped=connection.skus == "mapped",
+        )
+    return Rules(
+        shops=shops,
+        targets=frozenset(settings.connections),
+        mandatory=tuple(settings.review.mandatory),
+        max_total_minor=settings.review.max_total_minor,
+        unknown_sku=UnknownSku(settings.stock.unknown_sku),
+    )
+
+
+def database_connections(settings: Settings) -> int:
+    """The most connections to the database that one worker holds at a time."""
+    beside = KEEPER_CONNECTIONS + NIGHT_CONNECTIONS + LISTEN_CONNECTIONS
+    return settings.database.pool_size + beside + (TELLING_CONNECTIONS if settings.notices.channels else 0)
+
+
+def ages_of(settings: Settings, now: datetime) -> Ages:
+    """What is too old to be kept at `now`."""
+    retention = settings.retention
+    return Ages(now - timedelta(days=retention.timeline_days), now - timedelta(days=retention.tombstone_days))
+
+
+def setup_of(connection: Connection, settings: Settings, *, now: Clock = now) -> Setup:
+    """What the adapter of `connection` is built from."""
+    return Setup(
+        connection=connection.name,
+        settings=connection.settings,
+        now=now,
+        carriers=load_carriers().extended(settings.carriers),
+    )
+
+
+def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, Source]:
+    return {
+        connection.name: connection.adapter.source_type(setup_of(connection, settings, now=now))
+        for connection in settings.connections.values()
+        if connection.adapter.source_type is not None
+    }
+
+
+def owners_in(settings: Settings) -> tuple[OwnerRule, ...]:
+    return tuple(
+        OwnerRule(people=rule.people, connection=rule.connection or "", kind=rule.kind, code=rule.code or "")
+        for rule in settings.owners
+    )
+
+
+def desk_of(settings: Settings) -> Desk:
+    """What the API's desk is told of the settings."""
+    gates = [
+        (connection, operation, policy)
+        for connection in settings.connections.values()
+        for operation, policy in connection.gates.items()
+    ]
+    return Desk(
+        owners=owners_in(settings),
+        language=settings.language,
+        watched=bool(settings.notices.channels),
+        prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
+        asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
+        rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
+    )
+
+
+def breaker_policy_of(settings: Settings, gate: GateSettings) -> BreakerPolicy:
+    return BreakerPolicy(
+        window_s=settings.breaker.window_s,
+        min_calls=settings.breaker.min_calls,
+        failure_share=settings.breaker.failure_share,
+        slow_s=gate.slow_s,
+        consecutive_timeouts=settings.breaker.consecutive_timeouts,
+        open_s=settings.breaker.open_s,
+        open_max_s=settings.breaker.open_max_s,
+        ramp_s=settings.breaker.ramp_s,
+        # A probe that may take longer than its place is kept would never be heard, and the breaker never close.
+        probe_lease_s=max(60.0, 2 * gate.deadline_s),
+    )
+
+
+def gate_policy_of(settings: Settings, connection: Connection, operation: Operation) -> GatePolicy:
+    policy = connection.gate(operation)
+    return GatePolicy(
+        in_flight=policy.in_flight,
+        deadline_s=policy.deadline_s,
+        after_unknown=policy.after_unknown,
+        findable=policy.findable,
+        settle_s=connection.settle_s,
+        places=settings.dispatch.held_per_gate,
+        rate_per_s=policy.rate_per_s,
+        burst=policy.burst,
+    )
+
+
+def level_policy_of(connection: Connection) -> LevelPolicy:
+    """How a shop is told its stock levels: of the warehouse that its orders go to, the one of its first route."""
+    gate, stock = connection.gate(Operation.STOCK), connection.stock
+    return LevelPolicy(
+        rule=LevelRule(warehouses=(connection.route[0].warehouse,), keep_back=stock.keep_back, share=stock.share),
+        deadline_s=gate.deadline_s,
+        in_flight=gate.in_flight,
+        every_s=stock.every_s,
+    )
+
+
+def retry_policy_of(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        burst_retries=settings.retry.burst_retries,
+        base_s=settings.retry.base_s,
+        max_s=settings.retry.max_s,
+        durable_base_s=settings.retry.durable_base_s,
+        durable_max_s=settings.retry.durable_max_s,
+    )
+
+
+def notifier_of(settings: Settings, name: str, http: Http, *, now: Clock = now) -> Notifier:
+    """The notifier of the connection `name`, which has one."""
+    connection = settings.connections[ConnectionName(name)]
+    assert connection.adapter.notifier_type is not None
+    return connection.adapter.notifier_type(setup_of(connection, settings, now=now), http)
+
+
+def telling_of(settings: Settings) -> Telling:
+    """Who is told what, and when."""
+    notices = settings.notices
+    return Telling(
+        policy=Policy(backlog_age_s=notices.backlog_age_s, settle_s=notices.settle_s, mute=frozenset(notices.mute)),
+        language=settings.language,
+        people={
+            name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
+            for name, entry in notices.people.items()
+        },
+        owners=owners_in(settings),
+        runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
+        hand_over_s=notices.hand_over_s,
+    )
