@@ -24,7 +24,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from gateway.core.errors import OrdergateError
-from gateway.demo import incident, naive, verdict, view
+from gateway.demo import alarm, incident, naive, verdict, view
 from gateway.demo.baskets import BEIJING, Basket, Totals, data_file, sample
 from gateway.demo.figures import Figures, Watch
 from gateway.demo.scene import WAREHOUSE, WMS, Scene, open_scene
@@ -186,13 +186,11 @@ class _Performance:
             known=await verdict.read_known(scene.database_url),
             stock_left=STOCK_SPARE,
         )
-        failed_at = await verdict.first_failure_at(scene.database_url)
-        told_at = next(
-            (told.at for told in scene.wecom.told if failed_at and told.at >= failed_at and WMS in told.text), None
-        )
+        calls = await alarm.read_calls(scene.database_url)
+        slow_s = scene.configuration["connections"][WMS]["gates"]["create"]["slow_s"]
         return msgspec.structs.replace(
             judged,
-            notice_s=round(told_at - failed_at, 1) if told_at is not None and failed_at is not None else None,
+            notice_s=alarm.notice_s(calls, scene.wecom.told, slow_s=slow_s),
             catch_up_s=(round(self._caught_up_at - self._back_at, 1) if self._caught_up_at and self._back_at else None),
             inbox_events=self._figures.inbox_events,
         )

@@ -15,7 +15,6 @@ import aiohttp
 import asyncpg
 import msgspec
 
-from gateway.core.delivery import Result
 from gateway.core.order import Stage
 from gateway.demo.baskets import Totals
 from gateway.demo.platforms import Told
@@ -62,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     skus_gateway_differ: int
     skus_stock_differ: int
     notice_s: float | None = None
-    """From the first answer that failed to the first message about the warehouse at the robot; None: there was none."""
+    """From the first answer that went wrong to the message that the warehouse is down: see `gateway.demo.alarm`."""
     catch_up_s: float | None = None
     """From when the warehouse was back until no order had waited for it longer than ten seconds."""
     inbox_events: int = 0
@@ -155,19 +154,6 @@ async def read_books(url: str) -> Books:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:
         async with session.get(f"{url}/books") as answer:
             return msgspec.json.decode(await answer.read(), type=Books)
-
-
-async def first_failure_at(database_url: str) -> float | None:
-    """When (epoch, s) the first call of the warehouse failed or went without an answer."""
-    connection = await asyncpg.connect(database_url, timeout=5)
-    try:
-        at = await connection.fetchval(
-            "SELECT extract(epoch FROM min(ended_at))::float8 FROM attempt WHERE result = ANY($1::smallint[])",
-            [int(Result.FAILED), int(Result.UNKNOWN)],
-        )
-    finally:
-        await connection.close()
-    return None if at is None else float(at)
 
 
 async def read_known(database_url: str) -> Known:

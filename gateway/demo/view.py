@@ -198,7 +198,7 @@ def verdict_panel(verdict: Verdict, *, seconds: float) -> RenderableType:
     row("网关账不符的商品", "SKUs: gateway differs", verdict.skus_gateway_differ, 0)
     row("库存不符的商品", "SKUs: stock differs", verdict.skus_stock_differ, 0)
     for zh, en, seconds_, most in (
-        ("首次失败到通知", "first failure to message", verdict.notice_s, 60.0),
+        ("首次异常到告警", "first bad answer to alarm", verdict.notice_s, 60.0),
         ("WMS 恢复到追平", "WMS back to caught up", verdict.catch_up_s, 60.0),
     ):
         shown = "—" if seconds_ is None else f"{seconds_:.1f} s"
