@@ -98,10 +98,10 @@ def run(
 
 @app.command()
 def demo(
-    orders: Annotated[int, typer.Option(min=1, max=155_518, help="How many orders / 订单数")] = 2_000,
+    orders: Annotated[int, typer.Option(min=1, max=108_042, help="How many orders / 订单数")] = 2_000,
     seed: Annotated[int, typer.Option(help="Which purchases, and which calls fail / 随机种子")] = 1,
     rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Orders a second before the surge / 高峰前每秒下单数")
+        float | None, typer.Option(min=0.1, help="Orders a second before the surge, on average / 高峰前平均每秒下单数")
     ] = None,
     without_gateway: Annotated[
         bool, typer.Option("--without-gateway", help="The same day through a naive forwarder / 没有网关的同一天")

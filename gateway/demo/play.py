@@ -28,12 +28,9 @@ from gateway.demo import alarm, incident, naive, verdict, view
 from gateway.demo.baskets import BEIJING, Basket, Totals, data_file, sample
 from gateway.demo.figures import Figures, Watch
 from gateway.demo.scene import WAREHOUSE, WMS, Scene, open_scene
-from gateway.demo.shops import SURGE, Day, Shops
+from gateway.demo.shops import SURGE, Day, Shops, day_of
 from gateway.demo.verdict import Verdict
 
-ORDERS_PER_S = 9.0
-"""In the morning; the surge is four times as much."""
-AT_LEAST_S = 12.0
 STOCK_SPARE = 5
 """Pieces of every product that are on the shelf beyond what is sold."""
 
@@ -46,8 +43,7 @@ _STOCK_AT_ONCE = 2_000
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `per_s` (before the surge) None: `ORDERS_PER_S`, slower for so few orders that nothing would
-    be seen."""
+    """What was asked for. `per_s`: orders a second before the surge; None: those of the baskets, in time-lapse."""
 
     orders: int = 2_000
     seed: int = 1
@@ -55,13 +51,6 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     keep: Path | None = None
     as_json: bool = False
     without_gateway: bool = False
-
-    @property
-    def day(self) -> Day:
-        usual = Day(self.orders, self.per_s or ORDERS_PER_S)
-        if self.per_s is not None or usual.during_s >= AT_LEAST_S:
-            return usual
-        return Day(self.orders, ORDERS_PER_S * usual.during_s / AT_LEAST_S)
 
 
 async def run_demo(wishes: Wishes) -> int:
@@ -96,11 +85,12 @@ async def _play(wishes: Wishes) -> int:
     data_file()  # said at once when it is not installed
     console = Console(highlight=False)
     baskets = list(sample(wishes.orders, seed=wishes.seed))
+    day = day_of(baskets, per_s=wishes.per_s)
     began = time.monotonic()
     if wishes.without_gateway:
         with _folder(wishes.keep) as folder:
-            console.print(view.introduction_without(orders=wishes.orders, during_s=wishes.day.during_s))
-            loss = await naive.play(folder, baskets, wishes.day, seed=wishes.seed, console=console)
+            console.print(view.introduction_without(day))
+            loss = await naive.play(folder, baskets, day, seed=wishes.seed, console=console)
         console.print(view.loss_panel(loss))
         if wishes.as_json:
             figures = {**msgspec.structs.asdict(loss), "without_gateway": True, "seed": wishes.seed}
@@ -109,27 +99,26 @@ async def _play(wishes: Wishes) -> int:
     with _folder(wishes.keep) as folder:
         console.print("[dim]准备数据库、WMS、店铺和网关 … setting the scene[/]")
         async with open_scene(folder) as scene:
-            console.print(
-                view.introduction(orders=wishes.orders, during_s=wishes.day.during_s, configuration=scene.configuration)
-            )
+            console.print(view.introduction(day, configuration=scene.configuration))
             await _fill_shelves(scene, baskets)
-            result = await _Performance(scene, wishes, baskets, console).run()
+            result = await _Performance(scene, wishes, baskets, day, console).run()
         seconds = time.monotonic() - began
         console.print(view.verdict_panel(result, seconds=seconds))
         if wishes.keep is not None:
             console.print(f"[dim]日志、账本和数据 logs, books and data: {folder}[/]")
         if wishes.as_json:
-            print(_summary(result, wishes, scene.configuration, seconds).decode(), flush=True)
+            print(_summary(result, wishes, day, scene.configuration, seconds).decode(), flush=True)
     return 0 if result.ok else 1
 
 
 class _Performance:
     """One run on a scene that is set."""
 
-    def __init__(self, scene: Scene, wishes: Wishes, baskets: list[Basket], console: Console) -> None:
+    def __init__(self, scene: Scene, wishes: Wishes, baskets: list[Basket], day: Day, console: Console) -> None:
         self._scene = scene
         self._wishes = wishes
         self._baskets = baskets
+        self._day = day
         self._console = console
         # The purchases are of 2017; moved as a whole, so that the last one was made just now.
         last = max(basket.bought_at for basket in baskets)
@@ -158,11 +147,11 @@ class _Performance:
         """Until everything has come to rest, or nothing has moved for a minute."""
         self._began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            wishes, during_s = self._wishes, self._wishes.day.during_s
+            seed, during_s = self._wishes.seed, self._day.during_s
             playing = [
-                group.create_task(self._shops.sell(self._baskets, wishes.day), name="shops"),
+                group.create_task(self._shops.sell(self._baskets, self._day), name="shops"),
                 group.create_task(
-                    incident.play(self._scene.wms_url, during_s=during_s, seed=wishes.seed, begin=self._begin_act),
+                    incident.play(self._scene.wms_url, during_s=during_s, seed=seed, begin=self._begin_act),
                     name="incident",
                 ),
                 group.create_task(
@@ -313,7 +302,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _summary(result: Verdict, wishes: Wishes, configuration: Any, seconds: float) -> bytes:
+def _summary(result: Verdict, wishes: Wishes, day: Day, configuration: Any, seconds: float) -> bytes:
     figures = msgspec.structs.asdict(result)
     return msgspec.json.encode(
         {
@@ -322,7 +311,8 @@ def _summary(result: Verdict, wishes: Wishes, configuration: Any, seconds: float
             "seconds": round(seconds, 1),
             "seed": wishes.seed,
             "config": {
-                "orders_per_s": round(wishes.day.per_s, 1),
+                "orders_per_s": round(day.per_s, 1),
+                "time_lapse": round(day.time_lapse, 1),
                 "surge": SURGE,
                 "workers": 1,
                 "retry": configuration["retry"],

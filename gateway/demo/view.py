@@ -17,6 +17,7 @@ from gateway.core.money import format_minor
 from gateway.core.order import Stage
 from gateway.demo.figures import Figures
 from gateway.demo.incident import ACTS
+from gateway.demo.shops import SURGE, Day
 from gateway.demo.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def notice_line(text: str) -> str:
     return "企业微信 WeCom ▶ " + text.replace("\n", " ")
 
 
-def introduction(*, orders: int, during_s: float, configuration: Mapping[str, Any]) -> RenderableType:
+def introduction(day: Day, *, configuration: Mapping[str, Any]) -> RenderableType:
     """What is going to happen, and the demo's own times beside those of production."""
     retry, breaker, kafka = configuration["retry"], configuration["breaker"], configuration["kafka"]
     wms = configuration["connections"]["wms"]
@@ -133,19 +134,24 @@ def introduction(*, orders: int, during_s: float, configuration: Mapping[str, An
         ),
     ):
         times.add_row(f"{zh} [dim]{en}[/]", here, default)
+    orders = len(day.bought_s)
     return Group(
         Text.from_markup(
-            f"[bold]{orders:,} 笔真实购物[/]，{during_s:.0f} 秒：淘宝两店、拼多多、小程序"
+            f"[bold]{orders:,} 笔真实购物[/]，{day.during_s:.0f} 秒：淘宝两店、拼多多、小程序"
             " → 网关 → 奇门 WMS → 回写店铺\n"
-            f"[dim]{orders:,} real purchases within {during_s:.0f} s: two shops on Taobao, one on Pinduoduo,"
-            " a mini-program → the gateway → a Qimen WMS → shipments written back[/]"
+            f"[dim]{orders:,} real purchases within {day.during_s:.0f} s: two shops on Taobao, one on Pinduoduo,"
+            " a mini-program → the gateway → a Qimen WMS → shipments written back[/]\n"
+            f"以真实购买的 {day.time_lapse:,.0f} 倍速下单，平均每秒 {day.per_s:.1f} 单，15:00 起变为 {SURGE:g} 倍\n"
+            f"[dim]placed {day.time_lapse:,.0f} times as fast as they were bought, {day.per_s:.1f} a second on the"
+            f" average, and {SURGE:g} times that from 15:00 on[/]"
         ),
         times,
     )
 
 
-def introduction_without(*, orders: int, during_s: float) -> RenderableType:
+def introduction_without(day: Day) -> RenderableType:
     """The same day through a naive forwarder."""
+    orders, during_s = len(day.bought_s), day.during_s
     return Text.from_markup(
         f"[bold]没有网关的同一天[/]：{orders:,} 笔订单，{during_s:.0f} 秒，自制中间件直连 WMS（1 秒超时，重试 3 次）\n"
         f"[dim]The same day without the gateway: {orders:,} orders within {during_s:.0f} s, a home-made middleware"

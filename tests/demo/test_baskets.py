@@ -15,6 +15,7 @@ from gateway.core.errors import OrdergateError
 from gateway.demo.baskets import (
     BASKETS,
     EMPTY,
+    IN_HOURS,
     SHOPS,
     Basket,
     Bought,
@@ -31,14 +32,16 @@ LIMIT_MINOR = 100_000_000
 
 def test_the_whole_file_once() -> None:
     """Every line is in exactly one basket, and the lines of a basket stand together."""
-    totals, numbers, lines = Totals(), set(), 0
+    totals, numbers, lines, in_hours = Totals(), set(), 0, 0
     for basket in read_baskets():
         totals.add(basket)
+        in_hours += bool(basket.lines) and basket.in_hours
         numbers.add(basket.basket_id)
         lines += len(basket.lines)
 
     assert len(numbers) == totals.orders + totals.excluded == BASKETS
     assert totals.excluded == EMPTY
+    assert in_hours == IN_HOURS
     assert lines == 1_469_307 - 8_869
     assert sum(totals.pieces.values()) == 152_923_108
     assert sum(totals.amount_minor.values()) == 459_602_706
@@ -116,8 +119,17 @@ def test_floats_end_at_the_reader() -> None:
 
 
 def test_more_orders_than_there_are_is_refused() -> None:
-    with pytest.raises(OrdergateError, match="155,518"):
-        next(sample(BASKETS, seed=0))
+    with pytest.raises(OrdergateError, match="108,042"):
+        next(sample(IN_HOURS + 1, seed=0))
+
+
+def test_a_sample_is_what_was_bought_in_hours_from_the_opening_of_a_day_on() -> None:
+    baskets = list(sample(300, seed=5))
+    assert sum(bool(basket.lines) for basket in baskets) == 300
+    everything = [basket for basket in read_baskets() if basket.in_hours]
+    first = everything.index(baskets[0])
+    assert everything[first : first + len(baskets)] == baskets
+    assert everything[first - 1].day < baskets[0].day
 
 
 def test_reading_loads_no_pandas() -> None:
