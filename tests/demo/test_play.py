@@ -7,16 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 import psutil
 import pytest
+import yaml
 from rich.console import Console
 
+from adapters.qimen.fake import signed_query
 from gateway.demo import view
 from gateway.demo.figures import Figures, GateFigures, JournalTail
 from gateway.demo.incident import ACTS
+from gateway.testing.fakes import Effect
+from tests.pages.stage import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +68,98 @@ async def test_a_short_day_survives_the_incident(server_folder: Path) -> None:
     assert processes_in(server_folder) == []
 
 
+PLANTED = ("--orders", "60", "--seed", "3", "--rate", "5", "--json")
+
+
+async def test_a_lost_order_ends_with_1(server_folder: Path) -> None:
+    """The journal of the shops has one more order that was acknowledged, which nobody ever saw again."""
+    folder = server_folder / "kept"
+    process = start(server_folder, *PLANTED, "--keep", str(folder))
+
+    def plant() -> None:
+        wait_for_line(process, ACTS[0].zh)
+        with (folder / "acknowledged.journal").open("ab") as journal:
+            journal.write(b'{"number":"D-planted","at":1.0}\n')
+
+    summary = await ended_with(process, 1, after=plant)
+    assert (summary["orders_placed"], summary["orders_at_wms"]) == (61, 60)
+    assert (summary["lost"], summary["duplicated"], summary["ok"]) == (1, 0, False)
+    assert summary["samples"]["lost"] == ["D-planted"]
+
+
+async def test_a_doubled_order_ends_with_1(server_folder: Path) -> None:
+    """Somebody sends the warehouse once more what it has from us."""
+    folder = server_folder / "kept"
+    process = start(server_folder, *PLANTED, "--keep", str(folder))
+
+    def created() -> list[Effect]:
+        journal = folder / "wms.journal"
+        lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+        effects = [msgspec.json.decode(line, type=Effect) for line in lines]
+        return [effect for effect in effects if effect.command == "create"]
+
+    def plant() -> None:
+        wait_for_line(process, ACTS[0].zh)
+        until(created, "the warehouse to have an order")
+        send_again(folder, created()[0])
+
+    summary = await ended_with(process, 1, after=plant)
+    numbers = [effect.order for effect in created()]
+    assert (summary["orders_placed"], summary["orders_at_wms"]) == (60, 60)
+    assert summary["duplicated"] == len(numbers) - 60 >= 1
+    assert (summary["lost"], summary["ok"]) == (0, False)
+    assert summary["samples"]["duplicated"] == [numbers[0]]
+
+
+async def ended_with(process: subprocess.Popen[str], code: int, *, after: Callable[[], None]) -> dict[str, Any]:
+    """The summary of a demo that ends with `code`, once `after` has been done to it."""
+    try:
+        await asyncio.to_thread(after)
+        out, err = await asyncio.to_thread(process.communicate, timeout=120)
+    finally:
+        process.terminate()
+    assert process.returncode == code, out + err
+    summary: dict[str, Any] = msgspec.json.decode(out.splitlines()[-1])
+    return summary
+
+
+def send_again(folder: Path, effect: Effect) -> None:
+    """A signed Qimen request for a new document, until the warehouse of the demo has answered one."""
+    document = yaml.safe_load((folder / "ordergate.yaml").read_text(encoding="utf-8"))
+    wms = document["connections"]["wms"]["settings"]
+    lines = "".join(
+        f"<orderLine><itemCode>{sku}</itemCode><planQty>{pieces}</planQty></orderLine>"
+        for sku, pieces in effect.items.items()
+    )
+    code = f"<deliveryOrder><deliveryOrderCode>{effect.order}</deliveryOrderCode></deliveryOrder>"
+    body = f"<request>{code}<orderLines>{lines}</orderLines></request>".encode()
+
+    def answered() -> bool:
+        query = signed_query(
+            "deliveryorder.create",
+            body,
+            secret=wms["secret"],
+            app_key=wms["app_key"],
+            customer_id=wms["customer_id"],
+        )
+        request = urllib.request.Request(f"{wms['url']}?{urlencode(query, quote_via=quote)}", body)
+        try:
+            with urllib.request.urlopen(request, timeout=2) as answer:
+                return b"success" in answer.read()
+        except OSError:
+            return False
+
+    until(answered, "the warehouse to take it again")
+
+
+def wait_for_line(process: subprocess.Popen[str], part: str) -> None:
+    """Until it has said a line with `part`, or has ended."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if part in line:
+            return
+
+
 async def test_the_same_day_without_the_gateway_loses_orders(server_folder: Path) -> None:
     process = start(server_folder, "--orders", "150", "--seed", "3", "--without-gateway", "--json")
     out, err = await asyncio.to_thread(process.communicate, timeout=120)
@@ -78,15 +178,7 @@ async def test_the_same_day_without_the_gateway_loses_orders(server_folder: Path
 async def test_control_c_cleans_up(server_folder: Path, at: str) -> None:
     """Also while the database is starting, which goes on in a thread of its own."""
     process = start(server_folder, "--orders", "100")
-    assert process.stdout is not None
-
-    def wait_for_line() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if at in line:
-                return
-
-    await asyncio.wait_for(asyncio.to_thread(wait_for_line), 60)
+    await asyncio.wait_for(asyncio.to_thread(wait_for_line, process, at), 60)
     process.send_signal(signal.SIGINT)
     _, err = await asyncio.to_thread(process.communicate, timeout=60)
 

@@ -28,7 +28,7 @@ PLACEHOLDERS = {
 """What a word of a page stands for where its story says nothing else."""
 
 NOT_RUN = {
-    "./dev demo": "takes minutes; played short by tests/demo",
+    "./dev demo": "takes minutes; played short by tests/demo, whole by tests/real",
     "./dev demo --without-gateway": "takes minutes; played short by tests/demo",
     "./dev bench --quick": "takes minutes; run by tests/bench",
     "./dev test": "is what runs this test",
