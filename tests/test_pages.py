@@ -31,7 +31,7 @@ class Story(NamedTuple):
 
 
 STORIES = {
-    "README.md": Story(quick_start.story, given=()),
+    "README.md": Story(quick_start.story, given=("tell",)),
     "CONTRIBUTING.md": Story(small_pages.contributing),
     "adapters/taobao/README.md": Story(small_pages.taobao, given=()),
     "docs/configuration.md": Story(small_pages.configuration),
@@ -92,6 +92,18 @@ def town(fakes: Fakes) -> Iterator[Town]:
 def stage(server_folder: Path) -> Iterator[Stage]:
     with Stage(server_folder) as stage:
         yield stage
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says a line on the terminal (one process, `-n 0`) and in the report (`--junitxml`)."""
+
+    def tell(line: str) -> None:
+        record_property("told", line)
+        with capsys.disabled():
+            print(f"\n{line}")
+
+    return tell
 
 
 def _of(path: str) -> object:
