@@ -99,7 +99,6 @@ EXIT_FENCED = 75
 CANCEL_AGAIN_S = 3.0
 """More than any task takes to clean up after itself."""
 
-
 Reader = InboxReader | KafkaReader
 
 Loop = tuple[str, Callable[[], Coroutine[Any, Any, None]]]
