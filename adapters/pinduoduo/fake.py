@@ -1,8 +1,9 @@
 """Pinduoduo's router for one shop: signs and tokens checked, books of its orders, pages that shift while they are read.
 
 A script plays the shop (`place`, `pay`, `cancel`, `review`, `open_refund`, ...); its clock is given, so that days pass
-in minutes. Over HTTP, beside the paths every fake has: ``POST /shop`` with ``{"do": "place", "lines": [...]}`` or
-``{"do": "cancel", "order_sn": "..."}``, and ``GET /shop`` for orders and levels.
+in minutes. After-sale cases have a list and times of their own, and amounts that an order does not show. Over HTTP,
+beside the paths every fake has: ``POST /shop`` with ``{"do": "place", "lines": [...]}`` or ``{"do": "cancel",
+"order_sn": "..."}``, and ``GET /shop`` for orders and levels.
 In a process of its own: ``python -m adapters.pinduoduo.fake --port 8703 --secret S``.
 """
 
@@ -17,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -25,6 +26,8 @@ from aiohttp import web
 from adapters.pinduoduo import mapping, wire
 from gateway.sdk.models import format_minor
 from gateway.testing.fakes import Effect, FakeServer, Faults, run_fake
+
+T = TypeVar("T")
 
 
 class FakeLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,8 @@ class FakeOrder(msgspec.Struct, kw_only=True):
     buyer: str = "李"
     broken: bool = False
     """The platform fails whenever it is asked for its detail."""
+    hidden: bool = False
+    """The list of changed orders leaves it out for now."""
     change: int = 0
     """Counts the order's changes, over all orders; the newest place in the list of changes."""
     requests: dict[str, int] = {}
@@ -80,6 +85,19 @@ class FakeOrder(msgspec.Struct, kw_only=True):
         return [(self.logistics_id, self.tracking_number), *self.extra] if self.tracking_number else []
 
 
+class FakeCase(msgspec.Struct, kw_only=True):
+    """One after-sale case of an order."""
+
+    id: int
+    order_sn: str
+    amount_minor: int
+    status: int
+    """`after_sales_status`."""
+    created_at: datetime
+    updated_at: datetime
+    change: int = 0
+
+
 class Deed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``POST /shop`` takes."""
 
@@ -88,6 +106,7 @@ class Deed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines: tuple[FakeLine, ...] = ()
     discount_minor: int = 0
     postage_minor: int = 0
+    amount_minor: int | None = None
     lifetime_s: float = 86_400.0
 
 
@@ -120,6 +139,11 @@ class FakePinduoduo(FakeServer):
         super().__init__(port=port, faults=faults, journal=journal)
         self.now = now
         self.orders: dict[str, FakeOrder] = {}
+        self.cases: dict[int, FakeCase] = {}
+        self.cases_move_orders = True
+        """Whether a case that changes changes its order's `updated_at`: not documented."""
+        self.cases_listed = True
+        """Whether this application may read the list of cases."""
         self.levels: dict[tuple[str, str], int] = {}
         """(goods_id, sku_id or outer_id) → pieces for sale."""
         self.promoted: set[str] = set()
@@ -142,6 +166,7 @@ class FakePinduoduo(FakeServer):
         self._settled_after_s = settled_after_s
         self._refresh_extends = refresh_extends
         self._changes: list[tuple[datetime, int, str]] = []
+        self._case_changes: list[tuple[datetime, int, int]] = []
         self._serial = 0
         self._requests: dict[str, dict[str, int]] = {}
         self.authorise(lifetime_s=token_lifetime_s)
@@ -218,14 +243,32 @@ class FakePinduoduo(FakeServer):
     def release(self, order_sn: str) -> None:
         self._changed(order_sn).under_review = False
 
-    def open_refund(self, order_sn: str) -> None:
-        self._after_sales(order_sn, refund_status=2, after_sales_status=2)
+    def open_refund(self, order_sn: str, *, amount_minor: int | None = None) -> int:
+        """The buyer asks for so much, or for all; the number of the new case."""
+        self._serial += 1
+        at, order = self._second(), self.orders[order_sn]
+        amount_minor = order.total_minor if amount_minor is None else amount_minor
+        case = FakeCase(
+            id=self._serial, order_sn=order_sn, amount_minor=amount_minor, status=2, created_at=at, updated_at=at
+        )
+        self.cases[case.id] = case
+        self._after_sales(case, 2, refund_status=2)
+        return case.id
 
     def withdraw_refund(self, order_sn: str) -> None:
-        self._after_sales(order_sn, refund_status=1, after_sales_status=11)
+        self._after_sales(self._newest_case(order_sn), 11, refund_status=1)
 
     def finish_refund(self, order_sn: str) -> None:
-        self._after_sales(order_sn, refund_status=4, after_sales_status=10)
+        """The newest case is paid back."""
+        self._after_sales(self._newest_case(order_sn), 10, refund_status=4)
+
+    def hide(self, order_sn: str) -> None:
+        """The list of changed orders leaves it out, until `show`."""
+        self.orders[order_sn].hidden = True
+
+    def show(self, order_sn: str) -> None:
+        """Listed again, by the time it changed last."""
+        self.orders[order_sn].hidden = False
 
     def sign(self, order_sn: str) -> None:
         """The buyer has the parcel."""
@@ -301,12 +344,17 @@ class FakePinduoduo(FakeServer):
             if deed.do == "authorise":
                 self.authorise(lifetime_s=deed.lifetime_s)
                 return web.json_response({"access_token": self.access_token, "refresh_token": self.refresh_token})
+            if deed.do == "open_refund":
+                return web.json_response({"id": self.open_refund(deed.order_sn, amount_minor=deed.amount_minor)})
             if deed.do == "expire":
                 self.expire()
             elif deed.do in _DEEDS:
                 _DEEDS[deed.do](self, deed.order_sn)
             else:
-                return web.Response(status=400, text=f"do is one of place, authorise, expire, {', '.join(_DEEDS)}")
+                return web.Response(
+                    status=400,
+                    text=f"do is one of {', '.join(('place', 'authorise', 'expire', 'open_refund', *_DEEDS))}",
+                )
         except msgspec.MsgspecError as error:
             return web.Response(status=400, text=str(error))
         except KeyError:
@@ -332,10 +380,41 @@ class FakePinduoduo(FakeServer):
         return None
 
     def _list(self, asked: Mapping[str, str]) -> web.Response:
+        span = self._span(asked, "is_lucky_flag", "order_status", "refund_status")
+        if isinstance(span, web.Response):
+            return span
+        listed = self._changed_between(span.start, span.end)
+        rows = [{"order_sn": order.order_sn, "updated_at": _beijing(order.updated_at)} for order in span.page(listed)]
+        answer = _answer(wire.CHANGED_ORDERS, {"total_count": len(listed), "order_sn_list": rows})
+        self.pages += 1
+        for turn in range(min(self.churn, len(listed))):
+            self.touch(listed[self._lot(turn) % len(listed)].order_sn)
+        if self.on_page is not None:
+            self.on_page()
+        return answer
+
+    def _list_cases(self, asked: Mapping[str, str]) -> web.Response:
+        if not self.cases_listed:
+            return _error(20031, "应用没有该接口的权限")
+        span = self._span(asked, "after_sales_status", "after_sales_type")
+        if isinstance(span, web.Response):
+            return span
+        wanted = int(asked["after_sales_status"])
+        listed = [case for case in self._cases_between(span.start, span.end) if wanted in (1, case.status)]
+        rows = [self._case_row(case) for case in span.page(listed)]
+        answer = _answer(wire.CHANGED_CASES, {"total_count": len(listed), "refund_list": rows})
+        self.pages += 1
+        for turn in range(min(self.churn, len(listed))):
+            self._case_changed(listed[self._lot(turn) % len(listed)])
+        if self.on_page is not None:
+            self.on_page()
+        return answer
+
+    def _span(self, asked: Mapping[str, str], *needed: str) -> _Span | web.Response:
         try:
             start, end = int(asked["start_updated_at"]), int(asked["end_updated_at"])
             page, size = int(asked.get("page", "1")), int(asked.get("page_size", "100"))
-            for name in ("is_lucky_flag", "order_status", "refund_status"):
+            for name in needed:
                 int(asked[name])
         except (KeyError, ValueError):
             return _error(10001, "缺少必填参数")
@@ -345,17 +424,32 @@ class FakePinduoduo(FakeServer):
             return _error(10001, "end_updated_at 必须小于当前时间 3 分钟")
         if page < 1 or not 1 <= size <= 100:
             return _error(10001, "page 从 1 开始，page_size 最大 100")
-        listed = self._changed_between(start, end)
-        shown = listed[(page - 1) * size : page * size]
-        rows = [{"order_sn": order.order_sn, "updated_at": _beijing(order.updated_at)} for order in shown]
-        answer = _answer(wire.CHANGED_ORDERS, {"total_count": len(listed), "order_sn_list": rows})
-        self.pages += 1
-        for turn in range(min(self.churn, len(listed))):
-            lot = int.from_bytes(blake2b(f"{self.pages}/{turn}".encode(), digest_size=4).digest(), "big")
-            self.touch(listed[lot % len(listed)].order_sn)
-        if self.on_page is not None:
-            self.on_page()
-        return answer
+        return _Span(start, end, (page - 1) * size, size)
+
+    def _lot(self, turn: int) -> int:
+        return int.from_bytes(blake2b(f"{self.pages}/{turn}".encode(), digest_size=4).digest(), "big")
+
+    def _case_row(self, case: FakeCase) -> dict[str, Any]:
+        order = self.orders[case.order_sn]
+        line = order.lines[0]
+        return {
+            "id": case.id,
+            "order_sn": case.order_sn,
+            "after_sale_reason": "不想要了",
+            "after_sales_status": case.status,
+            "after_sales_type": 2,
+            "confirm_time": _beijing(order.concluded_at),
+            "created_time": _beijing(case.created_at),
+            "updated_time": _beijing(case.updated_at),
+            "order_amount": format_minor(order.total_minor),
+            "refund_amount": format_minor(case.amount_minor),
+            "goods_id": line.goods_id,
+            "sku_id": str(line.sku_id),
+            "outer_id": line.outer_id,
+            "goods_number": str(line.quantity),
+            "goods_price": format_minor(line.price_minor),
+            "tracking_number": order.tracking_number,
+        }
 
     def _detail(self, asked: Mapping[str, str]) -> web.Response:
         order = self.orders.get(asked.get("order_sn", ""))
@@ -459,13 +553,32 @@ class FakePinduoduo(FakeServer):
         listed = []
         for _, change, order_sn in self._changes[first:last]:
             order = self.orders[order_sn]
-            if order.change == change and order.concluded_at is not None:
+            if order.change == change and order.concluded_at is not None and not order.hidden:
                 listed.append(order)
         return listed[::-1] if self._newest_first else listed
 
-    def _after_sales(self, order_sn: str, *, refund_status: int, after_sales_status: int) -> None:
-        order = self._changed(order_sn)
-        order.refund_status, order.after_sales_status = refund_status, after_sales_status
+    def _cases_between(self, start: int, end: int) -> list[FakeCase]:
+        first = bisect.bisect_left(self._case_changes, (datetime.fromtimestamp(start, UTC),))
+        last = bisect.bisect_left(self._case_changes, (datetime.fromtimestamp(end + 1, UTC),))
+        changes = self._case_changes[first:last]
+        listed = [self.cases[number] for _, change, number in changes if self.cases[number].change == change]
+        return listed[::-1] if self._newest_first else listed
+
+    def _case_changed(self, case: FakeCase) -> None:
+        case.updated_at = self._second()
+        self._serial += 1
+        case.change = self._serial
+        self._case_changes.append((case.updated_at, case.change, case.id))
+
+    def _newest_case(self, order_sn: str) -> FakeCase:
+        cases = [case for case in self.cases.values() if case.order_sn == order_sn]
+        return cases[-1] if cases else self.cases[self.open_refund(order_sn)]
+
+    def _after_sales(self, case: FakeCase, status: int, *, refund_status: int) -> None:
+        case.status = status
+        self._case_changed(case)
+        order = self._changed(case.order_sn) if self.cases_move_orders else self.orders[case.order_sn]
+        order.refund_status, order.after_sales_status = refund_status, status
 
     def _ship(self, order: FakeOrder, logistics_id: int, tracking_number: str) -> None:
         self._changed(order.order_sn)
@@ -486,9 +599,22 @@ class FakePinduoduo(FakeServer):
         return True
 
 
+class _Span(msgspec.Struct, frozen=True):
+    """Which part of a list is asked for: UNIX seconds, both included, and from which row on how many."""
+
+    start: int
+    end: int
+    first: int
+    size: int
+
+    def page(self, listed: Sequence[T]) -> Sequence[T]:
+        return listed[self.first : self.first + self.size]
+
+
 _Serve = Callable[[FakePinduoduo, Mapping[str, str]], web.Response]
 _HANDLERS: Mapping[str, tuple[str, str, _Serve]] = {
     wire.CHANGED_ORDERS.name: ("list", "", FakePinduoduo._list),
+    wire.CHANGED_CASES.name: ("cases", "", FakePinduoduo._list_cases),
     wire.ORDER.name: ("detail", "order_sn", FakePinduoduo._detail),
     wire.SHIP.name: ("ship", "order_sn", FakePinduoduo._send),
     wire.EXTRA_PARCELS.name: ("ship_extra", "order_sn", FakePinduoduo._add_parcels),
@@ -505,10 +631,11 @@ _DEEDS: Mapping[str, Callable[[FakePinduoduo, str], None]] = {
     "fail_group": FakePinduoduo.fail_group,
     "review": FakePinduoduo.review,
     "release": FakePinduoduo.release,
-    "open_refund": FakePinduoduo.open_refund,
     "withdraw_refund": FakePinduoduo.withdraw_refund,
     "finish_refund": FakePinduoduo.finish_refund,
     "sign": FakePinduoduo.sign,
+    "hide": FakePinduoduo.hide,
+    "show": FakePinduoduo.show,
 }
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -2,12 +2,15 @@
 
 Pure. Amounts are JSON numbers in yuan, instants Beijing time in whole seconds.
 
+An order says whether an after-sale case is open or finished, and not how much was paid back. The list of cases does, so
+an event of a case brings both: the case, and the order as it was right after.
+
 The receiver is the reason for one rule: the platform shows it (as ciphertext, with masks beside it) only while an order
 is to be shipped and not under review, and later answers empty texts. Facts of a newer version replace older ones, so
 the content is told only while it is whole: an empty text says nothing, it does not take back what was known. Before
 that, while a group is still forming, there is nothing to lose and the lines are told without a receiver.
 
-Source: open.pinduoduo.com, documents of pdd.order.information.get and pdd.order.list.get.
+Source: open.pinduoduo.com, documents of pdd.order.information.get, pdd.order.list.get, pdd.refund.list.increment.get.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.pinduoduo.settings import Refunds, Settings
 from gateway.sdk.models import (
     BadInput,
     Closing,
@@ -42,6 +46,7 @@ from gateway.sdk.models import (
 )
 
 EVENT_TYPE = "pinduoduo.order.v1"
+CASE_TYPE = "pinduoduo.refund.v1"
 PLATFORM = "pinduoduo"
 BEIJING = timezone(timedelta(hours=8))
 MOST_MINOR = 10**14
@@ -144,6 +149,24 @@ class OrderInfo(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Case(msgspec.Struct, frozen=True, gc=False):
+    """One after-sale case (售后单) of `refund_list`. `refund_amount` in yuan; the time is the case's own."""
+
+    id: Id
+    order_sn: str
+    after_sales_status: int
+    updated_time: str
+    refund_amount: Money = None
+    after_sale_reason: str | None = None
+
+
+class _CaseEvent(msgspec.Struct, frozen=True):
+    """The body of an event of a case. Without the order where that changed too late for this window."""
+
+    refund: msgspec.Raw
+    order_info: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
 NOT_CONCLUDED, CONCLUDED, CANCELLED = 0, 1, 2
 """`confirm_status`."""
 TO_SHIP, SHIPPED, SIGNED = 1, 2, 3
@@ -175,6 +198,14 @@ AFTER_SALES: Mapping[int, str] = {
 }
 """`after_sales_status` in the vendor's words, for people; those from 14 on are exchanges and repairs."""
 
+CASES: Mapping[int, RefundStatus | None] = {
+    **dict.fromkeys((2, 3, 4, 5, 6, 7, 8, 31, 33), RefundStatus.OPEN),
+    **dict.fromkeys((0, 9, 11, 12, 13), RefundStatus.REJECTED),
+    10: RefundStatus.DONE,
+    **dict.fromkeys((14, 15, 16, 17, 18, 21, 22, 24, 25, 27, 32), None),
+}
+"""`after_sales_status` of a case. None: an exchange or a repair, which pays nothing back."""
+
 RANK_CREATED, RANK_REVIEW, RANK_PAID, RANK_SHIPPED, RANK_SIGNED, RANK_CLOSED = 100, 150, 200, 300, 400, 500
 """Of two messages of one second the later status counts, and within it the refund that is further on."""
 
@@ -182,7 +213,7 @@ RANK_CREATED, RANK_REVIEW, RANK_PAID, RANK_SHIPPED, RANK_SIGNED, RANK_CLOSED = 1
 # --- orders -----------------------------------------------------------------------------------------------------
 
 
-def decode(body: bytes) -> Facts:
+def decode(body: bytes, settings: Settings) -> Facts:
     """What `order_info` says.
 
     Raises BadInput: `json`, `shape` (types or structure changed), `field` (missing), `value`, `amount`, `unread`.
@@ -193,9 +224,7 @@ def decode(body: bytes) -> Facts:
     _check(order.group_status, "group_status", (GROUPING, GROUPED, GROUP_FAILED))
     _check(order.refund_status, "refund_status", tuple(REFUNDS))
     _check(order.risk_control_status, "risk_control_status", (0, 1))
-    if _ID.fullmatch(order.order_sn) is None:
-        advice = Text("1 到 64 个可见 ASCII 字符", "1 to 64 visible ASCII characters")
-        raise BadInput("value", Text("不是有效的编号", "is not an id"), where="$.order_sn", advice=advice)
+    _check_number(order.order_sn, "$.order_sn")
     paid_minor = _minor(order.pay_amount, "$.pay_amount")
     return Facts(
         party=Party.SHOP,
@@ -204,11 +233,43 @@ def decode(body: bytes) -> Facts:
         rank=_rank(order),
         content=_content(order, paid_minor) if order.whole or order.confirm_status == NOT_CONCLUDED else None,
         payment=_payment(order, paid_minor),
-        hold=_hold(order),
+        hold=_hold(order, settings.refunds),
         left=order.shipped,
         closing=_closing(order, paid_minor),
-        refunds=_refunds(order, paid_minor),
+        refunds=(_refund(order, paid_minor, settings.refunds),),
     )
+
+
+def decode_case(body: bytes, settings: Settings) -> Facts:
+    """What an event of an after-sale case says: the case under its own number, and the order with it.
+
+    The order was read after the case had changed, so it counts as of the later of both times: a refund that moves the
+    case and leaves the order's `updated_at` where it was is not taken for old. Raises BadInput as `decode` does.
+    """
+    try:
+        event = _decode_case_event(body)
+        case = _decode_case(event.refund)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), body) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput("json", _NO_JSON, advice=_LOOK) from error
+    refund = _refund_of(case, settings)
+    version = _version(case.updated_time, "$.refund.updated_time")
+    refunds = () if refund is None else (refund,)
+    if not event.order_info:
+        _check_number(case.order_sn, "$.refund.order_sn")
+        return Facts(party=Party.SHOP, order_no=case.order_sn, version=version, refunds=refunds)
+    facts = decode(bytes(event.order_info), settings)
+    if facts.order_no != case.order_sn:
+        what = Text("与 order_info 不是同一订单", "is another order than order_info")
+        raise BadInput("value", what, where="$.refund.order_sn", advice=_LOOK)
+    return msgspec.structs.replace(facts, version=max(version, facts.version), refunds=(*facts.refunds, *refunds))
+
+
+def case_body(case: bytes, order_info: bytes | None) -> bytes:
+    """The body of an event of a case: both as the platform wrote them."""
+    parts = {"refund": case} if order_info is None else {"refund": case, "order_info": order_info}
+    return msgspec.json.encode({name: msgspec.Raw(part) for name, part in parts.items()})
 
 
 def read(body: bytes) -> OrderInfo:
@@ -219,8 +280,7 @@ def read(body: bytes) -> OrderInfo:
         raise _explain(str(error), body) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         said = str(error)[:100]
-        what = Text("不是 JSON 文档", "is not a JSON document")
-        raise BadInput("json", what, advice=Text(f"解析出错：{said}", said)) from error
+        raise BadInput("json", _NO_JSON, advice=Text(f"解析出错：{said}", said)) from error
     if b"\\u0000" in body:
         _refuse_nul(order)
     return order
@@ -228,10 +288,7 @@ def read(body: bytes) -> OrderInfo:
 
 def version_of(order: OrderInfo) -> int:
     """`updated_at` in ms."""
-    updated_at = parse_beijing(order.updated_at, "$.updated_at")
-    if updated_at is None:
-        raise BadInput("field", _EMPTY, where="$.updated_at", advice=_LOOK)
-    return (updated_at - _EPOCH) // _MS
+    return _version(order.updated_at, "$.updated_at")
 
 
 def event_id(order_sn: str, updated_at: datetime | None, body: bytes) -> str:
@@ -246,12 +303,14 @@ def refusal(order_sn: str, updated_at: str, message: str) -> bytes:
 
 
 def parse_beijing(text: str | None, where: str) -> datetime | None:
-    """Aware UTC of ``2026-05-01 09:31:00``; None for nothing, and for the epoch some fields start with.
+    """Aware UTC of ``2026-05-01 09:31:00``, or of UNIX seconds; None for nothing, and for the epoch some fields have.
 
     Raises BadInput (`value`).
     """
     if not text or text.startswith(("0000", "1970")):
         return None
+    if _UNIX.fullmatch(text):
+        return datetime.fromtimestamp(int(text), UTC)
     try:
         local = datetime.fromisoformat(text.strip())
         if not 2000 <= local.year <= 2099 or local.tzinfo is not None:
@@ -357,11 +416,18 @@ def _payment(order: OrderInfo, paid_minor: int) -> Payment:
     return Payment(paid, paid_minor if paid else 0, paid_at if paid else None, order.pay_type or "")
 
 
-def _hold(order: OrderInfo) -> Hold:
+def _hold(order: OrderInfo, refunds: Refunds) -> Hold:
+    """A finished refund holds what has not left: the platform wants only orders shipped that have none.
+
+    Paid back in full, the order is over, and the hold says nothing. Paid back in part, or by an unknown amount, a
+    person has to look what is still to be sent.
+    """
     if order.risk_control_status == 1:
         return Hold(True, "风控审核中")
     if order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:
         return Hold(True, "拼团中")
+    if refunds is not Refunds.ALL and not order.shipped and REFUNDS[order.refund_status] is RefundStatus.DONE:
+        return Hold(True, "有已完成的退款")
     return Hold(False)
 
 
@@ -376,14 +442,38 @@ def _closing(order: OrderInfo, paid_minor: int) -> Closing:
     return Closing(False)
 
 
-def _refunds(order: OrderInfo, paid_minor: int) -> tuple[Refund, ...]:
-    """The order's one after-sale case as it stands; the order does not say how much of it is paid back, so all is.
+def _refund(order: OrderInfo, paid_minor: int, refunds: Refunds) -> Refund:
+    """Whether something is open, by the order's own word and under its number.
 
-    None is told as one that is over. One that was asked for and withdrawn may read like none (`after_sales_status` 0),
-    and an order about which nothing is told would wait for it for ever.
+    How much was paid back is said by the cases. Here a finished refund is one that is no longer open, except where all
+    counts as paid back. None is told as one that is over, too: one that was asked for and withdrawn may read like none
+    (`after_sales_status` 0), and an order about which nothing is told would wait for it for ever.
     """
+    status = REFUNDS[order.refund_status]
     reason = AFTER_SALES.get(order.after_sales_status or 0, f"售后状态 {order.after_sales_status}")
-    return (Refund(order.order_sn, REFUNDS[order.refund_status], paid_minor, reason),)
+    if refunds is Refunds.ALL:
+        return Refund(order.order_sn, status, paid_minor, reason)
+    return Refund(order.order_sn, RefundStatus.REJECTED if status is RefundStatus.DONE else status, 0, reason)
+
+
+def _refund_of(case: Case, settings: Settings) -> Refund | None:
+    number, said = str(case.id), case.after_sales_status
+    _check_number(number, "$.refund.id")
+    if said in CASES:
+        status = CASES[said]
+    elif str(said) in settings.after_sales_statuses:
+        status = settings.after_sales_statuses[str(said)]
+    else:
+        advice = Text(
+            f"在该连接的 `after_sales_statuses` 下写明含义：{said}: open",
+            f"say what it means under `after_sales_statuses` of the connection: {said}: open",
+        )
+        unknown = Text(f"未知售后状态 {said}", f"is the unknown after-sale status {said}")
+        raise BadInput("value", unknown, where="$.refund.after_sales_status", advice=advice)
+    if status is None:
+        return None
+    reason = " ".join(part for part in (AFTER_SALES.get(said, f"售后状态 {said}"), case.after_sale_reason) if part)
+    return Refund(number, status, _minor(case.refund_amount, "$.refund.refund_amount"), reason[:200])
 
 
 def _rank(order: OrderInfo) -> int:
@@ -438,6 +528,19 @@ def _clear(text: str | None) -> str:
     return text if text and not _CIPHER.fullmatch(text) else ""
 
 
+def _version(text: str, where: str) -> int:
+    at = parse_beijing(text, where)
+    if at is None:
+        raise BadInput("field", _EMPTY, where=where, advice=_LOOK)
+    return (at - _EPOCH) // _MS
+
+
+def _check_number(number: str, where: str) -> None:
+    if _ID.fullmatch(number) is None:
+        advice = Text("1 到 64 个可见 ASCII 字符", "1 to 64 visible ASCII characters")
+        raise BadInput("value", Text("不是有效的编号", "is not an id"), where=where, advice=advice)
+
+
 def _check(value: int | None, name: str, known: Sequence[int]) -> None:
     if value not in known:
         named = list(map(str, known))
@@ -484,14 +587,18 @@ _LOOK = Text(
     "在店铺后台查看该订单；若平台改变了应答，更新适配器",
     "look at the order in the shop; if the platform changed its answers, update the adapter",
 )
+_NO_JSON = Text("不是 JSON 文档", "is not a JSON document")
 _EMPTY = Text("为空", "is empty")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _NOISE = Decimal("0.0001")
+_UNIX = re.compile(r"[0-9]{10}")
 _ID = re.compile(r"[!-~]{1,64}")
 _CIPHER = re.compile(r"([~$#]).+\1", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _decode_order = msgspec.json.Decoder(OrderInfo, strict=False).decode
+_decode_case_event = msgspec.json.Decoder(_CaseEvent).decode
+_decode_case = msgspec.json.Decoder(Case, strict=False).decode
 
 
 # --- parcels ----------------------------------------------------------------------------------------------------

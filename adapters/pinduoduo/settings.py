@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.sdk.models import Token, described
+from gateway.sdk.models import RefundStatus, Token, described
 
 
 class Meaning(enum.StrEnum):
@@ -26,6 +26,14 @@ class Meaning(enum.StrEnum):
     """Failed inside the platform: whether anything was done is not known."""
     REJECTED = "rejected"
     """This content is refused."""
+
+
+class Refunds(enum.StrEnum):
+    """What is known of a refund that is finished. The order itself does not say how much was paid back."""
+
+    LIST = "list"
+    HOLD = "hold"
+    ALL = "all"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +76,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " those it does not show yet, all of them again (where it turns out to replace its list), or none",
         ),
     ] = "missing"
+    refunds: Annotated[
+        Refunds,
+        described(
+            "已完成的退款怎么算：读售后列表，每个售后单按其金额（list）；"
+            "不读列表，未发货的一律暂停（hold）；不读列表，视为全额退款（all）",
+            "what a finished refund counts for: the list of after-sale cases is read and each counts with its amount"
+            " (list); it is not read, and what is not shipped yet is held (hold), or all counts as paid back (all)",
+        ),
+    ] = Refunds.LIST
+    refund_queries: Annotated[
+        tuple[int, ...],
+        described(
+            "读售后列表时 `after_sales_status` 的取值，逐个查询；1 为全部",
+            "what the list of cases is asked with as `after_sales_status`, one after the other; 1 is all of them",
+            min_length=1,
+        ),
+    ] = (1,)
+    after_sales_statuses: Annotated[
+        dict[str, RefundStatus | None],
+        described(
+            "表中没有的售后单 `after_sales_status` 的含义；null 为不是退款",
+            "the `after_sales_status` of a case that the table does not know; null: no refund",
+        ),
+    ] = {}
     throttle_s: Annotated[
         float,
         described(

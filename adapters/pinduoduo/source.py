@@ -1,21 +1,26 @@
 """The way in: orders by the time they changed, page by page from the last to the first, and the detail of each.
 
+Before them, in every window, the after-sale cases by the time *they* changed, each with the detail of its order: only
+the case says how much is paid back, and it is not documented that a case moves the order's own time. The cases come
+first so that a refund is known in full before the order that it belongs to says that there is one.
+
 While a window is read, an order that changes leaves it: its new time lies behind the end. Every row behind it moves
 one place to the front. So what is still to be read are always the first rows of the list, however many have left, and
 reading from the end to the front leaves nothing out; a row that moved across the place reached so far is read twice.
-The position is that place: how many rows at the front are unread. (Vendor, increment API: "必须采用倒序的分页方式".)
+The position is that place: how many rows at the front are unread, for the cases after ``c<which question>:``. (Vendor,
+increment API: "必须采用倒序的分页方式".)
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from adapters.pinduoduo import mapping, wire
-from adapters.pinduoduo.settings import Settings
+from adapters.pinduoduo.settings import Refunds, Settings
 from gateway.sdk.adapter import Setup
 from gateway.sdk.details import Failures
 from gateway.sdk.models import BadInput, Event, EventId, Facts, Failed, Rejected, Text, Unknown
@@ -33,10 +38,7 @@ _STEPS_BACK = 48
 
 
 class PinduoduoSource:
-    """Asks for every order that was concluded, whatever its status, and for the refunds in it.
-
-    Assumed, and not proven by a document: whatever changes an order's after-sale status changes its `updated_at`.
-    """
+    """Asks for the after-sale cases, and for every order that was concluded, whatever its status."""
 
     def __init__(self, setup: Setup, access: Access) -> None:
         self._settings: Settings = setup.settings
@@ -52,27 +54,30 @@ class PinduoduoSource:
 
         An order whose detail fails again and again, while another's comes, is handed over as one that is refused.
         """
+        at = _read_place(position, questions=self._questions)
         size = self._settings.page_size
-        unread = int(position) if position else 1
+        unread = at.unread or 1
         start = (unread - 1) // size * size
-        listed = await self._list(window, start // size + 1, deadline_s=deadline_s)
-        if not isinstance(listed, _Listed):
+        listed = await self._rows(window, at, start // size + 1, deadline_s=deadline_s)
+        if not isinstance(listed, _Rows):
             return listed
-        rows = listed.order_sn_list or []
-        if not position:
-            if listed.total_count > len(rows):
+        rows = listed.rows
+        if not at.unread:
+            if listed.total > len(rows):
                 # Only now it is known where the end is.
-                return Page((), str(listed.total_count))
+                return Page((), _write_place(msgspec.structs.replace(at, unread=listed.total)))
             unread = len(rows)
         rows = rows[: unread - start]
         events, unread, trouble = await self._details(rows, window, deadline_s=deadline_s)
         if trouble is not None and unread == len(rows):
             return trouble
         left = start + unread
-        return Page(tuple(events), str(left) if left else "")
+        then = msgspec.structs.replace(at, unread=left) if left else self._after(at)
+        return Page(tuple(events), "" if then is None else _write_place(then))
 
     def decode(self, event: Event) -> Facts:
-        facts = mapping.decode(event.body)
+        read = mapping.decode_case if event.type == mapping.CASE_TYPE else mapping.decode
+        facts = read(event.body, self._settings)
         if facts.order_no != event.order_key:
             what = Text("不是所查询的订单", "is not the order that was asked for")
             advice = Text(
@@ -81,6 +86,48 @@ class PinduoduoSource:
             )
             raise BadInput("value", what, where="$.order_sn", advice=advice)
         return facts
+
+    @property
+    def _questions(self) -> int:
+        """How many times the list of cases is asked in a window."""
+        return len(self._settings.refund_queries) if self._settings.refunds is Refunds.LIST else 0
+
+    def _after(self, at: _Place) -> _Place | None:
+        """The next question of the window; None: it is through."""
+        if at.question is None:
+            return None
+        return _Place(at.question + 1 if at.question + 1 < self._questions else None)
+
+    async def _rows(self, window: Window, at: _Place, page: int, *, deadline_s: float) -> _Rows | wire.Later:
+        if at.question is not None:
+            return await self._list_cases(
+                window, self._settings.refund_queries[at.question], page, deadline_s=deadline_s
+            )
+        listed = await self._list(window, page, deadline_s=deadline_s)
+        return _Rows(listed.order_sn_list or [], listed.total_count) if isinstance(listed, _Listed) else listed
+
+    async def _list_cases(self, window: Window, status: int, page: int, *, deadline_s: float) -> _Rows | wire.Later:
+        answer = await self._router.call(
+            wire.CHANGED_CASES,
+            {
+                "start_updated_at": int(window.start_at.timestamp()),
+                "end_updated_at": int(window.end_at.timestamp()),
+                "after_sales_status": status,
+                "after_sales_type": 1,
+                "page": page,
+                "page_size": self._settings.page_size,
+            },
+            deadline_s=deadline_s,
+        )
+        if not isinstance(answer, bytes):
+            return wire.as_later(answer)
+        try:
+            listed = _read_cases(answer)
+            heads = [(_read_case_head(raw), bytes(raw)) for raw in listed.refund_list or ()]
+        except msgspec.DecodeError as error:
+            return Failed("shape", f"the list of after-sale cases cannot be read: {error}")
+        rows = [_Row(head.order_sn, head.updated_time, raw) for head, raw in heads]
+        return _Rows(rows, listed.total_count)
 
     async def _list(self, window: Window, page: int, *, deadline_s: float) -> _Listed | wire.Later:
         answer = await self._router.call(
@@ -132,7 +179,10 @@ class PinduoduoSource:
     def _is_fresh(self, event: Event, window: Window) -> bool:
         """Whether the order changed just now: its second may not be over, and of two states of one second nobody could
         tell which is the later. It changed after the window, so a later one has it."""
-        return event.time > window.end_at and abs(event.time - self._now()) < FRESH
+        return self._is_just_now(event.time, window)
+
+    def _is_just_now(self, at: datetime, window: Window) -> bool:
+        return at > window.end_at and abs(at - self._now()) < FRESH
 
     async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
         answer = await self._ask(row.order_sn, deadline_s=deadline_s)
@@ -183,15 +233,21 @@ class PinduoduoSource:
         return isinstance(await self._ask(order_sn, deadline_s=deadline_s), bytes)
 
     def _event(self, row: _Row, window: Window, body: bytes) -> Event:
+        """Of an order, or of a case: of that without its order, where the order changed just now."""
         try:
             text = _read_head(body).updated_at or row.updated_at
             updated_at = mapping.parse_beijing(text, "$.updated_at")
         except (msgspec.DecodeError, BadInput):
             updated_at = None
+        if row.case:
+            changed_at = _instant(row.updated_at)
+            alone = updated_at is not None and self._is_just_now(updated_at, window)
+            body = mapping.case_body(row.case, None if alone else body)
+            updated_at = changed_at if alone else max(filter(None, (changed_at, updated_at)), default=None)
         return Event(
             id=EventId(mapping.event_id(row.order_sn, updated_at, body)),
             source=self._connection,
-            type=mapping.EVENT_TYPE,
+            type=mapping.CASE_TYPE if row.case else mapping.EVENT_TYPE,
             order_key=row.order_sn,
             # By then it had changed, whatever its body says.
             time=updated_at or window.end_at,
@@ -199,8 +255,38 @@ class PinduoduoSource:
         )
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """Where a window stands: at which question for cases (None: at the orders), and how many rows at the front of its
+    list are unread; 0, the list is begun."""
+
+    question: int | None = None
+    unread: int = 0
+
+
 class _Row(msgspec.Struct, frozen=True, gc=False):
+    """An order to be read; `case` as it was listed where it is to be read because of one, with the case's own time."""
+
     order_sn: str
+    updated_at: str | None = None
+    case: bytes = b""
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    rows: list[_Row]
+    total: int
+
+
+class _CaseHead(msgspec.Struct, frozen=True, gc=False):
+    order_sn: str
+    updated_time: str | None = None
+
+
+class _Cases(msgspec.Struct, frozen=True):
+    total_count: int
+    refund_list: list[msgspec.Raw] | None = None
+
+
+class _Head(msgspec.Struct, frozen=True, gc=False):
     updated_at: str | None = None
 
 
@@ -218,4 +304,28 @@ _Failing = Failed | Rejected | Unknown
 
 _read_list = msgspec.json.Decoder(_Listed, strict=False).decode
 _read_detail = msgspec.json.Decoder(_Detail).decode
-_read_head = msgspec.json.Decoder(_Row).decode
+_read_head = msgspec.json.Decoder(_Head).decode
+_read_cases = msgspec.json.Decoder(_Cases, strict=False).decode
+_read_case_head = msgspec.json.Decoder(_CaseHead, strict=False).decode
+
+
+def _read_place(position: str, *, questions: int) -> _Place:
+    """Empty is the beginning; so is a question that is no longer asked, since the settings changed in between."""
+    first = _Place(0 if questions else None)
+    if not position:
+        return first
+    question, _, unread = position.removeprefix("c").rpartition(":")
+    if not question:
+        return _Place(None, int(unread))
+    return _Place(int(question), int(unread)) if int(question) < questions else first
+
+
+def _write_place(place: _Place) -> str:
+    return str(place.unread) if place.question is None else f"c{place.question}:{place.unread}"
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return mapping.parse_beijing(text, "$")
+    except BadInput:
+        return None

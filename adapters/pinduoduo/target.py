@@ -9,7 +9,7 @@ from datetime import timedelta
 import msgspec
 
 from adapters.pinduoduo import mapping, wire
-from adapters.pinduoduo.settings import Settings
+from adapters.pinduoduo.settings import Refunds, Settings
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import UnknownCarrier
 from gateway.sdk.http import in_words
@@ -115,7 +115,7 @@ class PinduoduoTarget:
         return _succeeded(answer) or Done()
 
     async def check(self, *, deadline_s: float) -> None:
-        """Clock, signature and authorisation, by two questions."""
+        """Clock, signature, authorisation, and whether the list of after-sale cases may be read."""
         until = _clock() + deadline_s
         answer = await self._router.call(wire.TIME, {}, deadline_s=deadline_s)
         if not isinstance(answer, bytes):
@@ -134,15 +134,34 @@ class PinduoduoTarget:
                 )
             )
         if not await self._router.turn(until):
-            raise OrdergateError(
-                Text("限速已用完，暂时不能检查：请重试", "the rate limit leaves no request for a check now: try again")
-            )
+            raise self._no_turn()
         end = int(now.timestamp()) - 300
         span = {"start_updated_at": end - 1, "end_updated_at": end, "page": 1, "page_size": 1}
         kinds = {"is_lucky_flag": 0, "order_status": 5, "refund_status": 5}
         answer = await self._router.call(wire.CHANGED_ORDERS, {**span, **kinds}, deadline_s=max(until - _clock(), 0.1))
         if not isinstance(answer, bytes):
             raise self._no(answer)
+        if self._settings.refunds is not Refunds.LIST:
+            return
+        if not await self._router.turn(until):
+            raise self._no_turn()
+        cases = {"after_sales_status": self._settings.refund_queries[0], "after_sales_type": 1}
+        answer = await self._router.call(wire.CHANGED_CASES, {**span, **cases}, deadline_s=max(until - _clock(), 0.1))
+        if not isinstance(answer, bytes):
+            said = self._no(answer).text
+            raise OrdergateError(
+                Text(
+                    f"售后列表（{wire.CHANGED_CASES.name}）读不到，"
+                    f"请为应用申请该接口权限，或设 `refunds: hold`：{said.zh}",
+                    f"the list of after-sale cases ({wire.CHANGED_CASES.name}) cannot be read; have it granted to the"
+                    f" application, or set `refunds: hold`: {said.en}",
+                )
+            )
+
+    def _no_turn(self) -> OrdergateError:
+        return OrdergateError(
+            Text("限速已用完，暂时不能检查：请重试", "the rate limit leaves no request for a check now: try again")
+        )
 
     def _no(self, trouble: wire.Trouble) -> OrdergateError:
         said = in_words("throttled" if isinstance(trouble, Throttled) else trouble.code, trouble.message)

@@ -30,6 +30,7 @@ class Method(msgspec.Struct, frozen=True):
 
 
 CHANGED_ORDERS = Method("pdd.order.number.list.increment.get", "order_sn_increment_get_response")
+CHANGED_CASES = Method("pdd.refund.list.increment.get", "refund_increment_get_response")
 ORDER = Method("pdd.order.information.get", "order_info_get_response")
 SHIP = Method("pdd.logistics.online.send", "logistics_online_send_response")
 EXTRA_PARCELS = Method("pdd.order.upload.extra.logistics", "upload_extra_logistics_response")

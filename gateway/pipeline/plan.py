@@ -75,7 +75,8 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     `refunded_but_shipped`: paid back in full, the warehouse told to stop it, and a parcel has left all the same;
     `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
-    `changed_after_sent`: lines or receiver changed after `create` was planned; `held_after_sent`, and nothing has left;
+    `changed_after_sent`: lines or receiver changed after `create` was planned;
+    `held_after_sent`, nothing has left and the order is not over;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse it is routed to reported one;
     `shipped_elsewhere`: the shop says that it has left, a warehouse was told to ship it and has not said so; only with
@@ -97,7 +98,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     if order.issued(Operation.CREATE) is not None and not order.shipped_final:
         if order.changed_after_sent:
             found.append("changed_after_sent")
-        if order.held and not order.confirmed:
+        if order.held and not order.confirmed and not (order.closed or order.refunded):
             # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):

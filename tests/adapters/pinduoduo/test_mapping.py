@@ -6,11 +6,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.pinduoduo import mapping
+from adapters.pinduoduo.settings import Refunds, Settings
 from gateway.core.order import Facts, Order, OrderNumber, Route, Stage, merge
 from gateway.pipeline.decide import Step, fold, settle
 from gateway.pipeline.review import reasons_to_wait
@@ -29,6 +31,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Sku,
 )
+from tests.adapters.pinduoduo.shop import settings_for
 from tests.languages import is_told
 
 SN = "260501-123456789012345"
@@ -77,13 +80,14 @@ INFO: dict[str, Any] = {
     ],
 }
 SEALED = '{"open_address_id":"OA1","name":"~AgAAAA==~cipher~","phone":"$AgAA$cipher$","address":"~AgAA==~cipher~"}'
+SETTINGS = settings_for("http://127.0.0.1")
 RULES = Rules(shops={}, mandatory=tuple(f"receiver.{name}" for name in ("name", "phone", "province", "city", "detail")))
 EMPTIED = {"receiver_name": "", "receiver_phone": "", "receiver_address": "", "open_address_id": ""}
 """What the platform answers once an order is no longer to be shipped."""
 
 
 def decode(**changes: Any) -> Facts:
-    return mapping.decode(json.dumps({**INFO, **changes}).encode())
+    return mapping.decode(json.dumps({**INFO, **changes}).encode(), SETTINGS)
 
 
 def test_an_order_to_ship() -> None:
@@ -105,7 +109,7 @@ def test_an_order_to_ship() -> None:
         payment=Payment(True, 7480, datetime(2026, 5, 1, 1, 28, 30, tzinfo=UTC), "WEIXIN"),
         hold=Hold(False),
         closing=Closing(False),
-        refunds=(Refund(SN, RefundStatus.REJECTED, 7480, ""),),
+        refunds=(Refund(SN, RefundStatus.REJECTED, 0, ""),),
         left=False,
     )
 
@@ -132,7 +136,8 @@ SHIPPED = {"order_status": 2, **EMPTIED}
         ({"group_status": 2, "confirm_status": 0}, True, "拼团中", "拼团失败", None, mapping.RANK_CLOSED),
         ({"refund_status": 2, "after_sales_status": 2}, True, "", "", RefundStatus.OPEN, mapping.RANK_PAID),
         ({"refund_status": 3, "after_sales_status": 4}, True, "", "", RefundStatus.OPEN, mapping.RANK_PAID),
-        ({"refund_status": 4, "after_sales_status": 10}, True, "", "", RefundStatus.DONE, mapping.RANK_PAID),
+        ({"refund_status": 4, "after_sales_status": 10}, True, "有已完成的退款", "", None, mapping.RANK_PAID),
+        ({**SHIPPED, "refund_status": 4, "after_sales_status": 10}, True, "", "", None, mapping.RANK_SHIPPED),
         ({"refund_status": 1, "after_sales_status": 11}, True, "", "", RefundStatus.REJECTED, mapping.RANK_PAID),
     ],
 )
@@ -150,9 +155,146 @@ def test_statuses(
     assert facts.rank == rank + changes.get("refund_status", 1)
 
 
-def test_a_refund_is_the_whole_amount_under_the_order_s_number() -> None:
-    assert decode(refund_status=4, after_sales_status=10).refunds == (Refund(SN, RefundStatus.DONE, 7480, "退款成功"),)
-    assert decode(refund_status=2, after_sales_status=27).refunds[0].reason == "售后状态 27"
+def test_an_order_says_whether_a_refund_is_open_and_not_how_much_was_paid_back() -> None:
+    finished = {"refund_status": 4, "after_sales_status": 10}
+    assert decode(**finished).refunds == (Refund(SN, RefundStatus.REJECTED, 0, "退款成功"),)
+    assert decode(refund_status=2, after_sales_status=27).refunds == (Refund(SN, RefundStatus.OPEN, 0, "售后状态 27"),)
+    as_all = msgspec.structs.replace(SETTINGS, refunds=Refunds.ALL)
+    facts = mapping.decode(json.dumps({**INFO, **finished}).encode(), as_all)
+    assert facts.refunds == (Refund(SN, RefundStatus.DONE, 7480, "退款成功"),)
+    assert facts.hold == Hold(False)
+
+
+# --- after-sale cases -------------------------------------------------------------------------------------------
+
+LATER = "2026-05-06 10:00:00"
+CASE: dict[str, Any] = {
+    "id": 301851299,
+    "order_sn": SN,
+    "after_sales_status": 10,
+    "after_sales_type": 2,
+    "after_sale_reason": "不想要了",
+    "order_amount": "74.80",
+    "refund_amount": "74.80",
+    "updated_time": LATER,
+}
+OPENED = {"after_sales_status": 2, "updated_time": "2026-05-06 09:00:00"}
+REFUNDED = {"refund_status": 4, "after_sales_status": 10}
+
+
+def case(order: dict[str, Any] | None = INFO, settings: Settings = SETTINGS, **changes: Any) -> Facts:
+    order_info = None if order is None else json.dumps(order).encode()
+    return mapping.decode_case(mapping.case_body(json.dumps({**CASE, **changes}).encode(), order_info), settings)
+
+
+def test_a_case_says_its_amount_and_brings_its_order_as_it_was_then() -> None:
+    """The order's own time may stand still: read after the case had changed, it counts as of then."""
+    facts = case({**INFO, **REFUNDED})
+    order = decode(**REFUNDED)
+    assert facts.version == 1778032800000 and order.version < facts.version
+    assert facts.refunds == (*order.refunds, Refund("301851299", RefundStatus.DONE, 7480, "退款成功 不想要了"))
+    assert (facts.content, facts.payment, facts.hold, facts.left) == (order.content, order.payment, order.hold, False)
+    later = {**INFO, **REFUNDED, "updated_at": "2026-05-06 10:00:07"}
+    assert case(later).version == facts.version + 7000
+    assert case(updated_time="1778032800").version == facts.version, "UNIX seconds, as some answers have it"
+
+
+def test_a_case_without_its_order_is_a_refund_and_nothing_else() -> None:
+    assert case(None) == Facts(
+        party=Party.SHOP,
+        order_no=SN,
+        version=1778032800000,
+        refunds=(Refund("301851299", RefundStatus.DONE, 7480, "退款成功 不想要了"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (2, RefundStatus.OPEN),
+        (6, RefundStatus.OPEN),
+        (31, RefundStatus.OPEN),
+        (10, RefundStatus.DONE),
+        (11, RefundStatus.REJECTED),
+        (13, RefundStatus.REJECTED),
+        (16, None),
+    ],
+)
+def test_what_a_case_s_status_means(said: int, status: RefundStatus | None) -> None:
+    assert [one.status for one in case(None, after_sales_status=said).refunds] == ([] if status is None else [status])
+
+
+def test_a_case_s_status_nobody_knows_is_refused_until_the_settings_say_what_it_means() -> None:
+    with pytest.raises(BadInput, match="after_sales_statuses") as refused:
+        case(after_sales_status=40)
+    assert (refused.value.code, refused.value.where) == ("value", "$.refund.after_sales_status")
+    assert is_told(refused.value.advice)
+    told = msgspec.structs.replace(SETTINGS, after_sales_statuses={"40": RefundStatus.OPEN, "41": None})
+    assert [one.status for one in case(None, told, after_sales_status=40).refunds] == [RefundStatus.OPEN]
+    assert case(None, told, after_sales_status=41).refunds == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"refund_amount": "7.485"}, "amount"),
+        ({"refund_amount": "-1"}, "amount"),
+        ({"updated_time": ""}, "field"),
+        ({"updated_time": "yesterday"}, "value"),
+        ({"id": ""}, "value"),
+        ({"order_sn": "other"}, "value"),
+        ({"after_sales_status": None}, "shape"),
+    ],
+)
+def test_a_case_that_cannot_be_read_says_why(changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        case(**changes)
+    assert refused.value.code == code and refused.value.advice
+
+
+def test_a_refund_in_full_ends_the_order_and_the_warehouse_is_told() -> None:
+    opened, refunded = case({**INFO, "refund_status": 2}, **OPENED), case({**INFO, **REFUNDED})
+    assert settled([opened, refunded]) == (Stage.REFUNDED, [])
+    assert settled([refunded, opened]) == (Stage.REFUNDED, [])
+    assert settled([decode()], [opened], [refunded]) == (Stage.REFUNDED, ["create", "cancel"])
+    assert settled([decode()], [refunded], [decode(**REFUNDED)]) == (Stage.REFUNDED, ["create", "cancel"])
+    order = settled_order([decode()], [refunded], [refunded], [decode(**REFUNDED, updated_at="2026-05-06 11:00:00")])
+    assert order.conflicts == (), "that it is held as well is nobody's business"
+
+
+def test_a_refund_in_part_before_shipping_holds_the_order_and_cancels_nothing() -> None:
+    partly = case({**INFO, **REFUNDED}, refund_amount="5.00")
+    order = settled_order([decode(**REFUNDED), partly])
+    assert (order.stage, order.reasons, order.commands) == (Stage.RECEIVED, ("channel_hold",), ())
+    assert order.hold is not None and order.hold.value.reason == "有已完成的退款"
+    assert order.refunds["301851299"].value.amount_minor == 500 and not order.refunded
+    sent = settled_order([decode()], [partly])
+    assert [command.key for command in sent.commands] == ["create"] and sent.conflicts == ("held_after_sent",)
+    by_hand = {**INFO, **SHIPPED, **REFUNDED}
+    assert settled([partly], [case(by_hand, refund_amount="5.00", updated_time="2026-05-06 12:00:00")]) == (
+        Stage.SHIPPED,
+        [],
+    )
+
+
+def test_two_refunds_in_part_that_make_the_whole_are_one_in_full() -> None:
+    first = case({**INFO, **REFUNDED}, refund_amount="5.00")
+    second = case({**INFO, **REFUNDED}, id=301851300, refund_amount="69.80", updated_time="2026-05-07 10:00:00")
+    assert settled([first], [second]) == settled([second], [first]) == (Stage.REFUNDED, [])
+
+
+def test_a_finished_refund_whose_amount_nobody_tells_holds_what_has_not_left() -> None:
+    """The list of cases is not read, or has not come yet."""
+    assert settled([decode(**REFUNDED)]) == (Stage.RECEIVED, [])
+    assert settled([decode()], [decode(**REFUNDED)])[1] == ["create"]
+
+
+def test_a_case_that_is_withdrawn_lets_the_order_go_though_its_own_time_stands_still() -> None:
+    opened = case({**INFO, "refund_status": 2}, **OPENED)
+    withdrawn = case({**INFO, "refund_status": 1}, after_sales_status=11)
+    assert settled([opened]) == (Stage.RECEIVED, [])
+    for batches in ([opened, withdrawn], [withdrawn, opened]):
+        assert settled([decode(refund_status=2), *batches])[1] == ["create"]
 
 
 WITHDRAWN = {"refund_status": 1, "updated_at": "2026-05-01 10:28:35"}
@@ -292,7 +434,7 @@ def test_a_contact_alone_is_a_receiver_and_the_rest_is_asked_for() -> None:
 def test_a_json_number_is_read_exactly(text: str, minor: int) -> None:
     body = json.dumps({**INFO, "goods_amount": 0, "discount_amount": 0, "item_list": [gift()]}).encode()
     body = body.replace(b'"pay_amount": 74.8', b'"pay_amount": ' + text.encode())
-    facts = mapping.decode(body)
+    facts = mapping.decode(body, SETTINGS)
     assert facts.content is not None and facts.content.total_minor == minor
 
 
@@ -304,7 +446,7 @@ def test_amounts_may_be_text() -> None:
 def test_what_is_no_amount_is_refused(text: str) -> None:
     body = json.dumps(INFO).encode().replace(b'"pay_amount": 74.8', b'"pay_amount": ' + text.encode())
     with pytest.raises(BadInput) as refused:
-        mapping.decode(body)
+        mapping.decode(body, SETTINGS)
     assert refused.value.code in ("amount", "shape")
     assert refused.value.where == "$.pay_amount"
 
@@ -423,7 +565,7 @@ def without(name: str) -> bytes:
 )
 def test_every_refusal_says_what_where_and_what_to_do(body: bytes, code: str, where: str) -> None:
     with pytest.raises(BadInput) as refused:
-        mapping.decode(body)
+        mapping.decode(body, SETTINGS)
     assert (refused.value.code, refused.value.where) == (code, where)
     assert is_told(refused.value.message) and is_told(refused.value.advice)
     assert "13800001111" not in str(refused.value)
@@ -431,7 +573,7 @@ def test_every_refusal_says_what_where_and_what_to_do(body: bytes, code: str, wh
 
 def test_a_detail_the_platform_refuses_says_so() -> None:
     with pytest.raises(BadInput) as refused:
-        mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", "40001 订单不存在"))
+        mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", "40001 订单不存在"), SETTINGS)
     assert refused.value.code == "unread"
     assert "40001 订单不存在" in str(refused.value) and refused.value.advice
 
@@ -450,13 +592,18 @@ def refusal(**changes: Any) -> BadInput:
 
 def settled(*batches: list[Facts]) -> tuple[Stage, list[str]]:
     """The stage after these batches, and what the warehouse has been told."""
+    order = settled_order(*batches)
+    return order.stage, [command.key for command in order.commands]
+
+
+def settled_order(*batches: list[Facts]) -> Order:
     shop = ConnectionName("pdd-1")
     rules = Rules(shops={shop: Shop(name=shop, prefix="P", routes=(Route(ConnectionName("wms"), "W"),))})
     order = Order(number=OrderNumber(f"P{SN}"))
     for batch in batches:
         [decision] = settle([fold(order.number, order, [Step(shop, one) for one in batch], rules)], {}, rules)
         order = decision.order
-    return order.stage, [command.key for command in order.commands]
+    return order
 
 
 def merged(*facts: Facts) -> Order:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pinduoduo.settings import Meaning, Settings
+from adapters.pinduoduo.settings import Meaning, Refunds, Settings
 from gateway.core.errors import SettingsError
 from gateway.plugins import discover
-from gateway.sdk.models import ConnectionName, Token
+from gateway.sdk.models import ConnectionName, RefundStatus, Token
 from gateway.settings import parse
 
 TEXT = """
@@ -27,6 +27,9 @@ connections:
       expires_at: 2027-01-01T00:00:00+08:00
       errors: {50001: rejected, "70036": degraded}
       extra_parcels: all
+      refunds: hold
+      refund_queries: [2, 10]
+      after_sales_statuses: {40: open, "41": null}
 """
 
 
@@ -35,6 +38,8 @@ def test_a_whole_one() -> None:
 
     assert settings.token == Token("T1", "R1", datetime(2026, 12, 31, 16, tzinfo=UTC))
     assert settings.errors == {"50001": Meaning.REJECTED, "70036": Meaning.DEGRADED}
+    assert (settings.refunds, settings.refund_queries) == (Refunds.HOLD, (2, 10))
+    assert settings.after_sales_statuses == {"40": RefundStatus.OPEN, "41": None}
     assert settings.url == "https://gw-api.pinduoduo.com/api/router"
 
 
@@ -43,6 +48,8 @@ def test_a_whole_one() -> None:
     [
         ("access_token: T1", 'access_token: ""', "settings.access_token"),
         ("extra_parcels: all", "extra_parcels: some", "one of: missing, all, off"),
+        ("refunds: hold", "refunds: part", "one of: list, hold, all"),
+        ("[2, 10]", "[]", "refund_queries"),
         ("50001: rejected", "50001: refused", "one of: throttled, unauthorised"),
         ("+08:00", "", "settings.expires_at"),
         ("client_id: c", "client: c", "client_id"),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
+from adapters.pinduoduo.settings import Refunds
 from adapters.pinduoduo.target import PinduoduoTarget
 from gateway.plugins import discover
 from gateway.sdk.carriers import load_carriers
@@ -315,6 +316,14 @@ async def test_check_asks_for_clock_signature_and_authorisation(fake: FakePinduo
     with pytest.raises(OrdergateError, match="10019") as refused:
         await target_of(fake, http).check(deadline_s=5)
     assert is_told(refused.value.text)
+
+
+async def test_check_tells_that_the_list_of_cases_may_not_be_read(fake: FakePinduoduo, http: Http) -> None:
+    fake.cases_listed = False
+    with pytest.raises(OrdergateError, match=r"refunds: hold.*20031") as refused:
+        await target_of(fake, http).check(deadline_s=5)
+    assert is_told(refused.value.text)
+    await target_of(fake, http, refunds=Refunds.HOLD).check(deadline_s=5)
 
 
 async def test_check_tells_a_wrong_clock(fake: FakePinduoduo, http: Http) -> None:
