@@ -121,6 +121,8 @@ class FakeShop(FakeServer):
         super().__init__(port=port, faults=faults or Faults(throttle_in_200=True))
         self.now = now or Clock().now
         self.trades: dict[str, FakeTrade] = {}
+        self.hidden: set[str] = set()
+        """Trades that the list of modified ones leaves out for now."""
         self.parcels: dict[str, list[FakeParcel]] = {}
         self.levels: dict[tuple[str, str], int] = {}
         self.session = session
@@ -402,7 +404,8 @@ class FakeShop(FakeServer):
         types = form["type"].split(",") if form.get("type") else DEFAULT_TYPES
         low = bisect.bisect_left(self._order, (start, ""))
         high = bisect.bisect_left(self._order, (end + timedelta(seconds=1), ""))
-        rows = [tid for _, tid in self._order[low:high] if self.trades[tid].detail["type"] in types]
+        shown = (tid for _, tid in self._order[low:high] if tid not in self.hidden)
+        rows = [tid for tid in shown if self.trades[tid].detail["type"] in types]
         if self._newest_first:
             rows.reverse()
         fields = form["fields"].split(",")
