@@ -229,6 +229,7 @@ async def test_an_order_is_found_by_the_shops_own_number(gateway: Gateway) -> No
         assert (missing.status, f"did you mean {number}?" in missing.body["advice"]["en"]) == (404, True)
 
 
+@pytest.mark.feature("F76")
 async def test_two_edits_of_one_delivery_at_once_and_the_second_is_refused(gateway: Gateway) -> None:
     (number,) = await refused(gateway, "1")
     await gateway.post("/connections/erp/pause", {"reason": "so that nothing leaves"})

@@ -412,6 +412,7 @@ async def test_a_number_with_a_slash_in_it(gateway: Gateway) -> None:
     assert (await gateway.get("/orders/S20%252F26".replace("%25", "%")))["number"] == "S20/26"
 
 
+@pytest.mark.feature("F76")
 async def test_a_refused_delivery_is_edited_and_sent_again(gateway: Gateway) -> None:
     gateway.erp.faults = REFUSING
     number = await gateway.order()

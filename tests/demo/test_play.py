@@ -50,6 +50,7 @@ def processes_in(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.feature("F120")
 async def test_a_short_day_survives_the_incident(server_folder: Path) -> None:
     """Two shops on Taobao, one on Pinduoduo and a mini-program, Kafka stopped, the warehouse worse and worse."""
     process = start(server_folder, "--orders", "200", "--seed", "3", "--json")

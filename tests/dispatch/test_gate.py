@@ -257,6 +257,7 @@ async def test_a_long_throttle_leaves_memory_without_counting_a_burst() -> None:
     assert last.outcome is not None and last.outcome.delay_s == 120.0 and last.outcome.bursts == 0
 
 
+@pytest.mark.feature("F75")
 async def test_rejected_content_blocks_the_lane_for_a_person() -> None:
     bench = Bench(Script([Rejected("unknown_carrier", "carrier X")]))
     async with running(bench):

@@ -174,6 +174,7 @@ async def test_above_the_bound_a_delivery_is_parked_not_held(desk: Desk) -> None
     assert len(memory.held) == 1
 
 
+@pytest.mark.feature("F75")
 async def test_a_bad_event_blocks_its_own_order_until_it_is_repaired(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     await decide(

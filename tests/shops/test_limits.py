@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from gateway.core.happening import WindowRead
 from tests.shops.conftest import Shop
 
@@ -37,6 +39,8 @@ async def stalls() -> AsyncIterator[list[float]]:
     beating.cancel()
 
 
+@pytest.mark.feature("F7")
+@pytest.mark.feature("F94")
 async def test_the_limit_holds_over_polling_and_gates_of_two_workers(shop: Shop) -> None:
     settings = shop.settings(more=", details: true", extra=f"    rate: {{per_s: {RATE}, burst: {BURST}}}")
     await shop.start(settings)

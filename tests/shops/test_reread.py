@@ -12,6 +12,7 @@ from gateway.ingest.poller import BEIJING, last_due
 from tests.shops.conftest import Shop
 
 
+@pytest.mark.feature("F8")
 async def test_a_missed_order_is_found_counted_and_sent(shop: Shop) -> None:
     worker = await shop.start()
     await shop.until(lambda: shop.saw(WindowRead))

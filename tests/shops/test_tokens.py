@@ -57,6 +57,7 @@ async def test_a_token_that_ran_out_while_nobody_looked_is_renewed_without_calli
     assert changes(shop) == []
 
 
+@pytest.mark.feature("F6")
 async def test_a_refused_token_holds_everything_and_keeps_the_queue(shop: Shop) -> None:
     first = await shop.start()
     await shop.start()
