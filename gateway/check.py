@@ -87,7 +87,7 @@ async def reach(settings: Settings) -> Checked:
     probe = _Probe(settings)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
-    results = [_connected(settings), *(task.result() for task in tasks), probe.clocks()]
+    results = [_connected(settings), _sealed(settings), *(task.result() for task in tasks), probe.clocks()]
     return Checked(
         tuple(problem for result in results for problem in result.problems),
         tuple(note for result in results for note in result.notes),
@@ -118,6 +118,21 @@ def _connected(settings: Settings) -> Checked:
         "添加店铺和仓库，从 docs/quickstart.yaml 开始", "add shops and warehouses, starting from docs/quickstart.yaml"
     )
     return Checked(warnings=(Problem("connections", what, how),))
+
+
+def _sealed(settings: Settings) -> Checked:
+    """Whether buyer data is; the bundled database of somebody who only tries it may do without."""
+    if settings.encryption.keys or settings.database.embedded or not settings.connections:
+        return Checked()
+    what = Text(
+        "没有密钥：买家信息和店铺令牌在数据库和备份里是明文",
+        "there is no key: buyer data and tokens of shops are plain in the database and its backups",
+    )
+    how = Text(
+        "用 ordergate keys new 生成，另存一份；已有的数据用 ordergate keys reseal 加密",
+        "make one with `ordergate keys new`, keep a copy; `ordergate keys reseal` seals what is there",
+    )
+    return Checked(warnings=(Problem("encryption.keys", what, how),))
 
 
 class _Probe:

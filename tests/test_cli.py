@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
 import io
 import json
@@ -240,6 +241,46 @@ connections:
     assert [warning["where"] for warning in chinese["warnings"]] == ["connections"]
     assert "不收也不发" in chinese["warnings"][0]["what"]
     assert "takes in and sends nothing" in english["warnings"][0]["what"]
+
+
+OWN = "postgresql://nobody@127.0.0.1:9/none"
+
+
+@pytest.mark.feature("F103")
+@pytest.mark.parametrize(
+    ("database", "keys", "warned"),
+    [(OWN, [], True), (OWN, [base64.b64encode(bytes(32)).decode()], False), ("embedded", [], False)],
+)
+def test_a_database_of_ones_own_without_a_key_is_pointed_out(
+    tmp_path: Path, database: str, keys: list[str], warned: bool
+) -> None:
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(
+        f"""data_dir: {tmp_path / "data"}
+database: {{url: "{database}"}}
+encryption: {{keys: {json.dumps(keys)}}}
+http: {{listen: "127.0.0.1:{free_port()}", metrics_listen: "127.0.0.1:{free_port()}"}}
+connections: {{shop: {{adapter: webhook, settings: {{secrets: ["{SHOP_SECRET}"]}}}}}}
+"""
+    )
+    chinese, english = _warned(config, "encryption.keys")
+
+    assert len(chinese) == len(english) == warned
+    for one in chinese:
+        assert "明文" in one["what"] and "ordergate keys new" in one["proposal"]
+    for one in english:
+        assert "are plain" in one["what"] and "ordergate keys new" in one["proposal"]
+
+
+def _warned(config: Path, where: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """What `check` warns of there, in Chinese and in English; that is no problem."""
+    told = []
+    for language in ("zh", "en"):
+        checked = ordergate_here("check", "-c", config, "--json", "--lang", language)
+        problems = [problem["where"] for problem in checked.json["problems"]]
+        assert where not in problems and checked.code == (2 if problems else 0)
+        told.append([warning for warning in checked.json["warnings"] if warning["where"] == where])
+    return told[0], told[1]
 
 
 def test_every_dependency_that_is_away_is_named_at_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ on a root that is read-only. Images of registries and the engine itself are not 
 from __future__ import annotations
 
 import asyncio
+import base64
 import configparser
 import json
 import os
@@ -24,6 +25,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
 from gateway.settings import Settings, load
 from tests.chaos.gateway import free_port
@@ -57,16 +59,30 @@ def test_the_configuration_of_the_compose_file_is_right(secrets: Path, tmp_path:
     assert f":{password}@" in settings.database.url and len(password) == 32
     assert settings.http.metrics_listen.endswith(":9464"), "the image's health check asks there"
     assert secrets.stat().st_mode & 0o777 == 0o700
+    [key] = settings.encryption.decoded
+    assert len(key) == KEY_BYTES and len(set(key)) > 8
 
 
 def test_the_configuration_of_the_unit_is_right() -> None:
     environ = {
         "PGPASSWORD": "x",
         "WMS_1_SECRET": "y",
+        "ENCRYPTION_KEY": base64.b64encode(bytes(range(KEY_BYTES))).decode(),
         "SHOP_A_SECRET": "whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==",
     }
     settings: Settings = load(DEPLOY / "systemd" / "ordergate.yaml", environ, discover())
     assert settings.data_dir == "/var/lib/ordergate"
+    assert settings.encryption.decoded == (bytes(range(KEY_BYTES)),)
+
+
+@pytest.mark.feature("F103")
+def test_what_a_gateway_reads_is_among_its_secrets(secrets: Path) -> None:
+    text = (DEPLOY / "compose" / "ordergate.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"/run/secrets/(\w+)", text))
+    assert "encryption_key" in named
+    for name, service in COMPOSE["services"].items():
+        if name.startswith("gateway"):
+            assert named == set(service["secrets"])
 
 
 def test_every_service_is_pinned_checked_and_bounded() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
+import sys
 
 from gateway.testing.fakes import Faults
 from tests.pages.page import Page
 from tests.pages.stage import fetch, until
-from tests.pages.town import AWAY, Town
+from tests.pages.town import AWAY, SECRET, Town
 
-SECRETS = ("database_url", "grafana_password", "postgres_password", "shop_a_secret", "wms_1_secret")
+SECRETS = ("database_url", "encryption_key", "grafana_password", "postgres_password", "shop_a_secret", "wms_1_secret")
 
 
 def story(page: Page, town: Town) -> None:
@@ -20,9 +22,11 @@ def story(page: Page, town: Town) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     assert all((folder / name).read_text() for name in SECRETS)
     assert stage.run("./deploy/compose/make-secrets").out == ""
+    _as_a_service(page)
+    assert "没有问题" in page.run("ordergate check")
+    assert "用当前密钥加密" in page.run("ordergate keys reseal")
 
     assert page.run("ordergate migrate") == "已是最新\n"
-    assert "用当前密钥加密" in page.run("ordergate keys reseal")
     counted = page.run("ordergate keys status --count")
     assert "attempt.private_detail" in counted and "credential.token" in counted
     _retention(page, town)
@@ -74,10 +78,39 @@ def story(page: Page, town: Town) -> None:
     assert "单号" in page.run("ordergate orders list --stage refunded")
 
 
+def _as_a_service(page: Page) -> None:
+    """The steps of the systemd unit, in a folder instead of the root; account and service are left out."""
+    root = page.stage.folder / "machine"
+    for folder in ("opt", "etc/systemd/system"):
+        (root / folder).mkdir(parents=True)
+    (root / "opt/ordergate").symlink_to(sys.prefix)
+    page.run(
+        "install -D -m 0640 -g ordergate deploy/systemd/ordergate.yaml /etc/ordergate/ordergate.yaml",
+        instead={"-g ordergate": f"-g {os.getegid()}", " /etc": " machine/etc"},
+    )
+    page.run("install -m 0600 /dev/null /etc/ordergate/secrets.env", instead={" /etc": " machine/etc"})
+    page.run(
+        'echo "ENCRYPTION_KEY=$(/opt/ordergate/bin/ordergate keys new)" >>/etc/ordergate/secrets.env',
+        instead={"/opt/": "machine/opt/", "/etc/": "machine/etc/"},
+    )
+    given = root / "etc/ordergate/secrets.env"
+    assert given.stat().st_mode & 0o777 == 0o600
+    with given.open("a") as file:
+        file.write(f"PGPASSWORD=p\nSHOP_A_SECRET={SECRET}\nWMS_1_SECRET=w\n")
+    page.run("install -m 0644 deploy/systemd/ordergate.service /etc/systemd/system/", instead={"/etc/": "machine/etc/"})
+    # A command that reads the whole configuration, and nothing of the world.
+    refused = page.run(
+        "set -a; . /etc/ordergate/secrets.env; set +a",
+        instead={"/etc/": "machine/etc/"},
+        more="; ordergate database -c machine/etc/ordergate/ordergate.yaml",
+        code=1,
+    )
+    assert "不由 ordergate 启动" in refused
+
+
 def _another_key(page: Page) -> None:
     """The steps as they are where nothing has to be changed; tests/store/test_vault.py changes keys."""
     assert len(base64.b64decode(page.run("ordergate keys new"))) == 32
-    assert "没有问题" in page.run("ordergate check")
     page.run("ordergate keys status")
     page.run("ordergate dead redrive --source shop-a --code sealed")
     page.run("ordergate deliveries redrive --target wms-1 --code sealed")

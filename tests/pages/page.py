@@ -52,15 +52,11 @@ NOT_RUN = {
     "docker compose ps": "needs a Docker engine",
     "uv pip compile pyproject.toml --extra embedded --generate-hashes --python-version 3.13 --no-header"
     " -o deploy/requirements.lock": "asks a package registry, and writes into the checkout",
-    "useradd --system --home-dir /var/lib/ordergate --shell /usr/sbin/nologin ordergate": "changes the machine",
-    "python3 -m venv /opt/ordergate && /opt/ordergate/bin/pip install '.[embedded]'": "changes the machine",
-    "install -D -m 0640 -g ordergate deploy/systemd/ordergate.yaml /etc/ordergate/ordergate.yaml": (
-        "changes the machine"
+    "useradd --system --home-dir /var/lib/ordergate --shell /usr/sbin/nologin ordergate": (
+        "needs root, and changes the machine"
     ),
-    "install -m 0600 /dev/null /etc/ordergate/secrets.env": "changes the machine",
-    "install -m 0644 deploy/systemd/ordergate.service /etc/systemd/system/": "changes the machine",
+    "python3 -m venv /opt/ordergate && /opt/ordergate/bin/pip install '.[embedded]'": "changes the machine",
     "systemctl daemon-reload && systemctl enable --now ordergate": "needs systemd",
-    "set -a; . /etc/ordergate/secrets.env; set +a": "reads a file of the installed service",
     "systemctl start ordergate": "needs systemd",
     "systemctl status ordergate": "needs systemd",
 }
