@@ -87,7 +87,13 @@ async def reach(settings: Settings) -> Checked:
     probe = _Probe(settings)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
-    results = [_connected(settings), _sealed(settings), *(task.result() for task in tasks), probe.clocks()]
+    results = [
+        _connected(settings),
+        _sealed(settings),
+        _told(settings),
+        *(task.result() for task in tasks),
+        probe.clocks(),
+    ]
     return Checked(
         tuple(problem for result in results for problem in result.problems),
         tuple(note for result in results for note in result.notes),
@@ -133,6 +139,18 @@ def _sealed(settings: Settings) -> Checked:
         "make one with `ordergate keys new`, keep a copy; `ordergate keys reseal` seals what is there",
     )
     return Checked(warnings=(Problem("encryption.keys", what, how),))
+
+
+def _told(settings: Settings) -> Checked:
+    """Whether anybody hears of trouble."""
+    if settings.notices.channels or not settings.connections:
+        return Checked()
+    what = Text("没有通知渠道：出事时不通知任何人", "there is no channel: nobody is told when something fails")
+    how = Text(
+        "添加企业微信机器人或邮箱，写进 notices.channels，见 docs/notices.md",
+        "add a WeCom robot or a mail account and name it in notices.channels; see docs/notices.md",
+    )
+    return Checked(warnings=(Problem("notices.channels", what, how),))
 
 
 class _Probe:

@@ -55,6 +55,8 @@ connections:
     adapter: webhook
     settings: {{secrets: ["{erp}"], url: "{target}"}}
 """
+PLAIN_AND_UNTOLD = ["encryption.keys", "notices.channels"]
+"""Where `check` warns of this configuration: it has neither a key nor a channel."""
 
 
 class Output:
@@ -272,6 +274,24 @@ connections: {{shop: {{adapter: webhook, settings: {{secrets: ["{SHOP_SECRET}"]}
         assert "are plain" in one["what"] and "ordergate keys new" in one["proposal"]
 
 
+@pytest.mark.parametrize("channels", [[], ["ops-robot"]])
+def test_that_nobody_is_told_is_pointed_out(tmp_path: Path, channels: list[str]) -> None:
+    config = tmp_path / "ordergate.yaml"
+    settings = {"robot_keys": ["0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"], "base_url": "http://127.0.0.1:9"}
+    http = {"listen": f"127.0.0.1:{free_port()}", "metrics_listen": f"127.0.0.1:{free_port()}"}
+    document = {"data_dir": str(tmp_path / "data"), "http": http, "notices": {"channels": channels}}
+    config.write_text(
+        json.dumps({**document, "connections": {"ops-robot": {"adapter": "wecom", "settings": settings}}})
+    )
+    chinese, english = _warned(config, "notices.channels")
+
+    assert len(chinese) == len(english) == (not channels)
+    for one in chinese:
+        assert "不通知任何人" in one["what"] and "docs/notices.md" in one["proposal"]
+    for one in english:
+        assert "nobody is told" in one["what"] and "docs/notices.md" in one["proposal"]
+
+
 def _warned(config: Path, where: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """What `check` warns of there, in Chinese and in English; that is no problem."""
     told = []
@@ -368,9 +388,11 @@ async def test_check_says_how_many_connections_there_are_for_workers(
         most = int(await admin.fetchval("SHOW max_connections")) - 3  # those that PostgreSQL keeps for administrators
         taken = await check(most - 4)
         assert taken.code == 0 and taken.json["problems"] == [], taken.out
-        assert f"allows {most}, others hold " in taken.json["warnings"][0]["what"]
+        *others_warned, warned = taken.json["warnings"]
+        assert [one["where"] for one in others_warned] == PLAIN_AND_UNTOLD
+        assert f"allows {most}, others hold " in warned["what"]
         enough = await check(6)
-        assert not enough.json["warnings"], enough.out
+        assert [one["where"] for one in enough.json["warnings"]] == PLAIN_AND_UNTOLD, enough.out
         assert any(re.search(r"enough for \d+ workers$", note["what"]) for note in enough.json["notes"]), enough.out
     finally:
         for one in others:
@@ -528,7 +550,8 @@ async def test_the_start_and_check_tell_of_deliveries_to_a_target_that_left_the_
     with running(tmp_path, migrated_url, erp.url) as gateway:
         checked = await _away_from_the_loop("check", "-c", gateway.config, "--json")
 
-    (warning,) = checked.json["warnings"]
+    *others, warning = checked.json["warnings"]
+    assert [one["where"] for one in others] == PLAIN_AND_UNTOLD
     assert (checked.code, warning["where"]) == (0, "connections.wms")
     assert warning["what"].startswith("3 条未完成的下发")
     lines = [json.loads(line) for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("{")]

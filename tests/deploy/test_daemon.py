@@ -30,10 +30,12 @@ from gateway.plugins import discover
 from gateway.settings import Settings, load
 from tests.chaos.gateway import free_port
 from tests.lifelines import end_with_us
+from tests.real import alertmanager
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+ALERTMANAGER = DEPLOY / "alertmanager" / "alertmanager.yml"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -64,25 +66,83 @@ def test_the_configuration_of_the_compose_file_is_right(secrets: Path, tmp_path:
 
 
 def test_the_configuration_of_the_unit_is_right() -> None:
-    environ = {
-        "PGPASSWORD": "x",
-        "WMS_1_SECRET": "y",
-        "ENCRYPTION_KEY": base64.b64encode(bytes(range(KEY_BYTES))).decode(),
-        "SHOP_A_SECRET": "whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==",
-    }
-    settings: Settings = load(DEPLOY / "systemd" / "ordergate.yaml", environ, discover())
+    settings: Settings = load(DEPLOY / "systemd" / "ordergate.yaml", ENVIRON, discover())
     assert settings.data_dir == "/var/lib/ordergate"
     assert settings.encryption.decoded == (bytes(range(KEY_BYTES)),)
 
 
 @pytest.mark.feature("F103")
 def test_what_a_gateway_reads_is_among_its_secrets(secrets: Path) -> None:
-    text = (DEPLOY / "compose" / "ordergate.yaml").read_text(encoding="utf-8")
-    named = set(re.findall(r"/run/secrets/(\w+)", text))
-    assert "encryption_key" in named
+    """What is commented out included."""
+    files = {"gateway": DEPLOY / "compose" / "ordergate.yaml", "alertmanager": ALERTMANAGER}
+    named = {who: set(re.findall(r"/run/secrets/(\w+)", file.read_text("utf-8"))) for who, file in files.items()}
+    assert "encryption_key" in named["gateway"]
     for name, service in COMPOSE["services"].items():
-        if name.startswith("gateway"):
-            assert named == set(service["secrets"])
+        if name.partition("-")[0] in named:
+            assert set(service["secrets"]) == named[name.partition("-")[0]]
+
+
+ENVIRON = {
+    "PGPASSWORD": "x",
+    "WMS_1_SECRET": "y",
+    "ENCRYPTION_KEY": base64.b64encode(bytes(range(KEY_BYTES))).decode(),
+    "SHOP_A_SECRET": "whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==",
+    "WECOM_ROBOT": "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab",
+    "SMTP_PASSWORD": "z",
+}
+
+
+def uncommented(text: str) -> str:
+    """`text` with what is commented out: a # with no blank behind it, or with more than one. Others are remarks."""
+    return re.sub(r"^( *)#(?! \S)(?=.)", r"\1", text, flags=re.M)
+
+
+@pytest.mark.parametrize("kind", ["compose", "systemd"])
+@pytest.mark.parametrize("left_out", [None, "ops-robot", "ops-mail"])
+def test_what_a_configuration_has_commented_out_tells_people(
+    kind: str, left_out: str | None, secrets: Path, tmp_path: Path
+) -> None:
+    text = (DEPLOY / kind / "ordergate.yaml").read_text(encoding="utf-8").replace("/run/secrets/", f"{secrets}/")
+    assert not load(_written(tmp_path, text), ENVIRON, discover()).notices.channels, "nobody is told of"
+    document = yaml.safe_load(uncommented(text))
+    assert document["notices"]["channels"] == ["ops-robot", "ops-mail"]
+    if left_out is not None:
+        document["notices"]["channels"].remove(left_out)
+        del document["connections"][left_out]
+    settings = load(_written(tmp_path, yaml.safe_dump(document, allow_unicode=True)), ENVIRON, discover())
+    able = [name for name, one in settings.connections.items() if one.adapter.notifier_type is not None]
+    assert sorted(able) == sorted(settings.notices.channels) and len(able) == (2 if left_out is None else 1)
+
+
+def _written(folder: Path, text: str) -> Path:
+    config = folder / "ordergate.yaml"
+    config.write_text(text, encoding="utf-8")
+    return config
+
+
+def test_the_receivers_that_are_commented_out_are_yaml_of_the_two() -> None:
+    text = ALERTMANAGER.read_text(encoding="utf-8")
+    assert [set(one) for one in yaml.safe_load(text)["receivers"]] == [{"name"}, {"name"}]
+    people, watchdog = yaml.safe_load(uncommented(text))["receivers"]
+    assert people.keys() == {"name", "wechat_configs", "email_configs"} and watchdog.keys() == {
+        "name",
+        "webhook_configs",
+    }
+
+
+@pytest.mark.real
+def test_alertmanager_takes_its_file_with_every_receiver_that_is_commented_out(tmp_path: Path) -> None:
+    text = ALERTMANAGER.read_text(encoding="utf-8")
+    try:
+        amtool = alertmanager.amtool(COMPOSE["services"]["alertmanager"]["image"].rpartition(":")[2])
+    except alertmanager.NoAlertmanager as error:
+        pytest.skip(str(error))
+    wrong = uncommented(text).replace("auth_password_file", "auth_pasword_file")
+    for name, content, taken in (("none", text, True), ("all", uncommented(text), True), ("wrong", wrong, False)):
+        file = tmp_path / f"{name}.yml"
+        file.write_text(content, encoding="utf-8")
+        said = subprocess.run([amtool, "check-config", file], capture_output=True, text=True, check=False)
+        assert (said.returncode == 0) is taken, f"{name}: {said.stdout}{said.stderr}"
 
 
 def test_every_service_is_pinned_checked_and_bounded() -> None:

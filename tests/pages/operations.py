@@ -11,7 +11,10 @@ from tests.pages.page import Page
 from tests.pages.stage import fetch, until
 from tests.pages.town import AWAY, SECRET, Town
 
-SECRETS = ("database_url", "encryption_key", "grafana_password", "postgres_password", "shop_a_secret", "wms_1_secret")
+SECRETS = (
+    "database_url", "encryption_key", "grafana_password", "postgres_password", "shop_a_secret", "smtp_password",
+    "watchdog_url", "wecom_robot", "wecom_secret", "wms_1_secret",
+)  # fmt: skip
 
 
 def story(page: Page, town: Town) -> None:
@@ -25,6 +28,7 @@ def story(page: Page, town: Town) -> None:
     _as_a_service(page)
     assert "没有问题" in page.run("ordergate check")
     assert "用当前密钥加密" in page.run("ordergate keys reseal")
+    assert "✓" in page.run("ordergate notices test ops-robot")
 
     assert page.run("ordergate migrate") == "已是最新\n"
     counted = page.run("ordergate keys status --count")

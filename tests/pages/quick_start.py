@@ -42,7 +42,8 @@ def story(page: Page, tell: Callable[[str], None]) -> None:
     ]
     until(lambda: all("http://" in fake.said() for fake in fakes), "the fakes")
 
-    assert "没有问题" in page.run(".venv/bin/ordergate check -c ordergate.yaml")
+    checked = page.run(".venv/bin/ordergate check -c ordergate.yaml")
+    assert "没有问题" in checked and "不通知任何人" in checked and "没有密钥" not in checked
     gateway = page.start_gateway(".venv/bin/ordergate run -c ordergate.yaml")
     token = re.findall(r"og_\S+", gateway.said())
     assert len(token) == 1, "shown once"
