@@ -130,7 +130,8 @@ def adapters(as_json: AsJson = False, lang: Lang = ZH) -> None:
 
 def reference(
     as_schema: Annotated[
-        bool, typer.Option("--schema", help="输出 JSON Schema，供编辑器使用。JSON Schema, for editors")
+        bool,
+        typer.Option("--schema", "--json", help="输出 JSON Schema，供编辑器和程序使用。JSON Schema, for editors"),
     ] = False,
     lang: Lang = Language.EN,
 ) -> None:
@@ -216,8 +217,11 @@ def restored(
         )
 
 
-def database(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """运行内置 PostgreSQL，直到 Ctrl-C，供备份和恢复。The bundled PostgreSQL until Ctrl-C, to back up or restore."""
+def database(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """运行内置 PostgreSQL，直到 Ctrl-C，供备份和恢复。The bundled PostgreSQL until Ctrl-C, to back up or restore.
+
+    先打印一行 export，--json 时为一行 JSON。First it prints an export line; with --json the same as a line of JSON.
+    """
     settings = read_settings(config)
     if not settings.database.embedded:
         raise OrdergateError(
@@ -234,7 +238,11 @@ def database(config: ConfigFile = DEFAULT_CONFIG) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, over.set)
         async with EmbeddedPostgres(Path(settings.data_dir) / "postgres") as server:
-            sys.stdout.write(f"export DATABASE_URL={shlex.quote(server.url)} {shlex.join(server.environment)}\n")
+            if as_json:
+                given = dict(pair.split("=", 1) for pair in server.environment)
+                sys.stdout.write(msgspec.json.encode({"DATABASE_URL": server.url, **given}).decode() + "\n")
+            else:
+                sys.stdout.write(f"export DATABASE_URL={shlex.quote(server.url)} {shlex.join(server.environment)}\n")
             sys.stdout.flush()
             await over.wait()
 

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,10 +25,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+import typer.main
 
 from adapters.webhook.fake import FakeShop
 from gateway.check import room
-from gateway.cli import main
+from gateway.cli import app, main
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
@@ -738,6 +740,26 @@ def test_a_wrong_command_line_is_told_in_both_languages(arguments: str, zh: str,
     assert second.startswith("error: ") and en in second
 
 
+def test_every_command_prints_json_but_the_gateway_itself() -> None:
+    """README.md says so; the log of the gateway is JSON anyway."""
+
+    def below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        for word, one in getattr(command, "commands", {}).items():
+            yield from below(one, f"{name} {word}".strip())
+        if not hasattr(command, "commands") and not command.hidden:
+            yield name, command
+
+    commands = list(below(typer.main.get_command(app), ""))
+    assert len(commands) > 40
+    assert [name for name, one in commands if not any("--json" in option.opts for option in one.params)] == ["run"]
+
+
+def test_the_settings_are_told_as_a_json_schema() -> None:
+    told = ordergate_here("reference", "--json").json
+    assert told["$schema"].endswith("schema") and {"Database", "Notices"} <= told["$defs"].keys()
+    assert ordergate_here("reference", "--schema").json == told
+
+
 def test_a_group_without_a_command_prints_its_help_and_nothing_else() -> None:
     done = ordergate_here("gates")
     assert (done.code, done.err) == (2, "") and "close" in done.out
@@ -992,7 +1014,7 @@ def test_the_embedded_database_is_there_to_be_restored_while_no_gateway_runs(ser
     _shell("cp -a --no-preserve=ownership backup data/postgres/data", server_folder, {})
     owner = (folder / "data.old").stat()
     _shell(f"chown -R {owner.st_uid}:{owner.st_gid} data/postgres/data", server_folder, {})
-    with _holding(config) as sh:
+    with _holding(config, "--json") as sh:
         assert sh(psql("SELECT n FROM kept")) == "7"
 
 
@@ -1010,14 +1032,17 @@ def test_a_database_of_ones_own_is_not_started(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _holding(config: Path) -> Iterator[Callable[[str], str]]:
+def _holding(config: Path, *options: str) -> Iterator[Callable[[str], str]]:
     """`ordergate database`, and a shell with what it says."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "database", "-c", config], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "gateway", "database", "-c", config, *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         said = process.stdout.readline().strip()
+        if "--json" in options:
+            told = json.loads(said)
+            assert told.keys() == {"DATABASE_URL", "PGHOST", "PGPORT", "PGUSER"}
+            said = "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in told.items())
         assert said.startswith("export DATABASE_URL="), said
         yield lambda line: _shell(f"{said}; {line}", config.parent, {"PATH": _with_postgres()})
     finally:

@@ -97,10 +97,11 @@ def export_skus(
     as_format: AsFormat = None,
     url: Url = LOCAL,
     token: Token = "",
+    as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
     """导出对照表，可用 Excel 修改后再导入。Write the table to a file that Excel opens and `import` reads."""
-    _write(Remote(url, token), shop, "export", file, as_format, lang)
+    _write(Remote(url, token), shop, "export", file, as_format, lang=lang, as_json=as_json)
 
 
 @skus.command("template")
@@ -110,10 +111,11 @@ def skus_template(
     as_format: AsFormat = None,
     url: Url = LOCAL,
     token: Token = "",
+    as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
     """模板，已填入缺少对照、压住订单的编码。A file to fill in; the SKUs that hold orders are in it."""
-    _write(Remote(url, token), shop, "template", file, as_format, lang)
+    _write(Remote(url, token), shop, "template", file, as_format, lang=lang, as_json=as_json)
 
 
 @skus.command("publish")
@@ -134,7 +136,9 @@ def publish_skus(
     show(Remote(url, token).post("skus", shop, "publish", body=body), _print_published, lang=lang, as_json=as_json)
 
 
-def _write(remote: Remote, shop: str, what: str, file: Path, form: Format | None, lang: Language) -> None:
+def _write(
+    remote: Remote, shop: str, what: str, file: Path, form: Format | None, *, lang: Language, as_json: bool
+) -> None:
     if form is None:
         form = Format.CSV if file.suffix.lower() == ".csv" else Format.XLSX
     answer = remote.get("skus", shop, what, format=form.value, language=lang.value)
@@ -143,7 +147,12 @@ def _write(remote: Remote, shop: str, what: str, file: Path, form: Format | None
         sys.stdout.buffer.write(content)
         return
     file.write_bytes(content)
-    Terminal(language=lang, as_json=False).line(f"{file}：{answer['skus']} 个编码", f"{file}: {answer['skus']} SKUs")
+    written = {"file": str(file), "bytes": len(content), "skus": answer["skus"]}
+    show(written, _print_written, lang=lang, as_json=as_json)
+
+
+def _print_written(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"{answer['file']}：{answer['skus']} 个编码", f"{answer['file']}: {answer['skus']} SKUs")
 
 
 def _print_skus(terminal: Terminal, answer: Any) -> None:

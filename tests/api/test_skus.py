@@ -86,6 +86,8 @@ async def test_a_held_order_goes_on_with_the_file_that_names_its_sku(
 
     file = tmp_path / "table.xlsx"
     assert "1 个编码" in await cli("skus", "template", "tmall", str(file))
+    told = json.loads(await cli("skus", "template", "tmall", str(file), "--json"))
+    assert told == {"file": str(file), "bytes": file.stat().st_size, "skus": 1}
     book = openpyxl.load_workbook(file)
     sheet = book.active
     assert [cell.value for cell in sheet[2]][:5] == ["礼盒", None, None, None, "青瓷杯"]
@@ -116,7 +118,8 @@ async def test_a_held_order_goes_on_with_the_file_that_names_its_sku(
     ]
     assert "CUP-01 × 3 + CARD × 1（赠品）" in await cli("skus", "list", "tmall")
     exported = tmp_path / "out.csv"
-    await cli("skus", "export", "tmall", str(exported))
+    told = json.loads(await cli("skus", "export", "tmall", str(exported), "--json"))
+    assert told == {"file": str(exported), "bytes": exported.stat().st_size, "skus": 1}
     assert "新增 0，修改 0，未变 1，删除 0" in await cli("skus", "import", "tmall", str(exported), "-r", "same")
     assert ("admin/" in (await gateway.audit())[0][0], (await gateway.audit())[0][1]) == (True, "skus.import")
 

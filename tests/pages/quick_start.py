@@ -90,6 +90,7 @@ def story(page: Page, tell: Callable[[str], None]) -> None:
     assert "目标" in page.run("ordergate deliveries list")
     assert page.run("ordergate work list") == "没有待办\n"
     assert len(base64.b64decode(page.run("ordergate keys new"))) == KEY_BYTES
+    assert '"connections"' in page.run("ordergate reference --json")
     assert re.search(r"wms-1 +下单 +闭合", page.run("ordergate gates list"))
     assert "SKU" in page.run("ordergate stock list")
     gateway.stop()
