@@ -14,10 +14,14 @@ import yaml
 from gateway.admin import all_settings
 from gateway.plugins import discover
 from gateway.settings import parse
+from tests.languages import CHINESE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts
+    path.relative_to(ROOT).as_posix()
+    for folder in ("docs", "adapters")
+    for path in (ROOT / folder).rglob("*.md")
+    if "decisions" not in path.parts
 )
 
 
@@ -32,6 +36,17 @@ def test_every_link_leads_somewhere(page: str) -> None:
     file = ROOT / page
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("adapters/")])
+def test_what_is_not_verified_is_told_in_both_languages_beside_its_adapter(page: str) -> None:
+    _, _, part = (ROOT / page).read_text(encoding="utf-8").partition("\n## 未核实 · Not verified\n")
+    head, line, *rows = [row for row in part.splitlines() if row.startswith("|")]
+    assert (head, line) == ("| 内容 what | 取值 taken | 配置 setting |", "|---|---|---|")
+    assert len(rows) > 5
+    for row in rows:
+        what = row.split("|")[1]
+        assert CHINESE.search(what) and re.search("[a-z]{3}", re.sub("`[^`]*`", "", what)), row
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "cut-over" in page])

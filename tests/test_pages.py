@@ -33,6 +33,7 @@ class Story(NamedTuple):
 STORIES = {
     "README.md": Story(quick_start.story, given=("tell",)),
     "CONTRIBUTING.md": Story(small_pages.contributing),
+    "adapters/pinduoduo/README.md": Story(small_pages.pinduoduo, given=()),
     "adapters/taobao/README.md": Story(small_pages.taobao, given=()),
     "docs/configuration.md": Story(small_pages.configuration),
     "docs/configuration.example.yaml": Story(small_pages.example),
@@ -42,7 +43,6 @@ STORIES = {
     "docs/how-an-order-travels.md": Story(small_pages.travels, {"NUMBER": "A2001"}),
     "docs/notices.md": Story(small_pages.notices),
     "docs/operations.md": Story(operations.story),
-    "docs/pinduoduo.md": Story(small_pages.pinduoduo, given=()),
     "docs/quickstart.yaml": Story(small_pages.quick_start_file),
     "docs/runbooks/README.md": Story(runbooks.overview),
     "docs/runbooks/authorise.md": Story(runbooks.authorise, {"NAME": "tmall"}),

@@ -12,7 +12,7 @@ from statistics import median_low
 import msgspec
 
 MOST_OFF_S = 8.0
-"""Farther apart is off. Pinduoduo has 10 s (docs/pinduoduo.md), of which a `Date` header leaves one or two open."""
+"""Farther apart is off. Pinduoduo has 10 s (adapters/pinduoduo/README.md); a `Date` header leaves one or two open."""
 NEAR_S = MOST_OFF_S / 2
 """What was off is right again when it is as near as this."""
 SLOWEST_S = 2.0
