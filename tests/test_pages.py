@@ -16,7 +16,7 @@ import pytest
 from adapters.webhook.fake import FakeShop
 from tests.conftest import short_folder
 from tests.pages import cut_over, desk, operations, quick_start, runbooks, skus, small_pages
-from tests.pages.page import NOT_RUN, PLACEHOLDERS, Page
+from tests.pages.page import ELSEWHERE, PLACEHOLDERS, Page
 from tests.pages.reading import commands_of, only_named, pages, text_of, without_reason
 from tests.pages.stage import Fakes, Stage
 from tests.pages.town import Town
@@ -139,9 +139,9 @@ def test_a_command_that_no_story_runs_is_told() -> None:
         page.run("ordergate skus list tmall")
 
 
-def test_what_is_not_run_stands_in_a_page() -> None:
+def test_what_no_story_runs_stands_in_a_page() -> None:
     told = {command for page in pages() for command in commands_of(text_of(page), {})}
-    assert NOT_RUN.keys() - told == set()
+    assert told >= ELSEWHERE
 
 
 def test_every_story_has_its_page() -> None:

@@ -27,20 +27,29 @@ PLACEHOLDERS = {
 }
 """What a word of a page stands for where its story says nothing else."""
 
+FETCHING = {
+    "kafka": (
+        ".venv/bin/python -m tests.real.broker run --port 9092 --dir /tmp/kafka",
+        "kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic ordergate.inbound --partitions 8",
+    ),
+    "service": ("python3 -m venv /opt/ordergate && /opt/ordergate/bin/pip install '.[embedded]'",),
+    "lock": (
+        "uv pip compile pyproject.toml --extra embedded --generate-hashes --python-version 3.13 --no-header"
+        " -o deploy/requirements.lock",
+    ),
+}
+"""Commands that need a package registry: played by tests/real/test_pages.py, under these names."""
+
 NOT_RUN = {
     "./dev demo": "takes minutes; played short by tests/demo, whole by tests/real",
     "./dev demo --without-gateway": "takes minutes; played short by tests/demo",
-    "./dev bench --quick": "takes minutes; run by tests/bench",
+    "./dev bench --quick": "measures for minutes; tests/real starts only its `--kill`, and kills that",
     "./dev test": "is what runs this test",
     "./dev test -k stock": "is what runs this test",
     "./dev test-real": "runs tests",
     "./dev test-soak -k simulated": "runs tests",
     "./dev check": "runs tests",
     "./dev generate": "writes into the checkout; what it would write is compared by tests/grafana",
-    ".venv/bin/python -m tests.real.broker run --port 9092 --dir /tmp/kafka": "downloads Kafka; run by tests/real",
-    "kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic ordergate.inbound --partitions 8": (
-        "needs Kafka's own tools"
-    ),
     "docker compose -f deploy/compose/compose.yaml up --build -d": "needs a Docker engine",
     "docker compose -f deploy/compose/compose.yaml logs gateway-1 gateway-2 | grep 'administrator token'": (
         "needs a Docker engine"
@@ -50,17 +59,17 @@ NOT_RUN = {
         "needs a Docker engine"
     ),
     "docker compose ps": "needs a Docker engine",
-    "uv pip compile pyproject.toml --extra embedded --generate-hashes --python-version 3.13 --no-header"
-    " -o deploy/requirements.lock": "asks a package registry, and writes into the checkout",
     "useradd --system --home-dir /var/lib/ordergate --shell /usr/sbin/nologin ordergate": (
         "needs root, and changes the machine"
     ),
-    "python3 -m venv /opt/ordergate && /opt/ordergate/bin/pip install '.[embedded]'": "changes the machine",
     "systemctl daemon-reload && systemctl enable --now ordergate": "needs systemd",
     "systemctl start ordergate": "needs systemd",
     "systemctl status ordergate": "needs systemd",
 }
-"""Commands that no test can run here, and why."""
+"""Commands that no test can run, and why."""
+
+ELSEWHERE = {*NOT_RUN, *(command for commands in FETCHING.values() for command in commands)}
+"""Commands that are in no story of these pages."""
 
 
 class Page:
@@ -74,7 +83,7 @@ class Page:
         self._left = [
             command
             for command in commands_of(text_of(path), names)
-            if command not in NOT_RUN
+            if command not in ELSEWHERE
             and not (only_named(command) and any(begins(other, command) and not only_named(other) for other in whole))
         ]
 
@@ -108,7 +117,7 @@ class Page:
     def over(self) -> None:
         assert not self._left, (
             f"{self.path}: `{self._left[0]}` is run by no test. Add it to the page's story in tests/pages; if nothing"
-            " can run it here, to NOT_RUN in tests/pages/page.py, with the reason."
+            " can run it, to NOT_RUN in tests/pages/page.py, with the reason."
         )
 
     def _next(self, command: str) -> None:
