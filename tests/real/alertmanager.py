@@ -18,11 +18,13 @@ class NoAlertmanager(Exception):
 
 
 def amtool(release: str) -> Path:
-    """Path of `amtool` of `release` ("v0.28.1") or a later one. Raises NoAlertmanager."""
+    """Path of `amtool` of `release` ("v0.31.1") or a later one. Raises NoAlertmanager."""
     made = CACHE / release / "amtool"
-    for place in (shutil.which("amtool"), made):
-        if place is not None and _at_least(Path(place), release):
-            return Path(place)
+    if made.exists():
+        return made
+    on_path = shutil.which("amtool")
+    if on_path is not None and _at_least(on_path, release):
+        return Path(on_path)
     go = shutil.which("go")
     if go is None:
         raise NoAlertmanager(f"no amtool {release} on the PATH, and no Go to make one")
@@ -45,12 +47,8 @@ def amtool(release: str) -> Path:
     return made
 
 
-def _at_least(program: Path, release: str) -> bool:
-    if not program.exists():
-        return False
+def _at_least(program: str, release: str) -> bool:
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     version = re.search(r"version v?(\d+)\.(\d+)\.(\d+)", said.stdout + said.stderr)
-    # One that Go made tells no version; it stands in the folder of its release.
-    if version is None:
-        return program.parent.name == release
-    return [int(part) for part in version.groups()] >= [int(part) for part in release.removeprefix("v").split(".")]
+    wanted = [int(part) for part in release.removeprefix("v").split(".")]
+    return version is not None and [int(part) for part in version.groups()] >= wanted
