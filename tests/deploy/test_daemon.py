@@ -130,7 +130,7 @@ def test_the_receivers_that_are_commented_out_are_yaml_of_the_two() -> None:
     }
 
 
-@pytest.mark.real
+@pytest.mark.soak  # making amtool takes minutes
 def test_alertmanager_takes_its_file_with_every_receiver_that_is_commented_out(tmp_path: Path) -> None:
     text = ALERTMANAGER.read_text(encoding="utf-8")
     try:
