@@ -917,8 +917,19 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         stopped = gateway("redrives", "stop", redrive, "-r", "not now")
         assert "停止时未动" in stopped.out and gateway("redrives", "stop", redrive, "-r", "x").code == 1
         assert gateway("deliveries", "resolve-many", "--target", "erp").code == 0
-        done = gateway("deliveries", "resolve-many", "--target", "erp", "--yes", "-r", "typed in", "--json")
-        assert done.json["resolved"] == 1
+        many = ("deliveries", "resolve-many", "--target", "erp", "--yes", "-r", "typed in")
+        started = gateway(*many)
+        assert "标记已处理 1 个" in started.out and "redrives stop" in started.out and "不能撤销" in started.out
+        redrive = str(gateway("redrives", "list", "--state", "running", "--json").json["redrives"][0]["redrive_id"])
+        assert "停止时未动" in gateway("redrives", "stop", redrive, "-r", "not these").out
+        assert len(gateway(*blocked).json["deliveries"]) == 1
+        done = gateway(*many, "--start-in", 0, "--json").json["redrive"]
+        assert (done["does"], done["total"]) == ("resolve", 1)
+        redrive = str(done["redrive_id"])
+        until(lambda: gateway("redrives", "show", redrive, "--json").json["state"] == "done")
+        assert "已标记" in gateway("redrives", "show", redrive).out and "标记已处理" in gateway("redrives", "list").out
+        assert gateway(*blocked).json["deliveries"] == []
+        assert gateway(*many).code == 1
         assert "重新处理" in gateway("dead", "redrive", "--source", "shop").out
         assert gateway("dead", "redrive", "--source", "shop", "--yes", "--start-in", 0, "-r", "x").code == 0
         until(lambda: not gateway("redrives", "list", "--state", "running", "--json").json["redrives"])

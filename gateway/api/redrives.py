@@ -1,9 +1,9 @@
-"""Many at once: sending again what is blocked, and taking it for handled; each with a filter, a preview and a cap."""
+"""Many at once: sending again what is blocked, and taking it for handled; each with a filter, a preview and a cap.
+
+Both are redrives: they begin a while after they were asked for, are listed, and can be stopped.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from datetime import datetime
 
 import asyncpg
 import msgspec
@@ -19,30 +19,28 @@ from gateway.api.views import (
     RedrivePreview,
     RedrivesQuery,
     RedriveStarted,
-    Resolved,
     ResolveManyBody,
     ResolvePreviewBody,
     WantedBody,
 )
 from gateway.core.text import Text
 from gateway.core.words import REDRIVES, word
-from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, stop
-from gateway.store.resolve import resolve_many
+from gateway.store.redrive import RESOLVED_PER_S, Pace, RedriveRow, list_redrives, read_redrive, start, stop
 from gateway.store.sql import Names
 from gateway.store.wanted import NoFilter, NoSuchConnection, Preview, preview
 from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 409, 413, 422, 503)
+_FOR_GOOD = Text("已标记的不能撤销", "what is resolved cannot be undone")
 
 
 class Redrives:
     """Handlers of ``/redrives`` and ``/deliveries/resolve``."""
 
-    def __init__(self, pool: asyncpg.Pool, *, names: Names, desk: Desk, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, names: Names, desk: Desk) -> None:
         self._pool = pool
         self._desk = desk
         self._policies = desk.policies(names)
-        self._now = now
 
     def routes(self) -> list[Route]:
         return [
@@ -58,16 +56,16 @@ class Redrives:
             ),
             Route(
                 method="GET", path="/redrives", handler=self.list_redrives, query=RedrivesQuery, answer=RedriveList,
-                zh="批量重发列表", en="Redrives, newest first",
+                zh="批量重发与批量标记已处理的列表", en="Redrives, those that resolve included, newest first",
             ),
             Route(
                 method="GET", path="/redrives/{id}", handler=self.get_redrive, answer=RedriveRow,
-                zh="批量重发进度", en="One redrive and how far it is", errors=(401, 404, 503),
+                zh="批量重发、批量标记已处理的进度", en="One redrive and how far it is", errors=(401, 404, 503),
             ),
             Route(
                 method="POST", path="/redrives/{id}/stop", handler=self.stop_redrive, body=ReasonBody,
-                answer=RedriveRow, errors=_ERRORS, zh="停止批量重发",
-                en="Stop a redrive; what has not left yet is as it was before",
+                answer=RedriveRow, errors=_ERRORS, zh="停止批量重发、批量标记已处理",
+                en="Stop a redrive; what has not left, or is not resolved yet, is as it was before",
             ),
             Route(
                 method="POST", path="/deliveries/resolve/preview", handler=self.preview_resolve,
@@ -76,8 +74,9 @@ class Redrives:
             ),
             Route(
                 method="POST", path="/deliveries/resolve", handler=self.resolve_many, body=ResolveManyBody,
-                answer=Resolved, errors=_ERRORS, zh="批量标记已处理",
-                en="Take many for handled elsewhere: deliveries as done, dead letters closed unused",
+                answer=RedriveStarted, errors=_ERRORS, zh="批量标记已处理",
+                en="Take many for handled elsewhere, as a redrive that sends nothing: deliveries as done, dead letters"
+                " closed unused; it can be stopped before it begins, and not undone after",
             ),
         ]  # fmt: skip
 
@@ -104,14 +103,12 @@ class Redrives:
         except (NoFilter, NoSuchConnection) as error:
             raise _refused(error) from error
         if redrive_id is None:
-            raise conflict(
-                "nothing",
+            raise _nothing(
                 Text("符合条件的都不能重发", "nothing that fits may be sent again"),
                 Text(
-                    "POST /redrives/preview 说明哪些符合条件，哪些留给人工，哪些已在另一次批量重发中",
+                    "POST /redrives/preview 说明哪些符合条件，哪些留给人工，哪些已在其他批次中",
                     "POST /redrives/preview says what fits, and what stays with a person or is in another redrive",
                 ),
-                where="$.wanted",
             )
         row = await self._read(redrive_id)
         return RedriveStarted(
@@ -139,31 +136,55 @@ class Redrives:
     async def stop_redrive(self, call: Call) -> RedriveRow:
         redrive_id = int(call.path["id"])
         state = await stop(self._pool, redrive_id, reason=call.body.reason, actor=call.actor)
+        row = await self._read(redrive_id)
         if state in ("done", "stopped"):
+            advice = Text("没有可停止的", "nothing is left to stop")
+            if row.does == "resolve":
+                advice = Text(f"{advice.zh}；{_FOR_GOOD.zh}", f"{advice.en}; {_FOR_GOOD.en}")
             raise conflict(
                 "ended",
                 Text(
-                    f"批量重发 {redrive_id} 已经结束：{word(state, REDRIVES).zh}",
+                    f"批次 {redrive_id} 已经结束：{word(state, REDRIVES).zh}",
                     f"redrive {redrive_id} has ended already: {state}",
                 ),
-                Text("没有可停止的", "nothing is left to stop"),
+                advice,
                 where="path.id",
             )
-        return await self._read(redrive_id)
+        return row
 
     async def preview_resolve(self, call: Call) -> Preview:
         body: ResolvePreviewBody = call.body
         return await self._preview(body.wanted, cap=body.cap, forced=True, resolve=True)
 
-    async def resolve_many(self, call: Call) -> Resolved:
+    async def resolve_many(self, call: Call) -> RedriveStarted:
         body: ResolveManyBody = call.body
         try:
-            count = await resolve_many(
-                self._pool, body.wanted.wanted(), cap=body.cap, reason=body.reason, actor=call.actor, now=self._now()
+            redrive_id = await start(
+                self._pool,
+                body.wanted.wanted(),
+                policies=None,
+                cap=body.cap,
+                pace=Pace(per_s=RESOLVED_PER_S, start_in_s=body.start_in_s),
+                reason=body.reason,
+                actor=call.actor,
             )
         except (NoFilter, NoSuchConnection) as error:
             raise _refused(error) from error
-        return Resolved(resolved=count)
+        if redrive_id is None:
+            raise _nothing(
+                Text("没有符合条件的可标记", "nothing that fits is left to resolve"),
+                Text(
+                    "POST /deliveries/resolve/preview 说明哪些符合条件，哪些已在其他批次中",
+                    "POST /deliveries/resolve/preview says what fits, and what is in another redrive",
+                ),
+            )
+        return RedriveStarted(
+            redrive=await self._read(redrive_id),
+            note=Text(
+                f"{body.start_in_s:g} 秒后开始标记；在此之前停止，一切照旧；{_FOR_GOOD.zh}",
+                f"the first is resolved in {body.start_in_s:g} s; stopped before, all stays as it is; {_FOR_GOOD.en}",
+            ),
+        )
 
     async def _preview(self, given: WantedBody, *, cap: int, forced: bool, resolve: bool = False) -> Preview:
         policies = None if resolve else self._policies
@@ -176,15 +197,19 @@ class Redrives:
         row = await read_redrive(self._pool, redrive_id)
         if row is None:
             raise not_found(
-                Text(f"没有批量重发 {redrive_id}", f"there is no redrive {redrive_id}"),
+                Text(f"没有批次 {redrive_id}", f"there is no redrive {redrive_id}"),
                 "path.id",
-                Text("GET /redrives 列出全部批量重发", "GET /redrives lists them"),
+                Text("GET /redrives 列出全部批次", "GET /redrives lists them"),
             )
         return _masked(row)
 
 
 def _masked(row: RedriveRow) -> RedriveRow:
     return msgspec.structs.replace(row, reason=mask_text(row.reason))
+
+
+def _nothing(message: Text, advice: Text) -> ApiError:
+    return conflict("nothing", message, advice, where="$.wanted")
 
 
 def _refused(error: NoFilter | NoSuchConnection) -> ApiError:

@@ -66,7 +66,7 @@ class Api:
             *Work(pool, desk=desk, now=now).routes(),
             *Orders(pool, desk=desk, now=now).routes(),
             *Deliveries(pool, desk=desk, now=now).routes(),
-            *Redrives(pool, names=names, desk=desk, now=now).routes(),
+            *Redrives(pool, names=names, desk=desk).routes(),
             *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),

@@ -432,21 +432,17 @@ class RedriveList(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""
 
 
-class ResolveManyBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    wanted: WantedBody
-    reason: Reason
-    cap: Annotated[int, Meta(ge=1, le=MOST_RESOLVED, description="Take at most so many, the oldest first")] = 100
-
-
 class ResolvePreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wanted: WantedBody
     cap: Annotated[int, Meta(ge=1, le=MOST_RESOLVED, description="Take at most so many, the oldest first")] = 100
 
 
-class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """`resolved`: deliveries taken for done and dead letters closed."""
-
-    resolved: int
+class ResolveManyBody(ResolvePreviewBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+    start_in_s: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)],
+        Meta(description="Nothing is resolved before, and it can be stopped; what is resolved cannot be undone"),
+    ] = 10.0
 
 
 # --- gates

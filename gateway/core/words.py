@@ -159,6 +159,10 @@ REDRIVES: Mapping[str, Text] = {
     "done": Text("完成", "done"),
     "stopped": Text("已停止", "stopped"),
 }
+DOES: Mapping[str, Text] = {
+    "send": Text("重发", "sends again"),
+    "resolve": Text("标记已处理", "takes for handled"),
+}
 HOWS: Mapping[str, Text] = {
     "ask": Text("先查询对方，没有才发送", "asked first, sent if it is not there"),
     "resend": Text("直接重发（对方去重）", "sent again, the target does it once"),

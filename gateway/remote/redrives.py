@@ -1,4 +1,4 @@
-"""Many at once: sending again what is blocked, with a look first, and how that goes on; and taking many for handled."""
+"""Many at once: sending again what is blocked, with a look first, and taking many for handled; and how that goes on."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ Rate = Annotated[
 StartIn = Annotated[
     float, typer.Option("--start-in", min=0, max=86400, help="多少秒后开始，期间可停止。Nothing leaves before")
 ]
+ResolveIn = Annotated[
+    float,
+    typer.Option(
+        "--start-in",
+        min=0,
+        max=86400,
+        help="多少秒后开始，期间可停止，之后不能撤销。Nothing is resolved before; what is cannot be undone",
+    ),
+]
 SendUnasked = Annotated[
     bool,
     typer.Option(
@@ -40,7 +49,9 @@ SendUnasked = Annotated[
 WhyOr = Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录；预览时不需要。Why; needed with --yes")]
 RedriveId = Annotated[int, typer.Argument(help="编号。Id")]
 
-redrives = typer.Typer(no_args_is_help=True, help="批量重发的进度与停止。Redrives: how they go, and stopping one.")
+redrives = typer.Typer(
+    no_args_is_help=True, help="批量重发、批量标记已处理的进度与停止。Redrives: how they go, and stopping one."
+)
 
 
 def redrive_deliveries(
@@ -104,13 +115,17 @@ def resolve_many(
     dry_run: DryRun = False,
     yes: Yes = False,
     cap: Cap = 100,
+    start_in: ResolveIn = 10.0,
     reason: WhyOr = "",
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """批量标记已处理：先预览（--dry-run），再执行（--yes）。Take many blocked deliveries for handled elsewhere."""
+    """批量标记已处理：先预览（--dry-run），再执行（--yes）。Take many blocked deliveries for handled elsewhere.
+
+    开始前可用 redrives stop 停止，已标记的不能撤销。 redrives stop stops it before; what is resolved stays so.
+    """
     remote = Remote(url, token)
     body = {
         "wanted": _wanted(
@@ -119,11 +134,11 @@ def resolve_many(
         "cap": cap,
     }
     if _decided(dry_run=dry_run, yes=yes, reason=reason):
-        answer = remote.post("deliveries", "resolve", body={**body, "reason": reason})
-        show(answer, _print_resolved, lang=lang, as_json=as_json)
+        answer = remote.post("deliveries", "resolve", body={**body, "reason": reason, "start_in_s": start_in})
+        show(answer, _print_started, lang=lang, as_json=as_json)
     else:
         found = remote.post("deliveries", "resolve", "preview", body=body)
-        show(found, _print_preview, lang=lang, as_json=as_json)
+        show(found, _print_look_to_resolve, lang=lang, as_json=as_json)
 
 
 @redrives.command("list", epilog=example("redrives list", "redrives list --state running"))
@@ -136,7 +151,7 @@ def list_redrives(
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """批量重发列表，最新在前。Redrives, newest first."""
+    """批量重发与批量标记已处理，最新在前。Redrives, newest first."""
     answer = Remote(url, token).get("redrives", state=state, after=after, limit=limit)
     show(answer, _print_redrives, lang=lang, as_json=as_json)
 
@@ -145,7 +160,7 @@ def list_redrives(
 def show_redrive(
     redrive_id: RedriveId, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
 ) -> None:
-    """一次批量重发的进度。How far one is."""
+    """一个批次的进度。How far one is."""
     show(Remote(url, token).get("redrives", redrive_id), _print_redrive, lang=lang, as_json=as_json)
 
 
@@ -158,7 +173,7 @@ def stop_redrive(
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """停止：还没离开的恢复原状。Stop one; what has not left yet is as it was before."""
+    """停止：还没离开的恢复原状，已标记的不能撤销。Stop one; what has not left, or is not resolved, is as it was."""
     answer = Remote(url, token).post("redrives", redrive_id, "stop", body={"reason": reason})
     show(answer, _print_redrive, lang=lang, as_json=as_json)
 
@@ -213,6 +228,14 @@ def _print_look(terminal: Terminal, answer: Any) -> None:
     )
 
 
+def _print_look_to_resolve(terminal: Terminal, preview: Any) -> None:
+    _print_preview(terminal, preview)
+    terminal.line(
+        "加 --yes --reason 执行：--start-in 秒（默认 10）内可停止，已标记的不能撤销",
+        "add --yes --reason to do it: it can be stopped within --start-in seconds (10); what is resolved stays so",
+    )
+
+
 def _print_preview(terminal: Terminal, preview: Any) -> None:
     codes = Codes(terminal)
     terminal.table(
@@ -242,31 +265,35 @@ def _print_preview(terminal: Terminal, preview: Any) -> None:
 def _print_started(terminal: Terminal, answer: Any) -> None:
     redrive = answer["redrive"]
     number, total, per_s = redrive["redrive_id"], redrive["total"], redrive["per_s"]
+    does = word(redrive["does"], words.DOES)
     terminal.line(
-        f"批次 {number}：{total} 个，每秒 {per_s:g} 个，{when(redrive['next_at'])} 开始",
-        f"redrive {number}: {total} items, {per_s:g} a second, from {when(redrive['next_at'])} on",
+        f"批次 {number}：{does.zh} {total} 个，每秒 {per_s:g} 个，{when(redrive['next_at'])} 开始",
+        f"redrive {number} {does.en}: {total} items, {per_s:g} a second, from {when(redrive['next_at'])} on",
     )
     terminal.line(
         f"进度：ordergate redrives show {number}；停止并恢复原状：ordergate redrives stop {number} -r REASON",
         f"how it goes: ordergate redrives show {number}; to stop it: ordergate redrives stop {number} -r REASON",
     )
+    if redrive["does"] == "resolve":
+        _print_for_good(terminal)
 
 
-def _print_resolved(terminal: Terminal, answer: Any) -> None:
-    terminal.line(f"已标记 {answer['resolved']} 个", f"{answer['resolved']} taken for handled")
+def _print_for_good(terminal: Terminal) -> None:
+    terminal.line("已标记的不能撤销", "what is resolved cannot be undone")
 
 
 def _print_redrives(terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [
-            ("编号", "Id"), ("状态", "State"), ("总数", "Total"), ("未放出", "Waiting"), ("在途", "Out"),
-            ("完成", "Done"), ("其中已有", "Found"), ("又受阻", "Again"), ("原因", "Why"), ("谁", "Who"),
-            ("开始", "Starts"),
+            ("编号", "Id"), ("做什么", "Does"), ("状态", "State"), ("总数", "Total"), ("未开始", "Waiting"),
+            ("在途", "Out"), ("完成", "Done"), ("其中已有", "Found"), ("又受阻", "Again"), ("原因", "Why"),
+            ("谁", "Who"), ("开始", "Starts"),
         ],
         [
             (
-                row["redrive_id"], terminal.say(word(row["state"], words.REDRIVES)), row["total"], row["waiting"],
-                row["released"], row["done"], row["found"], row["again"], row["reason"], row["author"],
+                row["redrive_id"], terminal.say(word(row["does"], words.DOES)),
+                terminal.say(word(row["state"], words.REDRIVES)), row["total"], row["waiting"], row["released"],
+                row["done"], row["found"], row["again"], row["reason"], row["author"],
                 when(row["starts_at"]),
             )
             for row in answer["redrives"]
@@ -279,8 +306,10 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
     wanted = " ".join(
         f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in row["wanted"].items()
     )
+    sends = row["does"] == "send"
     lines = [
         (("编号", "Id"), row["redrive_id"]),
+        (("做什么", "Does"), terminal.say(word(row["does"], words.DOES))),
         (("状态", "State"), terminal.say(word(row["state"], words.REDRIVES))),
         (("条件", "Filter"), wanted),
         (("原因", "Why"), row["reason"]),
@@ -290,17 +319,25 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
         (("开始", "Starts"), when(row["starts_at"])),
         (("结束", "Ended"), when(row["ended_at"])),
         (("总数", "Total"), row["total"]),
-        (("未放出", "Not released yet"), row["waiting"]),
-        (("在途", "Released, under way"), row["released"]),
-        (("完成", "Done"), row["done"]),
-        (("其中对方已有", "of these, found there"), row["found"]),
-        (("又受阻", "Blocked again"), row["again"]),
-        (("已变化而跳过", "Skipped: changed meanwhile"), row["skipped"]),
+        (("未放出", "Not released yet") if sends else ("未标记", "Not resolved yet"), row["waiting"]),
     ]
-    if row["state"] == "stopped":
+    if sends:
         lines += [
-            (("停止时未动", "Untouched when stopped"), row["kept"]),
-            (("已恢复原状", "Put back as they were"), row["undone"]),
-            (("已离开", "Had left already"), row["left"]),
+            (("在途", "Released, under way"), row["released"]),
+            (("完成", "Done"), row["done"]),
+            (("其中对方已有", "of these, found there"), row["found"]),
+            (("又受阻", "Blocked again"), row["again"]),
         ]
+    else:
+        lines.append((("已标记", "Resolved"), row["done"]))
+    lines.append((("已变化而跳过", "Skipped: changed meanwhile"), row["skipped"]))
+    if row["state"] == "stopped":
+        lines.append((("停止时未动", "Untouched when stopped"), row["kept"]))
+        if sends:
+            lines += [
+                (("已恢复原状", "Put back as they were"), row["undone"]),
+                (("已离开", "Had left already"), row["left"]),
+            ]
     terminal.table([("项", "Field"), ("值", "Value")], [(terminal.choose(*name), value) for name, value in lines])
+    if not sends and row["done"]:
+        _print_for_good(terminal)

@@ -148,7 +148,7 @@ async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None
     Returns how many events were put back, in their first order; 0 when there is no such open dead letter.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_order(connection, dead_letter_id)
+        await lock_orders(connection, [dead_letter_id])
         number = await connection.fetchval(
             "SELECT number FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE", dead_letter_id
         )
@@ -164,22 +164,41 @@ async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor
     Returns how many events were put back, -1 when there is no such open dead letter.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_order(connection, dead_letter_id)
-        number = await connection.fetchval(
-            "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'discarded'"
-            " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number",
-            dead_letter_id,
-            actor,
-        )
-        if number is None:
-            return -1
-        await _audit(connection, actor=actor, action="dead_letter.discard", subject=dead_letter_id, reason=reason)
-        in_front = await connection.fetchval(
-            "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND code <> $2)",
-            number,
-            BEHIND,
-        )
-        return 0 if in_front else await put_back(connection, number, actor=actor, repaired={})
+        await lock_orders(connection, [dead_letter_id])
+        return await discard_in(connection, dead_letter_id, reason=reason, actor=actor)
+
+
+async def discard_in(connection: Connection, dead_letter_id: int, *, reason: str, actor: str) -> int:
+    """`discard` inside the caller's transaction, which has called `lock_orders`."""
+    number = await connection.fetchval(
+        "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'discarded'"
+        " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number",
+        dead_letter_id,
+        actor,
+    )
+    if number is None:
+        return -1
+    await _audit(connection, actor=actor, action="dead_letter.discard", subject=dead_letter_id, reason=reason)
+    in_front = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND code <> $2)",
+        number,
+        BEHIND,
+    )
+    return 0 if in_front else await put_back(connection, number, actor=actor, repaired={})
+
+
+async def lock_orders(connection: Connection, ids: Sequence[int]) -> None:
+    """Lock all open dead letters of the orders that these are of, in the sequence of `standing`.
+
+    Of two that are closed at one instant each would see the other still in front, and neither would let go what waits
+    behind both.
+    """
+    await connection.execute(
+        "SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number <> '' AND number = ANY (ARRAY("
+        "SELECT number FROM dead_letter WHERE dead_letter_id = ANY($1::bigint[])))"
+        " ORDER BY dead_letter_id FOR UPDATE",
+        list(ids),
+    )
 
 
 async def put_back(connection: Connection, number: str, *, actor: str, repaired: Mapping[int, bytes | None]) -> int:
@@ -214,19 +233,6 @@ async def put_back(connection: Connection, number: str, *, actor: str, repaired:
     if events:
         await put_in(connection, events)
     return len(events)
-
-
-async def _lock_order(connection: Connection, dead_letter_id: int) -> None:
-    """Lock all open dead letters of the order that this one is of, in the sequence of `standing`.
-
-    Of two that are closed at one instant each would see the other still in front, and neither would let go what waits
-    behind both.
-    """
-    await connection.execute(
-        "SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number <> '' AND number ="
-        " (SELECT number FROM dead_letter WHERE dead_letter_id = $1) ORDER BY dead_letter_id FOR UPDATE",
-        dead_letter_id,
-    )
 
 
 async def _audit(connection: Connection, *, actor: str, action: str, subject: int, reason: str = "") -> None:

@@ -188,10 +188,12 @@ async def doubt_everything(pool: asyncpg.Pool) -> int:
     """After a restore from backup: every open lane is in doubt (F130). Returns how many there are.
 
     So is every lane that an event from before now gives birth to: the backup does not know what was sent since it. A
-    redrive that still runs in it asks as well, even one that was forced; what shops were told of stock is not known.
+    redrive that still runs in it asks as well, even one that was forced; one that resolves is stopped: that cannot be
+    undone, and whether somebody has stopped it since is not known. What shops were told of stock is not known either.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO restoration DEFAULT VALUES")
+        await connection.execute(_KEEP_UNRESOLVED)
         await connection.execute("UPDATE redrive_item SET ask = true WHERE state = 'waiting' AND NOT ask")
         await connection.execute("UPDATE listing SET sent = NULL, sending = NULL")
         status = await connection.execute(
@@ -444,6 +446,13 @@ WITH free AS (
 SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
   FROM claimed c JOIN orders o USING (order_id)
  ORDER BY c.opened_at, c.order_id
+"""
+_KEEP_UNRESOLVED = """
+WITH stopped AS (
+    UPDATE redrive SET state = 'stopped', ended_at = now(), ended_by = 'ordergate'
+     WHERE does = 'resolve' AND state = 'running' RETURNING redrive_id
+)
+UPDATE redrive_item SET state = 'kept' WHERE state = 'waiting' AND redrive_id IN (SELECT redrive_id FROM stopped)
 """
 _DOUBT = """
 WITH these AS (

@@ -528,7 +528,9 @@ async def _set_aside(connection: Connection, number: OrderNumber | str) -> list[
 async def _redriven(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[Redriven]:
     rows = await connection.fetch(
         "SELECT i.released_at, i.redrive_id, i.target_id, i.seq, r.author, i.state"
-        "  FROM redrive_item i JOIN redrive r USING (redrive_id) WHERE i.order_id = $1 AND i.released_at IS NOT NULL",
+        "  FROM redrive_item i JOIN redrive r USING (redrive_id)"
+        # What was resolved is told by hand, as it is one by one.
+        " WHERE i.order_id = $1 AND i.released_at IS NOT NULL AND r.does = 'send'",
         order_id,
     )
     return [

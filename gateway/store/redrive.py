@@ -8,6 +8,9 @@ inbox, and has ended when intake has taken it from there: done, or set aside aga
 
 Few are out at a time (`_open_most`), so that stopping brings nearly all of the rest back, and a target that fails
 again gets no more.
+
+A redrive may also `resolve` its items (F117, F129): nothing is sent, each is taken for handled elsewhere, and what is
+waiting still when it is stopped is as it was (`gateway.store.resolve`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from gateway.core.delivery import AfterUnknown, Result
 from gateway.store.dead import BEHIND, put_back
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import audit
+from gateway.store.resolve import MOST_RESOLVED, resolve_lanes, resolve_letters
 from gateway.store.sql import Connection, as_array, as_private, as_text, private_or_plain
 from gateway.store.wanted import (
     LANE_BUSY,
@@ -42,16 +46,23 @@ from gateway.store.wanted import (
 MOST_ITEMS = 20_000
 """Most things one redrive takes."""
 
+RESOLVED_PER_S = 100.0
+"""How many are resolved a second: there is no target to spare, but time for who sees the first go wrong to stop it."""
+
 _TICK_S = 0.2
 _IDLE_S = 0.5
 _OUT_FOR_S = 5.0
 _OUT_LEAST = 50
 
 State = Literal["running", "done", "stopped"]
+Does = Literal["send", "resolve"]
+
+_DUE = {"send": "next_at", "resolve": "due_at"}
+"""Where it is kept when the next step may be (migration 0014)."""
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """`per_s`: so many a second at most, evenly. `start_in_s`: nothing is released before."""
+    """`per_s`: so many a second at most, evenly. `start_in_s`: nothing is released, or resolved, before."""
 
     per_s: float
     start_in_s: float = 0.0
@@ -60,10 +71,13 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 class RedriveRow(msgspec.Struct, frozen=True, kw_only=True):
     """A redrive and how far it is: its counts add up to `total`. `found`: those of `done` the target had already.
 
-    `starts_at`: when the first is, or was, released; None where it ended before.
+    `does`: whether it sends its items again, or takes them for handled elsewhere (`resolve`): then none is `released`,
+    and what is `done` cannot be undone. `starts_at`: when the first is, or was, released or resolved; None where it
+    ended before.
     """
 
     redrive_id: int
+    does: Does
     state: State
     wanted: Wanted
     reason: str
@@ -91,34 +105,36 @@ async def start(
     pool: asyncpg.Pool,
     wanted: Wanted,
     *,
-    policies: Policies,
+    policies: Policies | None,
     cap: int,
     pace: Pace,
-    forced: bool,
     reason: str,
     actor: str,
+    forced: bool = False,
 ) -> int | None:
     """Begin a redrive of the oldest `cap` things that fit; its id, or None where nothing does.
 
-    What another running redrive has is left to it. Raises NoFilter and NoSuchConnection.
+    `policies` None: they are resolved, which asks nobody. What another running redrive has is left to it. Raises
+    NoFilter and NoSuchConnection.
     """
-    may = {key: asking for key, asking in policies.items() if how_of(asking, forced) != "person"}
+    does: Does = "resolve" if policies is None else "send"
+    may = {key: asking for key, asking in (policies or {}).items() if how_of(asking, forced) != "person"}
     async with pool.acquire() as connection, connection.transaction():
         given = arguments(wanted, await connection_names(connection))
         redrive_id = await connection.fetchval(
-            "INSERT INTO redrive (wanted, private_reason, author, forced, per_s, next_at)"
-            " VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6)) RETURNING redrive_id",
+            _BEGIN,
             msgspec.json.encode(wanted).decode(),
             as_private(reason),
             actor,
             forced,
             pace.per_s,
             pace.start_in_s,
+            does,
         )
         status = await connection.execute(
-            _CHOOSE,
+            _CHOOSE if does == "send" else _CHOOSE_ALL,
             *given,
-            min(cap, MOST_ITEMS),
+            min(cap, MOST_ITEMS if does == "send" else MOST_RESOLVED),
             redrive_id,
             [target_id for target_id, _ in may],
             [operation for _, operation in may],
@@ -129,7 +145,8 @@ async def start(
         if not count:
             await connection.execute("DELETE FROM redrive WHERE redrive_id = $1", redrive_id)
             return None
-        await audit(connection, actor, "redrive.start", f"redrive/{redrive_id}", f"{reason} ({count})")
+        action = "redrive.start" if does == "send" else "redrive.resolve"
+        await audit(connection, actor, action, f"redrive/{redrive_id}", f"{reason} ({count})")
         await connection.execute("NOTIFY ordergate_redrive")
         # What has just been filled has no statistics, and every step would be planned for an empty table.
         await connection.execute("ANALYZE redrive_item")
@@ -139,25 +156,27 @@ async def start(
 async def step(
     pool: asyncpg.Pool, *, gates: Gates | None = None, reach: Callable[[str], None] = lambda _: None
 ) -> float | None:
-    """One step of the redrive that is due first: release what its pace allows, note how the released ended.
+    """One step of the redrive that is due first: release or resolve what its pace allows, note how the released ended.
 
     `gates` None: all there are. What is for none of them, its target having left the configuration since, is skipped:
-    nobody would send it, and as released it would wait for no person any more. Returns the seconds until something is
-    due again, None when no redrive runs. Steps of several workers take turns at the row, and a step that is cut off
-    leaves nothing behind.
+    nobody would send it, and as released it would wait for no person any more; it is resolved like any other. Returns
+    the seconds until something is due again, None when no redrive runs. Steps of several workers take turns at the row,
+    and a step that is cut off leaves nothing behind.
     """
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow(
-            "SELECT redrive_id, per_s, author FROM redrive WHERE state = 'running' AND next_at <= clock_timestamp()"
-            " ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+            f"SELECT redrive_id, does, per_s, author, {private_or_plain('reason')} FROM redrive"
+            " WHERE state = 'running' AND coalesce(due_at, next_at) <= clock_timestamp()"
+            " ORDER BY coalesce(due_at, next_at) LIMIT 1 FOR UPDATE SKIP LOCKED"
         )
         if row is not None:
-            await _advance(connection, redrive_id=row[0], per_s=row[1], author=row[2], gates=gates)
+            await _advance(connection, _Due(*row), gates=gates)
             reach("redrive.before_commit")
     if row is not None:
         reach("redrive.after_commit")
     due_s = await pool.fetchval(
-        "SELECT extract(epoch FROM min(next_at) - clock_timestamp())::float8 FROM redrive WHERE state = 'running'"
+        "SELECT extract(epoch FROM min(coalesce(due_at, next_at)) - clock_timestamp())::float8 FROM redrive"
+        " WHERE state = 'running'"
     )
     return None if due_s is None else max(0.0, due_s)
 
@@ -165,7 +184,7 @@ async def step(
 async def stop(pool: asyncpg.Pool, redrive_id: int, *, reason: str, actor: str) -> State | None:
     """Stop a redrive: what has not left yet is as it was before. The state it had, None when there is no such redrive.
 
-    What a worker already holds in memory, or has tried since, goes its way.
+    What a worker already holds in memory, or has tried since, goes its way; what is resolved already stays so.
     """
     async with pool.acquire() as connection, connection.transaction():
         state: State | None = await connection.fetchval(
@@ -212,7 +231,18 @@ async def _settle(connection: Connection, redrive_id: int) -> None:
     await connection.execute(_SETTLE_LETTERS, redrive_id)
 
 
-async def _advance(connection: Connection, *, redrive_id: int, per_s: float, author: str, gates: Gates | None) -> None:
+class _Due(msgspec.Struct, frozen=True):
+    """A redrive whose next step is due, locked. `reason` as it is stored."""
+
+    redrive_id: int
+    does: Does
+    per_s: float
+    author: str
+    reason: bytes | None
+
+
+async def _advance(connection: Connection, due: _Due, *, gates: Gates | None) -> None:
+    redrive_id, per_s = due.redrive_id, due.per_s
     await _settle(connection, redrive_id)
     counts = dict(
         await connection.fetch(
@@ -231,7 +261,7 @@ async def _advance(connection: Connection, *, redrive_id: int, per_s: float, aut
     wait_s = now_due / per_s if now_due else _IDLE_S
     if now_due:
         items = await connection.fetch(
-            "SELECT n, order_id, target_id, seq AS head, blocked, dead_letter_id FROM redrive_item"
+            "SELECT n, order_id, target_id, seq AS head, blocked, not_before, dead_letter_id FROM redrive_item"
             " WHERE redrive_id = $1 AND state = 'waiting' ORDER BY n LIMIT $2",
             redrive_id,
             now_due,
@@ -239,8 +269,10 @@ async def _advance(connection: Connection, *, redrive_id: int, per_s: float, aut
         # One kind in one transaction: intake takes dead letters and lanes in the other order.
         letters = items[0]["dead_letter_id"] is not None
         same = [item for item in items if (item["dead_letter_id"] is not None) is letters]
-        if letters:
-            await _release_letters(connection, redrive_id, same, author=author)
+        if due.does == "resolve":
+            await _resolve(connection, due, same, letters=letters)
+        elif letters:
+            await _release_letters(connection, redrive_id, same, author=due.author)
         else:
             await _release_lanes(connection, redrive_id, same, gates)
         await connection.execute(
@@ -250,9 +282,28 @@ async def _advance(connection: Connection, *, redrive_id: int, per_s: float, aut
             [item["n"] for item in same],
         )
     await connection.execute(
-        "UPDATE redrive SET next_at = clock_timestamp() + make_interval(secs => $2) WHERE redrive_id = $1",
+        f"UPDATE redrive SET {_DUE[due.does]} = clock_timestamp() + make_interval(secs => $2) WHERE redrive_id = $1",
         redrive_id,
         wait_s,
+    )
+
+
+async def _resolve(connection: Connection, due: _Due, items: Sequence[asyncpg.Record], *, letters: bool) -> None:
+    """Take those for handled that are still as they were chosen."""
+    reason = as_text(due.reason)
+    if letters:
+        ids = [item["dead_letter_id"] for item in items]
+        closed = set(await resolve_letters(connection, ids, reason=reason, actor=due.author))
+        done = [item["n"] for item in items if item["dead_letter_id"] in closed]
+    else:
+        finished = set(await resolve_lanes(connection, items, reason=reason, actor=due.author))
+        done = [item["n"] for item in items if (item["order_id"], item["target_id"]) in finished]
+    await connection.execute(
+        "UPDATE redrive_item SET state = 'done', released_at = now(), result = $3"
+        " WHERE redrive_id = $1 AND n = ANY($2::integer[])",
+        due.redrive_id,
+        done,
+        int(Result.RESOLVED),
     )
 
 
@@ -302,16 +353,26 @@ def _redrive(row: Mapping[str, object]) -> RedriveRow:
     return RedriveRow(**values)  # type: ignore[arg-type]
 
 
+# What is resolved has its `next_at` where no worker of the release before comes to (migration 0014).
+_BEGIN = """
+INSERT INTO redrive (wanted, private_reason, author, forced, per_s, does, next_at, due_at)
+SELECT $1, $2, $3, $4, $5, $7, CASE $7 WHEN 'send' THEN at ELSE '9999-01-01 UTC' END, CASE $7 WHEN 'resolve' THEN at END
+  FROM (SELECT now() + make_interval(secs => $6) AS at) AS soon
+RETURNING redrive_id
+"""
+
+
 # $8 cap, $9 redrive, then the policies: targets, operations, settle times, whether to be asked or told in doubt.
 # Targets take turns, so that none waits behind another's thousands.
-_CHOOSE = f"""
+def _choose(join: str) -> str:
+    return f"""
 WITH policy AS (
     SELECT * FROM unnest($10::smallint[], $11::text[], $12::float8[], $13::boolean[])
         AS p(target_id, operation, settle_s, ask)
 ), lanes AS (
     SELECT l.order_id, l.target_id, l.head, l.blocked, l.not_before AS since, NULL::bigint AS dead_letter_id,
            p.ask, p.settle_s
-      FROM lane l JOIN policy p USING (target_id, operation)
+      FROM lane l {join} JOIN policy p USING (target_id, operation)
      WHERE {LANES_WANTED} AND NOT {LANE_BUSY} ORDER BY l.not_before, l.order_id LIMIT $8
 ), letters AS (
     SELECT NULL::bigint, NULL::smallint, NULL::smallint, d.code, d.created_at, d.dead_letter_id, true, NULL::float8
@@ -321,15 +382,18 @@ WITH policy AS (
     SELECT *, row_number() OVER (PARTITION BY target_id ORDER BY since, order_id, dead_letter_id) AS turn
       FROM (SELECT * FROM lanes UNION ALL SELECT * FROM letters) everything ORDER BY since LIMIT $8
 )
-INSERT INTO redrive_item (redrive_id, n, order_id, target_id, seq, dead_letter_id, blocked, ask, settled_at)
+INSERT INTO redrive_item (redrive_id, n, order_id, target_id, seq, dead_letter_id, blocked, not_before, ask, settled_at)
 SELECT $9, row_number() OVER (ORDER BY target_id IS NULL, turn, target_id),
-       order_id, target_id, head, dead_letter_id, blocked, ask,
+       order_id, target_id, head, dead_letter_id, blocked, since, coalesce(ask, true),
        (SELECT max(a.ended_at) FROM attempt a
          WHERE a.order_id = c.order_id AND a.target_id = c.target_id AND a.seq = c.head AND a.worker_id <> 0)
        + make_interval(secs => c.settle_s)
   FROM chosen c
     ON CONFLICT DO NOTHING
 """
+
+
+_CHOOSE, _CHOOSE_ALL = _choose("INNER"), _choose("LEFT")
 
 # By number: whatever the statistics say of a table that has just been filled, the key is the way to its rows.
 _SAVE = """
@@ -406,9 +470,10 @@ UPDATE lane l SET blocked = i.blocked, in_doubt = i.in_doubt, bursts = i.bursts,
 """
 
 _REDRIVES = f"""
-SELECT redrive_id, state, wanted, {private_or_plain("reason")} AS reason, author, forced,
-       per_s, created_at, coalesce(c.first_at, CASE WHEN state = 'running' THEN next_at END) AS starts_at,
-       next_at, ended_at, ended_by,
+SELECT redrive_id, does, state, wanted, {private_or_plain("reason")} AS reason, author, forced,
+       per_s, created_at,
+       coalesce(c.first_at, CASE WHEN state = 'running' THEN coalesce(due_at, next_at) END) AS starts_at,
+       coalesce(due_at, next_at) AS next_at, ended_at, ended_by,
        c.total, c.waiting, c.released, c.done, c.found, c.again, c.skipped, c.kept, c.undone, c."left"
   FROM redrive r CROSS JOIN LATERAL (
        SELECT count(*) AS total, min(i.released_at) AS first_at,

@@ -1,69 +1,46 @@
-"""Already handled (F129), for many at once: deliveries become done and dead letters are closed, on a person's word."""
+"""Already handled (F129): what a redrive that resolves does with its items, on its author's word and for good."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import asyncpg
 
 from gateway.core.delivery import Result
-from gateway.store.dead import discard
+from gateway.store.dead import discard_in, lock_orders
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import BY_HAND
 from gateway.store.sql import Connection, as_array, as_private
-from gateway.store.wanted import (
-    LANE_BUSY,
-    LANES_WANTED,
-    LETTER_BUSY,
-    LETTERS_WANTED,
-    LOCK_CHOSEN,
-    Wanted,
-    arguments,
-    connection_names,
-    lane_keys,
-)
+from gateway.store.wanted import LOCK_CHOSEN, connection_names, lane_keys
 
 MOST_RESOLVED = 1_000
 """Most things that are said to be handled with one request."""
 
-_CHUNK = 100
 
+async def resolve_lanes(
+    connection: Connection, items: Sequence[asyncpg.Record], *, reason: str, actor: str
+) -> list[tuple[int, int]]:
+    """Take heads for done that are still blocked as they were chosen: (order id, target id) of those that were.
 
-async def resolve_many(pool: asyncpg.Pool, wanted: Wanted, *, cap: int, reason: str, actor: str, now: datetime) -> int:
-    """Take the oldest `cap` things that fit for handled elsewhere: deliveries as done, dead letters as discarded.
-
-    Returns how many; what another hand has changed meanwhile is left alone. Cut off in the middle it has done a part,
-    and the same call does the rest. Raises NoFilter and NoSuchConnection.
+    Inside the caller's transaction. One that was sent again and is blocked once more is not as it was: `not_before`,
+    since when it is, has moved.
     """
-    async with pool.acquire() as connection:
-        given = arguments(wanted, await connection_names(connection))
-        lanes = await connection.fetch(_LANES, *given, min(cap, MOST_RESOLVED))
-        letters = await connection.fetch(_LETTERS, *given, min(cap, MOST_RESOLVED))
-    oldest = sorted([*lanes, *letters], key=lambda row: row["since"])[:cap]
-    chosen = [row for row in oldest if row["order_id"] is not None]
-    count = 0
-    for start_ in range(0, len(chosen), _CHUNK):
-        async with pool.acquire() as connection, connection.transaction():
-            count += await _resolve(connection, chosen[start_ : start_ + _CHUNK], reason=reason, actor=actor, now=now)
-    for row in oldest:
-        if row["order_id"] is None:
-            count += await discard(pool, row["dead_letter_id"], reason=reason, actor=actor) >= 0
-    return count
-
-
-async def _resolve(
-    connection: Connection, rows: Sequence[asyncpg.Record], *, reason: str, actor: str, now: datetime
-) -> int:
-    """Heads that are still as they were chosen become done."""
-    ids = sorted({row["order_id"] for row in rows})
+    ids = sorted({item["order_id"] for item in items})
     # Orders before lanes, in key order: intake adds no command meanwhile.
     numbers = dict(
         await connection.fetch(
             "SELECT order_id, number FROM orders WHERE order_id = ANY($1::bigint[]) ORDER BY number FOR UPDATE", ids
         )
     )
-    locked = await connection.fetch(LOCK_CHOSEN, *lane_keys(rows))
+    since = {(item["order_id"], item["target_id"]): item["not_before"] for item in items}
+    locked = [
+        row
+        for row in await connection.fetch(LOCK_CHOSEN, *lane_keys(items))
+        if row["not_before"] == since[row["order_id"], row["target_id"]]
+    ]
+    if not locked:
+        return []
+    now = await connection.fetchval("SELECT clock_timestamp()")
     names = await connection_names(connection)
     await connection.copy_records_to_table(
         "attempt",
@@ -90,20 +67,15 @@ async def _resolve(
             for row in locked
         ],
     )
-    if locked:
-        await wake_dispatch(connection, {row["target_id"] for row in locked})
-    return len(locked)
+    await wake_dispatch(connection, {row["target_id"] for row in locked})
+    return [(row["order_id"], row["target_id"]) for row in locked]
 
 
-_LANES = f"""
-SELECT l.order_id, l.target_id, l.head, l.operation, l.blocked, l.not_before AS since, NULL::bigint AS dead_letter_id
-  FROM lane l WHERE {LANES_WANTED} AND NOT {LANE_BUSY} ORDER BY l.not_before, l.order_id LIMIT $8
-"""
-_LETTERS = f"""
-SELECT NULL::bigint AS order_id, NULL::smallint AS target_id, NULL::smallint AS head, NULL::text AS operation,
-       d.code AS blocked, d.created_at AS since, d.dead_letter_id
-  FROM dead_letter d WHERE {LETTERS_WANTED} AND NOT {LETTER_BUSY} ORDER BY d.created_at, d.dead_letter_id LIMIT $8
-"""
+async def resolve_letters(connection: Connection, ids: Sequence[int], *, reason: str, actor: str) -> list[int]:
+    """Discard those of these dead letters that are still open: their ids. Inside the caller's transaction."""
+    await lock_orders(connection, ids)
+    return [one for one in ids if await discard_in(connection, one, reason=reason, actor=actor) >= 0]
+
 
 _RESOLVED = "unnest($1::text::bigint[], $2::text::smallint[]) AS d(order_id, target_id)"
 _FINISH = f"""

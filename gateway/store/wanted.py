@@ -248,7 +248,7 @@ SELECT 'dead_letter', NULL, d.source, NULL, d.code, count(*),
 
 # By key, whatever the planner thinks of the partial indexes, which hold all that is blocked or free.
 LOCK_CHOSEN = """
-SELECT l.order_id, l.target_id, l.head, l.operation
+SELECT l.order_id, l.target_id, l.head, l.operation, l.not_before
   FROM lane l
   JOIN unnest($1::text::bigint[], $2::text::smallint[], $3::text::smallint[], $4::text[])
     AS d(order_id, target_id, head, blocked)

@@ -368,7 +368,11 @@ async def digest(gateway: Gateway) -> dict[str, str]:
 
 
 NO_AUDIT = {"/redrives/preview", "/deliveries/resolve/preview"}
-AS_MANY = {"/deliveries/resolve": "resolved"}
+# Beside what is asked, a redrive that resolves writes a row with each thing it has done.
+ASKED_FOR = """
+SELECT (SELECT count(*) FROM audit) - (
+    SELECT count(*) FROM redrive_item i JOIN redrive r USING (redrive_id) WHERE r.does = 'resolve' AND i.state = 'done')
+"""
 
 
 class Checks:
@@ -422,10 +426,8 @@ class Checks:
         if kind not in content:
             return [f"200 as {kind}"]
         wrong = []
-        body: Any = None
         if kind == "application/json":
-            body = msgspec.json.decode(told.body)
-            wrong += fits(body, content[kind]["schema"], self.components)
+            wrong += fits(msgspec.json.decode(told.body), content[kind]["schema"], self.components)
         rows = await self.audit() - audit
         unmasked = "unmask=1" in request.target.decode("latin-1") or path.endswith("/raw/{n}")
         if method == "GET":
@@ -434,7 +436,7 @@ class Checks:
             if not unmasked and (b"13800001234" in told.body or "张三丰".encode() in told.body):
                 wrong.append("personal data unmasked")
         else:
-            wanted = 0 if path in NO_AUDIT else body[AS_MANY[path]] if path in AS_MANY else 1
+            wanted = 0 if path in NO_AUDIT else 1
             if b'"dry_run": true' in request.body or b'"dry_run":true' in request.body:
                 wanted = 0
             if rows != wanted:
@@ -452,7 +454,7 @@ class Checks:
         return before
 
     async def audit(self) -> int:
-        return int(await self.gateway.pool.fetchval("SELECT count(*) FROM audit"))
+        return int(await self.gateway.pool.fetchval(ASKED_FOR))
 
 
 async def test_every_answer_is_as_declared_and_nothing_fails(gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
@@ -101,6 +102,10 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/deliveries/resolve", {"wanted": {}, "reason": "x"}, 422, "invalid"),
     ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}}, 422, "invalid"),
     ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}, "reason": "x", "cap": 5000}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}, "reason": "x", "start_in_s": -1}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}, "reason": "x", "start_in_s": 86401}, 422, "invalid"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "epr"}, "reason": "x"}, 404, "not_found"),
+    ("POST", "/deliveries/resolve", {"wanted": {"target": "erp"}, "reason": "x"}, 409, "nothing"),
     ("POST", "/orders/nope/conflicts-handled", {"reason": "x"}, 404, "not_found"),
 ]
 
@@ -189,10 +194,55 @@ async def test_many_are_taken_for_handled(gateway: Gateway) -> None:
     look = await gateway.post("/deliveries/resolve/preview", WANTED)
     assert (look["total"], look["chosen"], look["groups"][0]["how"]) == (2, 2, "by_hand")
 
-    assert (await gateway.post("/deliveries/resolve", {**WANTED, "reason": "typed in"}))["resolved"] == 2
+    started = await gateway.post("/deliveries/resolve", {**WANTED, "reason": "typed in", "start_in_s": 0})
+    redrive_id = started["redrive"]["redrive_id"]
 
+    async def over() -> Any:
+        row = await gateway.get(f"/redrives/{redrive_id}")
+        return row if row["state"] == "done" else None
+
+    row = await gateway.until(over)
+    assert (row["does"], row["total"], row["done"], row["skipped"], row["author"]) == ("resolve", 2, 2, 0, "admin/wang")
     assert await gateway.pool.fetchval("SELECT count(*) FROM lane") == 0 and gateway.erp.books.effects == 0
-    assert ("admin/wang", "delivery.resolve", "S1/erp/1", "typed in") in await gateway.audit()
+    assert await gateway.audit() == [
+        ("admin/wang", "redrive.resolve", f"redrive/{redrive_id}", "typed in (2)"),
+        ("admin/wang", "delivery.resolve", "S1/erp/1", "typed in"),
+        ("admin/wang", "delivery.resolve", "S2/erp/1", "typed in"),
+    ]
+    timeline = (await gateway.get("/orders/S1"))["timeline"]
+    assert [one["kind"] for one in timeline] == ["event", "delivery", "attempt", "hand", "attempt"]
+    late = await gateway.call("POST", f"/redrives/{redrive_id}/stop", {"reason": "x"})
+    assert (late.status, late.body["error"]) == (409, "ended")
+    assert late.body["advice"] == {
+        "zh": "没有可停止的；已标记的不能撤销",
+        "en": "nothing is left to stop; what is resolved cannot be undone",
+    }
+
+
+@pytest.mark.feature("F117")
+async def test_within_its_window_taking_many_for_handled_is_undone(gateway: Gateway) -> None:
+    await refused(gateway, "1", "2")
+    assert (await gateway.push({**ORDER, "order_no": "5", "lines": "none"})).status == 422
+    await gateway.dead(1)
+    tables = "SELECT lane::text FROM lane UNION ALL SELECT dead_letter::text FROM dead_letter ORDER BY 1"
+    before = [tuple(r) for r in await gateway.pool.fetch(tables)]
+    wanted = {"wanted": {"since": "2026-01-01T00:00:00Z"}}
+
+    started = await gateway.post("/deliveries/resolve", {**wanted, "reason": "x"})
+    redrive = started["redrive"]
+    assert (redrive["does"], redrive["state"], redrive["total"], redrive["waiting"]) == ("resolve", "running", 3, 3)
+    window = datetime.fromisoformat(redrive["starts_at"]) - datetime.fromisoformat(redrive["created_at"])
+    assert window == timedelta(seconds=10)
+    assert started["note"]["zh"].startswith("10 秒后开始标记") and "cannot be undone" in started["note"]["en"]
+    [listed] = (await gateway.get("/redrives", state="running"))["redrives"]
+    assert listed["redrive_id"] == redrive["redrive_id"]
+    assert (await gateway.post("/deliveries/resolve/preview", wanted))["elsewhere"] == 3
+
+    row = await gateway.post(f"/redrives/{redrive['redrive_id']}/stop", {"reason": "a mistake"})
+
+    assert (row["state"], row["kept"], row["done"], row["ended_by"]) == ("stopped", 3, 0, "admin/wang")
+    assert [tuple(r) for r in await gateway.pool.fetch(tables)] == before
+    assert [action for _, action, _, _ in await gateway.audit()] == ["redrive.resolve", "redrive.stop"]
 
 
 @pytest.mark.feature("F116")

@@ -1,4 +1,7 @@
-"""A redrive into a WMS that has a part of it already, while the workers are killed: nothing doubled, the rate kept."""
+"""A redrive into a WMS that has a part of it already, while the workers are killed: nothing doubled, the rate kept.
+
+And one that resolves: each thing once, nothing sent, and what is not done when it is stopped as it was.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from gateway.core.order import Order
 from gateway.parts import setup_of
 from gateway.sdk.http import Http
 from gateway.store.orders import decode_state
+from gateway.store.redrive import stop
 from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.testing.fakes import Faults
@@ -220,3 +224,63 @@ async def test_a_crash_around_the_commit_of_a_step(postgres_url: str, folder: Pa
     assert (books.duplicates, books.repeats) == (0, 0)
     assert sum(book.documents for book in books.orders.values()) == orders
     assert (seen["done"], seen["found"] >= 20) == (orders, True)
+
+
+async def crashed_while_resolving(desk: Stuck, point: str) -> int:
+    """Begin to take all for handled with a worker that ends at `point`, when it has; the id of the redrive."""
+    await desk.gateway.stop()
+    worker = await desk.gateway.start_worker(crash_at=point)
+    body = {"wanted": {"target": WMS}, "reason": "typed in", "cap": 1000, "start_in_s": 0}
+    redrive = (await desk.call("POST", "deliveries", "resolve", body=body))["redrive"]
+    assert (redrive["does"], redrive["state"]) == ("resolve", "running")
+    assert await asyncio.to_thread(worker.wait, 30) == 137
+    return int(redrive["redrive_id"])
+
+
+async def resolved(pool: asyncpg.Pool) -> tuple[int, int, int]:
+    """How many attempts say so, how many records of who did it there are, and how many lanes are gone."""
+    row = await pool.fetchrow(
+        "SELECT (SELECT count(*) FROM attempt WHERE result = 8),"
+        " (SELECT count(*) FROM audit WHERE action = 'delivery.resolve'),"
+        " (SELECT count(*) FROM orders) - (SELECT count(*) FROM lane)"
+    )
+    return tuple(row)
+
+
+@pytest.mark.feature("F117")
+@pytest.mark.parametrize(("point", "kept"), [("redrive.before_commit:2", 20), ("redrive.after_commit:2", 40)])
+async def test_a_crash_while_many_are_taken_for_handled(postgres_url: str, folder: Path, point: str, kept: int) -> None:
+    """A step is whole or not at all, and the next worker goes on from there: each once, and nothing is sent."""
+    orders = 60
+    async with stuck(folder, postgres_url, orders=orders, rate_per_s=500.0, workers=1) as desk:
+        before = await desk.fake.books()
+        redrive_id = await crashed_while_resolving(desk, point)
+        assert await resolved(desk.pool) == (kept, kept, kept)
+        await desk.gateway.start_worker()
+
+        async def over() -> bool:
+            return bool((await desk.call("GET", "redrives", redrive_id))["state"] == "done")
+
+        await until(over, within_s=60, what="the redrive to end", log=desk.gateway.log)
+        books = await desk.fake.books()
+        seen = await desk.call("GET", "redrives", redrive_id)
+        assert await resolved(desk.pool) == (orders, orders, orders)
+    assert (seen["done"], seen["skipped"], seen["total"]) == (orders, 0, orders)
+    assert books.requests == before.requests
+
+
+@pytest.mark.feature("F117")
+async def test_stopped_after_a_crash_what_was_not_resolved_is_as_it_was(postgres_url: str, folder: Path) -> None:
+    orders, rows = 60, "SELECT order_id, lane::text FROM lane"
+    async with stuck(folder, postgres_url, orders=orders, rate_per_s=500.0, workers=1) as desk:
+        requests = (await desk.fake.books()).requests
+        before = dict(await desk.pool.fetch(rows))
+        redrive_id = await crashed_while_resolving(desk, "redrive.after_commit:1")
+        # The next worker would go on at once.
+        assert await stop(desk.pool, redrive_id, reason="the wrong ones", actor="wang") == "running"
+        await desk.gateway.start_worker()
+        seen = await desk.call("GET", "redrives", redrive_id)
+        after = dict(await desk.pool.fetch(rows))
+        assert (await desk.fake.books()).requests == requests
+    assert (seen["state"], seen["done"], seen["kept"]) == ("stopped", 20, 40)
+    assert len(after) == 40 and after.items() <= before.items()

@@ -120,5 +120,10 @@ def test_what_is_not_one_of_few_is_told_too(said: Text, zh: str, en: str) -> Non
     assert said == Text(zh, en)
 
 
+def test_what_a_redrive_does_has_words() -> None:
+    assert set(literal(RedriveRow, "does")) == set(words.DOES)
+    assert all(CHINESE.search(said.zh) and not CHINESE.search(said.en) for said in words.DOES.values())
+
+
 def test_every_kind_of_notice_may_have_an_owner() -> None:
     assert set(Kind) <= set(get_args(OwnerKind))

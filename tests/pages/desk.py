@@ -80,7 +80,7 @@ def _many(page: Page, town: Town) -> None:
     before = town.sql(_LANES, unknown)
     town.sql("ALTER TABLE redrive ALTER COLUMN redrive_id RESTART WITH 7")
     command = "ordergate deliveries redrive --target wms-1 --code unknown --yes --cap 5000 --rate 20"
-    assert "批次 7：3 个，每秒 20 个" in page.run(f'{command} -r "仓库已恢复"')
+    assert "批次 7：重发 3 个，每秒 20 个" in page.run(f'{command} -r "仓库已恢复"')
     shown = page.run("ordergate redrives show 7")
     assert "进行中" in shown
     stopped = page.run('ordergate redrives stop 7 -r "先等等"')
@@ -97,7 +97,18 @@ def _many(page: Page, town: Town) -> None:
     town.cancel("1401")
     assert town.until_blocked("A1401") == "rejected:cancel_refused"
     look = page.run("ordergate deliveries resolve-many --target wms-1 --code cancel_refused --dry-run")
-    assert "将处理 1" in look and "A1401" in look
+    assert "将处理 1" in look and "A1401" in look and "已标记的不能撤销" in look
+    before = town.sql(_LANES, ["A1401"])
+    command = "ordergate deliveries resolve-many --target wms-1 --code cancel_refused --yes"
+    assert "批次 8：标记已处理 1 个" in page.run(f'{command} -r "已电话取消"')
+    stopped = page.run('ordergate redrives stop 8 -r "核实有误"')
+    assert "已停止" in stopped and "停止时未动" in stopped
+    assert town.sql(_LANES, ["A1401"]) == before
+    page.stage.run(f"{command} -r again --start-in 0")
+    until(lambda: not town.sql(_LANES, ["A1401"]), "it to be resolved")
+    listed = page.run("ordergate redrives list")
+    assert listed.count("标记已处理") == 2 and listed.count("重发") == 1
+    assert "已标记的不能撤销" in page.stage.run("ordergate redrives show 9").out
 
 
 def _arrival() -> Arrival:

@@ -26,6 +26,7 @@ from gateway.api.views import (
     OrderPage,
     RedriveList,
     RedrivePreview,
+    RedriveStarted,
     Released,
     StockList,
     WorkCard,
@@ -173,6 +174,7 @@ ITEM = WorkItem(
 )
 REDRIVE = RedriveRow(
     redrive_id=3,
+    does="send",
     state="stopped",
     wanted=Wanted(target="wms"),
     reason="they are back",
@@ -228,7 +230,7 @@ LISTS = {
     ("work", "items"): (lambda rest: WorkItems(items=[ITEM], next=rest), "下发受阻 A1 shop wms 下单 不清楚 unknown"),
     ("redrives", "list"): (
         lambda rest: RedriveList(redrives=[REDRIVE], next=rest),
-        "3 已停止 10 0 0 5 2 1 they are back admin/li 2026-05-01 09:00:03",
+        "3 重发 已停止 10 0 0 5 2 1 they are back admin/li 2026-05-01 09:00:03",
     ),
     ("stock", "list"): (lambda rest: StockList(stock=[STOCK], next=rest), "茶 W1 9 1 2 6"),
 }
@@ -455,6 +457,32 @@ def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str
         "开始 2026-05-01 09:00:03",
     ):
         assert told in out
+
+
+def test_a_redrive_that_resolves_says_what_cannot_be_undone(capsys: pytest.CaptureFixture[str]) -> None:
+    resolves = msgspec.structs.replace(REDRIVE, does="resolve", done=7, found=0, again=0, kept=3, undone=0)
+    out = " ".join(printed(capsys, resolves, "redrives", "show", "3").split())
+    for told in ("做什么 标记已处理", "已标记 7", "已变化而跳过 0", "停止时未动 3", "已标记的不能撤销"):
+        assert told in out
+    assert "已恢复原状" not in out and "又受阻" not in out
+    assert "不能撤销" not in printed(capsys, REDRIVE, "redrives", "show", "3")
+    out = printed(capsys, resolves, "redrives", "show", "3", "--lang", "en")
+    assert "takes for handled" in out and "what is resolved cannot be undone" in out
+    untouched = msgspec.structs.replace(resolves, done=0, kept=10)
+    assert "不能撤销" not in printed(capsys, untouched, "redrives", "show", "3")
+
+    running = msgspec.structs.replace(resolves, state="running", done=0, kept=0, waiting=10)
+    command = ("deliveries", "resolve-many", "--target", "wms", "--yes", "-r", "x")
+    out = printed(capsys, RedriveStarted(redrive=running, note=Text("", "")), *command)
+    assert "批次 3：标记已处理 10 个，每秒 20 个，2026-05-01 09:00:09 开始" in out
+    assert "ordergate redrives stop 3 -r REASON" in out and "已标记的不能撤销" in out
+    sends = RedriveStarted(redrive=REDRIVE, note=Text("", ""))
+    out = printed(capsys, sends, "deliveries", "redrive", "--target", "wms", "--yes", "-r", "x")
+    assert "批次 3：重发 10 个" in out and "不能撤销" not in out
+
+    look = Preview(total=0, chosen=0, staying=0, elsewhere=0, groups=())
+    out = printed(capsys, look, "deliveries", "resolve-many", "--target", "wms")
+    assert "--start-in 秒（默认 10）内可停止，已标记的不能撤销" in out
 
 
 @pytest.mark.parametrize("group", ["work", "orders", "deliveries", "redrives", "dead", "gates", "stock"])

@@ -111,7 +111,8 @@ async def lanes(pool: asyncpg.Pool) -> dict[tuple[int, int], str]:
 
 async def let_be_due(pool: asyncpg.Pool) -> None:
     """The pace has passed."""
-    await pool.execute("UPDATE redrive SET next_at = '-infinity' WHERE state = 'running'")
+    await pool.execute("UPDATE redrive SET next_at = '-infinity' WHERE state = 'running' AND does = 'send'")
+    await pool.execute("UPDATE redrive SET due_at = '-infinity' WHERE state = 'running' AND does = 'resolve'")
 
 
 def _state(number: int, commands: Sequence[Command]) -> bytes:

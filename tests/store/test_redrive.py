@@ -18,7 +18,6 @@ from gateway.store.dead import BEHIND, DeadLetter, set_aside
 from gateway.store.outbox import AttemptRow, Outcome, claim, start_worker, write_outcomes
 from gateway.store.redrive import Pace, RedriveRow, list_redrives, read_redrive, start, step, stop
 from gateway.store.repair import resend
-from gateway.store.resolve import resolve_many
 from gateway.store.sql import Names
 from gateway.store.wanted import NoFilter, NoSuchConnection, Wanted, preview
 from tests.dispatch.test_gate import Bench, Script, running
@@ -303,7 +302,7 @@ async def test_nobody_redrives_without_a_filter(desk: tuple[asyncpg.Pool, Names]
     with pytest.raises(NoFilter):
         await preview(pool, wanted, policies=policies(names), cap=1, forced=False)
     with pytest.raises(NoFilter):
-        await resolve_many(pool, wanted, cap=1, reason="x", actor="wang", now=BLOCKED_AT)
+        await start(pool, wanted, policies=None, cap=1, pace=Pace(per_s=1.0), reason="x", actor="wang")
     with pytest.raises(NoSuchConnection):
         await begin(pool, names, Wanted(target="wmz"))
     assert await lanes(pool) == before and await pool.fetchval("SELECT count(*) FROM redrive") == 0
@@ -511,30 +510,6 @@ async def test_a_redrive_says_when_it_starts_and_when_it_has_started(desk: tuple
     redrive_id = await begin(pool, names, start_in_s=60.0)
     await stop(pool, redrive_id or 0, reason="x", actor="wang")
     assert (await row(pool, redrive_id)).starts_at is None
-
-
-@pytest.mark.feature("F129")
-async def test_many_are_taken_for_handled_and_their_lanes_go_on(desk: tuple[asyncpg.Pool, Names]) -> None:
-    pool, names = desk
-    await stick(pool, names, 150, first=1)
-    await stick(pool, names, 3, first=501, tail=2)
-    async with pool.acquire() as connection:
-        await set_aside(connection, [letter(1, "S900", "json")])
-    seen = await preview(pool, Wanted(code="http_4xx"), policies=None, cap=1000, forced=True)
-    assert (seen.total, seen.chosen, {g.how for g in seen.groups}) == (153, 153, {"by_hand"})
-
-    done = await resolve_many(pool, Wanted(code="http_4xx"), cap=120, reason="typed in", actor="li", now=BLOCKED_AT)
-    assert (done, await pool.fetchval("SELECT count(*) FROM lane")) == (120, 33)
-    done = await resolve_many(pool, Wanted(target="wms"), cap=1000, reason="typed in", actor="li", now=BLOCKED_AT)
-
-    assert done == 33
-    rows = await pool.fetch("SELECT order_id, head, operation, blocked, in_doubt FROM lane ORDER BY 1")
-    assert [tuple(r) for r in rows] == [(n, 2, "cancel", None, False) for n in (501, 502, 503)]
-    said = "SELECT count(*) FROM attempt WHERE result = 8 AND convert_from(private_detail, 'UTF8') = 'li: typed in'"
-    assert await pool.fetchval(said) == 153
-    assert await pool.fetchval("SELECT count(*) FROM audit WHERE action = 'delivery.resolve'") == 153
-    done = await resolve_many(pool, Wanted(source="shop"), cap=9, reason="a test", actor="li", now=BLOCKED_AT)
-    assert (done, await pool.fetchval("SELECT resolution FROM dead_letter")) == (1, "discarded")
 
 
 async def test_what_no_gate_would_send_is_skipped_and_stays_with_its_person(desk: tuple[asyncpg.Pool, Names]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.store.dead import set_aside
 from gateway.store.outbox import doubt_everything
-from gateway.store.redrive import Pace, start, step
+from gateway.store.redrive import Pace, read_redrive, start, step
 from gateway.store.wanted import Wanted
 
-from .stuck import PAGER, SHOP, open_desk, policies, stick
+from .stuck import PAGER, SHOP, letter, open_desk, policies, stick
 
 
 @pytest.mark.feature("F130")
@@ -23,6 +24,25 @@ async def test_a_forced_redrive_that_was_running_sends_nothing_unasked(migrated_
     await step(pool)
     assert await pool.fetchval("SELECT count(*) FROM lane WHERE blocked IS NULL") == 20
     assert await pool.fetchval("SELECT count(*) FROM lane WHERE NOT in_doubt") == 0
+    await pool.close()
+
+
+@pytest.mark.feature("F130")
+async def test_what_was_to_be_resolved_is_left_to_its_people(migrated_url: str) -> None:
+    """Somebody may have stopped it since the backup."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 3)
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(1, "S900", "json")])
+    redrive_id = await start(
+        pool, Wanted(source="shop"), policies=None, cap=100, pace=Pace(per_s=1000), reason="typed in", actor="wang"
+    )
+    await doubt_everything(pool)
+    assert await step(pool) is None
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE blocked IS NOT NULL") == 3
+    assert await pool.fetchval("SELECT count(*) FROM dead_letter WHERE closed_at IS NULL") == 1
+    seen = await read_redrive(pool, redrive_id or 0)
+    assert seen is not None and (seen.state, seen.kept, seen.ended_by) == ("stopped", 4, "ordergate")
     await pool.close()
 
 
