@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,8 +16,7 @@ import typer.main
 
 from gateway import admin, usage
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
-from gateway.core.errors import OrdergateError, SettingsError
-from gateway.core.text import system_reason
+from gateway.process import exits, open_what_is_closed, show_what_can_be_shown
 from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
@@ -30,7 +27,6 @@ from gateway.remote.redrives import redrives
 from gateway.remote.skus import skus
 from gateway.remote.stock import stock
 from gateway.remote.work import work
-from gateway.terminal import open_what_is_closed, show_what_can_be_shown
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,24 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     open_what_is_closed()
     show_what_can_be_shown()
-    try:
-        code = _command()(arguments, standalone_mode=False)
-    except typer.TyperException as error:
-        for line in usage.told(error):
-            print(line, file=sys.stderr)
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        print("已中止 / aborted", file=sys.stderr)
-        sys.exit(1)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(problem.said("zh"), problem.said("en"), sep="\n", file=sys.stderr)
-        print(f"{len(error.problems)} 个问题 / {len(error.problems)} problem(s)", file=sys.stderr)
-        sys.exit(2)
-    except (OrdergateError, OSError) as error:
-        said = error.text.both if isinstance(error, OrdergateError) else _of_system(error)
-        print(f"错误 / error: {said}", file=sys.stderr)
-        sys.exit(1)
+    with exits():
+        try:
+            if _may_print_help(sys.argv[1:] if arguments is None else arguments):
+                usage.fold_help()
+            code = _command()(arguments, standalone_mode=False)
+        except typer.TyperException as error:
+            for line in usage.told(error):
+                print(line, file=sys.stderr)
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            print("已中止 / aborted", file=sys.stderr)
+            sys.exit(1)
     sys.exit(code)
 
 
@@ -118,35 +108,15 @@ def demo(
     raise typer.Exit(asyncio.run(run_demo(wishes)))
 
 
-@app.command(hidden=True)
-def worker(
-    config: ConfigFile,
-    name: Annotated[str, typer.Option()],
-    socket_fd: Annotated[int, typer.Option()],
-    lifeline_fd: Annotated[int, typer.Option()],
-    stop_within: Annotated[float, typer.Option()],
-) -> None:
-    """One worker process; started by `run`."""
-    settings = read_settings(config)
-    from gateway.app import WorkerPlace, run_worker
-
-    place = WorkerPlace(
-        name=name, sock=socket.socket(fileno=socket_fd), lifeline_fd=lifeline_fd, stop_within_s=stop_within
-    )
-    raise typer.Exit(run_worker(settings, place, url=os.environ["ORDERGATE_WORKER_DATABASE_URL"]))
+def _may_print_help(arguments: Sequence[str]) -> bool:
+    """Whether help is asked for, or may be printed for a group without a command."""
+    return "--help" in arguments or not any(argument.startswith("-") for argument in arguments)
 
 
 @functools.cache
 def _command() -> Callable[..., int | None]:
     """`app` as a command, made once: that takes a tenth of a second, and a process may call `main` many times."""
-    usage.fold_help()
     return typer.main.get_command(app)
-
-
-def _of_system(error: OSError) -> str:
-    """What the operating system refused, and why: in Chinese, with its own words behind."""
-    reason = system_reason(error).zh
-    return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def _tell(text: str) -> None:

@@ -55,7 +55,7 @@ class _OwnDatabase(Protocol):
     async def start_again(self) -> None: ...
 
 
-WORKER = (sys.executable, "-m", "gateway", "worker")
+WORKER = (sys.executable, "-m", "gateway.worker")
 
 
 class Supervisor:

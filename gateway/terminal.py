@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import io
 import json
 import os
 import sys
@@ -78,26 +77,6 @@ class Terminal:
         for row in texts:
             table.add_row(*map(escape, row))
         self._console.print(table)
-
-
-def open_what_is_closed() -> None:
-    """Have the null device stand for standard streams that the caller has closed (``>&-``).
-
-    Left alone, what is opened next gets their number, and what a child process prints goes into it.
-    """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(number, True)
-    os.close(number)
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
-
-
-def show_what_can_be_shown() -> None:
-    """From now on a character that the terminal's encoding lacks is printed as its code (``\\U00020bb7``)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def shown(cell: Any) -> str:

@@ -5,19 +5,23 @@ Typer and pydantic find what is wrong and say it in English only.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import typer
-from rich.text import Text as RichText
-from typer import rich_utils
 
 from gateway.core.text import Text
 
 
+@functools.cache
 def fold_help() -> None:
     """Have help fold what is too long: a Chinese sentence is one word to rich, of which it leaves a part and "…"."""
+    # Here, since what help is made of takes a tenth of a second, and hardly a command prints any.
+    from rich.text import Text as RichText
+    from typer import rich_utils
+
     # Typer's own, and private: a release without it cuts help as before, and nothing else.
     make = getattr(rich_utils, "_make_rich_text", None)
     if make is None:

@@ -70,6 +70,8 @@ LAYERS = (
         "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry gateway.listener",
     ),
     Layer("gateway.cli", EVERYTHING),
+    Layer("gateway.process", "gateway.core"),
+    Layer("gateway.worker", "gateway.app gateway.plugins gateway.process gateway.settings"),
     Layer("gateway.admin", EVERYTHING),
     Layer("gateway.check", EVERYTHING),
     Layer("gateway.compare", EVERYTHING),

@@ -272,7 +272,7 @@ class Gateway:
             self._lifeline = os.pipe()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "worker", "--config", str(self.config), "--name", "chaos/0",
+                [sys.executable, "-m", "gateway.worker", "--config", str(self.config), "--name", "chaos/0",
                  "--socket-fd", str(self._socket.fileno()), "--lifeline-fd", str(self._lifeline[0]),
                  "--stop-within", "10"],
                 cwd=ROOT,
@@ -306,7 +306,7 @@ class Gateway:
             return []
         try:
             children = psutil.Process(self._process.pid).children()
-            return sorted(child.pid for child in children if "worker" in child.cmdline())
+            return sorted(child.pid for child in children if "gateway.worker" in child.cmdline())
         except psutil.NoSuchProcess:
             return []
 

@@ -31,6 +31,8 @@ from gateway.store.sql import open_pool
 from gateway.supervise import listening
 from tests.shops.test_limits import most_over, stalls
 
+pytestmark = pytest.mark.real
+
 RATE, BURST = 40, 4
 
 
