@@ -450,10 +450,11 @@ async def list_notices(
 
 
 async def list_conditions(pool: asyncpg.Pool) -> list[Condition]:
-    """What is the matter now, the longest first."""
+    """What is the matter now, the longest first; not what only a later release knows of."""
     rows = await pool.fetch(
         "SELECT kind, connection, subject, opened_at, clear_since, closed_at, reopened, told FROM condition"
-        " WHERE closed_at IS NULL ORDER BY opened_at"
+        " WHERE closed_at IS NULL AND kind = ANY($1) ORDER BY opened_at",
+        _KINDS,
     )
     return [_condition(row) for row in rows]
 

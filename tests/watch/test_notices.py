@@ -612,6 +612,15 @@ async def test_a_refused_renewal_is_told_before_the_end_and_the_end_by_itself(
     assert await list_conditions(stage.pool) == []
 
 
+async def test_what_only_a_later_release_knows_of_is_left_to_it(stage: Stage) -> None:
+    await stage.pool.execute(
+        "INSERT INTO condition (kind, connection, subject, opened_at) VALUES ('of_2027', '', '', now())"
+    )
+    assert await list_conditions(stage.pool) == []
+    await stage.second(1)
+    assert await stage.pool.fetchval("SELECT count(*) FROM condition WHERE closed_at IS NULL") == 1
+
+
 async def test_refused_stock_levels_are_told_once_for_a_shop_with_their_number(
     stage: Stage, stack: AsyncExitStack
 ) -> None:
