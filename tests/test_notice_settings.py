@@ -138,7 +138,7 @@ def test_a_key_that_is_none_is_not_quoted() -> None:
 
 
 def test_the_example_in_the_documentation_is_right(tmp_path: Path) -> None:
-    page = (Path(settings.__file__).parent.parent / "docs/notices.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs/notices.md").read_text(encoding="utf-8")
     example = page.split("```yaml\n")[1].split("```")[0]
     (tmp_path / "smtp").write_text("a password")
     example = example.replace("/run/secrets", str(tmp_path))

@@ -255,7 +255,7 @@ BAD = [
     ("gateway/embedded/planted.py", "from gateway.store import sql"),
     ("gateway/schema.py", "from gateway.sdk import models"),
     ("gateway/plugins.py", "from gateway import settings"),
-    ("gateway/settings.py", "from gateway.store import sql"),
+    ("gateway/settings/planted.py", "from gateway.store import sql"),
     ("gateway/intake/planted.py", "from gateway.dispatch import breaker"),
     ("gateway/intake/planted.py", "from gateway import settings"),
     ("gateway/dispatch/planted.py", "from gateway.intake import batch"),
