@@ -178,7 +178,8 @@ class Supervisor:
         pause_s = DATABASE_EVERY_S
         while not await self._stops_within(pause_s):
             pause_s = DATABASE_EVERY_S
-            if await asyncio.to_thread(server.runs):
+            # One that did not start in time and runs now is not ours yet: starting takes it over, and ends it with us.
+            if not told and await asyncio.to_thread(server.runs):
                 continue
             if not told:
                 self._tell(

@@ -258,9 +258,10 @@ class Dispatcher:
             limit=room,
             names=self._names,
         )
+        full = len(held) == room
+        gate.parked = full  # before: what goes straight back into the outbox is parked, too
         gate.adopt(held)
-        gate.parked = len(held) == room
-        return gate.parked
+        return full
 
     def _advance(self, lanes: dict[Lane, int]) -> None:
         self._advancing.update(lanes)

@@ -383,6 +383,9 @@ class Gate:
                     picked = await future
                 except asyncio.CancelledError:
                     if me.cancelling():
+                        if future.done() and not future.cancelled():
+                            line, held = future.result()
+                            line.queue.appendleft(held)  # handed over, and never begun
                         raise
                     return  # `stop` cancelled what this runner waited for, not the runner
             line, held = picked
@@ -498,17 +501,18 @@ class Gate:
             self._write(held, self._conclude.in_doubt(held))
             return
         if line.breaker.shut_until() is not None:
-            line.queue.appendleft(held)  # all probes are out since it was picked; no token of the rate is spent
+            self._line_up(held, first=True)  # all probes are out since it was picked; no token of the rate is spent
             return
         if self.limiter.limits:
             await self.limiter.turn()
         if self._turns is not None:
             await self._turns.turn()
         permit = line.breaker.admit()
-        if isinstance(permit, Refused) or self._stopping or self._shut or not self._covered():
+        held_open = line is self._asks and self._held_open()
+        if isinstance(permit, Refused) or self._stopping or self._shut or held_open or not self._covered():
             if isinstance(permit, Permit):
                 line.breaker.release(permit)
-            line.queue.appendleft(held)
+            self._line_up(held, first=True)
             return
         key = id(held)
         self._flying[key] = (me, self._clock() + self.policy.deadline_s + GRACE_S / 2)

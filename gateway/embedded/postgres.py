@@ -620,12 +620,12 @@ def _running(data: Path) -> _Running | None:
     """The server that runs in this folder and answers, or None."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
+        pid = _pid(data)
+        if len(lines) < 8 or lines[7].strip() != "ready" or not _serves(pid, data):
+            return None
+        return _Running(pid, int(lines[3]), Path(lines[4]), bool(lines[5].strip()))
+    except (FileNotFoundError, ValueError):
         return None
-    pid = _pid(data)
-    if len(lines) < 8 or lines[7].strip() != "ready" or not _serves(pid, data):
-        return None
-    return _Running(pid, int(lines[3]), Path(lines[4]), bool(lines[5].strip()))
 
 
 def _pid(data: Path) -> int:

@@ -268,8 +268,9 @@ class InboxLeg:
         try:
             await put(self._pool, [self._refused[0]])
         except Unavailable as away:
-            self._refused = (self._refused[0], _why(away))
-            return
+            if not _is_of_a_value(away):
+                self._refused = (self._refused[0], _why(away))
+                return
         except Exception:  # of this event, not of the database
             pass
         self._refused = None
@@ -281,7 +282,7 @@ class InboxLeg:
             self._refused = None
         except Unavailable as away:
             error = away
-            if not isinstance(away.__cause__, ValueError):  # asyncpg's of a value; it says nothing about the database
+            if not _is_of_a_value(away):
                 self._refused = (group[-1][0], _why(away))
         except Exception as refused:
             # One event the database refuses, or that cannot even be encoded, must take neither the others nor the leg
@@ -298,6 +299,11 @@ class InboxLeg:
                 future.set_result(None)
             else:
                 future.set_exception(Unavailable(str(error), retry_after_s=error.retry_after_s))
+
+
+def _is_of_a_value(away: Unavailable) -> bool:
+    """Whether asyncpg could not encode one: that says nothing about the database."""
+    return isinstance(away.__cause__, ValueError)
 
 
 def _why(away: Unavailable) -> Text:

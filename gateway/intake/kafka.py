@@ -312,6 +312,8 @@ class KafkaReader:
     async def _pass_over(self, consumer: AIOKafkaConsumer) -> None:
         """Count as decided what is no event: the marks of transactions and what they took back. Only while nothing that
         was read is undecided."""
+        if self._draining:
+            return  # what was read ahead has been dropped
         epoch = self._epoch
         reached = self._begun | self._decided
         for partition in reached.keys() & consumer.assignment():
@@ -372,8 +374,8 @@ class KafkaReader:
             missed = {partition: 0 for partition in error.args}
         epoch = self._epoch
         begins = await consumer.beginning_offsets(list(missed))
+        gaps = []
         if isinstance(error, OffsetOutOfRangeError):
-            gaps = []
             for partition, first in begins.items():
                 wanted = missed[partition]
                 if first > wanted:
@@ -384,14 +386,20 @@ class KafkaReader:
                     " (its retention is too short, or this group was away for too long)"
                 )
                 self._observe([Trouble("kafka", what)])
+        # The batch under way ends first: it notes where it got to, and that must not stand behind this.
+        async with self._lock:
             if gaps:
-                async with self._lock:
-                    await self._decide_until_done(Batch((), tuple(gaps)))
-        for partition, first in begins.items():
-            if partition in consumer.assignment() and epoch == self._epoch:
-                self._go_on_at(consumer, partition, first)
+                await self._decide_until_done(Batch((), tuple(gaps)))
+            for partition, first in begins.items():
+                if partition not in consumer.assignment() or epoch != self._epoch:
+                    continue
                 if partition in ahead.offsets:
-                    ahead.offsets[partition] = first  # else its offset of before would be committed after this one
+                    # What was read before the gap is not decided yet: this is committed when it is.
+                    consumer.seek(partition, first)
+                    self._ends.pop(partition, None)
+                    ahead.offsets[partition] = first
+                else:
+                    self._go_on_at(consumer, partition, first)
 
     def _go_on_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, first: int) -> None:
         """Commit that too: where nothing comes any more, the next start would find the same gap."""
@@ -437,8 +445,8 @@ class KafkaReader:
             async with self._lock:
                 self._epoch += 1
             await self._commit(consumer)
-            self._forget()
         finally:
+            self._forget()
             self._joined = self._draining = False
 
     def _forget(self) -> None:

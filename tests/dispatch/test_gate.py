@@ -680,6 +680,58 @@ async def test_questions_go_on_while_orders_are_refused_but_not_while_a_person_h
         await bench.outcomes(4)
 
 
+async def picked(bench: Bench) -> None:
+    """A runner has taken what waits, and waits for its turn."""
+    async with asyncio.timeout(5):
+        while not bench.gate.state.in_flight:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_question_that_waits_for_its_turn_is_not_asked_once_a_person_holds_the_gate() -> None:
+    turns = Turns()
+    bench = Bench(Script([], [Found("W1")]), turns=turns)
+    async with running(bench):
+        bench.give(in_doubt=True)
+        await picked(bench)
+        bench.gate.follow(Forced("open", "WMS is being moved", "ann", datetime.now(UTC) + timedelta(hours=1)))
+        turns.open.set()
+        async with asyncio.timeout(5):
+            while bench.gate.state.in_flight:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert bench.script.asked == [] and bench.gate.state.queued == 1
+        bench.gate.follow(None)
+        await bench.outcomes()
+    assert bench.script.asked == ["find A0"]
+
+
+async def test_a_question_that_waits_for_its_turn_while_their_breaker_opens_is_left_out() -> None:
+    turns = Turns()
+    policy = BreakerPolicy(min_calls=2)
+    bench = Bench(Script(), turns=turns, after_unknown=AfterUnknown.RESEND, findable=True, breaker=policy)
+    async with running(bench):
+        bench.give(in_doubt=True)
+        await picked(bench)
+        fail(bench.questions, 2)
+        turns.open.set()
+        await bench.outcomes()
+    assert bench.script.asked == ["send A0"]
+
+
+async def test_what_was_handed_to_a_runner_that_never_began_is_left_in_the_outbox() -> None:
+    bench = Bench(Script())
+    task = asyncio.create_task(bench.gate.run())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    bench.give()
+    for runner in asyncio.all_tasks():
+        if runner.get_name().startswith("gate wms-1"):
+            runner.cancel()
+    task.cancel()
+    await asyncio.wait([task])
+    assert bench.script.asked == []
+    assert [outcome.lane[0] for outcome in bench.gate.leftovers()] == [0]
+
+
 @travelling
 async def test_questions_that_wait_when_their_breaker_opens_go_back_into_the_outbox() -> None:
     clock = asyncio.get_running_loop().time

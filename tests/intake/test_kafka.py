@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
 from gateway.core.event import Arrival, Leg
@@ -281,3 +282,93 @@ async def test_what_came_counts_as_lag_while_nothing_can_be_decided(
             await lag_is(0)
             assert sum(map(len, desk.decided)) == 9
             reader.stop()
+
+
+class Positioned(Consumer):
+    """Knows where it stands; a poll may be an error."""
+
+    def __init__(self, *polls: Any, begins: int = 0) -> None:
+        super().__init__(*polls)
+        self.position_ = 0
+        self.begins = begins
+        self.refuses = False
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
+        if self.polls and isinstance(self.polls[0], Exception):
+            raise self.polls.pop(0)
+        polled = await super().getmany(timeout_ms=timeout_ms, max_records=max_records)
+        for records in polled.values():
+            self.position_ = records[-1].offset + 1
+        return polled
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self.position_
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.begins)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.position_ = offset
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        if self.refuses:
+            raise GroupAuthorizationFailedError()
+        await super().commit(offsets)
+
+
+async def test_nothing_read_before_a_gap_is_passed_over_when_partitions_go_away() -> None:
+    desk, consumer = Desk(), Positioned([50, 51, 52], OffsetOutOfRangeError({P0: 53}), begins=500)
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None and ahead.events == 3 and consumer.position_ == 500
+    await reader.drain(consumer)
+    await reader._decide(consumer, ahead)
+    assert [50, 51, 52] not in desk.decided and consumer.committed == [], "its next owner reads them again"
+
+
+async def test_what_was_read_before_a_gap_is_decided_and_then_the_gap_is_behind() -> None:
+    desk, consumer = Desk(), Positioned([50, 51, 52], OffsetOutOfRangeError({P0: 53}), begins=500)
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    await reader._decide(consumer, ahead)
+    await reader._commit(consumer)
+    assert desk.decided[-1] == [50, 51, 52] and consumer.committed[-1] == {P0: 500}
+
+
+async def test_the_beginning_of_a_topic_made_anew_stands_over_where_a_batch_of_the_old_one_got_to() -> None:
+    desk, consumer = Desk(), Positioned([100, 101])
+    reader = reader_of(desk, consumer)
+    first = await reader._read_ahead(consumer, None)
+    assert first is not None
+    deciding = asyncio.create_task(reader._decide(consumer, first))
+    await desk.deciding.wait()
+    consumer.polls = [OffsetOutOfRangeError({P0: 102}), []]
+    ahead = asyncio.create_task(reader._read_ahead(consumer, deciding))
+    await asyncio.sleep(0)
+    desk.may_decide.set()
+    await ahead
+    await reader._commit(consumer)
+    assert consumer.committed[-1] == {P0: 0} and consumer.position_ == 0
+
+
+async def test_a_commit_that_is_refused_while_partitions_go_away_passes_over_nothing() -> None:
+    desk, consumer = Desk(), Positioned([0, 1], [], [2, 3], [])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    first = await reader._read_ahead(consumer, None)
+    assert first is not None
+    await reader._decide(consumer, first)
+    reader._done = {P0: 2}
+    second = await reader._read_ahead(consumer, None)
+    assert second is not None and second.events == 2
+    consumer.refuses = True
+    with pytest.raises(GroupAuthorizationFailedError):
+        await reader.drain(consumer)
+    consumer.refuses = False
+    await reader._decide(consumer, second)
+    await reader._read_ahead(consumer, None)
+    assert desk.decided == [[0, 1]]
+    assert all(offsets[P0] <= 2 for offsets in consumer.committed)
