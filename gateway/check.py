@@ -47,19 +47,26 @@ _OF_ANOTHER = """
 SELECT EXISTS (SELECT 1 FROM pg_class
                 WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))
 """
-# What is reserved is no ordinary user's; limits of -1 are none. Gateways that run are those that are counted for. Of
-# the sessions of others an ordinary user sees little: neither their name nor their kind.
+# Of the limits of the server, this user and this database the one that leaves the least; those of -1 are none. What is
+# reserved is no ordinary user's. Gateways that run are those that are counted for. Of the sessions of others an
+# ordinary user sees little: neither their name nor their kind.
 _CONNECTIONS = """
-SELECT least(
-           current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE
-               current_setting('superuser_reserved_connections')::int
-               + coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0) END,
-           CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit END,
-           CASE WHEN d.datconnlimit >= 0 AND NOT r.rolsuper THEN d.datconnlimit END),
-       (SELECT count(*)::int FROM pg_stat_activity
-         WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND pid <> pg_backend_pid()
-           AND application_name IS DISTINCT FROM 'ordergate')
-  FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()
+WITH session AS (
+    SELECT usesysid, datid FROM pg_stat_activity
+     WHERE usesysid IS NOT NULL AND datid IS NOT NULL AND pid <> pg_backend_pid()
+       AND application_name IS DISTINCT FROM 'ordergate')
+SELECT allowed, others
+  FROM pg_roles r, pg_database d, LATERAL (VALUES
+       (current_setting('max_connections')::int - CASE WHEN r.rolsuper THEN 0 ELSE
+            current_setting('superuser_reserved_connections')::int
+            + coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0) END,
+        (SELECT count(*)::int FROM session)),
+       (CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit END,
+        (SELECT count(*)::int FROM session WHERE usesysid = r.oid)),
+       (CASE WHEN d.datconnlimit >= 0 AND NOT r.rolsuper THEN d.datconnlimit END,
+        (SELECT count(*)::int FROM session WHERE datid = d.oid))) AS bound(allowed, others)
+ WHERE r.rolname = current_user AND d.datname = current_database() AND allowed IS NOT NULL
+ ORDER BY allowed - others LIMIT 1
 """
 _TRIED_BYTES = 1_000_000
 _LITTLE_BYTES = 3_000_000_000
@@ -304,8 +311,9 @@ class _Probe:
             }
             for target, count in (await lanes_without_gate(connection, gates)).items():
                 what = Text(
-                    f"{count} 条未完成的下发是给它的，但它不在配置里，没有人会发送",
-                    f"{count} open deliveries are to it, and it is not configured: nobody sends them",
+                    f"{count} 条未完成的下发是给它的，但它不在配置里（或不再接收这类操作），没有人会发送",
+                    f"{count} open deliveries are to it, and it is not configured (or not for that operation any more):"
+                    " nobody sends them",
                 )
                 warnings.append(Problem(f"connections.{target}", what, _UNSENT))
         state = (

@@ -384,7 +384,7 @@ async def test_check_says_how_many_connections_there_are_for_workers(
         assert few.code == 2, few.out
         [problem] = few.json["problems"]
         assert problem["where"] == "database.pool_size"
-        assert "takes up to 10 connections; the database allows 9, others hold" in problem["what"]
+        assert "takes up to 10 connections; the database allows 9, others hold 0" in problem["what"], "of this user"
         await admin.execute(f"ALTER ROLE {user} CONNECTION LIMIT -1")
         others = [await asyncpg.connect(postgres_url) for _ in range(3)]
         most = int(await admin.fetchval("SHOW max_connections")) - 3  # those that PostgreSQL keeps for administrators

@@ -92,12 +92,16 @@ def _as_a_service(page: Page) -> None:
         "install -D -m 0640 -g ordergate deploy/systemd/ordergate.yaml /etc/ordergate/ordergate.yaml",
         instead={"-g ordergate": f"-g {os.getegid()}", " /etc": " machine/etc"},
     )
-    page.run("install -m 0600 /dev/null /etc/ordergate/secrets.env", instead={" /etc": " machine/etc"})
     page.run(
-        'echo "ENCRYPTION_KEY=$(/opt/ordergate/bin/ordergate keys new)" >>/etc/ordergate/secrets.env',
-        instead={"/opt/": "machine/opt/", "/etc/": "machine/etc/"},
+        "test -e /etc/ordergate/secrets.env || install -m 0600 /dev/null /etc/ordergate/secrets.env",
+        instead={" /etc": " machine/etc"},
+    )
+    keyed = (
+        "grep -q ENCRYPTION_KEY /etc/ordergate/secrets.env ||"
+        ' echo "ENCRYPTION_KEY=$(/opt/ordergate/bin/ordergate keys new)" >>/etc/ordergate/secrets.env'
     )
     given = root / "etc/ordergate/secrets.env"
+    page.run(keyed, instead={"/opt/": "machine/opt/", "/etc/": "machine/etc/"})
     assert given.stat().st_mode & 0o777 == 0o600
     with given.open("a") as file:
         file.write(f"PGPASSWORD=p\nSHOP_A_SECRET={SECRET}\nWMS_1_SECRET=w\n")
