@@ -204,7 +204,8 @@ CASES: Mapping[int, RefundStatus | None] = {
     10: RefundStatus.DONE,
     **dict.fromkeys((14, 15, 16, 17, 18, 21, 22, 24, 25, 27, 32), None),
 }
-"""`after_sales_status` of a case. None: an exchange or a repair, which pays nothing back."""
+"""`after_sales_status` of a case. None: an exchange or a repair, which pays nothing back. It counts as a refund that is
+over: under the same number one may have been asked for before."""
 
 RANK_CREATED, RANK_REVIEW, RANK_PAID, RANK_SHIPPED, RANK_SIGNED, RANK_CLOSED = 100, 150, 200, 300, 400, 500
 """Of two messages of one second the later status counts, and within it the refund that is further on."""
@@ -255,15 +256,14 @@ def decode_case(body: bytes, settings: Settings) -> Facts:
         raise BadInput("json", _NO_JSON, advice=_LOOK) from error
     refund = _refund_of(case, settings)
     version = _version(case.updated_time, "$.refund.updated_time")
-    refunds = () if refund is None else (refund,)
     if not event.order_info:
         _check_number(case.order_sn, "$.refund.order_sn")
-        return Facts(party=Party.SHOP, order_no=case.order_sn, version=version, refunds=refunds)
+        return Facts(party=Party.SHOP, order_no=case.order_sn, version=version, refunds=(refund,))
     facts = decode(bytes(event.order_info), settings)
     if facts.order_no != case.order_sn:
         what = Text("与 order_info 不是同一订单", "is another order than order_info")
         raise BadInput("value", what, where="$.refund.order_sn", advice=_LOOK)
-    return msgspec.structs.replace(facts, version=max(version, facts.version), refunds=(*facts.refunds, *refunds))
+    return msgspec.structs.replace(facts, version=max(version, facts.version), refunds=(*facts.refunds, refund))
 
 
 def case_body(case: bytes, order_info: bytes | None) -> bytes:
@@ -456,7 +456,7 @@ def _refund(order: OrderInfo, paid_minor: int, refunds: Refunds) -> Refund:
     return Refund(order.order_sn, RefundStatus.REJECTED if status is RefundStatus.DONE else status, 0, reason)
 
 
-def _refund_of(case: Case, settings: Settings) -> Refund | None:
+def _refund_of(case: Case, settings: Settings) -> Refund:
     number, said = str(case.id), case.after_sales_status
     _check_number(number, "$.refund.id")
     if said in CASES:
@@ -470,9 +470,9 @@ def _refund_of(case: Case, settings: Settings) -> Refund | None:
         )
         unknown = Text(f"未知售后状态 {said}", f"is the unknown after-sale status {said}")
         raise BadInput("value", unknown, where="$.refund.after_sales_status", advice=advice)
-    if status is None:
-        return None
     reason = " ".join(part for part in (AFTER_SALES.get(said, f"售后状态 {said}"), case.after_sale_reason) if part)
+    if status is None:
+        return Refund(number, RefundStatus.REJECTED, 0, reason[:200])
     return Refund(number, status, _minor(case.refund_amount, "$.refund.refund_amount"), reason[:200])
 
 

@@ -217,11 +217,33 @@ def test_a_case_without_its_order_is_a_refund_and_nothing_else() -> None:
         (10, RefundStatus.DONE),
         (11, RefundStatus.REJECTED),
         (13, RefundStatus.REJECTED),
-        (16, None),
+        (16, RefundStatus.REJECTED),
     ],
 )
-def test_what_a_case_s_status_means(said: int, status: RefundStatus | None) -> None:
-    assert [one.status for one in case(None, after_sales_status=said).refunds] == ([] if status is None else [status])
+def test_what_a_case_s_status_means(said: int, status: RefundStatus) -> None:
+    assert [one.status for one in case(None, after_sales_status=said).refunds] == [status]
+
+
+EXCHANGE = {"after_sales_status": 14, "refund_amount": "74.80"}
+
+
+@pytest.mark.parametrize("order", [INFO, None])
+def test_a_refund_that_becomes_an_exchange_or_a_repair_holds_the_order_no_longer(order: dict[str, Any] | None) -> None:
+    """One case under one number all the time: as an exchange it pays nothing back, and nothing is open."""
+    opened, exchange = case({**INFO, "refund_status": 2}, **OPENED), case(order, **EXCHANGE)
+    assert exchange.refunds[-1] == Refund("301851299", RefundStatus.REJECTED, 0, "售后状态 14 不想要了")
+    over = decode(updated_at=LATER)
+    for facts in ([opened, exchange, over], [exchange, over, opened], [over, opened, exchange]):
+        order_now = merged(*facts)
+        assert not order_now.refund_open and not order_now.refunded
+        assert reasons_to_wait(order_now, RULES) == ()
+    assert settled([decode()], [exchange])[1] == ["create"], "an exchange from the start changes nothing"
+    assert settled([opened], [exchange, over])[1] == ["create"]
+
+
+def test_an_exchange_that_becomes_a_refund_counts() -> None:
+    exchange = case(None, SETTINGS, **{**OPENED, **EXCHANGE})
+    assert settled([decode(), exchange], [case({**INFO, **REFUNDED})])[0] is Stage.REFUNDED
 
 
 def test_a_case_s_status_nobody_knows_is_refused_until_the_settings_say_what_it_means() -> None:
@@ -231,7 +253,8 @@ def test_a_case_s_status_nobody_knows_is_refused_until_the_settings_say_what_it_
     assert is_told(refused.value.advice)
     told = msgspec.structs.replace(SETTINGS, after_sales_statuses={"40": RefundStatus.OPEN, "41": None})
     assert [one.status for one in case(None, told, after_sales_status=40).refunds] == [RefundStatus.OPEN]
-    assert case(None, told, after_sales_status=41).refunds == ()
+    [no_refund] = case(None, told, after_sales_status=41).refunds
+    assert (no_refund.status, no_refund.amount_minor) == (RefundStatus.REJECTED, 0)
 
 
 @pytest.mark.parametrize(
