@@ -161,7 +161,7 @@ class Case(msgspec.Struct, frozen=True, gc=False):
 
 
 class _CaseEvent(msgspec.Struct, frozen=True):
-    """The body of an event of a case. Without the order where that changed too late for this window."""
+    """The body of an event of a case. Without the order where that changed too late for this window or is not given."""
 
     refund: msgspec.Raw
     order_info: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)

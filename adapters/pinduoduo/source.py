@@ -198,7 +198,8 @@ class PinduoduoSource:
         if isinstance(answer, _Failing) and (at_once or alone):
             # This one order: it must not keep those behind it waiting.
             self._refused += isinstance(answer, Rejected)
-            return self._event(row, window, mapping.refusal(row.order_sn, row.updated_at or "", answer.message))
+            refused = mapping.refusal(row.order_sn, row.updated_at or "", answer.message)
+            return self._event(row, window, b"" if row.case else refused)
         if not isinstance(answer, bytes):
             return wire.as_later(answer)
         try:
@@ -233,7 +234,9 @@ class PinduoduoSource:
         return isinstance(await self._ask(order_sn, deadline_s=deadline_s), bytes)
 
     def _event(self, row: _Row, window: Window, body: bytes) -> Event:
-        """Of an order, or of a case: of that without its order, where the order changed just now."""
+        """Of an order, or of a case: of that without its order, where the order changed just now or is not given
+        (`body` empty). The amount stands in the case: a letter that holds nothing is closed by a later reading.
+        """
         try:
             text = _read_head(body).updated_at or row.updated_at
             updated_at = mapping.parse_beijing(text, "$.updated_at")
@@ -241,7 +244,7 @@ class PinduoduoSource:
             updated_at = None
         if row.case:
             changed_at = _instant(row.updated_at)
-            alone = updated_at is not None and self._is_just_now(updated_at, window)
+            alone = not body or (updated_at is not None and self._is_just_now(updated_at, window))
             body = mapping.case_body(row.case, None if alone else body)
             updated_at = changed_at if alone else max(filter(None, (changed_at, updated_at)), default=None)
         return Event(

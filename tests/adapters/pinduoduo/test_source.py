@@ -439,20 +439,50 @@ async def test_a_list_of_cases_that_may_not_be_read_is_left_alone_where_the_sett
     assert (event.type, event.order_key) == (mapping.EVENT_TYPE, order_sn)
 
 
-async def test_a_case_whose_order_is_refused_is_kept_and_refused(http: Http) -> None:
+async def test_a_case_whose_order_is_refused_comes_without_it(http: Http) -> None:
+    """What it pays back is known. As a letter that holds nothing, a later reading of the order would close it."""
     clock = Clock()
     async with FakePinduoduo(now=clock) as fake:
         order_sn = fake.place([CUP])
-        fake.open_refund(order_sn)
+        clock.forward(hours=1)
+        fake.finish_refund(order_sn)
         clock.forward(minutes=4)
         source = source_of(fake, http, clock)
-        fake.on_page = lambda: fake.orders.pop(order_sn) and None
+        kept = dict(fake.orders)
+        fake.on_page = fake.orders.clear
         page = await source.pull(window(clock), "", deadline_s=5)
+        fake.on_page = None
+        fake.orders.update(kept)
+        [order_now] = await read(source, window(clock), ORDERS)
     assert isinstance(page, Page) and page.next == ORDERS
     [event] = page.events
-    with pytest.raises(BadInput, match="40001 订单不存在") as refused:
-        source.decode(event)
-    assert refused.value.code == "unread" and event.order_key == order_sn
+    assert (event.type, event.order_key) == (mapping.CASE_TYPE, order_sn)
+    assert event.time == START + timedelta(hours=1)
+    facts = source.decode(event)
+    assert [(one.status, one.amount_minor) for one in facts.refunds] == [(RefundStatus.DONE, 7980)]
+    assert facts.payment is None and facts.hold is None
+    for told in ([event, order_now], [order_now, event]):
+        order = Order(number=OrderNumber(order_sn))
+        for one in told:
+            order = merge(order, source.decode(one), one.source)
+        assert order.refunded and not order.refund_open
+
+
+async def test_a_case_whose_order_the_platform_always_fails_at_comes_without_it(http: Http) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        good, bad = fake.place([CUP]), fake.place([CUP])
+        clock.forward(hours=1)
+        fake.cases_move_orders = False
+        for order_sn in (good, bad):
+            fake.finish_refund(order_sn)
+        fake.touch(good)
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, detail_tries=3, details_at_once=1)
+        fake.orders[bad].broken = True
+        events = await read(source, window(clock))
+    assert [event.order_key for event in events] == [bad, good, good]
+    assert [source.decode(event).payment is None for event in events] == [True, False, False]
 
 
 async def test_a_window_the_platform_refuses(http: Http) -> None:
