@@ -61,6 +61,7 @@ class FakeOrder(msgspec.Struct, kw_only=True):
     refund_status: int = 1
     after_sales_status: int = 0
     under_review: bool = False
+    lottery: bool = False
     logistics_id: int = 0
     tracking_number: str = ""
     extra: list[tuple[int, str]] = []
@@ -383,7 +384,8 @@ class FakePinduoduo(FakeServer):
         span = self._span(asked, "is_lucky_flag", "order_status", "refund_status")
         if isinstance(span, web.Response):
             return span
-        listed = self._changed_between(span.start, span.end)
+        wanted = {"1": (False,), "2": (True,)}.get(asked["is_lucky_flag"], (False, True))
+        listed = [order for order in self._changed_between(span.start, span.end) if order.lottery in wanted]
         rows = [{"order_sn": order.order_sn, "updated_at": _beijing(order.updated_at)} for order in span.page(listed)]
         answer = _answer(wire.CHANGED_ORDERS, {"total_count": len(listed), "order_sn_list": rows})
         self.pages += 1
@@ -654,6 +656,7 @@ def _order_info(order: FakeOrder) -> dict[str, Any]:
         "refund_status": order.refund_status,
         "after_sales_status": order.after_sales_status,
         "risk_control_status": int(order.under_review),
+        "is_lucky_flag": 2 if order.lottery else 1,
         "created_time": _beijing(order.created_at),
         "pay_time": _beijing(order.paid_at),
         "pay_type": "WEIXIN",

@@ -35,6 +35,8 @@ _LONGEST = timedelta(minutes=30)
 _SETTLED = timedelta(seconds=195)
 """So long a window may be, and so far behind now it has to end: three minutes, and the difference of two clocks."""
 _STEPS_BACK = 48
+_LOTTERY = 2
+"""`is_lucky_flag` of `order_info`; 1 is any other order."""
 
 
 class PinduoduoSource:
@@ -169,10 +171,10 @@ class PinduoduoSource:
                 ]
             for task in asked:
                 result = task.result()
-                if not isinstance(result, Event):
+                if not isinstance(result, Event | None):
                     return events, unread, result
                 unread -= 1
-                if not self._is_fresh(result, window):
+                if result is not None and not self._is_fresh(result, window):
                     events.append(result)
         return events, 0, None
 
@@ -184,7 +186,8 @@ class PinduoduoSource:
     def _is_just_now(self, at: datetime, window: Window) -> bool:
         return at > window.end_at and abs(at - self._now()) < FRESH
 
-    async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later:
+    async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later | None:
+        """None: an order that the settings leave out. The list of cases has them all."""
         answer = await self._ask(row.order_sn, deadline_s=deadline_s)
         at_once = isinstance(answer, Rejected) and self._refused < MOST_REFUSED
         alone = (
@@ -203,9 +206,12 @@ class PinduoduoSource:
         if not isinstance(answer, bytes):
             return wire.as_later(answer)
         try:
-            return self._event(row, window, bytes(_read_detail(answer).order_info))
+            order_info = bytes(_read_detail(answer).order_info)
         except msgspec.DecodeError:
-            return self._event(row, window, answer)
+            order_info = answer
+        if not self._settings.lottery_orders and _is_lottery(order_info):
+            return None
+        return self._event(row, window, order_info)
 
     async def _ask(self, order_sn: str, *, deadline_s: float) -> bytes | wire.Trouble:
         await self._access.budget.turn()
@@ -293,6 +299,10 @@ class _Head(msgspec.Struct, frozen=True, gc=False):
     updated_at: str | None = None
 
 
+class _Kind(msgspec.Struct, frozen=True, gc=False):
+    is_lucky_flag: int
+
+
 class _Listed(msgspec.Struct, frozen=True):
     total_count: int
     order_sn_list: list[_Row] | None = None
@@ -308,6 +318,7 @@ _Failing = Failed | Rejected | Unknown
 _read_list = msgspec.json.Decoder(_Listed, strict=False).decode
 _read_detail = msgspec.json.Decoder(_Detail).decode
 _read_head = msgspec.json.Decoder(_Head).decode
+_read_kind = msgspec.json.Decoder(_Kind, strict=False).decode
 _read_cases = msgspec.json.Decoder(_Cases, strict=False).decode
 _read_case_head = msgspec.json.Decoder(_CaseHead, strict=False).decode
 
@@ -325,6 +336,13 @@ def _read_place(position: str, *, questions: int) -> _Place:
 
 def _write_place(place: _Place) -> str:
     return str(place.unread) if place.question is None else f"c{place.question}:{place.unread}"
+
+
+def _is_lottery(order_info: bytes) -> bool:
+    try:
+        return _read_kind(order_info).is_lucky_flag == _LOTTERY
+    except msgspec.DecodeError:
+        return False
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.pinduoduo import fake as pinduoduo_fake
 from adapters.pinduoduo import mapping
 from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
 from adapters.pinduoduo.settings import Meaning, Refunds
@@ -483,6 +484,40 @@ async def test_a_case_whose_order_the_platform_always_fails_at_comes_without_it(
         events = await read(source, window(clock))
     assert [event.order_key for event in events] == [bad, good, good]
     assert [source.decode(event).payment is None for event in events] == [True, False, False]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_lottery_order_that_is_not_wanted_does_not_come_by_its_case(http: Http, taken: bool) -> None:
+    """The list of cases, unlike that of the orders, cannot leave them out."""
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        won, bought = fake.place([CUP]), fake.place([CUP])
+        fake.orders[won].lottery = True
+        for order_sn in (won, bought):
+            fake.withdraw_refund(order_sn)
+        clock.forward(minutes=4)
+        source = source_of(fake, http, clock, lottery_orders=taken, page_size=1)
+        events = await read(source, window(clock))
+        assert [event.order_key for event in events] == ([bought, won] if taken else [bought]) * 2
+        fake.touch(won)
+        cases = [event for event in await read(source, window(clock)) if event.type == mapping.CASE_TYPE]
+    assert [event.order_key for event in cases] == ([bought, won] if taken else [bought])
+
+
+@pytest.mark.parametrize(
+    ("flag", "taken"), [("2", False), (1, True), (0, True), (None, True), ("x", True), ([2], True)]
+)
+async def test_only_an_order_that_says_so_is_a_lottery_order(
+    http: Http, flag: Any, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        order_sn = fake.place([CUP])
+        clock.forward(minutes=4)
+        render = pinduoduo_fake._order_info
+        monkeypatch.setattr(pinduoduo_fake, "_order_info", lambda order: {**render(order), "is_lucky_flag": flag})
+        events = await read(source_of(fake, http, clock, lottery_orders=False), window(clock))
+    assert [event.order_key for event in events] == [order_sn] * taken
 
 
 async def test_a_window_the_platform_refuses(http: Http) -> None:
