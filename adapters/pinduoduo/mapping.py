@@ -254,6 +254,8 @@ def decode_case(body: bytes, settings: Settings) -> Facts:
         raise _explain(str(error), body) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput("json", _NO_JSON, advice=_LOOK) from error
+    if b"\\u0000" in body:
+        _refuse_nul(case, "$.refund")
     refund = _refund_of(case, settings)
     version = _version(case.updated_time, "$.refund.updated_time")
     if not event.order_info:
@@ -282,7 +284,7 @@ def read(body: bytes) -> OrderInfo:
         said = str(error)[:100]
         raise BadInput("json", _NO_JSON, advice=Text(f"解析出错：{said}", said)) from error
     if b"\\u0000" in body:
-        _refuse_nul(order)
+        _refuse_nul(order, "$")
     return order
 
 
@@ -574,12 +576,14 @@ def _explain(message: str, body: bytes) -> BadInput:
     return BadInput("shape", Text(zh, en), where=where, advice=_LOOK)
 
 
-def _refuse_nul(order: OrderInfo) -> None:
+def _refuse_nul(told: OrderInfo | Case, where: str) -> None:
     """A NUL stands in no database and in no warehouse's document."""
-    for name, value in msgspec.to_builtins(order).items():
+    for name, value in msgspec.to_builtins(told).items():
         if "\0" in str(value):
             nul = Text("含有 NUL 字符", "contains a NUL character")
-            raise BadInput("value", nul, where=f"$.{name}", advice=Text("在店铺后台去掉", "remove it in the shop"))
+            raise BadInput(
+                "value", nul, where=f"{where}.{name}", advice=Text("在店铺后台去掉", "remove it in the shop")
+            )
 
 
 _REFUSED = "detail_refused"

@@ -267,12 +267,21 @@ def test_a_case_s_status_nobody_knows_is_refused_until_the_settings_say_what_it_
         ({"id": ""}, "value"),
         ({"order_sn": "other"}, "value"),
         ({"after_sales_status": None}, "shape"),
+        ({"after_sale_reason": "a\0b"}, "value"),
     ],
 )
 def test_a_case_that_cannot_be_read_says_why(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(BadInput) as refused:
         case(**changes)
     assert refused.value.code == code and refused.value.advice
+
+
+def test_a_nul_in_a_case_is_refused_where_it_would_be_kept() -> None:
+    with pytest.raises(BadInput) as refused:
+        case(None, SETTINGS, after_sale_reason="a\0b")
+    assert refused.value.where == "$.refund.after_sale_reason"
+    assert case(None, SETTINGS, after_sale_reason="a\\u0000b").refunds[0].reason.endswith("a\\u0000b"), "six letters"
+    assert case(None, SETTINGS, buyer_word="\0").refunds == case(None).refunds, "what is not looked at"
 
 
 def test_a_refund_in_full_ends_the_order_and_the_warehouse_is_told() -> None:
