@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -80,7 +81,7 @@ class PinduoduoSource:
     def decode(self, event: Event) -> Facts:
         read = mapping.decode_case if event.type == mapping.CASE_TYPE else mapping.decode
         facts = read(event.body, self._settings)
-        if facts.order_no != event.order_key:
+        if event.order_key and facts.order_no != event.order_key:
             what = Text("不是所查询的订单", "is not the order that was asked for")
             advice = Text(
                 "平台返回了另一个订单：向平台反馈，放弃此条",
@@ -125,10 +126,11 @@ class PinduoduoSource:
             return wire.as_later(answer)
         try:
             listed = _read_cases(answer)
-            heads = [(_read_case_head(raw), bytes(raw)) for raw in listed.refund_list or ()]
         except msgspec.DecodeError as error:
             return Failed("shape", f"the list of after-sale cases cannot be read: {error}")
-        rows = [_Row(head.order_sn, head.updated_time, raw) for head, raw in heads]
+        rows = [_case_row(bytes(raw)) for raw in listed.refund_list or ()]
+        if len(rows) > MOST_REFUSED and not any(row.order_sn for row in rows):
+            return Failed("shape", "no row of the list of after-sale cases has an order_sn")
         return _Rows(rows, listed.total_count)
 
     async def _list(self, window: Window, page: int, *, deadline_s: float) -> _Listed | wire.Later:
@@ -188,6 +190,8 @@ class PinduoduoSource:
 
     async def _detail(self, row: _Row, window: Window, *, deadline_s: float) -> Event | wire.Later | None:
         """None: an order that the settings leave out. The list of cases has them all."""
+        if not row.order_sn:
+            return self._event(row, window, b"")
         answer = await self._ask(row.order_sn, deadline_s=deadline_s)
         at_once = isinstance(answer, Rejected) and self._refused < MOST_REFUSED
         alone = (
@@ -273,7 +277,8 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """An order to be read; `case` as it was listed where it is to be read because of one, with the case's own time."""
+    """An order to be read; `case` as it was listed where it is to be read because of one, with the case's own time.
+    `order_sn` is empty where the case does not say it: that one is handed over as it is, and refused by itself."""
 
     order_sn: str
     updated_at: str | None = None
@@ -286,8 +291,8 @@ class _Rows(msgspec.Struct, frozen=True):
 
 
 class _CaseHead(msgspec.Struct, frozen=True, gc=False):
-    order_sn: str
-    updated_time: str | None = None
+    order_sn: Any = None
+    updated_time: Any = None
 
 
 class _Cases(msgspec.Struct, frozen=True):
@@ -320,7 +325,7 @@ _read_detail = msgspec.json.Decoder(_Detail).decode
 _read_head = msgspec.json.Decoder(_Head).decode
 _read_kind = msgspec.json.Decoder(_Kind, strict=False).decode
 _read_cases = msgspec.json.Decoder(_Cases, strict=False).decode
-_read_case_head = msgspec.json.Decoder(_CaseHead, strict=False).decode
+_read_case_head = msgspec.json.Decoder(_CaseHead).decode
 
 
 def _read_place(position: str, *, questions: int) -> _Place:
@@ -336,6 +341,15 @@ def _read_place(position: str, *, questions: int) -> _Place:
 
 def _write_place(place: _Place) -> str:
     return str(place.unread) if place.question is None else f"c{place.question}:{place.unread}"
+
+
+def _case_row(case: bytes) -> _Row:
+    try:
+        head = _read_case_head(case)
+    except msgspec.DecodeError:
+        head = _CaseHead()
+    number, time = (text if isinstance(text, str) else "" for text in (head.order_sn, head.updated_time))
+    return _Row(number.strip() and number, time, case)
 
 
 def _is_lottery(order_info: bytes) -> bool:

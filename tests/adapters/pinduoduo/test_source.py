@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.pinduoduo import fake as pinduoduo_fake
 from adapters.pinduoduo import mapping
-from adapters.pinduoduo.fake import FakeLine, FakePinduoduo
+from adapters.pinduoduo.fake import FakeCase, FakeLine, FakePinduoduo
 from adapters.pinduoduo.settings import Meaning, Refunds
 from adapters.pinduoduo.source import PinduoduoSource
 from adapters.pinduoduo.target import MOST_SKEW
@@ -484,6 +485,63 @@ async def test_a_case_whose_order_the_platform_always_fails_at_comes_without_it(
         events = await read(source, window(clock))
     assert [event.order_key for event in events] == [bad, good, good]
     assert [source.decode(event).payment is None for event in events] == [True, False, False]
+
+
+NAMELESS: dict[str, Any] = {
+    "without": {},
+    "null": {"order_sn": None},
+    "empty": {"order_sn": ""},
+    "other": {"order_sn": 7},
+}
+
+
+@pytest.mark.parametrize("changes", NAMELESS.values(), ids=NAMELESS)
+async def test_a_case_without_the_number_of_its_order_is_set_aside_by_itself(
+    http: Http, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, budget = Clock(), CountingBudget()
+    async with FakePinduoduo(now=clock) as fake:
+        fake.cases_move_orders = False
+        first, bad, last = (fake.place([CUP]) for _ in range(3))
+        clock.forward(hours=1)
+        for order_sn in (first, bad, last):
+            fake.finish_refund(order_sn)
+        clock.forward(minutes=4)
+        render = FakePinduoduo._case_row
+
+        def damaged(self: FakePinduoduo, case: FakeCase) -> dict[str, Any]:
+            row = render(self, case)
+            if case.order_sn != bad:
+                return row
+            del row["order_sn"]
+            return row | changes
+
+        monkeypatch.setattr(FakePinduoduo, "_case_row", damaged)
+        source = source_of(fake, http, clock, budget=budget)
+        events = await read(source, window(clock))
+        assert await read(source, window(clock)) == events, "the same state, the same events"
+    assert [event.order_key for event in events] == [last, "", first]
+    letter = events[1]
+    assert (letter.type, letter.time) == (mapping.CASE_TYPE, START + timedelta(hours=1))
+    with pytest.raises(BadInput) as refused:
+        source.decode(letter)
+    assert refused.value.code != "unread" and refused.value.advice, "it holds what the platform said"
+    case = msgspec.json.decode(letter.body)["refund"] | {"order_sn": bad}
+    repaired = msgspec.structs.replace(letter, body=mapping.case_body(msgspec.json.encode(case), None))
+    assert source.decode(repaired).refunds[0].amount_minor == 7980, "repaired, it counts"
+
+
+async def test_a_list_of_cases_none_of_which_names_its_order_is_another_list(
+    http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    async with FakePinduoduo(now=clock) as fake:
+        for order_sn in [fake.place([CUP]) for _ in range(4)]:
+            fake.open_refund(order_sn)
+        clock.forward(minutes=4)
+        monkeypatch.setattr(FakePinduoduo, "_case_row", lambda self, case: {"id": case.id, "order": case.order_sn})
+        answer = await source_of(fake, http, clock).pull(window(clock), "", deadline_s=5)
+    assert isinstance(answer, Failed) and answer.code == "shape"
 
 
 @pytest.mark.parametrize("taken", [True, False])
