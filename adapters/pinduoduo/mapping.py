@@ -245,7 +245,8 @@ def decode_case(body: bytes, settings: Settings) -> Facts:
     """What an event of an after-sale case says: the case under its own number, and the order with it.
 
     The order was read after the case had changed, so it counts as of the later of both times: a refund that moves the
-    case and leaves the order's `updated_at` where it was is not taken for old. Raises BadInput as `decode` does.
+    case and leaves the order's `updated_at` where it was is not taken for old. The case counts as of its own time, with
+    its order or without: it was listed before that was read. Raises BadInput as `decode` does.
     """
     try:
         event = _decode_case_event(body)
@@ -265,7 +266,12 @@ def decode_case(body: bytes, settings: Settings) -> Facts:
     if facts.order_no != case.order_sn:
         what = Text("与 order_info 不是同一订单", "is another order than order_info")
         raise BadInput("value", what, where="$.refund.order_sn", advice=_LOOK)
-    return msgspec.structs.replace(facts, version=max(version, facts.version), refunds=(*facts.refunds, refund))
+    return msgspec.structs.replace(
+        facts,
+        version=max(version, facts.version),
+        refunds=(*facts.refunds, refund),
+        refund_versions={refund.refund_id: version},
+    )
 
 
 def case_body(case: bytes, order_info: bytes | None) -> bytes:

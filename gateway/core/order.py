@@ -198,6 +198,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     progress: tuple[Progress, ...] = ()
     left: bool | None = None
     """Whether the channel has the whole order as shipped, by whomever."""
+    refund_versions: dict[str, int] | None = None
+    """Of refunds that change apart from the order, by id, in the unit of `version`: each counts as of its own, without
+    a rank. All others count as of `version`."""
 
 
 class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
@@ -456,8 +459,10 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     if facts.refunds:
         refunds = dict(order.refunds)
         for refund in facts.refunds:
-            if _refund_wins(refunds.get(refund.refund_id), key, refund):
-                refunds[refund.refund_id] = Register(*key, refund)
+            own = facts.refund_versions.get(refund.refund_id) if facts.refund_versions is not None else None
+            at = key if own is None else (own, 0)
+            if _refund_wins(refunds.get(refund.refund_id), at, refund):
+                refunds[refund.refund_id] = Register(*at, refund)
         refunds = dict(sorted(refunds.items()))
         if refunds != order.refunds:
             changes["refunds"] = refunds

@@ -108,6 +108,7 @@ _by_shop = st.builds(
     hold=st.none() | _any(Hold, (False, True), ("", "risk")),
     closing=st.none() | _any(Closing, (False, True), ("", "buyer")),
     refunds=_some(_any(Refund, ("R1", "R2"), RefundStatus, (0, 2000))),
+    refund_versions=st.sampled_from([None, {"R1": 1}, {"R1": 2, "R2": 1}]),
 )
 _by_warehouse = st.builds(
     Facts,
@@ -158,7 +159,9 @@ def test_the_greatest_wins_by_the_key_that_is_promised(told: list[Told]) -> None
         values = [(facts, getattr(facts, group)) for _, facts in told]
         assert getattr(order, group) == newest(said for said in values if said[1] is not None)
     for refund_id in ("R1", "R2"):
-        cases = [(facts, one) for _, facts in told for one in facts.refunds if one.refund_id == refund_id]
+        cases = [
+            (of_its_own(facts, one), one) for _, facts in told for one in facts.refunds if one.refund_id == refund_id
+        ]
         assert order.refunds.get(refund_id) == newest(cases, lambda one: (one.status.place, encode(one)))
     confirmations: dict[str, Confirmation] = {}
     for source, facts in told:
@@ -169,6 +172,12 @@ def test_the_greatest_wins_by_the_key_that_is_promised(told: list[Told]) -> None
     reports = {msgspec.structs.replace(one, source=source) for source, facts in told for one in facts.progress}
     assert order.progress == tuple(sorted(reports, key=encode))
     assert (order.connection, order.channel_no) == ((SHOP, "1") if any(s == SHOP for s, _ in told) else ("", ""))
+
+
+def of_its_own(facts: Facts, refund: Refund) -> Facts:
+    """With the version that counts for `refund`."""
+    version = (facts.refund_versions or {}).get(refund.refund_id)
+    return facts if version is None else msgspec.structs.replace(facts, version=version, rank=0)
 
 
 @_brief
@@ -225,6 +234,13 @@ def test_of_one_version_and_status_a_refund_is_as_far_as_it_got(
     for pair in ((one, other), (other, one)):
         order = known(*(refund(3, refund_status) for refund_status in pair))
         assert order.refunds["R1"].value.status is status
+
+
+def test_a_refund_with_a_version_of_its_own_counts_as_of_that() -> None:
+    """What was told with a newer state of its order is not newer itself."""
+    early = msgspec.structs.replace(refund(9, OPEN), rank=200, refund_versions={"R1": 3})
+    for pair in ((early, refund(4, REJECTED)), (refund(4, REJECTED), early)):
+        assert known(*pair).refunds["R1"] == Register(4, 0, refund(4, REJECTED).refunds[0])
 
 
 def test_an_older_refund_that_got_further_does_not_win() -> None:

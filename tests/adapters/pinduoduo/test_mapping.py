@@ -309,6 +309,19 @@ def test_a_refund_in_part_before_shipping_holds_the_order_and_cancels_nothing() 
     )
 
 
+def test_a_case_counts_as_of_its_own_time_whatever_order_it_came_with() -> None:
+    """Listed while it was open, and its order read only after both had changed; then it comes without its order."""
+    stale = case({**INFO, "refund_status": 1, "updated_at": "2026-05-06 10:10:00"}, **OPENED)
+    alone = case(None, SETTINGS, after_sales_status=11, updated_time="2026-05-06 10:09:50")
+    for facts in ([stale, alone], [alone, stale]):
+        assert not merged(*facts).refund_open
+    same = case(
+        {**INFO, "updated_at": "2026-05-06 10:10:00"}, after_sales_status=11, updated_time="2026-05-06 10:09:50"
+    )
+    assert merged(stale, same).refunds["301851299"] == merged(alone).refunds["301851299"], "with its order or without"
+    assert merged(stale, same).refunds[SN].version == same.version
+
+
 def test_two_refunds_in_part_that_make_the_whole_are_one_in_full() -> None:
     first = case({**INFO, **REFUNDED}, refund_amount="5.00")
     second = case({**INFO, **REFUNDED}, id=301851300, refund_amount="69.80", updated_time="2026-05-07 10:00:00")
