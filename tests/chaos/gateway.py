@@ -306,7 +306,7 @@ class Gateway:
             return []
         try:
             children = psutil.Process(self._process.pid).children()
-            return sorted(child.pid for child in children if "gateway.worker" in child.cmdline())
+            return sorted(child.pid for child in children if {"gateway.worker", "worker"} & set(child.cmdline()))
         except psutil.NoSuchProcess:
             return []
 
