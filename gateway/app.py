@@ -191,7 +191,7 @@ class Worker:
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         of_kafka = [reader for reader in readers if isinstance(reader, KafkaReader)]
-        inbox_leg, kafka_leg = InboxLeg(pool), self._kafka_leg()
+        inbox_leg, kafka_leg = InboxLeg(pool, observe=self._observe), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
         gates = {(names.id(target), str(operation)) for target, operation in dispatcher.gates}

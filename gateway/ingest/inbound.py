@@ -217,8 +217,9 @@ def _sending(producer: AIOKafkaProducer) -> asyncio.Task[None]:
 class InboxLeg:
     """Writes events into the inbox, all that came meanwhile in one transaction."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, observe: Observer) -> None:
         self._pool = pool
+        self._observe = observe
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._refused: tuple[Event, Text] | None = None
@@ -264,16 +265,18 @@ class InboxLeg:
         return True
 
     async def _ask_again(self) -> None:
+        """Whether the database takes the event that it refused: its sender was told to send it again either way."""
         assert self._refused is not None
+        event = self._refused[0]
         try:
-            await put(self._pool, [self._refused[0]])
+            await put(self._pool, [event])
+            self._refused = None
         except Unavailable as away:
-            if not _is_of_a_value(away):
-                self._refused = (self._refused[0], _why(away))
-                return
-        except Exception:  # of this event, not of the database
-            pass
-        self._refused = None
+            self._refused = None if _is_of_a_value(away) else (event, _why(away))
+        except Exception as error:
+            self._refused = None
+            # Of this event, not of the database, which answers. Who sends it again is told; here nobody listens.
+            self._observe([Trouble("inbox", f"an event that was refused cannot be stored: {type(error).__name__}")])
 
     async def _write(self, group: list[tuple[Event, asyncio.Future[None]]]) -> None:
         error: Unavailable | None = None

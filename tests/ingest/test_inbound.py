@@ -53,7 +53,7 @@ async def running(leg: InboxLeg | KafkaLeg) -> AsyncIterator[asyncio.Task[None]]
 
 async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_leg(migrated_url: str) -> None:
     pool = await open_pool(migrated_url, size=2)
-    leg = InboxLeg(pool)
+    leg = InboxLeg(pool, observe=lambda _: None)
     bad = event("bad", traceparent="\udcff")
     # All three are one group: the leg has not started yet.
     puts = [asyncio.ensure_future(leg.put(one)) for one in (event("a"), bad, event("b"))]

@@ -72,7 +72,7 @@ class Bench:
         number = (await register_connections(self.pool, [SHOP])).id(SHOP)
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
         assert await claim_duty(self.pool, number, worker_id=worker_id)
-        owner, inbox = Ownership(SHOP, number, worker_id), InboxLeg(self.pool)
+        owner, inbox = Ownership(SHOP, number, worker_id), InboxLeg(self.pool, observe=lambda _: None)
         reader = WindowReader(
             name=SHOP,
             source=self.source,
