@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,8 +81,14 @@ SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM a.ended_a
 """
 
 
-async def isolation(folder: Path, database_url: str, *, orders: int, rate_per_s: float) -> tuple[float, float]:
-    """p95 of the healthy target's deliveries (s): while the other one lives, and while it is dead."""
+async def isolation(
+    folder: Path, database_url: str, *, orders: int, rounds: int, rate_per_s: float
+) -> tuple[list[float], list[float]]:
+    """p95 of the healthy target's deliveries (s): while the other one lives, and while it is dead.
+
+    In turn, `rounds` times `orders` each: a machine that is slower for some seconds weighs on one round, not on one of
+    the two sides.
+    """
     alive, dead = Fake("qimen", folder, name="wms"), Fake("qimen", folder, name="wms-2")
     other = {
         "shop-b": {
@@ -97,32 +104,37 @@ async def isolation(folder: Path, database_url: str, *, orders: int, rate_per_s:
     gateway = Gateway(
         folder, database_url=database_url, fakes=[alive, dead], connections=other, sections=sections, workers=1
     )
-    p95 = []
+    p95: tuple[list[float], list[float]] = ([], [])
     with Journal(gateway.journal_path) as journal:
         async with alive, dead, gateway:
             producer = gateway.producer(journal)
             await producer.tell(stories(100, shops=SHOPS, seed=1, mix=PLAIN), per_s=rate_per_s)
             await gateway.quiet(within_s=30)
-            for seed in (2, 3):
-                if seed == 3:
-                    await dead.faults(Faults(hang_share=1.0, hang_s=30))
+            for phase in range(2 * rounds):
+                is_dead = phase % 2
+                await dead.faults(Faults(hang_share=1.0, hang_s=30) if is_dead else Faults())
                 [[since]] = await gateway.fetch("SELECT now()")
-                await producer.tell(stories(orders, shops=SHOPS, seed=seed, mix=PLAIN), per_s=rate_per_s)
+                await producer.tell(stories(orders, shops=SHOPS, seed=2 + phase, mix=PLAIN), per_s=rate_per_s)
                 [[value]] = await gateway.fetch(_LATENCY, "wms", since)
-                p95.append(float(value))
-            # And the dead one gets everything once it lives again.
-            await dead.faults(Faults())
-            await gateway.quiet(within_s=60)
+                p95[is_dead].append(float(value))
+                if is_dead:
+                    # And the dead one gets everything once it lives again.
+                    await dead.faults(Faults())
+                    await gateway.quiet(within_s=60)
             assert await gateway.verdict() == []
-    return p95[0], p95[1]
+    return p95
+
+
+def of_isolation(p95: tuple[list[float], list[float]]) -> tuple[float, float, Report]:
+    """The median of both sides' rounds (s), and what there is to show of them."""
+    healthy, beside_dead = map(statistics.median, p95)
+    p95_ms = [[round(1000 * value, 1) for value in side] for side in p95]
+    return healthy, beside_dead, Report(notes={"p95_ms": p95_ms, "ratio": round(beside_dead / healthy, 2)})
 
 
 async def test_a_dead_target_does_not_slow_a_healthy_one(postgres_url: str, folder: Path, show: Show) -> None:
-    healthy, beside_dead = await isolation(folder, postgres_url, orders=800, rate_per_s=200)
-    show(
-        Report(
-            notes={"p95_ms": [round(healthy * 1000, 1), round(beside_dead * 1000, 1)], "ratio": beside_dead / healthy}
-        )
-    )
+    p95 = await isolation(folder, postgres_url, orders=800, rounds=1, rate_per_s=200)
+    healthy, beside_dead, report = of_isolation(p95)
+    show(report)
     # Generous here, where other tests may share the machine; held to 1.5 in the real set.
     assert beside_dead <= max(3 * healthy, healthy + 0.05)

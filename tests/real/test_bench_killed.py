@@ -43,7 +43,7 @@ def test_kill_9_leaves_no_process_and_no_file_behind(tmp_path: Path) -> None:
                 named = re.search(r"/tmp/ordergate-bench-\w+", " ".join(process.info["cmdline"] or []))
                 folder = named[0] if named else folder
         running = "\n".join(commands(folder))
-        return all(part in running for part in ("kafka.Kafka", "postgres/data", "gateway worker"))
+        return all(part in running for part in ("kafka.Kafka", "postgres/data", "gateway.worker"))
 
     try:
         until(everything_runs, within_s=120, what=lambda: f"{commands(folder)}\n{said.read_text()}")
