@@ -100,7 +100,7 @@ class PinduoduoTarget:
     async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
         """`goods_id` is needed, and the variant by its id or by the merchant's code."""
         if not level.item_id:
-            return Rejected("item_id", "the listing has no goods_id (item id): the platform asks for one")
+            return Rejected("no_item", "the listing has no goods_id (item id): the platform asks for one")
         answer = await self._router.call(
             wire.QUANTITY,
             {

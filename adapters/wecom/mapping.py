@@ -85,7 +85,7 @@ def answer_of(status: int, body: bytes, *, retry_after_s: float | None, secrets:
     reply = reply_of(body) if status == 200 else None
     if reply is None:
         if status == 200:
-            return Unknown("garbled", "HTTP 200 without an errcode", answered=True)
+            return Unknown("unreadable", "HTTP 200 without an errcode", answered=True)
         return Failed(f"http_{status}", f"HTTP {status}")
     code, text = str(reply.errcode), _without(reply.errmsg, secrets)
     if reply.errcode == 0:

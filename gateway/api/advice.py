@@ -147,6 +147,13 @@ def _about_delivery(about: About, number: str) -> NextStep:
                 command=f"ordergate deliveries resolve {number} {target} {about.seq} -r REASON",
                 call=f"POST {path}/resolve",
             )
+        if known := _CAUSES.get(about.code):
+            return NextStep(
+                zh=known.zh,
+                en=known.en,
+                command=f"ordergate deliveries resend {number} {target} {about.seq} -r REASON",
+                call=f"POST {path}/resend",
+            )
         edit = " --edit FILE" if head == "rejected" and about.operation == "create" else ""
         return NextStep(
             zh="修改内容后重发" if edit else "排除原因后重发",
@@ -162,10 +169,11 @@ def _about_delivery(about: About, number: str) -> NextStep:
             command=f"ordergate deliveries resolve-many {narrow} --dry-run",
             call="POST /deliveries/resolve/preview",
         )
+    cause = _CAUSES.get(about.code, Text("排除原因后成批重发", "remove the cause and send all of them again"))
     asked = Text("（先查询对方是否已收到）", " (it is asked first what has arrived)")
     return NextStep(
-        zh="排除原因后成批重发" + (asked.zh if about.how == "ask" else ""),
-        en="remove the cause and send all of them again" + (asked.en if about.how == "ask" else ""),
+        zh=cause.zh + (asked.zh if about.how == "ask" else ""),
+        en=cause.en + (asked.en if about.how == "ask" else ""),
         command=f"ordergate deliveries redrive {narrow} --dry-run",
         call="POST /redrives/preview",
     )
@@ -209,6 +217,18 @@ _CONFLICTS: Mapping[Conflict, Text] = {
     ),
     "shipped_short": Text(
         "与仓库核实少发的商品，补发或退款", "ask the warehouse what is missing, send it or pay it back"
+    ),
+}
+# Of deliveries, where the cause is known whatever the target is.
+_CAUSES: Mapping[str, Text] = {
+    "sealed": Text(
+        "把缺少的密钥加回 encryption.keys，重启网关后重发",
+        "put the missing key back into encryption.keys, restart the gateway, and send again",
+    ),
+    "unreadable": Text("升级网关后重发", "upgrade the gateway and send again"),
+    "rejected:unknown_carrier": Text(
+        "在配置 carriers 里补上该快递公司，重启网关后重发",
+        "add the carrier to the setting `carriers`, restart the gateway, and send again",
     ),
 }
 _PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount", "unread"})

@@ -211,6 +211,45 @@ BLOCKS: Mapping[str, Text] = {
         "订单无法解密：缺少密钥，或已损坏", "the order cannot be opened: its key is missing, or it is damaged"
     ),
 }
+ANSWERS: Mapping[str, Text] = {
+    # No answer.
+    "connect": Text("无法连接", "no connection"),
+    "connect_timeout": Text("连接超时", "no connection in time"),
+    "tls": Text("TLS 握手失败", "no TLS"),
+    "pool": Text("没有等到空闲的连接", "no connection became free in time"),
+    "url": Text("不是可用的 http(s) 地址", "not an http(s) address"),
+    "timeout": Text("超时没有应答", "no answer in time"),
+    "connection_lost": Text("连接中断", "the connection was lost"),
+    # An answer that says too little.
+    "unreadable": Text("应答无法解读", "the answer cannot be read"),
+    "shape": Text("应答结构不对", "the answer has another shape"),
+    "redirect": Text("被重定向，地址可能已变", "redirected: its address may have changed"),
+    "duplicate": Text("对方说已有该单据，尚未查实", "there already, it says; not proven"),
+    "not_proven": Text("没有查实", "the question proved nothing"),
+    "not_confirmed": Text("平台没有确认", "the platform does not confirm it"),
+    "not_findable": Text("对方不能查询", "it cannot be asked"),
+    "refused": Text("对方答复不成功", "it answers: no success"),
+    # The adapter.
+    "adapter": Text("适配器出错", "the adapter failed"),
+    "deadline": Text("适配器没有按时完成", "the adapter did not keep its deadline"),
+    "unsupported": Text("对方没有这个操作", "it knows no such operation"),
+    # What stands in the order, or is lacking.
+    "content": Text("没有可下发的内容", "nothing to send"),
+    "currency": Text("币种不对", "another currency"),
+    "value": Text("数值不对", "a value is wrong"),
+    "unmapped_sku": Text("商品编码没有对照", "a SKU that is not mapped"),
+    "unknown_carrier": Text("快递公司没有对照", "a carrier that is not mapped"),
+    "no_parcel": Text("仓库没有给出包裹", "the warehouse names no parcel"),
+    "no_line": Text("店铺订单里没有所发的商品", "what was shipped is not in the shop's order"),
+    "unknown_line": Text("店铺订单里没有这一行", "the shop's order has no such line"),
+    "no_item": Text("商品缺少平台商品编号", "a listing without the platform's item id"),
+    "closed": Text("店铺订单已关闭", "closed at the shop"),
+    "not_shippable": Text("店铺订单当前不能发货", "not to be shipped at the shop now"),
+    # Authorisation.
+    "expired": Text("授权已过期", "the authorisation has expired"),
+    "no_refresh_token": Text("没有续期令牌，需重新授权", "no refresh token: authorise again"),
+}
+"""Why an attempt failed, in the codes that adapters share; a platform's own stand as they are."""
 
 
 def word(code: str, words: Mapping[Any, Text]) -> Text:
@@ -229,10 +268,19 @@ def reason(code: str) -> Text:
 
 
 def blocked(code: str) -> Text:
-    """Why a delivery waits for a person; what stands behind the colon is the adapter's own code."""
+    """Why a delivery waits for a person; what stands behind the colon is an answer's code."""
     head, _, detail = code.partition(":")
     said = word(head, BLOCKS)
-    return Text(f"{said.zh}（{detail}）", f"{said.en} ({detail})") if detail else said
+    return Text(f"{said.zh}（{word(detail, ANSWERS).zh}）", f"{said.en} ({detail})") if detail else said
+
+
+def answer(code: str) -> Text:
+    """Why an attempt failed; `find:` says that it is about the question whether the target has it."""
+    question, _, code_asked = code.partition(":")
+    if question == "find" and code_asked:
+        said = word(code_asked, ANSWERS)
+        return Text(f"查询时{said.zh}", f"asked: {said.en}")
+    return word(code, ANSWERS)
 
 
 def result(name: str) -> Text:

@@ -118,7 +118,15 @@ def print_lanes(terminal: Terminal, lanes: list[dict[str, Any]], codes: Codes) -
             (
                 lane["number"], lane["target"], lane["seq"], codes.say(lane["operation"], words.OPERATIONS),
                 _state(terminal, lane, codes), codes.say(lane["blocked"], words.blocked), lane["attempts"],
-                " ".join(filter(None, (terminal.say(words.result(lane["last_result"] or "")), lane["last_code"]))),
+                " ".join(
+                    filter(
+                        None,
+                        (
+                            terminal.say(words.result(lane["last_result"] or "")),
+                            codes.say(lane["last_code"], words.answer),
+                        ),
+                    )
+                ),
                 lane["last_detail"],
             )
             for lane in lanes

@@ -191,7 +191,7 @@ def _print_order(terminal: Terminal, page: Any) -> None:
     terminal.table(
         [("时间", "Time"), ("事项", "What"), ("内容", "Details")],
         [
-            (when(one["at"]), terminal.say(word(one["kind"], words.HAPPENED)), _told(terminal, one))
+            (when(one["at"]), terminal.say(word(one["kind"], words.HAPPENED)), _told(terminal, one, codes))
             for one in page["timeline"]
         ],
     )
@@ -205,7 +205,7 @@ def _print_payload(terminal: Terminal, answer: Any) -> None:
     terminal.plain(answer["text"] if answer["text"] is not None else answer["base64"])
 
 
-def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
+def _told(terminal: Terminal, one: Mapping[str, Any], codes: Codes) -> str:
     """One thing that happened, in a line."""
     match one["kind"]:
         case "event":
@@ -217,7 +217,7 @@ def _told(terminal: Terminal, one: Mapping[str, Any]) -> str:
             return " ".join(part for part in (one["target"], str(one["seq"]), operation, detail) if part)
         case "attempt":
             result = terminal.say(words.result(one["result"]))
-            told = " ".join(part for part in (result, one["code"], one["detail"]) if part)
+            told = " ".join(part for part in (result, codes.say(one["code"], words.answer), one["detail"]) if part)
             took = "" if one["result"] == "resolved" else f" ({one['took_ms']} ms)"
             return f"{one['target']} {one['seq']} {told}{took}"
         case "stock":

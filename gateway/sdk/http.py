@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from gateway.core.clock import Reading, reading
 from gateway.core.delivery import Failed, Rejected, Unknown
 from gateway.core.text import Text, system_reason
+from gateway.core.words import ANSWERS
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
 from gateway.sdk.wire import HttpReply as HttpReply  # noqa: PLC0414 (for adapters)
 
@@ -59,15 +60,6 @@ class NoAnswer(Exception):
         return Unknown(self.code, self.message, timeout=self.timeout)
 
 
-_LACKS: Mapping[str, str] = {
-    "connect": "无法连接",
-    "connect_timeout": "连接超时",
-    "tls": "TLS 握手失败",
-    "pool": "没有等到空闲的连接",
-    "url": "不是可用的 http(s) 地址",
-    "timeout": "超时没有应答",
-    "connection_lost": "连接中断",
-}
 _IN_OTHERS_WORDS = frozenset({"connect", "tls"})
 """The message is the system's; of the other codes it is ours, and says in English what stands above."""
 
@@ -75,10 +67,11 @@ _IN_OTHERS_WORDS = frozenset({"connect", "tls"})
 def in_words(code: str, message: str, cause: BaseException | None = None) -> Text:
     """Why there is no answer, for a person; a code of others stands as it is."""
     en = f"{code}: {message}" if message and not message.startswith(code) else message or code
-    if code not in _LACKS:
+    if code not in ANSWERS:
         return Text(en, en)
+    said = ANSWERS[code].zh
     detail = system_reason(cause).zh if isinstance(cause, OSError) else message
-    return Text(f"{_LACKS[code]}：{detail}" if code in _IN_OTHERS_WORDS and detail else _LACKS[code], en)
+    return Text(f"{said}：{detail}" if code in _IN_OTHERS_WORDS and detail else said, en)
 
 
 _SWEEP_S = 0.05

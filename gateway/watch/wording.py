@@ -14,7 +14,8 @@ import msgspec
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
 from gateway.core.notice import RENEWAL, Change, Kind, Sign, Words
-from gateway.core.words import OPERATIONS, subject, word
+from gateway.core.text import Text
+from gateway.core.words import ANSWERS, OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
 
 Language = Literal["zh", "en"]
@@ -164,7 +165,7 @@ def _authorise_again(sign: Sign, say: Say) -> str:
 
 def _shop_not_read(sign: Sign, say: Say) -> tuple[str, str, str]:
     code = code_of(sign.code)
-    title = say(f"店铺读不到：{sign.key.connection}（{code}）", f"Shop not read: {sign.key.connection} ({code})")
+    title = say(f"店铺读不到：{sign.key.connection}（{_said(code)}）", f"Shop not read: {sign.key.connection} ({code})")
     fact = say(
         "新订单暂时进不来；读取位置停在原处，恢复后自动补读，不会丢单。",
         "New orders do not come in now. Reading goes on from where it stopped, none is lost.",
@@ -299,7 +300,7 @@ def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
 def _level(sign: Sign, say: Say) -> tuple[str, str, str]:
     shop, code = sign.key.connection, code_of(sign.code)
     title = say(
-        f"库存回传被拒：{shop}，{sign.count} 个商品（{code}）",
+        f"库存回传被拒：{shop}，{sign.count} 个商品（{_said(code)}）",
         f"Stock levels refused: {shop}, {sign.count} listings ({code})",
     )
     fact = say(
@@ -353,18 +354,9 @@ def _blocked(sign: Sign, say: Say) -> tuple[str, str, str]:
     title = say(
         f"待人工：{connection} {said}，{sign.count} 单", f"Wait for a person: {connection} {code}, {sign.count} orders"
     )
-    if code == "unknown":
-        fact = say("对方是否已收到无法确认。", "Nobody knows whether the target has them.")
-    else:
-        fact = say("对方拒收，重发同样内容没有用。", "The target refuses them; the same again would not help.")
-    return (
-        title,
-        fact,
-        say(
-            f"ordergate deliveries list --state blocked --target {connection}，修改后重发，或标记已处理",
-            f"ordergate deliveries list --state blocked --target {connection}; edit and resend, or resolve",
-        ),
-    )
+    fact, advice = _BLOCKED.get(code, _BLOCKED["rejected"])
+    listed = f"ordergate deliveries list --state blocked --target {connection}"
+    return title, say(fact.zh, fact.en), say(f"{listed}，{advice.zh}", f"{listed}; {advice.en}")
 
 
 def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
@@ -385,6 +377,36 @@ def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
             f"ordergate orders list --conflict {code}, settle each",
         ),
     )
+
+
+_BLOCKED: Mapping[str, tuple[Text, Text]] = {
+    "rejected": (
+        Text("对方拒收，重发同样内容没有用。", "The target refuses them; the same again would not help."),
+        Text("修改后重发，或标记已处理", "edit and resend, or resolve"),
+    ),
+    "unknown": (
+        Text("对方是否已收到无法确认。", "Nobody knows whether the target has them."),
+        Text("到对方系统核实：没有则重发，已有则标记已处理", "look there: resend if absent, resolve if there"),
+    ),
+    "sealed": (
+        Text("网关没有打开这些订单的密钥，没有向对方下发。", "The gateway lacks the key that opens these orders."),
+        Text(
+            "把缺少的密钥加回 encryption.keys，重启网关后重发",
+            "put the missing key back into encryption.keys, restart, and resend",
+        ),
+    ),
+    "unreadable": (
+        Text("这些订单由更新的版本写入，没有向对方下发。", "A later release wrote these orders; they were not sent."),
+        Text("升级网关后重发", "upgrade the gateway and resend"),
+    ),
+}
+"""What is known and what to do, by why deliveries wait for a person."""
+
+
+def _said(code: str) -> str:
+    """What `code` is called in Chinese, and the code, by which the pages are read."""
+    name = word(code, ANSWERS).zh
+    return f"{name} {code}" if name != code else code
 
 
 _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {

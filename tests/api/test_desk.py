@@ -406,6 +406,27 @@ def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
                 assert ("A1" in step.command) == bool(number) or kind in ("dead_letter", "hold"), step
 
 
+@pytest.mark.parametrize(
+    ("code", "does"),
+    [
+        ("sealed", "把缺少的密钥加回"),
+        ("unreadable", "升级网关"),
+        ("rejected:unknown_carrier", "补上该快递公司"),
+        ("rejected:address", "后"),
+    ],
+)
+@pytest.mark.parametrize("number", ["", "A1"])
+def test_a_cause_that_is_known_is_named_with_what_removes_it(code: str, does: str, number: str) -> None:
+    operation = "ship" if code.endswith("carrier") else "create"
+    about = About(kind="delivery", connection="wms-1", operation=operation, code=code, how="ask", number=number, seq=1)
+    step = next_step(about)
+    assert (
+        does in step.zh
+        and "deliveries " in step.command
+        and ("--edit" in step.command) == (code == "rejected:address" and number != "")
+    )
+
+
 @pytest.mark.parametrize("how", ["ask", "person"])
 def test_one_that_nobody_knows_of_is_looked_up_by_a_person(how: Any) -> None:
     """A bare `resend` of it is refused; whether the target can be asked in principle, asking has not settled it."""

@@ -60,6 +60,12 @@ def actions() -> set[str]:
     return found
 
 
+ANSWERS = {
+    code
+    for call in ("Failed", "Unknown", "Rejected", "Unauthorised", "NotSent", "NoAnswer")
+    for code in given(call, 0)
+    if not code.startswith("http_")
+}
 BREAKERS = {_label(state, reason) for state in State for reason in (None, "by hand")}
 
 SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
@@ -82,6 +88,7 @@ SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
     ("actions", actions(), words.ACTIONS),
     ("fields", get_args(ReceiverField), words.FIELDS),
     ("blocks", ["rejected", "unknown", "unreadable", "sealed"], words.BLOCKS),
+    ("answers", ANSWERS | {"unsupported", "redirect"}, words.ANSWERS),
     ("resolutions", ["open", "released", "discarded", "superseded"], words.RESOLUTIONS),
 ]
 
@@ -105,7 +112,16 @@ def test_every_code_has_words(codes: Iterable[Any], told: Mapping[Any, Text]) ->
         (words.reason("missing:content.colour"), "缺少content.colour", "content.colour is missing"),
         (words.reason("of_a_later_release"), "of_a_later_release", "of_a_later_release"),
         (words.blocked("rejected:http_4xx"), "被目标拒收（http_4xx）", "the target refuses it (http_4xx)"),
+        (
+            words.blocked("rejected:unknown_carrier"),
+            "被目标拒收（快递公司没有对照）",
+            "the target refuses it (unknown_carrier)",
+        ),
         (words.blocked("unknown"), "不清楚对方是否已收到", "nobody knows whether the target has it"),
+        (words.answer("timeout"), "超时没有应答", "no answer in time"),
+        (words.answer("find:timeout"), "查询时超时没有应答", "asked: no answer in time"),
+        (words.answer("find:S07"), "查询时S07", "asked: S07"),
+        (words.answer("isv.user-not-exist"), "isv.user-not-exist", "isv.user-not-exist"),
         (words.result("not_found"), "查到对方没有", "not found there"),
         (words.subject("backlog", "create"), "下单", "create"),
         (words.subject("blocked", "unknown"), "不清楚对方是否已收到", "nobody knows whether the target has it"),

@@ -73,6 +73,24 @@ def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
         assert "原文完整保留" not in said and "kept whole" not in said and "release" not in said
 
 
+def test_what_this_gateway_lacks_is_not_blamed_on_the_target() -> None:
+    sealed = text_of(Key(Kind.BLOCKED, "wms-1", "sealed"), Change.OPENED, "zh")
+    assert "对方拒收" not in sealed and "把缺少的密钥加回 encryption.keys" in sealed
+    later = text_of(Key(Kind.BLOCKED, "wms-1", "unreadable"), Change.OPENED, "en")
+    assert "refuses" not in later and "upgrade the gateway" in later
+    unknown = text_of(Key(Kind.BLOCKED, "wms-1", "unknown"), Change.OPENED, "zh")
+    assert "到对方系统核实" in unknown
+    refused = text_of(Key(Kind.BLOCKED, "wms-1", "rejected:address"), Change.OPENED, "zh")
+    assert "对方拒收" in refused and "修改后重发" in refused
+
+
+def test_a_code_of_ours_is_told_in_words_and_by_itself() -> None:
+    key = Key(Kind.SHOP_NOT_READ, "shop-b", "")
+    for code, told in (("timeout", "店铺读不到：shop-b（超时没有应答 timeout）"), ("27", "店铺读不到：shop-b（27）")):
+        changed = Changed(Change.OPENED, Condition(key=key, opened_at=T0), Sign(key=key, since=T0, code=code))
+        assert words(changed, at=T0, language="zh", runbooks="r/").title == told
+
+
 def test_events_of_unknown_sources_read_like_this() -> None:
     key = Key(Kind.DEAD_LETTER, "", "unknown_source")
     said = text_of(key, Change.OPENED, "zh")

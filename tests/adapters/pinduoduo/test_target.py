@@ -296,7 +296,7 @@ async def test_levels_are_absolute(fake: FakePinduoduo, http: Http) -> None:
 async def test_a_level_that_cannot_be_set(fake: FakePinduoduo, http: Http) -> None:
     out = target_of(fake, http)
     assert isinstance(answer := await out.set_level(Level("CUP", 7), deadline_s=5), Rejected)
-    assert answer.code == "item_id" and fake.books.requests == 0
+    assert answer.code == "no_item" and fake.books.requests == 0
     await out.set_level(Level("CUP", 7, "900001"), deadline_s=5)
     fake.promoted.add("900001")
     assert isinstance(await out.set_level(Level("CUP", 6, "900001"), deadline_s=5), Rejected)

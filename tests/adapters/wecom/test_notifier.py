@@ -108,7 +108,7 @@ async def test_a_check_of_a_good_robot_tells_nobody_anything() -> None:
         ({"error_in_200_share": 1.0}, Failed, "-1"),
         ({"share_5xx": 1.0}, Failed, "http_503"),
         ({"share_5xx": 1.0, "status_5xx": 429, "retry_after": "7"}, Throttled, None),
-        ({"garbage_share": 1.0}, Unknown, "garbled"),
+        ({"garbage_share": 1.0}, Unknown, "unreadable"),
         ({"hang_share": 1.0}, Unknown, "timeout"),
     ],
 )
