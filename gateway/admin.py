@@ -90,7 +90,7 @@ def migrate(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: 
     """升级数据库结构（run 启动时也会执行）。Bring the database up to this release; `run` does it too."""
     from gateway.store.sql import migrate as bring_up
 
-    applied = _in_database(config, bring_up)
+    applied = _in_database(config, bring_up, as_it_is=True)
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
         terminal.json({"applied": applied})
@@ -202,7 +202,7 @@ def restored(
             again = await rewind(settings.kafka, start or datetime(2000, 1, 1, tzinfo=UTC))
         return await doubt_everything(pool), start, again
 
-    lanes, start, again = _in_database(config, doubt)
+    lanes, start, again = _in_database(config, doubt, as_it_is=True)
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
         terminal.json({"in_doubt": lanes, "since": start, "events_again": again})
@@ -400,10 +400,10 @@ def keys_status(
     terminal.table(
         [
             ("密钥", "Key"), ("首次使用", "First used"), ("当前", "Seals"), ("已配置", "Configured"),
-            *([("行数", "Rows")] if count else []),
+            ("已丢失", "Lost"), *([("行数", "Rows")] if count else []),
         ],
         [
-            (key.key_id, key.first_used_at, key.active, key.configured, *([key.rows] if count else []))
+            (key.key_id, key.first_used_at, key.active, key.configured, key.lost_at, *([key.rows] if count else []))
             for key in used
         ],
     )  # fmt: skip
@@ -439,6 +439,46 @@ def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, la
         _print_resealed(terminal, done)
     if done.unopened:
         raise typer.Exit(1)
+
+
+@keys.command("lost")
+def keys_lost(
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="`keys status` 列出的密钥。As `keys status` lists it")],
+    reason: Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录。Why; needed with --yes")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="确认执行。Do it")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """密钥及其副本都没有了：不带它也能启动。Give up a key that is gone for good, so that the gateway starts without it.
+
+    用它加密的订单、报文和店铺令牌从此打不开；新订单照常。以后找到了，加回 encryption.keys 即可。What it has sealed
+    stays shut, new orders flow; found again, it is put back into encryption.keys.
+    """
+    from gateway.store.reseal import keys_with_rows
+    from gateway.store.vault import lose_key, vault_of
+
+    vault = _needed(vault_of(read_settings(config).encryption.decoded))
+    terminal = Terminal(language=lang, as_json=as_json)
+    if yes and not reason:
+        raise OrdergateError(Text("执行需要 --reason，会被记录", "--yes needs --reason, which is kept"))
+    _in_database(config, lambda pool: lose_key(pool, vault, key_id, reason=reason if yes else None))
+    used = _in_database(config, lambda pool: keys_with_rows(pool, vault))
+    rows = sum(key.rows or 0 for key in used if key.key_id == key_id)
+    if as_json:
+        terminal.json({"key_id": key_id, "lost": yes, "rows": rows})
+    elif yes:
+        terminal.line(
+            f"完成：网关不再需要密钥 {key_id}，{rows} 行打不开",
+            f"done: no gateway needs key {key_id} any more, {rows} rows stay shut",
+        )
+    else:
+        terminal.line(
+            f"将有 {rows} 行再也打不开：未完成的下发转人工（sealed），其订单的后续消息成为死信，店铺须重新授权。"
+            "确认执行：加 --yes -r 原因",
+            f"{rows} rows would stay shut: open deliveries of those orders wait for a person (sealed), what comes for"
+            " them becomes dead letters, shops have to be authorised again. To do it: --yes -r REASON",
+        )
 
 
 def _print_resealed(terminal: Terminal, done: Any) -> None:
@@ -654,12 +694,27 @@ def _key(secret: str) -> bytes:
 # --- the database
 
 
-def _in_database(config: Path, work: Callable[[Any], Awaitable[T]], *, opened: bool = False) -> T:
-    """`opened`: what is sealed is read as it was written."""
+def _in_database(
+    config: Path, work: Callable[[Any], Awaitable[T]], *, opened: bool = False, as_it_is: bool = False
+) -> T:
+    """`opened`: what is sealed is read as it was written. `as_it_is`: also a schema of an earlier release will do."""
+    from gateway.store.sql import pending_migrations
+
     settings = read_settings(config)
 
     async def do() -> T:
         async with _database(settings, opened=opened) as pool:
+            if not as_it_is:
+                async with pool.acquire() as connection:
+                    pending = await pending_migrations(connection)
+                if pending:
+                    raise OrdergateError(
+                        Text(
+                            f"数据库结构还是旧版本的（待升级：{'、'.join(pending)}）：先运行 `ordergate migrate`",
+                            f"the database is still as an earlier release left it (to migrate: {', '.join(pending)}):"
+                            " run `ordergate migrate` first",
+                        )
+                    )
             return await work(pool)
 
     return asyncio.run(do())

@@ -92,7 +92,9 @@ async def start_worker(
         )
 
 
-_SEALS_WITHOUT = "SELECT key_id FROM sealing_key WHERE NOT key_id = ANY ($1::text[]) ORDER BY key_id"
+_SEALS_WITHOUT = """
+SELECT key_id FROM sealing_key WHERE lost_at IS NULL AND NOT key_id = ANY ($1::text[]) ORDER BY key_id
+"""
 
 
 async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> None:

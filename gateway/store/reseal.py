@@ -131,7 +131,7 @@ async def reseal(pool: asyncpg.Pool, vault: Vault, *, told: Told) -> Resealed:
     for column in SEALED:
         await walk.go(column)
     await _strike_off(pool, vault)
-    needed = tuple(row[0] for row in await pool.fetch(_OTHER_KEYS, vault.active_id.hex()))
+    needed = tuple(row[0] for row in await pool.fetch(_NEEDED, vault.active_id.hex()))
     return Resealed(
         walk.changed, {name: count for name, count in walk.unopened.items() if count}, tuple(walk.rows), needed
     )
@@ -295,6 +295,7 @@ async def _strike_off(pool: asyncpg.Pool, vault: Vault) -> None:
             await pool.execute("DELETE FROM sealing_key WHERE key_id = $1 AND xmin::text = $2", identity, entered)
 
 
+_NEEDED = "SELECT key_id FROM sealing_key WHERE key_id <> $1 AND lost_at IS NULL ORDER BY key_id"
 _OTHER_KEYS = "SELECT key_id, xmin::text FROM sealing_key WHERE key_id <> $1 ORDER BY key_id"
 
 

@@ -18,6 +18,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.core.errors import OrdergateError
 from gateway.core.text import Text
 from gateway.store.sql import CannotOpen, Connection, Private, Unopened
 
@@ -119,7 +120,8 @@ def vault_of(keys: Sequence[bytes]) -> Vault | None:
 class KeyInUse(msgspec.Struct, frozen=True):
     """A key that has sealed something. `active`: new rows are sealed with it. `rows`: how many are, where counted.
 
-    `first_used_at` is None of one that has been struck off although rows were sealed with it.
+    `first_used_at` is None of one that has been struck off although rows were sealed with it; `lost_at`: since when it
+    is given up for lost (`lose_key`).
     """
 
     key_id: str
@@ -127,12 +129,13 @@ class KeyInUse(msgspec.Struct, frozen=True):
     active: bool
     configured: bool
     rows: int | None = None
+    lost_at: datetime | None = None
 
 
 async def missing_keys(connection: Connection, vault: Vault | None) -> list[str]:
-    """Keys that have sealed something and are not configured."""
+    """Keys that have sealed something, are not configured, and are not given up for lost."""
     known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
-    used = await connection.fetch("SELECT key_id FROM sealing_key ORDER BY key_id")
+    used = await connection.fetch("SELECT key_id FROM sealing_key WHERE lost_at IS NULL ORDER BY key_id")
     return [row[0] for row in used if bytes.fromhex(row[0]) not in known]
 
 
@@ -160,6 +163,54 @@ async def enter_keys(pool: asyncpg.Pool, vault: Vault | None) -> None:
             if blind := await blind_workers(connection, vault):
                 raise CannotOpen(cannot_follow(blind, vault))
             await connection.execute(ENTER_KEY, vault.active_id.hex())
+            await connection.execute(_FOUND_AGAIN, [identity.hex() for identity in vault.key_ids])
+
+
+class NotLost(OrdergateError):
+    """A key that is not to be given up: it is there, or it has sealed nothing."""
+
+
+async def lose_key(pool: asyncpg.Pool, vault: Vault, identity: str, *, reason: str | None) -> None:
+    """Give the key `identity` up for lost: gateways start without it from now on.
+
+    What it has sealed stays as it is, and costs its own rows only. `pool` is one whose connections seal nothing:
+    `reason` is sealed here; without one nothing is changed, only looked at. Raises NotLost where `vault` or a running
+    worker has the key, or none of the name was ever used.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await one_at_a_time(connection)
+        if identity in {known.hex() for known in vault.key_ids}:
+            raise NotLost(
+                Text(
+                    f"密钥 {identity} 就在 encryption.keys 里，没有丢",
+                    f"key {identity} is in encryption.keys, not lost",
+                )
+            )
+        if workers := await connection.fetchval(_WORKERS_WITH, identity):
+            raise NotLost(
+                Text(
+                    f"密钥 {identity} 没有丢：工作进程 {workers} 有它，从其网关的配置里取"
+                    "（被强行终止的，租约到期前仍算在内）",
+                    f"key {identity} is not lost: workers {workers} have it, take it from the configuration of their"
+                    " gateway (one that was killed counts until its lease ends)",
+                )
+            )
+        used = [row[0] for row in await connection.fetch("SELECT key_id FROM sealing_key ORDER BY key_id")]
+        if identity not in used:
+            raise NotLost(
+                Text(
+                    f"数据库里没有用过密钥 {identity}，用过的是：{'、'.join(used) or '无'}",
+                    f"no key {identity} was ever used here; there are: {', '.join(used) or 'none'}",
+                )
+            )
+        if reason is None:
+            return
+        await connection.execute(_LOSE, identity)
+        await connection.execute(
+            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ('cli', 'key.lost', $1, $2)",
+            identity,
+            vault.seal(reason.encode()),
+        )
 
 
 async def one_at_a_time(connection: Connection) -> None:
@@ -172,9 +223,10 @@ def lacking(missing: Sequence[str]) -> Text:
     listed = ", ".join(missing)
     return Text(
         f"数据库里有用密钥 {listed} 加密的行，但 encryption.keys 中没有它：请加回。"
-        "`ordergate keys status` 不再列出的密钥才可删除",
+        "`ordergate keys status` 不再列出的密钥才可删除。密钥和它的副本确实都没有了，见 `ordergate keys lost --help`",
         f"rows of this database are sealed with key {listed}, which encryption.keys lacks: put it"
-        " back; a key may be left out once `ordergate keys status` no longer lists it",
+        " back; a key may be left out once `ordergate keys status` no longer lists it. If it and every copy of it is"
+        " gone for good: `ordergate keys lost --help`",
     )
 
 
@@ -201,9 +253,17 @@ SELECT string_agg(name, ', ' ORDER BY name) FROM worker
  WHERE renewed_at + make_interval(secs => lease_s) > now() AND NOT $1 = ANY (opens)
 """
 
+_WORKERS_WITH = """
+SELECT string_agg(name, ', ' ORDER BY name) FROM worker
+ WHERE renewed_at + make_interval(secs => lease_s) > now() AND ($1 = ANY (opens) OR key_id = $1)
+"""
+_LOSE = "UPDATE sealing_key SET lost_at = coalesce(lost_at, now()) WHERE key_id = $1"
+_FOUND_AGAIN = "UPDATE sealing_key SET lost_at = NULL WHERE key_id = ANY ($1::text[]) AND lost_at IS NOT NULL"
+
 # Where it is there already, its row becomes another version: whoever is about to strike it off sees that.
 ENTER_KEY = """
-INSERT INTO sealing_key (key_id) VALUES ($1) ON CONFLICT (key_id) DO UPDATE SET key_id = excluded.key_id
+INSERT INTO sealing_key (key_id) VALUES ($1)
+    ON CONFLICT (key_id) DO UPDATE SET key_id = excluded.key_id, lost_at = NULL
 """
 _FIRST_AMONG_WORKERS = """
 SELECT NOT EXISTS (SELECT 1 FROM sealing_key)
@@ -216,6 +276,8 @@ async def keys_in_use(pool: asyncpg.Pool, vault: Vault | None) -> list[KeyInUse]
     known: frozenset[bytes] = frozenset() if vault is None else vault.key_ids
     active = None if vault is None else vault.active_id.hex()
     return [
-        KeyInUse(row[0], row[1], row[0] == active, bytes.fromhex(row[0]) in known)
-        for row in await pool.fetch("SELECT key_id, first_used_at FROM sealing_key ORDER BY first_used_at, key_id")
+        KeyInUse(row[0], row[1], row[0] == active, bytes.fromhex(row[0]) in known, lost_at=row[2])
+        for row in await pool.fetch(
+            "SELECT key_id, first_used_at, lost_at FROM sealing_key ORDER BY first_used_at, key_id"
+        )
     ]

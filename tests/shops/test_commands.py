@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ from gateway.plugins import discover
 from gateway.remote.client import RemoteError
 from gateway.remote.connections import _authorisation
 from gateway.settings import parse
+from gateway.store.outbox import retire_worker, start_worker
+from gateway.store.sql import CannotOpen
 from gateway.store.vault import Vault, enter_keys
 from tests.shops.conftest import Shop
 
@@ -31,7 +33,7 @@ async def ordergate(*arguments: str, stdin: str = "") -> tuple[int, str]:
     def run() -> tuple[int, str]:
         shown, sys.stdin = io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin.encode()))
         try:
-            with redirect_stdout(shown):
+            with redirect_stdout(shown), redirect_stderr(shown):
                 main(arguments)
         except SystemExit as end:
             return int(end.code or 0), shown.getvalue()
@@ -159,6 +161,78 @@ def test_what_is_no_token_is_refused_without_quoting_it(content: bytes) -> None:
     with pytest.raises(RemoteError) as caught:
         _authorisation(content, now_s=NOW_S)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_key_that_is_gone_for_good_can_be_given_up(shop: Shop) -> None:
+    config = shop.folder / "ordergate.yaml"
+
+    def configured(*keys: bytes) -> None:
+        listed = [base64.b64encode(key).decode() for key in keys]
+        config.write_text(shop.text(extra=f"encryption: {{keys: {listed}}}"), encoding="utf-8")
+
+    old, new = Vault([b"k" * 32]), Vault([b"n" * 32])
+    lost = old.active_id.hex()
+    await enter_keys(shop.pool, old)
+    insert = "INSERT INTO orders (order_id, number, stage, state) VALUES (1, 'A-1', 'received', $1)"
+    await shop.pool.execute(insert, old.seal(b"1"))
+
+    configured(b"k" * 32)
+    code, page = await ordergate("keys", "lost", lost, "--yes", "-r", "误操作", "-c", str(config))
+    assert code == 1 and f"密钥 {lost} 就在 encryption.keys 里，没有丢" in page
+    configured(b"n" * 32)
+    with pytest.raises(CannotOpen, match="ordergate keys lost --help"):
+        await enter_keys(shop.pool, new)
+    code, page = await ordergate("keys", "lost", "00000000", "-c", str(config))
+    assert code == 1 and f"用过的是：{lost}" in page
+    worker_id = await start_worker(shop.pool, name="run-9/0", lease_s=60, key_id=lost, opens=[lost])
+    code, page = await ordergate("keys", "lost", lost, "--yes", "-r", "服务器报废", "-c", str(config))
+    assert code == 1 and "工作进程 run-9/0 有它" in page
+    await retire_worker(shop.pool, worker_id)
+
+    code, page = await ordergate("keys", "lost", lost, "-c", str(config))
+    assert code == 0 and "将有 1 行再也打不开" in page and "加 --yes -r 原因" in page
+    code, page = await ordergate("keys", "lost", lost, "--yes", "-c", str(config))
+    assert code == 1 and "执行需要 --reason" in page
+    with pytest.raises(CannotOpen):
+        await enter_keys(shop.pool, new)  # a look has changed nothing
+    code, page = await ordergate("keys", "lost", lost, "--yes", "-r", "王先生说服务器报废", "-c", str(config), "--json")
+    assert (code, json.loads(page)) == (0, {"key_id": lost, "lost": True, "rows": 1})
+
+    await enter_keys(shop.pool, new)
+    await retire_worker(
+        shop.pool,
+        await start_worker(
+            shop.pool, name="run-9/0", lease_s=60, key_id=new.active_id.hex(), opens=[new.active_id.hex()]
+        ),
+    )
+    [audited] = await shop.pool.fetch("SELECT subject, private_reason FROM audit WHERE action = 'key.lost'")
+    assert audited["subject"] == lost and new.open(audited["private_reason"]).decode() == "王先生说服务器报废"
+    code, page = await ordergate("keys", "reseal", "-c", str(config))
+    assert code == 1 and "A-1" in page and "不能从配置删除" not in page, "nobody can be asked to keep what is lost"
+    code, page = await ordergate("keys", "status", "--json", "-c", str(config))
+    assert [(key["key_id"], key["lost_at"] is None) for key in json.loads(page)["keys"]] == [
+        (lost, False),
+        (new.active_id.hex(), True),
+    ]
+
+    # Found again, it opens as before, and may not go missing once more.
+    await enter_keys(shop.pool, Vault([b"n" * 32, b"k" * 32]))
+    with pytest.raises(CannotOpen):
+        await enter_keys(shop.pool, new)
+
+
+async def test_a_command_asks_for_the_migration_that_it_needs(shop: Shop) -> None:
+    config = shop.folder / "ordergate.yaml"
+    config.write_text(shop.text(), encoding="utf-8")
+    await shop.pool.execute("DELETE FROM migration WHERE name = '0015_lost_key'")
+    await shop.pool.execute("ALTER TABLE sealing_key DROP COLUMN lost_at")
+    for command in (["keys", "status"], ["purge", "--dry-run"], ["token", "replace"]):
+        code, page = await ordergate(*command, "-c", str(config))
+        assert code == 1 and "待升级：0015_lost_key" in page and "ordergate migrate" in page, page
+    code, page = await ordergate("migrate", "-c", str(config))
+    assert code == 0 and "0015_lost_key" in page
+    code, page = await ordergate("keys", "status", "-c", str(config))
+    assert code == 0
 
 
 async def test_a_row_that_cannot_be_opened_fails_the_reseal_and_keeps_its_key(shop: Shop) -> None:
