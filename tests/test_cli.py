@@ -461,11 +461,14 @@ async def test_a_database_that_cannot_be_reached_is_one_line_that_says_what_to_l
     assert zh in line and en in line and "database.url 的地址" in line
 
 
+_ANY_PORTS = "http: {listen: '127.0.0.1:0', metrics_listen: '127.0.0.1:0'}\n"
+
+
 async def test_a_read_only_database_is_told_before_the_start_and_by_every_command(
     postgres_url: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "ordergate.yaml"
-    config.write_text(f"database: {{url: '{postgres_url}'}}\nconnections: {{}}\nhttp: {{listen: '127.0.0.1:0'}}\n")
+    config.write_text(f"database: {{url: '{postgres_url}'}}\nconnections: {{}}\n{_ANY_PORTS}")
     owner = await asyncpg.connect(postgres_url)
     name = await owner.fetchval("SELECT current_database()")
     await owner.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -488,7 +491,9 @@ async def test_a_read_only_database_is_told_before_the_start_and_by_every_comman
 
 async def test_a_data_dir_that_cannot_be_used_is_named(postgres_url: str, tmp_path: Path) -> None:
     config = tmp_path / "ordergate.yaml"
-    config.write_text(f"data_dir: /proc/ordergate\ndatabase: {{url: '{postgres_url}'}}\nconnections: {{}}\n")
+    config.write_text(
+        f"data_dir: /proc/ordergate\ndatabase: {{url: '{postgres_url}'}}\nconnections: {{}}\n{_ANY_PORTS}"
+    )
     told = await _away_from_the_loop("run", "-c", config)
     [line] = told.err.splitlines()
     assert told.code == 1 and "换一个 `data_dir`" in line and "choose another `data_dir`" in line

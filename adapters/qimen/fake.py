@@ -198,7 +198,12 @@ class FakeWms(FakeServer):
 
     async def _work(self) -> None:
         while True:
-            await self.ship(await self._due.get())
+            code = await self._due.get()
+            self.books.telling += 1
+            try:
+                await self.ship(code)
+            finally:
+                self.books.telling -= 1
 
     async def ship(self, code: str) -> None:
         """Pack and hand over the order `code` (unless it was cancelled) and tell the gateway."""

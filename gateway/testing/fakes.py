@@ -79,6 +79,8 @@ class Books(msgspec.Struct, kw_only=True):
     orders: dict[str, OrderBook] = {}
     requests: int = 0
     effects: int = 0
+    telling: int = 0
+    """How many of its own deeds it is telling the gateway of."""
     duplicates: int = 0
     repeats: int = 0
     refused: int = 0
@@ -287,7 +289,7 @@ class FakeServer(ABC):
         if path == "/sums":
             return _json(self.books.sums)
         if path == "/reset":
-            self.books = Books()
+            self.books = Books(telling=self.books.telling)
             return _json({})
         if path == "/faults":
             if request.method == "POST":

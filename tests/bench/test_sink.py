@@ -56,6 +56,7 @@ def test_beyond_its_knee_it_answers_later(sink: Sink) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: _post(sink, f"B000000000{number}"), range(8)))
     together_s = time.monotonic() - started - alone_s
+    peak = sink.books().in_flight_peak
     # The eighth of eight at once waits 16 times as long; on a crowded machine they are not all at once.
-    assert alone_s >= 0.019 and together_s >= 0.1
-    assert sink.books().in_flight_peak == 8
+    assert 2 < peak <= 8
+    assert alone_s >= 0.019 and together_s >= 0.02 * (peak / 2) ** 2 * 0.95

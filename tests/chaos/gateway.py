@@ -396,9 +396,12 @@ class Gateway:
         return {fake.name: await fake.books() for fake in fakes}
 
     def _unshipped(self, books: Mapping[str, Books]) -> dict[str, Any]:
-        """What warehouses that ship still have on their shelves; the gateway will hear of it."""
+        """What warehouses that ship still have on their shelves, or have not told yet; the gateway will hear of it."""
         shelves = [books[name].orders.values() for name, fake in self.fakes.items() if fake.ships]
-        return {"unshipped": sum(book.status in ("ACCEPT", "PARTDELIVERED") for shelf in shelves for book in shelf)}
+        return {
+            "unshipped": sum(book.status in ("ACCEPT", "PARTDELIVERED") for shelf in shelves for book in shelf),
+            "untold": sum(book.telling for book in books.values()),
+        }
 
     async def _left(self) -> dict[str, Any]:
         try:

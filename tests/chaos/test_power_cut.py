@@ -30,7 +30,8 @@ async def cut_in_the_middle(folder: Path, *, durable: bool) -> tuple[Counter[str
     data.mkdir(mode=0o700)
     if not durable:
         with (backing / "postgresql.auto.conf").open("a") as file:
-            file.write("synchronous_commit = off\nwal_writer_delay = 10s\n")
+            # By default every megabyte is flushed at once.
+            file.write("synchronous_commit = off\nwal_writer_delay = 10s\nwal_writer_flush_after = 1GB\n")
     plan = Plan(orders=1500, seed=9, rate_per_s=150, within_s=120 if durable else 20, must_settle=durable)
 
     async def disturb(scene: Scene) -> None:
