@@ -168,9 +168,11 @@ class Dispatcher:
         while True:
             asked_at = time.monotonic()
             try:
-                await renew_lease(self._keeper, self.worker_id)
+                set_back = await renew_lease(self._keeper, self.worker_id)
                 self.lease.renewed(asked_at)
-                for worker_id, lanes in (await adopt(self._keeper, settle_s=settle_s)).items():
+                if set_back:
+                    self._observe([Trouble("clock", "the database's clock was set back: what waits is due at once")])
+                for worker_id, lanes in (await adopt(self._keeper, settle_s=settle_s, set_back=set_back)).items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()
                 await self._free_strays()

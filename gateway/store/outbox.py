@@ -97,10 +97,20 @@ SELECT key_id FROM sealing_key WHERE lost_at IS NULL AND NOT key_id = ANY ($1::t
 """
 
 
-async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> None:
-    """Push the lease out from now. Raises Fenced when the worker has been replaced."""
-    if await pool.fetchval("UPDATE worker SET renewed_at = now() WHERE worker_id = $1 RETURNING 1", worker_id) is None:
+async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> bool:
+    """Push the lease out from now; whether the database's clock has been set back since, by more than a lease.
+
+    Raises Fenced when the worker has been replaced.
+    """
+    set_back: bool | None = await pool.fetchval(
+        "UPDATE worker w SET renewed_at = now() FROM worker before"
+        " WHERE w.worker_id = $1 AND before.worker_id = w.worker_id"
+        " RETURNING before.renewed_at - make_interval(secs => before.lease_s) > now()",
+        worker_id,
+    )
+    if set_back is None:
         raise Fenced(f"worker {worker_id} has been replaced: its lease ran out and another worker adopted its lanes")
+    return set_back
 
 
 async def retire_worker(pool: asyncpg.Pool, worker_id: int) -> int:
@@ -122,20 +132,32 @@ async def retire_worker(pool: asyncpg.Pool, worker_id: int) -> int:
 
 
 async def adopt(
-    pool: asyncpg.Pool, *, settle_s: Mapping[tuple[int, str], float], dead: Sequence[int] = ()
+    pool: asyncpg.Pool,
+    *,
+    settle_s: Mapping[tuple[int, str], float],
+    dead: Sequence[int] = (),
+    set_back: bool = False,
 ) -> dict[int, int]:
     """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
 
-    A lease that was renewed in the future, because the database's clock has been set back since, counts from now: that
-    of a worker that has died would else last for the hours that the clock was ahead.
+    A lease that was renewed in the future, because the database's clock has been set back since (or is known to be
+    `set_back`), counts from now: that of a worker that has died would else last for the hours that the clock was ahead.
+    So long would lanes wait, too, that had their time from it: they are due now.
 
     Freed lanes are in doubt; those of an operation in `settle_s` wait so long before they are asked about.
     """
+    settling = (
+        [target_id for target_id, _ in settle_s],
+        [operation for _, operation in settle_s],
+        list(settle_s.values()),
+    )
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(
+        status = await connection.execute(
             "UPDATE worker SET renewed_at = now() WHERE worker_id IN (SELECT worker_id FROM worker"
             " WHERE renewed_at - make_interval(secs => lease_s) > now() ORDER BY worker_id FOR UPDATE SKIP LOCKED)"
         )
+        if set_back or status != "UPDATE 0":
+            await connection.execute(_BRING_FORWARD, *settling)
         rows = await connection.fetch(
             "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"
             " WHERE renewed_at + make_interval(secs => lease_s) < now() OR worker_id = ANY($1::bigint[])"
@@ -145,13 +167,7 @@ async def adopt(
         if not rows:
             return {}
         gone = {row[0]: 0 for row in rows}
-        freed = await connection.fetch(
-            _ADOPT,
-            list(gone),
-            [target_id for target_id, _ in settle_s],
-            [operation for _, operation in settle_s],
-            list(settle_s.values()),
-        )
+        freed = await connection.fetch(_ADOPT, *settling, list(gone))
         for row in freed:
             gone[row[0]] = row[1]
         # Its row is gone: this is what is left of it, for whoever tells people.
@@ -468,20 +484,31 @@ WITH these AS (
 UPDATE lane l SET in_doubt = true FROM these
  WHERE l.order_id = these.order_id AND l.target_id = these.target_id
 """
-_ADOPT = """
+_SETTLED_AT = """
+now() + make_interval(secs => coalesce(
+    (SELECT s.settle_s FROM unnest($1::smallint[], $2::text[], $3::float8[]) AS s(target_id, operation, settle_s)
+      WHERE s.target_id = l.target_id AND s.operation = l.operation), 0))
+"""
+_ADOPT = f"""
 WITH own AS (
     SELECT order_id, target_id, worker_id FROM lane
-     WHERE worker_id = ANY($1::bigint[]) ORDER BY order_id, target_id FOR UPDATE
+     WHERE worker_id = ANY($4::bigint[]) ORDER BY order_id, target_id FOR UPDATE
 ), freed AS (
     UPDATE lane l
        SET worker_id = NULL, in_doubt = true, bursts = CASE WHEN l.in_doubt THEN l.bursts ELSE 0 END,
-           not_before = now() + make_interval(secs => coalesce(
-               (SELECT s.settle_s FROM unnest($2::smallint[], $3::text[], $4::float8[])
-                    AS s(target_id, operation, settle_s)
-                 WHERE s.target_id = l.target_id AND s.operation = l.operation), 0))
+           not_before = {_SETTLED_AT}
       FROM own
      WHERE l.order_id = own.order_id AND l.target_id = own.target_id
     RETURNING own.worker_id
 )
 SELECT worker_id, count(*) FROM freed GROUP BY worker_id
+"""
+# Sooner than they were to be, some of them: that costs a request. What is in doubt settles all the same.
+_BRING_FORWARD = f"""
+WITH waiting AS (
+    SELECT order_id, target_id FROM lane
+     WHERE worker_id IS NULL AND blocked IS NULL AND not_before > now() ORDER BY order_id, target_id FOR UPDATE
+)
+UPDATE lane l SET not_before = least(l.not_before, CASE WHEN l.in_doubt THEN {_SETTLED_AT} ELSE now() END)
+  FROM waiting w WHERE l.order_id = w.order_id AND l.target_id = w.target_id
 """

@@ -1,11 +1,16 @@
-"""Whose lease has run out, whatever happens to the database's clock."""
+"""Whose lease has run out and what is due, whatever happens to the database's clock."""
 
 from __future__ import annotations
 
 import asyncio
 
-from gateway.store.outbox import adopt, renew_lease, start_worker
+import pytest
+
+from gateway.core.order import Operation
+from gateway.store.outbox import adopt, claim, renew_lease, start_worker
 from gateway.store.sql import open_pool
+
+from .stuck import WMS, open_desk, stick
 
 
 async def test_a_lease_from_the_future_counts_from_when_it_is_seen(migrated_url: str) -> None:
@@ -29,4 +34,52 @@ async def test_a_lease_from_the_future_counts_from_when_it_is_seen(migrated_url:
 
     assert adopted == {dead: 1}
     assert await pool.fetchval("SELECT count(*) FROM worker") == 2
+    await pool.close()
+
+
+@pytest.mark.parametrize("survivors", [("a/0",), ("a/0", "b/0"), ()])
+async def test_what_waits_by_a_clock_that_was_ahead_is_due_once_it_is_set_right(
+    migrated_url: str, survivors: tuple[str, ...]
+) -> None:
+    """The database's clock was eight hours ahead. What is in doubt settles all the same."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 2, first=1)
+    await stick(pool, names, 1, first=3, in_doubt=True)
+    await stick(pool, names, 1, first=4)
+    await pool.execute(
+        "UPDATE lane SET not_before = now() + interval '8 hours', blocked = CASE WHEN order_id = 4 THEN blocked END"
+    )
+    before = [await start_worker(pool, name=name, lease_s=15.0) for name in survivors or ("dead/0",)]
+    await pool.execute("UPDATE worker SET renewed_at = now() + interval '8 hours'")
+    workers = before if survivors else [await start_worker(pool, name="new/0", lease_s=15.0)]
+    settle_s = {(names.id(WMS), "create"): 30.0}
+
+    set_back = 0
+    for _ in range(2):
+        for worker_id in workers:
+            back = await renew_lease(pool, worker_id)
+            set_back += back
+            await adopt(pool, settle_s=settle_s, set_back=back)
+
+    assert set_back == (1 if survivors else 0), "told once, by whoever finds its own lease in the future first"
+    rows = await pool.fetch(
+        "SELECT order_id, extract(epoch FROM not_before - now())::float8 AS in_s FROM lane ORDER BY order_id"
+    )
+    assert rows[0]["in_s"] <= 0 and rows[1]["in_s"] <= 0
+    assert 20 < rows[2]["in_s"] <= 30
+    assert rows[3]["in_s"] > 7 * 3600, "since when a person has it is no time to wait for"
+    held = await claim(pool, worker_id=workers[0], target=WMS, operation=Operation.CREATE, limit=9, names=names)
+    assert sorted(one.delivery.order_id for one in held) == [1, 2]
+    await pool.close()
+
+
+async def test_a_clock_that_goes_on_brings_nothing_forward(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 1)
+    await pool.execute("UPDATE lane SET blocked = NULL, not_before = now() + interval '1 hour'")
+    worker_id = await start_worker(pool, name="a/0", lease_s=15.0)
+    for _ in range(2):
+        assert await renew_lease(pool, worker_id) is False
+        await adopt(pool, settle_s={})
+    assert await pool.fetchval("SELECT not_before > now() + interval '59 minutes' FROM lane")
     await pool.close()
