@@ -363,7 +363,8 @@ RETURNING redrive_id
 
 
 # $8 cap, $9 redrive, then the policies: targets, operations, settle times, whether to be asked or told in doubt.
-# Targets take turns, so that none waits behind another's thousands.
+# Targets take turns, so that none waits behind another's thousands. Written in key order: of two that are begun at once
+# each waits for what the other has, and never the other way round as well.
 def _choose(join: str) -> str:
     return f"""
 WITH policy AS (
@@ -389,6 +390,7 @@ SELECT $9, row_number() OVER (ORDER BY target_id IS NULL, turn, target_id),
          WHERE a.order_id = c.order_id AND a.target_id = c.target_id AND a.seq = c.head AND a.worker_id <> 0)
        + make_interval(secs => c.settle_s)
   FROM chosen c
+ ORDER BY order_id, target_id, dead_letter_id
     ON CONFLICT DO NOTHING
 """
 

@@ -291,6 +291,29 @@ async def test_two_redrives_at_once_share_nothing(desk: tuple[asyncpg.Pool, Name
     assert len(await list_redrives(pool, running=True, before=None, limit=10)) == len(rows) + (rest is not None)
 
 
+async def test_redrives_that_are_begun_at_once_do_not_wait_for_each_other_in_a_circle(
+    desk: tuple[asyncpg.Pool, Names],
+) -> None:
+    """Their filters cross, so each has the same things in another turn; all are written in key order."""
+    pool, names = desk
+    rng, first = random.Random(1), 1
+    for _ in range(40):
+        count = rng.randint(5, 30)
+        await stick(
+            pool, names, count, first=first, target=rng.choice((WMS, ERP)),
+            blocked=rng.choice(("rejected:a", "rejected:b", "unknown")),
+        )  # fmt: skip
+        first += count
+    filters = (Wanted(source="shop"), Wanted(code="rejected:a"), Wanted(code="unknown"), Wanted(code="rejected"))
+
+    await asyncio.gather(*(begin(pool, names, wanted) for wanted in filters))
+
+    rows = await pool.fetch("SELECT redrive_id, order_id, target_id, n FROM redrive_item ORDER BY redrive_id, ctid")
+    keys = [(r["redrive_id"], r["order_id"], r["target_id"]) for r in rows]
+    assert keys == sorted(keys) and len({key[1:] for key in keys}) == len(keys)
+    assert [r["n"] for r in rows] != sorted(r["n"] for r in rows), "targets take turns all the same"
+
+
 @pytest.mark.feature("F77")
 @pytest.mark.parametrize("wanted", [Wanted(), Wanted(kinds=("delivery",)), Wanted(kinds=("dead_letter",), code="")])
 async def test_nobody_redrives_without_a_filter(desk: tuple[asyncpg.Pool, Names], wanted: Wanted) -> None:
