@@ -12,6 +12,7 @@ What an adapter may answer is `Answer` (one attempt); what stands in the outbox 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -25,6 +26,19 @@ from gateway.core.order import Command, Operation, Order
 GRACE_S = 0.5
 """An adapter keeps its own deadline; the gate cuts it off at most this much later, in case it does not. So long must
 the lease last beyond the deadline of what is sent."""
+
+
+LONGEST_PATIENCE_S = 86_400.0
+"""A daily quota asks for patience until midnight, and nothing for longer."""
+
+
+def _patience(given: object) -> float | None:
+    """Seconds, from 0 to a day; None where an adapter hands us what is no number: a header as it came, a time span."""
+    try:
+        seconds = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_PATIENCE_S)
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -53,12 +67,19 @@ class Failed(_No, frozen=True, gc=False):
 
     retry_after_s: float | None = None
 
+    def __post_init__(self) -> None:
+        _No.__post_init__(self)
+        msgspec.structs.force_setattr(self, "retry_after_s", _patience(self.retry_after_s))
+
 
 class Throttled(msgspec.Struct, frozen=True, gc=False):
     """The target asks for patience (429 and the like). Not counted as an attempt."""
 
     retry_after_s: float | None = None
     message: str = ""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "retry_after_s", _patience(self.retry_after_s))
 
 
 class Rejected(_No, frozen=True, gc=False):

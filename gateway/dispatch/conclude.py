@@ -37,9 +37,6 @@ _THROTTLE_PAUSE_S = 1.0
 _THROTTLES_HELD = 10
 """So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
 
-_LONGEST_THROTTLE_S = 86_400.0
-"""A daily quota asks for patience until midnight, and nothing for longer."""
-
 _MOST_BURSTS = 30_000
 """What the column holds; the back-off has long stopped growing."""
 
@@ -164,7 +161,7 @@ class Conclusions:
     def _throttled(self, held: Held, answer: Throttled, took_s: float) -> Conclusion:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = min(max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0), _LONGEST_THROTTLE_S)
+        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
         held.throttles += 1
         outcome = None
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:

@@ -533,10 +533,13 @@ class Gate:
         try:
             answer = await self._sender.send(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            if not self._cut_off(held):
+            if self._cut_off(held):
+                answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+            elif me.cancelling():
                 self.breaker.release(permit)
                 raise
-            answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+            else:
+                answer = self._broken("CancelledError")  # its own doing: raised, it would end this runner unnoticed
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
             answer = self._broken(type(error).__name__)
         self._end_cut_off(held, me)
@@ -558,10 +561,13 @@ class Gate:
         try:
             finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            if not self._cut_off(held):
+            if self._cut_off(held):
+                finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+            elif me.cancelling():
                 line.breaker.release(permit)
                 raise
-            finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
+            else:
+                finding = self._broken("CancelledError")
         except Exception as error:  # a broken adapter is contained here (F110)
             finding = self._broken(type(error).__name__)
         self._end_cut_off(held, me)

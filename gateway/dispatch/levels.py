@@ -224,6 +224,9 @@ class LevelPublisher:
         except TimeoutError:
             return Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is not None and not me.cancelling():
+                return self._broken("CancelledError")  # its own doing: raised, it would end this task unnoticed
             self._breaker.release(permit)
             raise
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known

@@ -143,6 +143,11 @@ class Duty:
                 raise
             except (*AWAY, Unavailable) as error:
                 what = f"PostgreSQL is away: {type(error).__name__}"
+            except asyncio.CancelledError:
+                me = asyncio.current_task()
+                if me is None or me.cancelling():
+                    raise
+                what = "failed with CancelledError"  # an adapter's own doing: raised, it would end this loop unnoticed
             except Exception as error:  # a supervisor's: a defect in one shop's loop must not end the worker
                 what = f"failed with {type(error).__name__}"
             if self._owner.stopping:

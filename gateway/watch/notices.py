@@ -313,6 +313,13 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
         return Unknown("adapter", f"the notifier failed: an answer of {type(answer).__name__}")
     except TimeoutError:
         return Unknown("deadline", "the notifier did not keep its deadline", timeout=True)
+    except asyncio.CancelledError:
+        me = asyncio.current_task()
+        if me is None or me.cancelling():
+            raise
+        return Unknown(
+            "adapter", "the notifier failed: CancelledError"
+        )  # its own doing: raised, nobody is told any more
     except Exception as error:  # a broken adapter is contained here (F110); its words may hold a secret
         return Unknown("adapter", f"the notifier failed: {type(error).__name__}")
 

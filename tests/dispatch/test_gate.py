@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
 from gateway.store.control import Forced
 from gateway.store.outbox import Outcome
-from tests.travel import TravellingLoop, travelling
+from tests.travel import TravellingLoop, now_s, travelling
 
 WMS = ConnectionName("wms-1")
 PATIENT = BreakerPolicy(consecutive_timeouts=50, min_calls=50)
@@ -561,6 +562,64 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
         broken.give()
         await broken.outcomes()
     assert attempted(broken.ended[0])[1] == "adapter"
+
+
+class Refreshing(Script):
+    """Its calls wait for one refresh of a token, as adapters like to do: whoever is cut off cancels it for all."""
+
+    def __init__(self) -> None:
+        super().__init__(findings=[NotFound()] * 20)
+        self.refresh: asyncio.Task[None] | None = None
+        self.hangs = True
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        if self.hangs:
+            if self.refresh is None:
+                self.refresh = asyncio.ensure_future(asyncio.sleep(3600))
+            await self.refresh
+        return await super().send(delivery, deadline_s=deadline_s)
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        if self.hangs and self.refresh is not None:
+            await self.refresh
+        return await super().find(delivery, deadline_s=deadline_s)
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+@travelling
+async def test_a_cancel_that_an_adapter_makes_for_itself_costs_no_runner(in_doubt: bool) -> None:
+    """Taken for the gate's own, it ends the runner without a word, and the delivery is held for ever."""
+    script = Refreshing()
+    bench = Bench(script, clock=now_s, in_flight=3, deadline_s=5.0, settle_s=15.0)
+    async with running(bench):
+        bench.give(1)
+        await asyncio.sleep(1.0)
+        bench.gate.adopt([held(1), held(2, in_doubt=in_doubt)])
+        await asyncio.sleep(5.5)
+        told = [attempted(ended)[1].removeprefix("find:") for ended in bench.ended]
+        assert sorted(told) == ["adapter", "adapter", "deadline"]
+        script.hangs = False
+        ended = await bench.outcomes(3, within_s=600.0)
+        assert sum(e.outcome is not None and e.outcome.done for e in ended) == 3 - in_doubt
+        bench.gate.adopt([held(3), held(4), held(5)])
+        await bench.outcomes(6, within_s=600.0)
+        assert bench.gate.state.in_flight == 0 and bench.gate.state.places == 0
+
+
+@pytest.mark.parametrize("wait", ["120", "soon", timedelta(minutes=2), Decimal(120), float("nan"), -5.0], ids=repr)
+async def test_a_wait_that_is_no_number_of_seconds_fails_nothing_but_itself(wait: Any) -> None:
+    """`Retry-After` as it stands in the header, say: an adapter may answer anything."""
+    for script, in_doubt in (
+        (Script([Throttled(wait)]), False),
+        (Script([Failed("http_503", "", wait)] * 4), False),
+        (Script([], [Failed("http_503", "", wait)]), True),
+    ):
+        bench = Bench(script)
+        async with running(bench):
+            bench.give(in_doubt=in_doubt)
+            (last,) = await bench.outcomes()
+        assert last.outcome is not None and 0 <= last.outcome.delay_s <= 120
+        assert isinstance(last.outcome.delay_s, float)
 
 
 async def test_no_more_in_flight_than_allowed_and_no_more_in_memory_than_places() -> None:

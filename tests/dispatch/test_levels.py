@@ -18,7 +18,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, LevelTold
 from gateway.core.order import Part, Sku
 from gateway.dispatch.breaker import Breaker, BreakerPolicy
-from gateway.dispatch.levels import LevelPolicy, LevelPublisher
+from gateway.dispatch.levels import LevelPolicy, LevelPublisher, LevelTarget
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.store.levels import LevelRule, begin, due_levels, forget_told, told
@@ -163,12 +163,14 @@ class Desk:
             rng=random.Random(1),
         )
 
-    def publisher(self, *, in_flight: int = 4, reach: Callable[[str], None] = lambda _: None) -> LevelPublisher:
+    def publisher(
+        self, *, in_flight: int = 4, reach: Callable[[str], None] = lambda _: None, target: LevelTarget | None = None
+    ) -> LevelPublisher:
         return LevelPublisher(
             pool=self.pool,
             connection=SHOP,
             connection_id=self.connection_id,
-            target=ShopTarget(self.http, self.shop.url),
+            target=target or ShopTarget(self.http, self.shop.url),
             policy=LevelPolicy(rule=self.rule, deadline_s=5.0, in_flight=in_flight),
             retry=RetryPolicy(),
             breaker=self.breaker,
@@ -326,6 +328,22 @@ async def test_a_level_that_went_back_is_not_told(desk: Desk) -> None:
     desk.pace.before = back
     assert await desk.once() == 1
     assert desk.shop.calls == [("A", 9)]
+
+
+class Cancelled:
+    """An adapter that waits for a task of its own, which is cancelled."""
+
+    async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
+        raise asyncio.CancelledError
+
+
+async def test_a_cancel_that_an_adapter_makes_for_itself_is_an_unknown_outcome(desk: Desk) -> None:
+    await desk.sell("A")
+    await desk.count("A", 9)
+    assert await desk.once(desk.publisher(target=Cancelled())) == 1
+    told = [one for one in desk.happened if isinstance(one, LevelTold)]
+    assert [(one.result, one.code) for one in told] == [(Result.UNKNOWN, "adapter")]
+    assert (await desk.row("A"))["failures"] == 1
 
 
 @pytest.mark.feature("F53")

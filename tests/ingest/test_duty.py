@@ -24,7 +24,7 @@ SHOP = ConnectionName("shop")
 class Loop:
     """Does as it is told, and says how often it was begun."""
 
-    def __init__(self, *errors: Exception, works_s: float = 0.0) -> None:
+    def __init__(self, *errors: BaseException, works_s: float = 0.0) -> None:
         self._errors = list(errors)
         self._works_s = works_s
         self.begun = 0
@@ -89,6 +89,22 @@ async def test_a_loop_that_fails_is_begun_again_and_cuts_off_no_other(migrated_u
         "shop broken: failed with ValueError",
     ]
     assert await owner_of(pool) is None
+    await pool.close()
+
+
+async def test_a_cancel_that_an_adapter_makes_for_itself_ends_no_loop(migrated_url: str) -> None:
+    """A task that is cancelled ends without a word, and the shop would be read no more."""
+    pool, number, worker_id = await prepared(migrated_url)
+    happened: list[Happening] = []
+    broken = Loop(asyncio.CancelledError())
+    one = duty(pool, number, worker_id, happened, broken=broken)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(one.run())
+        async with asyncio.timeout(15):
+            await broken.through.wait()
+        assert [one.what for one in happened if isinstance(one, Trouble)] == ["shop broken: failed with CancelledError"]
+        running.cancel()
+    assert broken.begun == 2, "the gateway's own cancel goes through"
     await pool.close()
 
 

@@ -20,7 +20,7 @@ from adapters.wecom.fake import PER_MINUTE, FakeWecom
 from adapters.wecom.notifier import WecomNotifier
 from adapters.wecom.settings import Settings as WecomSettings
 from gateway.core.access import Token
-from gateway.core.delivery import Answer, Done, Failed, Rejected
+from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, MessageEnded, Trouble
 from gateway.core.notice import Kind, Sighting
@@ -479,15 +479,23 @@ async def test_one_text_that_is_refused_takes_no_other_with_it_and_is_accounted_
 
 
 class Broken(Picky):
-    """A medium of somebody else's making: it raises, answers nonsense, or in bytes that no database takes."""
+    """A medium of somebody else's making: it raises, is cancelled by its own doing, answers nonsense, or what no
+    database takes."""
 
     def __init__(self) -> None:
         super().__init__("")
-        self.answers: list[Any] = [RuntimeError(f"key={KEY}"), None, Failed("\x00", "\x00 \udc80"), Done("\x00\udc80")]
+        self.answers: list[Any] = [
+            RuntimeError(f"key={KEY}"),
+            asyncio.CancelledError(),
+            None,
+            Failed("\x00", "\x00 \udc80"),
+            Throttled("1"),  # type: ignore[arg-type]
+            Done("\x00\udc80"),
+        ]
 
     async def notify(self, message: Message, *, deadline_s: float) -> Answer:
         answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         self.told.append(message.text)
         return answer  # type: ignore[no-any-return]
@@ -496,10 +504,10 @@ class Broken(Picky):
 async def test_a_broken_notifier_is_contained(stage: Stage) -> None:
     broken = stage.channels["broken"] = Broken()
     await stage.dead_letter("shop-a", "json")
-    for _ in range(30):
+    for _ in range(90):
         await stage.second(1)
     assert broken.answers == [] and await stage.states() == {"sent": 1}
-    assert await stage.results() == ["unknown", "unknown", "failed", "sent"]
+    assert await stage.results() == ["unknown", "unknown", "unknown", "failed", "throttled", "sent"]
     said = await stage.pool.fetch("SELECT code, detail FROM notice_message")
     assert KEY not in str([tuple(row) for row in said])
 
