@@ -252,16 +252,20 @@ class Dispatcher:
         # Refill in strides: a claim per freed place would cost a transaction each.
         if not room or (room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.state.queued):
             return False
+        doubtful = gate.spare_for_questions()
         held = await claim(
             self._pool,
             worker_id=self.worker_id,
             target=gate.target,
             operation=gate.operation,
             limit=room,
+            doubtful=doubtful,
             names=self._names,
         )
         full = len(held) == room
         gate.parked = full  # before: what goes straight back into the outbox is parked, too
+        if doubtful:
+            gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
         gate.adopt(held)
         return full
 

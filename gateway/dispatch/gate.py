@@ -45,6 +45,9 @@ from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
 from gateway.store.sql import as_private
 
+_STRIDE = 250
+"""Lanes in doubt that are claimed together, where there are so many."""
+
 
 class Sender(Protocol):
     """The part of an adapter's Target that a gate uses."""
@@ -199,6 +202,8 @@ class Gate:
         self._alarm: asyncio.TimerHandle | None = None
         self.parked = False
         """Whether free lanes are known to wait in the outbox; then births leave them half the places."""
+        self.more_in_doubt = False
+        """Whether there are free lanes in doubt beyond what questions get."""
         self.freed = asyncio.Event()
         """Set when places come free, for whoever claims parked lanes."""
 
@@ -219,10 +224,23 @@ class Gate:
             return 0
         return max(0, self.policy.places - self._places)
 
+    def spare_for_questions(self) -> int:
+        """How many of those may be in doubt: what has to be asked about gets half of the places at most.
+
+        Where the answers come slowly, new orders would otherwise wait in the outbox for all that is in doubt.
+        """
+        if self._asks is None:
+            return self.policy.places
+        if self.policy.after_unknown is AfterUnknown.RESEND and self._asks.breaker.open_until() is not None:
+            return self.policy.places  # sent without being asked about
+        share = max(1, self.policy.places // 2)
+        spare = share - len(self._asks.queue) - self._asks.busy
+        return spare if spare >= min(share / 2, _STRIDE) else 0  # not a claim for each answer
+
     def give_back(self) -> None:
         """Free one place."""
         self._places -= 1
-        if self.parked:
+        if self.parked or (self.more_in_doubt and self.spare_for_questions()):
             self.freed.set()
 
     def take(self, held: Held) -> None:

@@ -244,18 +244,29 @@ async def newest_event(pool: asyncpg.Pool) -> datetime | None:
 
 
 async def claim(
-    pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, operation: Operation, limit: int, names: Names
+    pool: asyncpg.Pool,
+    *,
+    worker_id: int,
+    target: ConnectionName,
+    operation: Operation,
+    limit: int,
+    names: Names,
+    doubtful: int | None = None,
 ) -> list[Held]:
     """Up to `limit` free lanes of one gate that are due, oldest due first, now claimed by this worker.
 
-    Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
+    At most `doubtful` of them are in doubt; None: as many as are due. Lanes another worker is claiming are skipped, not
+    waited for. Raises Fenced.
     """
     target_id = names.id(target)
     held = []
     async with pool.acquire() as connection, connection.transaction():
         if not await holds_lease(connection, worker_id):
             raise Fenced(f"worker {worker_id} has been replaced")
-        rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
+        if doubtful is None or doubtful >= limit:
+            rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
+        else:
+            rows = await connection.fetch(_CLAIM_APART, target_id, str(operation), limit, worker_id, doubtful)
         edits = await _edits(connection, [(row[0], target_id, row[1]) for row in rows])
         for order_id, seq, in_doubt, bursts, taken_at, state in rows:
             edited = edits.get((order_id, target_id, seq))
@@ -449,14 +460,20 @@ UPDATE lane l
 RETURNING l.order_id, l.target_id
 """
 )
-_CLAIM = """
-WITH free AS (
-    SELECT order_id, target_id FROM lane
-     WHERE target_id = $1 AND operation = $2 AND worker_id IS NULL AND blocked IS NULL AND not_before <= now()
+
+
+def _due(limit: str, which: str = "") -> str:
+    return f"""
+    SELECT order_id, target_id, not_before FROM lane
+     WHERE target_id = $1 AND operation = $2 AND worker_id IS NULL AND blocked IS NULL AND not_before <= now() {which}
      ORDER BY not_before
-     LIMIT $3
+     LIMIT {limit}
        FOR UPDATE SKIP LOCKED
-), claimed AS (
+"""
+
+
+_CLAIMED = """
+, claimed AS (
     UPDATE lane l SET worker_id = $4 FROM free
      WHERE l.order_id = free.order_id AND l.target_id = free.target_id
     RETURNING l.order_id, l.head, l.in_doubt, l.bursts, l.opened_at
@@ -464,6 +481,13 @@ WITH free AS (
 SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
   FROM claimed c JOIN orders o USING (order_id)
  ORDER BY c.opened_at, c.order_id
+"""
+_CLAIM = f"WITH free AS ({_due('$3')}) {_CLAIMED}"
+# What is not in doubt may be behind all that is, and the other way round: two looks.
+_CLAIM_APART = f"""
+WITH certain AS ({_due("$3", "AND NOT in_doubt")}), doubtful AS ({_due("$5", "AND in_doubt")}), free AS (
+    SELECT * FROM certain UNION ALL SELECT * FROM doubtful ORDER BY not_before LIMIT $3
+) {_CLAIMED}
 """
 _KEEP_UNRESOLVED = """
 WITH stopped AS (

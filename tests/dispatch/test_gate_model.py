@@ -366,7 +366,10 @@ class Worker:
             more = False
             room = min(gate.spare(), 500)
             if not self.cut and room and not (room < 250 and room < gate.policy.places // 2 and gate.state.queued):
-                held = self.world.claim(self.number, room)
+                doubtful = gate.spare_for_questions()
+                held = self.world.claim(self.number, room, doubtful)
+                if doubtful:
+                    gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
                 gate.adopt(held)
                 gate.parked = more = len(held) == room
             if more:
@@ -453,14 +456,16 @@ class World:
         delivery = Delivery(order_id=order_id, order=order, command=Command(WMS, 1, Operation.CREATE, "create"))
         return Held(delivery=delivery, in_doubt=lane.in_doubt, bursts=lane.bursts)
 
-    def claim(self, number: int, limit: int) -> list[Held]:
+    def claim(self, number: int, limit: int, doubtful: int) -> list[Held]:
         now = asyncio.get_running_loop().time()
         free = [
             (lane.not_before, order_id)
             for order_id, lane in self.lanes.items()
             if order_id < self.born and lane.worker is None and lane.ended is None and lane.not_before <= now
         ]
-        mine = sorted(order_id for _, order_id in sorted(free)[:limit])
+        asked = [one for one in sorted(free) if self.lanes[one[1]].in_doubt][:doubtful]
+        others = [one for one in free if not self.lanes[one[1]].in_doubt]
+        mine = sorted(order_id for _, order_id in sorted([*others, *asked])[:limit])
         for order_id in mine:
             self.lanes[order_id].worker = number
         return [self.held(order_id) for order_id in mine]
@@ -479,7 +484,7 @@ class World:
 
     async def bear(self) -> None:
         loop = asyncio.get_running_loop()
-        for order_id, at in enumerate(self.case.births):
+        for order_id, at in list(enumerate(self.case.births))[self.born :]:
             await asyncio.sleep(max(0.0, at - loop.time()))
             self.born = order_id + 1
             worker = self.workers[-1]
@@ -732,3 +737,53 @@ def test_a_probe_keeps_its_place_for_longer_than_an_attempt_may_take() -> None:
             adaptive=False,
         )
         assert breaker_policy_of(app, gate).probe_lease_s > deadline_s + 0.5, "its answer would not be heard"
+
+
+def test_more_in_doubt_than_fits_in_memory_keeps_no_new_order_waiting() -> None:
+    """A worker with a full gate has died, and the answers to questions take five seconds each."""
+    old, slow_s = 200, 5.0
+    case = Case(
+        after_unknown=AfterUnknown.FIND,
+        findable=True,
+        in_flight=4,
+        adaptive=False,
+        places=40,
+        deadline_s=10.0,
+        latency=0.005,
+        jitter=0.0,
+        slow=0.98,
+        settle_s=15.0,
+        rate_per_s=None,
+        burst=1,
+        lease_s=35.0,
+        heartbeat_s=5.0,
+        retry=RetrySettings(),
+        breaker=BreakerSettings(),
+        births=tuple([0.0] * old + [10.0 + number for number in range(60)]),
+        there=frozenset(),
+        refuses_twice=False,
+        faults=(),
+        blows=(),
+        seed=1,
+    )
+
+    class Slow(Target):
+        async def find(self, worker: Worker, order_id: int, deadline_s: float) -> Any:
+            await asyncio.sleep(slow_s)
+            return Found() if self.has(order_id) else NotFound()
+
+    async def scene() -> World:
+        world = World(case)
+        world.target, world.born = Slow(case, world.rng), old
+        for order_id in range(old):
+            world.lanes[order_id].in_doubt = True
+        await world.run()
+        return world
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        world = runner.run(scene())
+    assert not world.wrong, world.wrong[:5]
+    waited = [world.lanes[n].ended_at - born for n, born in enumerate(case.births) if n >= old]
+    assert max(waited) < 2 * slow_s, "before the last of the old ones, and not after"
+    settled = [world.lanes[n].ended_at for n in range(old)]
+    assert max(settled) < 2 * old * slow_s / case.in_flight, "and these go on meanwhile"

@@ -1,4 +1,4 @@
-"""Whose lease has run out and what is due, whatever happens to the database's clock."""
+"""Whose lease has run out and what is due, whatever happens to the database's clock; and who gets what of it."""
 
 from __future__ import annotations
 
@@ -82,4 +82,29 @@ async def test_a_clock_that_goes_on_brings_nothing_forward(migrated_url: str) ->
         assert await renew_lease(pool, worker_id) is False
         await adopt(pool, settle_s={})
     assert await pool.fetchval("SELECT not_before > now() + interval '59 minutes' FROM lane")
+    await pool.close()
+
+
+async def test_what_is_in_doubt_is_claimed_up_to_its_part_and_the_oldest_first(migrated_url: str) -> None:
+    """Whichever is older, neither keeps the other from being claimed."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 30, first=1, in_doubt=True)
+    await stick(pool, names, 30, first=101)
+    await stick(pool, names, 30, first=201, in_doubt=True)
+    await pool.execute("UPDATE lane SET blocked = NULL")
+    worker_id = await start_worker(pool, name="a/0", lease_s=60.0)
+
+    async def claimed(limit: int, doubtful: int | None) -> list[int]:
+        held = await claim(
+            pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=limit, names=names,
+            doubtful=doubtful,
+        )  # fmt: skip
+        return [one.delivery.order_id for one in held]
+
+    assert await claimed(20, 5) == [*range(1, 6), *range(101, 116)]
+    assert await claimed(20, 0) == list(range(116, 131)), "and no lane in doubt, where there is no place for one"
+    assert await claimed(10, 10) == list(range(6, 16))
+    assert await claimed(10, 9) == list(range(16, 25))
+    assert await claimed(50, None) == [*range(25, 31), *range(201, 231)]
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE worker_id IS NULL") == 0
     await pool.close()
