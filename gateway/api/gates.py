@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -31,13 +30,11 @@ class Gates:
         names: Names,
         targets: Mapping[ConnectionName, Collection[str]],
         own: Callable[[], Sequence[WorkerGate]],
-        now: Callable[[], datetime],
     ) -> None:
         self._pool = pool
         self._names = names
         self._targets = targets
         self._own = own
-        self._now = now
 
     def routes(self) -> list[Route]:
         return [
@@ -96,15 +93,14 @@ class Gates:
                 "path",
                 Text("GET /gates 列出全部闸门", "GET /gates lists them"),
             )
-        until_at = self._now() + timedelta(seconds=body.for_s)
-        await force_breaker(
+        until_at = await force_breaker(
             self._pool,
             target_id=self._names.id(target),
             operation=operation,
             forced=None if body.force == "auto" else body.force,
             reason=body.reason,
             actor=call.actor,
-            until_at=until_at,
+            for_s=body.for_s,
         )
         zh, en = "已恢复自动", "back to automatic"
         if body.force != "auto":

@@ -68,7 +68,7 @@ class Api:
             *Deliveries(pool, desk=desk, now=now).routes(),
             *Redrives(pool, names=names, desk=desk).routes(),
             *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),
-            *Gates(pool, names=names, targets=targets, own=own_gates, now=now).routes(),
+            *Gates(pool, names=names, targets=targets, own=own_gates).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, now=now).routes(),
             *Notices(pool, watched=desk.watched).routes(),

@@ -220,7 +220,7 @@ class Dispatcher:
             target_id = self._names.id(gate.target)
             if (target_id in controls.paused) != gate.state.paused:
                 gate.pause() if target_id in controls.paused else gate.resume()
-            gate.follow(controls.forced.get((target_id, str(gate.operation))))
+            gate.follow(controls.forced.get((target_id, str(gate.operation))), at=controls.at)
             gate.share(controls.workers)
         for follow in self.on_controls:
             follow(controls)

@@ -284,15 +284,15 @@ class Gate:
             self.freed.set()
             self._pump()
 
-    def follow(self, forced: Forced | None) -> None:
-        """Hold the breaker as a person asked for, or let it go again."""
+    def follow(self, forced: Forced | None, *, at: datetime) -> None:
+        """Hold the breaker as a person asked for, or let it go again. `at`: the present by the clock of `forced`."""
         if forced == self._forced:
             return
         self._forced = forced
         if forced is None:
             self.breaker.resume()
             return
-        until = self._clock() + max(0.0, (forced.until_at - datetime.now(UTC)).total_seconds())
+        until = self._clock() + max(0.0, (forced.until_at - at).total_seconds())
         if forced.forced == "open":
             self.breaker.force_open(forced.reason, until)
         else:

@@ -11,7 +11,7 @@ from gateway.store.sql import as_private
 
 
 class Forced(msgspec.Struct, frozen=True):
-    """A breaker held open or closed by a person until an instant (aware UTC)."""
+    """A breaker held open or closed by a person until an instant (aware UTC) of the database's clock."""
 
     forced: str
     reason: str
@@ -20,11 +20,15 @@ class Forced(msgspec.Struct, frozen=True):
 
 
 class Controls(msgspec.Struct, frozen=True):
-    """`paused`: connection ids. `forced`: (connection id, operation). `workers`: how many are alive."""
+    """`paused`: connection ids. `forced`: (connection id, operation). `workers`: how many are alive.
+
+    `at`: when they were read, by the database's clock: this machine's may be another.
+    """
 
     paused: frozenset[int]
     forced: dict[tuple[int, str], Forced]
     workers: int
+    at: datetime
 
 
 async def read_controls(pool: asyncpg.Pool) -> Controls:
@@ -34,11 +38,12 @@ async def read_controls(pool: asyncpg.Pool) -> Controls:
         forced = await connection.fetch(
             "SELECT target_id, operation, forced, reason, author, until_at FROM breaker_override WHERE until_at > now()"
         )
-        workers = await connection.fetchval("SELECT count(*) FROM worker")
+        workers, at = await connection.fetchrow("SELECT count(*), now() FROM worker")
     return Controls(
         frozenset(row[0] for row in paused),
         {(row[0], row[1]): Forced(*row[2:]) for row in forced},
         max(1, workers),
+        at,
     )
 
 
@@ -68,10 +73,11 @@ async def force_breaker(
     forced: str | None,
     reason: str,
     actor: str,
-    until_at: datetime,
-) -> None:
-    """Hold a breaker `open` or `closed` until an instant; `forced` None ends the hold."""
+    for_s: float,
+) -> datetime:
+    """Hold a breaker `open` or `closed` for `for_s`; `forced` None ends it. Until when, by the database's clock."""
     async with pool.acquire() as connection, connection.transaction():
+        until_at: datetime = await connection.fetchval("SELECT now() + make_interval(secs => $1)", for_s)
         if forced is None:
             await connection.execute(
                 "DELETE FROM breaker_override WHERE target_id = $1 AND operation = $2", target_id, operation
@@ -96,3 +102,4 @@ async def force_breaker(
             f"{target_id}/{operation}",
             as_private(reason),
         )
+    return until_at

@@ -43,6 +43,7 @@ from gateway.store.outbox import Outcome
 from tests.travel import TravellingLoop, now_s, travelling
 
 WMS = ConnectionName("wms-1")
+NOW = datetime(2026, 5, 1, 2, tzinfo=UTC)
 PATIENT = BreakerPolicy(consecutive_timeouts=50, min_calls=50)
 BRIEF = RetryPolicy(base_s=0.001, max_s=0.002, durable_base_s=10.0)
 
@@ -730,13 +731,27 @@ async def test_questions_go_on_while_orders_are_refused_but_not_while_a_person_h
         bench.give(2, in_doubt=True)
         await bench.outcomes(2)
         assert bench.results() == [Result.FOUND] * 2
-        bench.gate.follow(Forced("open", "WMS is being moved", "ann", datetime.now(UTC) + timedelta(hours=1)))
+        bench.gate.follow(Forced("open", "WMS is being moved", "ann", NOW + timedelta(hours=1)), at=NOW)
         bench.give(2, in_doubt=True)
         for _ in range(10):
             await asyncio.sleep(0)
         assert bench.gate.state.queued == 2 and len(bench.script.asked) == 2
-        bench.gate.follow(None)
+        bench.gate.follow(None, at=NOW)
         await bench.outcomes(4)
+
+
+@travelling
+async def test_a_hold_lasts_as_long_as_it_was_to_whatever_this_machines_clock_says() -> None:
+    """`NOW` is the database's, which may be years from ours."""
+    bench = Bench(Script(), clock=now_s)
+    async with running(bench):
+        bench.gate.follow(Forced("open", "WMS is being moved", "ann", NOW + timedelta(seconds=40)), at=NOW)
+        assert bench.breaker.snapshot().manual_for_s == 40
+        bench.give()
+        await asyncio.sleep(39)
+        assert bench.script.asked == [] and bench.breaker.snapshot().label == "forced_open"
+        await asyncio.sleep(2)
+        await bench.outcomes()
 
 
 async def picked(bench: Bench) -> None:
@@ -752,13 +767,13 @@ async def test_a_question_that_waits_for_its_turn_is_not_asked_once_a_person_hol
     async with running(bench):
         bench.give(in_doubt=True)
         await picked(bench)
-        bench.gate.follow(Forced("open", "WMS is being moved", "ann", datetime.now(UTC) + timedelta(hours=1)))
+        bench.gate.follow(Forced("open", "WMS is being moved", "ann", NOW + timedelta(hours=1)), at=NOW)
         turns.open.set()
         async with asyncio.timeout(5):
             while bench.gate.state.in_flight:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         assert bench.script.asked == [] and bench.gate.state.queued == 1
-        bench.gate.follow(None)
+        bench.gate.follow(None, at=NOW)
         await bench.outcomes()
     assert bench.script.asked == ["find A0"]
 

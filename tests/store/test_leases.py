@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.core.order import Operation
+from gateway.store.control import force_breaker, read_controls
 from gateway.store.outbox import adopt, claim, renew_lease, start_worker
 from gateway.store.sql import open_pool
 
@@ -107,4 +108,19 @@ async def test_what_is_in_doubt_is_claimed_up_to_its_part_and_the_oldest_first(m
     assert await claimed(10, 9) == list(range(16, 25))
     assert await claimed(50, None) == [*range(25, 31), *range(201, 231)]
     assert await pool.fetchval("SELECT count(*) FROM lane WHERE worker_id IS NULL") == 0
+    await pool.close()
+
+
+async def test_a_hold_begins_and_ends_by_the_databases_clock(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
+    where = (names.id(WMS), "create")
+    for forced, for_s in (("open", 600.0), ("closed", 60.0), ("open", 0.001)):
+        until_at = await force_breaker(
+            pool, target_id=where[0], operation=where[1], forced=forced, reason="x", actor="ann", for_s=for_s
+        )
+        assert for_s - 30 < await pool.fetchval("SELECT extract(epoch FROM $1 - now())::float8", until_at) <= for_s
+        controls = await read_controls(pool)
+        held = controls.forced.get(where)
+        assert abs((until_at - controls.at).total_seconds() - for_s) < 30
+        assert (None if held is None else (held.forced, held.until_at)) == (None if for_s < 1 else (forced, until_at))
     await pool.close()
