@@ -280,18 +280,20 @@ class Dispatcher:
             while True:
                 try:
                     held = await load_held(self._pool, lanes, names=self._names)
+                    # The target does not take this operation (any more): the lane waits, free, until it does.
+                    deliveries = [one.delivery for one in held]
+                    lost = [one for one in deliveries if (one.target, one.operation) not in self._gates]
+                    if lost:
+                        free = sorted((one.order_id, self._names.id(one.target)) for one in lost)
+                        await free_lanes(self._keeper, free, worker_id=self.worker_id)
                     break
-                except (*AWAY, Unavailable) as error:
+                except (*AWAY, *COLLIDED, Unavailable) as error:
                     self._observe([Trouble("advance", f"PostgreSQL is away: {type(error).__name__}")])
                     await asyncio.sleep(_RETRY_S)
+            self._observe([Trouble("advance", f"{one.target} has no gate {one.operation}") for one in lost])
             for one in held:
                 gate = self._gates.get((one.delivery.target, one.delivery.operation))
                 if gate is not None:
                     gate.adopt([one])
-                    continue
-                # The target does not take this operation (any more): the lane waits, free, until it does.
-                lane = (one.delivery.order_id, self._names.id(one.delivery.target))
-                await free_lanes(self._keeper, [lane], worker_id=self.worker_id)
-                self._observe([Trouble("advance", f"{one.delivery.target} has no gate {one.delivery.operation}")])
             for lane in lanes:
                 self._advancing.pop(lane, None)

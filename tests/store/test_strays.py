@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+
+import asyncpg
 
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, Trouble
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lease import Lease
 from gateway.store.outbox import free_lanes, own_lanes, start_worker
-from gateway.store.sql import open_pool, register_connections
+from gateway.store.sql import Names, open_pool, register_connections
+
+from .stuck import WMS, open_desk, stick
 
 
-async def test_only_what_is_astray_for_long_is_freed(migrated_url: str) -> None:
-    pool = await open_pool(migrated_url, size=4)
-    names = await register_connections(pool, [ConnectionName("wms-1")])
-    worker_id = await start_worker(pool, name="test", lease_s=60)
-    happened: list[Happening] = []
-    dispatcher = Dispatcher(
+def dispatcher_of(pool: asyncpg.Pool, names: Names, worker_id: int, happened: list[Happening]) -> Dispatcher:
+    """One without gates."""
+    return Dispatcher(
         pool=pool,
         keeper=pool,
         names=names,
@@ -28,6 +30,14 @@ async def test_only_what_is_astray_for_long_is_freed(migrated_url: str) -> None:
         outcome_wait_s=0.001,
         reach=lambda _: None,
     )
+
+
+async def test_only_what_is_astray_for_long_is_freed(migrated_url: str) -> None:
+    pool = await open_pool(migrated_url, size=4)
+    names = await register_connections(pool, [ConnectionName("wms-1")])
+    worker_id = await start_worker(pool, name="test", lease_s=60)
+    happened: list[Happening] = []
+    dispatcher = dispatcher_of(pool, names, worker_id, happened)
     await pool.execute(
         "INSERT INTO lane (order_id, target_id, operation, head, tail, worker_id)"
         " SELECT n, 1, 'create', 1, 1, $1 FROM generate_series(1, 3) n",
@@ -46,4 +56,36 @@ async def test_only_what_is_astray_for_long_is_freed(migrated_url: str) -> None:
     assert [one.where for one in happened if isinstance(one, Trouble)] == ["strays"]
     assert await pool.fetchval("SELECT bool_or(in_doubt) FROM lane") is False
     assert await free_lanes(pool, [(3, 1)], worker_id=worker_id + 1) == 0
+    await pool.close()
+
+
+async def test_a_command_that_no_gate_takes_is_freed_though_the_database_breaks_off(migrated_url: str) -> None:
+    """The worker goes on: its end would leave all that it holds in doubt."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 1, tail=2)
+    worker_id = await start_worker(pool, name="test", lease_s=60)
+    await pool.execute("UPDATE lane SET head = 2, operation = 'cancel', blocked = NULL, worker_id = $1", worker_id)
+    happened: list[Happening] = []
+    dispatcher = dispatcher_of(pool, names, worker_id, happened)
+    dispatcher._advance({(1, names.id(WMS)): 2})
+    going_on = asyncio.create_task(dispatcher._go_on())
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM lane FOR UPDATE")
+            ended = 0
+            async with asyncio.timeout(10):
+                while not ended:
+                    ended = await connection.fetchval(
+                        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                    )
+                    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while await own_lanes(pool, worker_id):
+            assert not going_on.done(), going_on.exception()
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    going_on.cancel()
+    away, over = [one.what for one in happened if isinstance(one, Trouble)]
+    assert away.startswith("PostgreSQL is away: ") and over == "wms has no gate cancel"
     await pool.close()
