@@ -6,6 +6,7 @@ and limits are the gate's.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -32,7 +33,10 @@ from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
 from gateway.store.outbox import Outcome
 
 _THROTTLE_PAUSE_S = 1.0
-"""Pause after a throttled answer that names no time."""
+"""Pause after a throttled answer that names no time; doubles while there is no other answer."""
+
+_LONGEST_UNNAMED_S = 30.0
+"""So far: a quota that is used up until midnight, and does not say so, is not asked all night long by every slot."""
 
 _THROTTLES_HELD = 10
 """So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
@@ -93,9 +97,12 @@ class Conclusions:
         self._clock = clock
         self._rng = rng
         self._authorised_again = authorised_again
+        self._unnamed_s = _THROTTLE_PAUSE_S / 2
+        self._unnamed_until = -math.inf
 
     def sent(self, held: Held, answer: Answer, took_s: float) -> Conclusion:
         """What follows from the answer to a send. Whoever hears Unauthorised holds the gate himself."""
+        self._heard(answer)
         match answer:
             case Done():
                 done = self._outcome(held, done=True)
@@ -116,6 +123,7 @@ class Conclusions:
 
     def asked(self, held: Held, finding: Finding, took_s: float) -> Conclusion:
         """What follows from the answer to a question; consumes no attempt."""
+        self._heard(finding)
         match finding:
             case Found():
                 found = self._outcome(held, done=True)
@@ -161,12 +169,23 @@ class Conclusions:
     def _throttled(self, held: Held, answer: Throttled, took_s: float) -> Conclusion:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s) if answer.retry_after_s else self._unnamed_s
         held.throttles += 1
         outcome = None
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
             outcome = self._outcome(held, delay_s=pause_s)
         return Conclusion(Result.THROTTLED, "throttled", answer.message, took_s, None, outcome, None, pause_s)
+
+    def _heard(self, answer: Answer | Finding) -> None:
+        """Know how long to pause for who asks for patience and does not say for how long.
+
+        Those under way together are asked for it together: the pause doubles with what is sent after it.
+        """
+        if not isinstance(answer, Throttled):
+            self._unnamed_s, self._unnamed_until = _THROTTLE_PAUSE_S / 2, -math.inf
+        elif not answer.retry_after_s and (now := self._clock()) >= self._unnamed_until:
+            self._unnamed_s = min(2 * self._unnamed_s, _LONGEST_UNNAMED_S)
+            self._unnamed_until = now + self._unnamed_s
 
     def _unauthorised(self, held: Held, answer: Unauthorised, took_s: float) -> Conclusion:
         """Neither an attempt nor a verdict: the connection is held and this delivery goes first when it is not."""

@@ -243,6 +243,46 @@ async def test_throttled_is_not_an_attempt_and_pauses_the_gate() -> None:
     assert time.monotonic() - started >= 1, "an answer of 0 s is no reason for a loop"
 
 
+class Throttling(Script):
+    """Asks for patience, all the time or every other time, and does not say for how long; then it is well."""
+
+    def __init__(self, *, until_s: float, every: int = 1) -> None:
+        super().__init__()
+        self._until_s = until_s
+        self._every = every
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        self.asked.append(f"send {delivery.order.number}")
+        too_much = now_s() < self._until_s and len(self.asked) % self._every == 0
+        await asyncio.sleep(0.05)
+        return Throttled(None) if too_much else Done("R1")
+
+
+@travelling
+async def test_a_target_that_asks_for_patience_for_an_hour_is_asked_less_and_less() -> None:
+    bench = Bench(Throttling(until_s=3600.0), clock=now_s, in_flight=8, places=8)
+    bench.lease.renewed(now_s() + 1e6)
+    async with running(bench):
+        bench.give(8)
+        while now_s() < 3600:  # what goes back into the outbox is claimed again when it is due
+            await asyncio.sleep(1.0)
+            while bench.gate.room():
+                bench.gate.take(held(0))
+        assert len(bench.script.asked) < 8 * (10 + 3600 / 30)
+        await asyncio.sleep(35.0)
+        assert bench.results()[-4:] == [Result.DONE] * 4, "and hardly later than it is well"
+        assert bench.gate.state.places == 0
+
+
+@travelling
+async def test_who_is_only_asked_too_much_at_once_gets_the_rest_a_second_later() -> None:
+    bench = Bench(Throttling(until_s=3600.0, every=2), clock=now_s, in_flight=8, places=100)
+    async with running(bench):
+        bench.give(100)
+        await bench.outcomes(100, within_s=40.0)
+    assert now_s() < 40
+
+
 async def test_a_throttle_without_end_ends_after_a_day() -> None:
     bench = Bench(Script([Throttled(float("inf"))]))
     async with running(bench):
