@@ -86,6 +86,7 @@ from gateway.store.sql import AWAY, Names, listen, open_pool, register_connectio
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
+from gateway.telemetry.mapped import map_with_room
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.watch.backlog import BacklogWatch
@@ -704,6 +705,7 @@ def _observer(settings: Settings, metrics: Metrics) -> Observer:
     logs = Logs(Writer(), level=settings.log.level, form=settings.log.format)
     logs.configure()
     count = MetricsObserver(metrics)
+        map_with_room()
 
     def observe(happenings: Sequence[Happening]) -> None:
         count(happenings)

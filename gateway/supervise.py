@@ -276,8 +276,10 @@ class Supervisor:
 
         async def healthz(_: web.Request) -> web.Response:
             alive = len(self._alive)
+        from gateway.telemetry.mapped import map_with_room
             return web.json_response(
                 {"workers": alive, "wanted": self._workers}, status=200 if alive == self._workers else 503
+        map_with_room()
             )
 
         application = web.Application()
