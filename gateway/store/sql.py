@@ -132,14 +132,16 @@ _MIGRATION_LOCK_WITHIN_MS = 2_000
 _MIGRATION_PAUSE_S = 3.0
 
 
-# A worker that is stopped or cut off inside a transaction must not hold its locks for the two hours that TCP takes.
-_SERVER_SETTINGS = {
-    "application_name": "ordergate",
-    "idle_in_transaction_session_timeout": "10000",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
+_NAMED = {"application_name": "ordergate"}
+# A worker that is stopped or cut off inside a transaction must not hold its locks for the two hours that TCP takes. Not
+# with the connection's start: pgbouncer refuses one that asks for these.
+_SESSION = """
+SET idle_in_transaction_session_timeout = 10000;
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3
+"""
+_CONNECT_WITHIN_S = 5.0
 
 
 async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asyncpg.Pool:
@@ -148,17 +150,23 @@ async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asy
     Raises Unavailable when the server is away, and OrdergateError when it refuses us; both say what to look at.
     Without a `vault` nothing is sealed, and what is sealed is read as it is stored.
     """
+
+    async def prepare(connection: Connection) -> None:
+        await connection.execute(_SESSION, timeout=_CONNECT_WITHIN_S)
+        if vault is not None:
+            await vault.attend(connection)
+
     try:
         return await asyncpg.create_pool(
             url,
             min_size=min(2, size),
             max_size=size,
             command_timeout=COMMAND_TIMEOUT_S,
-            timeout=5.0,
+            timeout=_CONNECT_WITHIN_S,
             max_inactive_connection_lifetime=0,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=_NAMED,
             reset=_keep,
-            init=None if vault is None else vault.attend,
+            init=prepare,
         )
     except AWAY as error:
         if isinstance(error, REFUSED):
@@ -219,6 +227,7 @@ _REFUSALS: tuple[tuple[type[BaseException], Text], ...] = (
     (asyncpg.QueryCanceledError, Text("语句被取消或超时", "the statement was cancelled or timed out")),
     (asyncpg.AdminShutdownError, Text("连接被数据库断开", "it has ended the connection")),
     (asyncpg.ConnectionDoesNotExistError, Text("连接被数据库断开", "it has ended the connection")),
+    (asyncpg.InternalClientError, Text("连接已断开", "the connection has ended")),
 )
 
 
@@ -246,11 +255,16 @@ def _refused(error: Exception) -> Text:
     )
 
 
-async def _keep(_connection: Connection) -> None:
-    """Nothing on giving a connection back: ours leave only advisory locks in a session, and `unlock` ends those.
+async def _keep(connection: Connection) -> None:
+    """Next to nothing on giving a connection back: ours leave only advisory locks in a session, and give those back.
 
-    asyncpg's own reset costs a round trip and four statements after every transaction.
+    asyncpg's own reset costs a round trip and four statements after every transaction. A session that takes nothing is
+    ended: by a setting that it has begun with, or on a server that is a standby, it would take nothing for ever, though
+    new ones do again. What is asked here the server says by itself (since PostgreSQL 14).
     """
+    told = connection.get_settings()
+    if "on" in (getattr(told, "default_transaction_read_only", "off"), getattr(told, "in_hot_standby", "off")):
+        await connection.close(timeout=1.0)
 
 
 async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _: None) -> list[str]:
@@ -422,12 +436,13 @@ class OrderIds:
 
 async def listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> Any:
     """A connection of its own that calls a channel's function with each notice's payload; the caller closes it."""
-    connection = await asyncpg.connect(url, timeout=5.0, server_settings=_SERVER_SETTINGS)
+    connection = await asyncpg.connect(url, timeout=_CONNECT_WITHIN_S, server_settings=_NAMED)
 
     def wake(_connection: Any, _pid: int, channel: str, payload: str) -> None:
         channels[channel](payload)
 
     try:
+        await connection.execute(_SESSION, timeout=_CONNECT_WITHIN_S)
         for channel in channels:
             await connection.add_listener(channel, wake)
     except BaseException:

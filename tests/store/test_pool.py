@@ -1,0 +1,48 @@
+"""What a pool does with sessions that a server, or who administers it, has turned."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from gateway.store.sql import open_pool
+
+
+async def test_a_session_that_began_read_only_is_not_kept(postgres_url: str) -> None:
+    """What is set for a database holds for the sessions that begin: theirs would stay, when it is long taken back."""
+    name = urlsplit(postgres_url).path[1:]
+    dba = await asyncpg.connect(postgres_url)
+    try:
+        await dba.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        pool = await open_pool(postgres_url, size=2)
+        try:
+            with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                await pool.execute("CREATE TABLE first (number integer)")
+            await dba.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            for _ in range(2):  # of the two that the pool has begun with each may be used once more
+                try:
+                    await pool.execute("CREATE TABLE IF NOT EXISTS first (number integer)")
+                except asyncpg.ReadOnlySQLTransactionError:
+                    continue
+            sessions = {await pool.fetchval("SELECT pg_backend_pid()") for _ in range(5)}
+            await pool.execute("INSERT INTO first VALUES (1)")
+            assert len(sessions) == 1, "one that takes something is kept"
+        finally:
+            await pool.close()
+    finally:
+        await dba.close()
+
+
+async def test_a_session_gives_its_locks_back_soon_when_its_process_stops(postgres_url: str) -> None:
+    pool = await open_pool(postgres_url, size=1)
+    try:
+        shown = [
+            await pool.fetchval(f"SHOW {name}")
+            for name in ("application_name", "idle_in_transaction_session_timeout", "tcp_keepalives_idle")
+        ]
+        # A socket of this machine has no keepalives: it shows as 0.
+        assert shown == ["ordergate", "10s", "0"]
+    finally:
+        await pool.close()
