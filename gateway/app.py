@@ -97,6 +97,8 @@ from gateway.watch.redrive import RedriveLoop
 
 KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
+KILLED_LATER_S = 5.0
+"""So long after its deadline a worker is killed that has not ended; as `supervise` gives it five seconds less."""
 CANCEL_AGAIN_S = 3.0
 """More than any task takes to clean up after itself."""
 
@@ -167,12 +169,19 @@ class Worker:
     def stop(self) -> None:
         self._stop.set()
 
+    def _end_without_parent(self, lifeline_fd: int) -> None:
+        """Stop, since the parent is gone; past the deadline, at which it would have killed us, whatever is left."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(lifeline_fd)  # it would be called again and again
+        loop.call_later(self._place.stop_within_s + KILLED_LATER_S, os._exit, os.EX_TEMPFAIL)
+        self.stop()
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         if self._place.lifeline_fd is not None:
-            loop.add_reader(self._place.lifeline_fd, self.stop)
+            loop.add_reader(self._place.lifeline_fd, self._end_without_parent, self._place.lifeline_fd)
         async with AsyncExitStack() as stack:
             vault = vault_of(self._settings.encryption.decoded)
             # Of the start. What a part of a living worker fails with comes in a group, and is shown whole.

@@ -86,13 +86,15 @@ class Supervisor:
         self._stop.set()
 
     async def run(self) -> None:
-        """Until SIGTERM, SIGINT or `stop`. Raises Unavailable when the database cannot be reached at the start, and
-        OrdergateError when an address cannot be listened on; then nothing has been done.
+        """Until SIGTERM, SIGINT, SIGHUP or `stop`. Raises Unavailable when the database cannot be reached at the start,
+        and OrdergateError when an address cannot be listened on; then nothing has been done.
 
         To be called before prometheus_client is imported.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started by nohup
             loop.add_signal_handler(number, self.stop)
         _raise_limit_of_files()
         async with AsyncExitStack() as stack:
@@ -210,7 +212,15 @@ class Supervisor:
         failures = 0
         while not self._stop.is_set():
             started = time.monotonic()
-            process = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
+            try:
+                process = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
+            except OSError as error:  # short of memory or of processes: the other workers go on, and this one follows
+                failures += 1
+                why = system_reason(error)
+                said = Text(f"工作进程 {slot} 无法启动：{why.zh}", f"worker {slot} cannot be started: {why.en}")
+                self._tell(said.both)
+                await self._stops_within(max(1.0, RESTART_S[min(failures, len(RESTART_S)) - 1]))
+                continue
             code = await self._watch(process)
             del self._alive[process.pid]
             try:
@@ -266,8 +276,10 @@ class Supervisor:
         return await ended
 
     async def _serve_metrics(self, sock: socket.socket, stack: AsyncExitStack) -> ParentMetrics:
+        from gateway.telemetry.mapped import map_with_room
         from gateway.telemetry.metrics import ParentMetrics, metrics_page
 
+        map_with_room()
         shown = ParentMetrics(self._workers)
 
         async def metrics(_: web.Request) -> web.Response:
@@ -276,10 +288,8 @@ class Supervisor:
 
         async def healthz(_: web.Request) -> web.Response:
             alive = len(self._alive)
-        from gateway.telemetry.mapped import map_with_room
             return web.json_response(
                 {"workers": alive, "wanted": self._workers}, status=200 if alive == self._workers else 503
-        map_with_room()
             )
 
         application = web.Application()

@@ -11,17 +11,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.sql import _MIGRATION_LOCK, migrations
 from gateway.supervise import DATABASE_AGAIN_S
+from gateway.supervise import WORKER as WORKER_ITSELF
 from tests.chaos.gateway import free_port
 from tests.lifelines import end_with_us
 
@@ -47,7 +49,8 @@ from gateway.settings import load
 from gateway.supervise import Supervisor
 config = Path(sys.argv[1])
 settings = load(config, os.environ, discover())
-asyncio.run(Supervisor(settings, config=config, workers=1, tell=_tell, worker=sys.argv[2:]).run())
+supervisor = Supervisor(settings, config=config, workers=1, stop_within_s=8.0, tell=_tell, worker=sys.argv[2:])
+asyncio.run(supervisor.run())
 """
 
 
@@ -64,8 +67,10 @@ class Parent:
         )
 
     @contextmanager
-    def running(self, ending: str, *, sink: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-        worker = (sys.executable, "-c", WORKER.format(ending=ending))
+    def running(
+        self, ending: str, *, sink: Path | None = None, worker: Sequence[str] = ()
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        worker = worker or (sys.executable, "-c", WORKER.format(ending=ending))
         with (sink or self.log).open("wb") as log:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-c", PARENT, str(self.config), *worker],
@@ -154,6 +159,22 @@ def test_a_second_gateway_in_the_same_folder_leaves_the_first_its_metrics(parent
     assert folders == ["metrics", "metrics-2"], "the one that ended has given back its own"
 
 
+def test_a_worker_that_cannot_be_started_does_not_end_the_gateway(parent: Parent) -> None:
+    """Short of memory or of processes; here, of the right to run the program."""
+    program = parent.folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    program.chmod(0o700)
+    with parent.running("", worker=(str(program), "-c", WORKER.format(ending="sys.exit(1)"))) as process:
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 1)
+        program.chmod(0o600)
+        parent.until(lambda page: page["ordergate_workers"] == 0 and "无法启动" in parent.log.read_text())
+        program.chmod(0o700)
+        before = parent.page()["ordergate_worker_restarts_total"]
+        parent.until(lambda page: page["ordergate_worker_restarts_total"] > before)
+        process.terminate()
+        assert process.wait(30) == 0, parent.log.read_text()
+
+
 def test_the_page_counts_no_worker_when_none_is_left(parent: Parent) -> None:
     """Its share of the gauges goes with a worker; a series that goes too could be compared with nothing."""
     with parent.running("sys.exit(3)"):
@@ -187,7 +208,7 @@ def test_a_restart_is_counted_by_how_the_worker_ended(parent: Parent, ending: st
     assert len(counts) == 4, "from the start, each of them"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_stop_is_heard_while_somebody_else_migrates(
     parent: Parent, postgres_url: str, number: signal.Signals
 ) -> None:
@@ -244,6 +265,27 @@ async def test_a_stop_does_not_wait_for_a_database_that_answers_no_more(server_f
                 os.kill(waiting, signal.SIGCONT)
                 os.kill(server.pid, signal.SIGCONT)
         await holder.close()
+
+
+async def test_a_worker_ends_with_its_parent_though_the_database_answers_no_more(server_folder: Path) -> None:
+    """It keeps the address that the next gateway wants; and it does nothing else until then."""
+    async with EmbeddedPostgres(server_folder / "pg") as server:
+        parent = Parent(server_folder, server.url)
+        with parent.running("", worker=WORKER_ITSELF) as process:
+            await asyncio.to_thread(parent.until, lambda page: page.get("ordergate_worker_cpu_seconds_total", 0) > 0)
+            [worker] = psutil.Process(process.pid).children()
+            stopped = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
+            for one in stopped:
+                one.suspend()
+            try:
+                began_s = sum(worker.cpu_times()[:2])
+                process.kill()
+                await asyncio.sleep(4)
+                assert sum(worker.cpu_times()[:2]) - began_s < 0.5
+                assert await asyncio.to_thread(worker.wait, 20) in (os.EX_TEMPFAIL, None)
+            finally:
+                for one in stopped:
+                    one.resume()
 
 
 async def _until_waits(connection: asyncpg.Connection, lock: str) -> None:
