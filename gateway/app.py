@@ -577,7 +577,12 @@ class Worker:
         sources = [str(c.name) for c in self._settings.connections.values() if c.adapter.notifier_type is None]
         show = backlog_shown(self._gauges, names, targets=targets, sources=sources)
         backlog = BacklogWatch(
-            pool, show=show, unknown=self._gauges.backlog_unknown, observe=self._observe, every_s=GAUGES_EVERY_S
+            pool,
+            worker_id=dispatcher.worker_id,
+            show=show,
+            unknown=self._gauges.backlog_unknown,
+            observe=self._observe,
+            every_s=GAUGES_EVERY_S,
         )
         return [
             ("backlog", backlog.run),
@@ -636,6 +641,7 @@ class Worker:
         )
         watch = NoticeWatch(
             watch_pool,
+            worker_id=dispatcher.worker_id,
             channels=channels,
             telling=telling_of(self._settings),
             now=self._now,
@@ -699,6 +705,7 @@ def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock =
     gc.set_threshold(100_000, 20, 50)
     code = 0
     try:
+        map_with_room()
         metrics = Metrics(settings.connections)
         gauges = Gauges(metrics)
         begin_series(settings, metrics, gauges)
@@ -714,7 +721,6 @@ def _observer(settings: Settings, metrics: Metrics) -> Observer:
     logs = Logs(Writer(), level=settings.log.level, form=settings.log.format)
     logs.configure()
     count = MetricsObserver(metrics)
-        map_with_room()
 
     def observe(happenings: Sequence[Happening]) -> None:
         count(happenings)

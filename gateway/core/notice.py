@@ -183,7 +183,8 @@ class Lost(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """One look at the gateway, as signs are made of it. Connections by name.
 
-    `inbox` are events not decided, `levels` listings whose stock level is refused.
+    `inbox` are events not decided, `levels` listings whose stock level is refused. `uncounted`: which of these could
+    not be counted now; they are as they were, or empty where nobody has counted them before.
     """
 
     seen: Mapping[tuple[str, str], Seen] = {}
@@ -198,6 +199,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: Mapping[tuple[str, str], Group] = {}
     levels: Mapping[tuple[str, str], Group] = {}
     inbox: Waiting | None = None
+    uncounted: frozenset[str] = frozenset()
 
 
 class Words(msgspec.Struct, frozen=True):

@@ -5,9 +5,9 @@ Everything but a worker's own sightings is written by the one worker that holds 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import msgspec
@@ -38,6 +38,9 @@ Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "reje
 _KEPT = timedelta(days=90)
 _KINDS = list(Kind)
 """A later release may have written others: its own workers see to those."""
+_LOCKED_WITHIN_MS = 200
+"""So long a table that somebody has locked is waited for: one of many things that people are told of stands in it."""
+_NOTHING = Facts()
 _MOST_WAITING = 5000
 """Notices looked at in one go; the rest has its turn when these are told."""
 
@@ -138,41 +141,83 @@ async def read_changing(connection: Connection) -> Facts:
     )
 
 
-async def read_waiting(connection: Connection) -> Facts:
-    """The facts that are counted: open lanes, dead letters, conflicts, levels, the inbox. Reads every open lane."""
-    lanes = await connection.fetch(
+async def read_waiting(connection: Connection, known: Facts = _NOTHING) -> Facts:
+    """The facts that are counted: open lanes, dead letters, conflicts, levels, the inbox. Reads every open lane.
+
+    What stands in a table that somebody has locked, or takes longer than the server lets it, is as `known` says.
+    """
+    found: dict[str, Any] = {}
+    for name, count in _COUNTS.items():
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {_LOCKED_WITHIN_MS}")
+                found[name] = await count(connection)
+        except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            continue
+    return msgspec.structs.replace(known, **found, uncounted=frozenset(_COUNTS.keys() - found.keys()))
+
+
+async def _count_lanes(connection: Connection) -> Mapping[tuple[str, str], Waiting]:
+    rows = await connection.fetch(
         "SELECT c.name, l.operation, count(*), min(l.opened_at), count(*) FILTER (WHERE l.bursts > 0) FROM lane l"
         " JOIN connection c ON c.connection_id = l.target_id WHERE l.blocked IS NULL GROUP BY c.name, l.operation"
     )
-    blocked = await connection.fetch(
+    return {(row[0], row[1]): Waiting(row[2], row[3], row[4]) for row in rows}
+
+
+async def _count_blocked(connection: Connection) -> Mapping[tuple[str, str], Group]:
+    rows = await connection.fetch(
         "SELECT c.name, l.blocked, count(*), min(l.opened_at) FROM lane l"
         " JOIN connection c ON c.connection_id = l.target_id WHERE l.blocked IS NOT NULL GROUP BY c.name, l.blocked"
     )
-    dead = await connection.fetch(
+    return _groups(rows)
+
+
+async def _count_dead_letters(connection: Connection) -> Mapping[tuple[str, str], Group]:
+    rows = await connection.fetch(
         "SELECT source, code, count(*), min(created_at) FROM dead_letter"
         " WHERE closed_at IS NULL AND code <> 'behind' GROUP BY source, code"
     )
-    conflicts = await connection.fetch(
+    return _groups(rows)
+
+
+async def _count_conflicts(connection: Connection) -> Mapping[tuple[str, str], Group]:
+    rows = await connection.fetch(
         "SELECT coalesce(c.name, ''), k, count(*), min(o.updated_at)"
         " FROM orders o LEFT JOIN connection c USING (connection_id), unnest(string_to_array(o.conflicts, ' ')) AS k"
         " WHERE o.conflicts <> '' AND NOT EXISTS (SELECT 1 FROM conflict_handled h"
         " WHERE h.order_id = o.order_id AND h.conflicts = o.conflicts) GROUP BY 1, 2"
     )
+    return _groups(rows)
+
+
+async def _count_levels(connection: Connection) -> Mapping[tuple[str, str], Group]:
     # Where nobody owns the shop nobody tells it levels: it may not be configured any more.
-    levels = await connection.fetch(
+    rows = await connection.fetch(
         "SELECT c.name, split_part(l.refused, ':', 1), count(*), min(coalesce(l.refused_at, l.changed_at))"
         " FROM listing l JOIN connection c USING (connection_id) JOIN duty d USING (connection_id)"
         " WHERE l.refused IS NOT NULL AND l.publish AND d.worker_id IS NOT NULL GROUP BY 1, 2"
     )
-    inbox = await connection.fetchrow("SELECT count(*), min(taken_at) FROM inbox")
-    return Facts(
-        waiting={(row[0], row[1]): Waiting(row[2], row[3], row[4]) for row in lanes},
-        blocked={(row[0], row[1]): Group(row[2], row[3]) for row in blocked},
-        dead_letters={(row[0], row[1]): Group(row[2], row[3]) for row in dead},
-        conflicts={(row[0], row[1]): Group(row[2], row[3]) for row in conflicts},
-        levels={(row[0], row[1]): Group(row[2], row[3]) for row in levels},
-        inbox=Waiting(inbox[0], inbox[1]) if inbox[0] else None,
-    )
+    return _groups(rows)
+
+
+async def _count_inbox(connection: Connection) -> Waiting | None:
+    row = await connection.fetchrow("SELECT count(*), min(taken_at) FROM inbox")
+    return Waiting(row[0], row[1]) if row[0] else None
+
+
+def _groups(rows: Sequence[Sequence[Any]]) -> Mapping[tuple[str, str], Group]:
+    return {(row[0], row[1]): Group(row[2], row[3]) for row in rows}
+
+
+_COUNTS: Mapping[str, Callable[[Connection], Awaitable[Any]]] = {
+    "waiting": _count_lanes,
+    "blocked": _count_blocked,
+    "dead_letters": _count_dead_letters,
+    "conflicts": _count_conflicts,
+    "levels": _count_levels,
+    "inbox": _count_inbox,
+}
 
 
 async def read_conditions(connection: Connection) -> list[Condition]:
@@ -300,11 +345,15 @@ async def read_uncertain(connection: Connection) -> list[Draft]:
     ]
 
 
-async def read_usage(connection: Connection, channel: str, outlet: str, *, after: datetime) -> Usage:
-    """How one outlet stands; its rate counts every attempt that had not ended at `after`."""
+async def read_usage(connection: Connection, channel: str, outlet: str, *, after: datetime, until: datetime) -> Usage:
+    """How one outlet stands; its rate counts every attempt that had not ended at `after`.
+
+    What began later than `until` was written by a clock that was ahead, and has been set right since.
+    """
     row = await connection.fetchrow(
         "WITH own AS (SELECT began_at, ended_at, result, hold_until FROM notice_message"
-        "              WHERE channel = $1 AND outlet = $2 AND began_at > $3::timestamptz - interval '1 day'),"
+        "              WHERE channel = $1 AND outlet = $2 AND began_at > $3::timestamptz - interval '1 day'"
+        "              AND began_at <= $4),"
         " failing AS (SELECT began_at FROM own WHERE result <> 'sent' AND result <> 'rejected' AND began_at >"
         "              coalesce((SELECT max(began_at) FROM own WHERE result IN ('sent', 'rejected')), '-infinity'))"
         " SELECT (SELECT count(*) FROM own WHERE coalesce(ended_at, 'infinity') > $3),"
@@ -313,6 +362,7 @@ async def read_usage(connection: Connection, channel: str, outlet: str, *, after
         channel,
         outlet,
         after,
+        until,
     )
     return Usage(used=row[0], last_at=row[1], hold_until=row[2], failures=row[3], failing_since=row[4])
 

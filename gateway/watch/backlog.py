@@ -9,8 +9,9 @@ from collections.abc import Callable
 import asyncpg
 
 from gateway.core.happening import Observer, Trouble
+from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.queries import Backlog, read_backlog
-from gateway.store.sql import AWAY, Connection, unlock
+from gateway.store.sql import AWAY, Connection
 
 _LOCK = 7_262_002
 _SHARE = 20
@@ -24,6 +25,7 @@ class BacklogWatch:
         self,
         pool: asyncpg.Pool,
         *,
+        worker_id: int,
         show: Callable[[Backlog], None],
         observe: Observer,
         unknown: Callable[[], None] = lambda: None,
@@ -31,6 +33,7 @@ class BacklogWatch:
     ) -> None:
         """`unknown` is called when this worker stops reading: what it has shown last is then nobody's picture."""
         self._pool = pool
+        self._worker_id = worker_id
         self._show = show
         self._unknown = unknown
         self._observe = observe
@@ -38,11 +41,15 @@ class BacklogWatch:
 
     async def run(self) -> None:
         """Until cancelled."""
+        oust_at = 0.0
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                    if await lead(connection, _LOCK, worker_id=self._worker_id):
                         await self._watch(connection)
+                    elif time.monotonic() >= oust_at:
+                        oust_at = time.monotonic() + OUST_EVERY_S
+                        await oust(connection, _LOCK)
             except (*AWAY, asyncpg.PostgresError) as error:
                 self._observe([Trouble("watch", f"the backlog cannot be read: {type(error).__name__}")])
             await asyncio.sleep(self._every_s)
@@ -57,4 +64,4 @@ class BacklogWatch:
         finally:
             self._unknown()
             # The lock is the session's, and the session goes on in the pool.
-            await unlock(connection, _LOCK)
+            await leave(connection, _LOCK, worker_id=self._worker_id)

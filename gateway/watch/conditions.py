@@ -35,6 +35,13 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     Kind.BLOCKED: 5.0,
     Kind.CONFLICT: 5.0,
 }
+_COUNTED: Mapping[Kind, str] = {
+    Kind.TARGET: "waiting",
+    Kind.BLOCKED: "blocked",
+    Kind.DEAD_LETTER: "dead_letters",
+    Kind.CONFLICT: "conflicts",
+    Kind.LEVEL: "levels",
+}
 _GROWS = frozenset({Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
@@ -73,8 +80,18 @@ def signs(facts: Facts, *, at: datetime, policy: Policy) -> list[Sign]:
     return [sign for sign in _signs(facts, at, policy) if sign.key.kind not in policy.mute]
 
 
-def judge(found: Iterable[Sign], known: Collection[Condition], *, at: datetime, policy: Policy) -> Judged:
-    """What has changed since the conditions `known` were stored. Shown the same twice, it finds nothing new."""
+def judge(
+    found: Iterable[Sign],
+    known: Collection[Condition],
+    *,
+    at: datetime,
+    policy: Policy,
+    uncounted: Collection[str] = frozenset(),
+) -> Judged:
+    """What has changed since the conditions `known` were stored. Shown the same twice, it finds nothing new.
+
+    That there is no sign of something `uncounted` does not say that it is over.
+    """
     shown = {sign.key: sign for sign in found}
     before = {condition.key: condition for condition in known}
     open_ = {key for key, condition in before.items() if condition.closed_at is None}
@@ -82,6 +99,8 @@ def judge(found: Iterable[Sign], known: Collection[Condition], *, at: datetime, 
     changes: list[Changed] = []
     for key in sorted(shown.keys() | open_):
         sign = shown.get(key)
+        if sign is None and _counted(key) in uncounted:
+            continue
         if key in open_:
             change, condition = _go_on(before[key], sign, at, policy)
         elif sign is not None and sign.firm and _lasted(sign, at):
@@ -134,7 +153,8 @@ def _begin(sign: Sign, before: Condition | None, at: datetime, policy: Policy) -
 
 def _go_on(condition: Condition, sign: Sign | None, at: datetime, policy: Policy) -> tuple[Change | None, Condition]:
     if sign is None or _has_fallen(condition, sign):
-        if condition.clear_since is None:
+        # In the future: by a clock that was ahead, and has been set right since.
+        if condition.clear_since is None or condition.clear_since > at:
             return None, msgspec.structs.replace(condition, clear_since=at)
         settle_s = min(policy.settle_s * 2**condition.reopened, policy.settle_max_s)
         if _seconds(condition.clear_since, at) < settle_s:
@@ -149,6 +169,13 @@ def _go_on(condition: Condition, sign: Sign | None, at: datetime, policy: Policy
     if condition.key.kind in _GROWS and sign.count >= max(_LEAST_GROWN, _GROWTH * condition.told):
         return Change.GROWN, msgspec.structs.replace(condition, told=sign.count)
     return None, condition
+
+
+def _counted(key: Key) -> str:
+    """Which of the counted facts has the signs of `key`; "" for none."""
+    if key.kind is Kind.BACKLOG:
+        return "waiting" if key.connection else "inbox"
+    return _COUNTED.get(key.kind, "")
 
 
 def _has_fallen(condition: Condition, sign: Sign) -> bool:

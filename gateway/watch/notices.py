@@ -22,6 +22,7 @@ from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Sighting
 from gateway.core.owner import OwnerRule
 from gateway.sdk.notify import Limits, Message, Notifier, Person
+from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.notices import (
     Draft,
     Ended,
@@ -43,15 +44,17 @@ from gateway.store.notices import (
     untold_s,
     write_changes,
 )
-from gateway.store.sql import AWAY, Connection, unlock
+from gateway.store.sql import AWAY, Connection
 from gateway.watch.conditions import Policy, judge, replacements, signs
 from gateway.watch.digest import Channel, Outlet, Style, is_out, plan, room
 from gateway.watch.wording import Language, words
 
-_LOCK = 7_262_004
+LOCK = 7_262_004
 _COUNT_EVERY_S = 5.0
 _SHARE = 20
 """Counting takes at most this part of the time, like the backlog of the gauges."""
+_COUNT_AGAIN_S = 10.0
+"""So soon is counted again what could not be."""
 _FORGET_EVERY_S = 3600.0
 _GRACE_S = 2.0
 _MARGIN_S = 5.0
@@ -125,6 +128,7 @@ class NoticeWatch:
         self,
         pool: asyncpg.Pool,
         *,
+        worker_id: int,
         channels: Mapping[str, Notifier],
         telling: Telling,
         now: Callable[[], datetime],
@@ -134,6 +138,7 @@ class NoticeWatch:
         deadline_s: float = 8.0,
     ) -> None:
         self._pool = pool
+        self._worker_id = worker_id
         self._channels = channels
         self._telling = telling
         self._now = now
@@ -145,15 +150,20 @@ class NoticeWatch:
 
     async def run(self) -> None:
         """Until cancelled."""
+        oust_at = 0.0
         while True:
             try:
                 async with self._pool.acquire() as connection:
-                    if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                    if await lead(connection, LOCK, worker_id=self._worker_id):
                         try:
                             await self._lead(connection)
                         finally:
                             # The lock is the session's, and the session goes on in the pool.
-                            await unlock(connection, _LOCK)
+                            await leave(connection, LOCK, worker_id=self._worker_id)
+                    elif time.monotonic() >= oust_at:
+                        oust_at = time.monotonic() + OUST_EVERY_S
+                        if await oust(connection, LOCK):
+                            self._observe([Trouble("notices", "who told people hangs: its session was ended")])
             except Exception as error:  # a supervisor's catch-all: orders go on, whatever becomes of what is told
                 self._observe([Trouble("notices", f"nobody can be told now: {type(error).__name__}")])
             await asyncio.sleep(self._every_s)
@@ -166,9 +176,14 @@ class NoticeWatch:
             changing = await read_changing(connection)
             # What has just begun is told of with the numbers of now.
             if started >= count_at or changing.seen.keys() - counted.seen.keys():
-                counted = await read_waiting(connection)
-                took_s = time.monotonic() - started
-                count_at = started + max(_COUNT_EVERY_S, _SHARE * took_s)
+                before, counted = counted, await read_waiting(connection, counted)
+                if counted.uncounted - before.uncounted:
+                    what = f"not counted, the last count stands: {', '.join(sorted(counted.uncounted))}"
+                    self._observe([Trouble("notices", f"{what} (somebody has locked a table?)")])
+                rest_s = _SHARE * (time.monotonic() - started)
+                if counted.uncounted:  # it was waiting rather than work
+                    rest_s = min(rest_s, _COUNT_AGAIN_S)
+                count_at = started + max(_COUNT_EVERY_S, rest_s)
             if started >= forget_at:
                 await forget_old(connection, at=self._now())
                 forget_at = started + _FORGET_EVERY_S
@@ -190,7 +205,8 @@ class NoticeWatch:
         """One look: what has changed since the last one is written, with a notice for each change."""
         at, telling = self._now(), self._telling
         known = await read_conditions(connection)
-        judged = judge(signs(facts, at=at, policy=telling.policy), known, at=at, policy=telling.policy)
+        found = signs(facts, at=at, policy=telling.policy)
+        judged = judge(found, known, at=at, policy=telling.policy, uncounted=facts.uncounted)
         replaced = replacements(facts.alive, facts.lost)
         if not judged.conditions and not replaced:
             return
@@ -299,8 +315,9 @@ class NoticeWatch:
         return Channel(name, _widened(notifier.limits), tuple(outlets))
 
     async def _usage(self, connection: Connection, channel: str, outlet: str) -> Usage:
-        window_s = _widened(self._channels[channel].limits).window_s
-        return await read_usage(connection, channel, outlet, after=self._now() - timedelta(seconds=window_s))
+        window_s, at = _widened(self._channels[channel].limits).window_s, self._now()
+        after, until = at - timedelta(seconds=window_s), at + timedelta(seconds=_MARGIN_S)
+        return await read_usage(connection, channel, outlet, after=after, until=until)
 
 
 async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) -> Answer:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from gateway.core.happening import Happening
+from gateway.store.outbox import start_worker
 from gateway.store.queries import read_backlog
 from gateway.store.sql import open_pool
 from gateway.watch.backlog import BacklogWatch
@@ -26,9 +27,12 @@ async def test_only_one_reads_and_another_goes_on_when_it_has_ended(pool: asyncp
     troubles: list[Happening] = []
     given_up: list[str] = []
 
+    workers = {name: await start_worker(pool, name=name, lease_s=15) for name in ("first", "second")}
+
     def watch(name: str) -> BacklogWatch:
         return BacklogWatch(
             pool,
+            worker_id=workers[name],
             show=lambda _: shown.put_nowait(name),
             unknown=lambda: given_up.append(name),
             observe=troubles.extend,

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.credentials import authorise, plant, refuse, refuse_renewal
+from gateway.store.leading import OUST_EVERY_S, lead
 from gateway.store.notices import list_conditions, list_notices, read_changing, read_waiting
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
@@ -37,7 +38,7 @@ from gateway.store.queries import read_backlog
 from gateway.store.sql import Connection, open_pool
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
-from gateway.watch.notices import NoticeWatch, Sightings, Telling, merged
+from gateway.watch.notices import LOCK, NoticeWatch, Sightings, Telling, merged
 from tests.mailbox import Mailbox, mail_server
 
 SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -89,6 +90,7 @@ class Stage:
         )
         return NoticeWatch(
             self.pool,
+            worker_id=1,
             channels=self.channels,
             telling=telling,
             now=self.now,
@@ -247,26 +249,117 @@ async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, s
     assert [(one.result, one.notices) for one in sent] == [("sent", 1)] * 2
 
 
+def leading(stage: Stage, pool: asyncpg.Pool, worker_id: int) -> NoticeWatch:
+    """By the real clock, and in a hurry."""
+    return NoticeWatch(
+        pool,
+        worker_id=worker_id,
+        channels=stage.channels,
+        telling=Telling(
+            policy=Policy(settle_s=0.1),
+            language="en",
+            people={},
+            owners=(),
+            runbooks="docs/runbooks/",
+            hand_over_s=90.0,
+        ),
+        now=lambda: datetime.now(UTC),
+        observe=stage.happened.extend,
+        every_s=0.02,
+    )
+
+
+@asynccontextmanager
+async def running(watch: NoticeWatch) -> AsyncIterator[None]:
+    task = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def heard(fake: FakeWecom, line: str, *, within_s: float = 15.0) -> None:
+    async with asyncio.timeout(within_s):
+        while line not in [told.text.splitlines()[0] for told in fake.told]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_leader_that_hangs_is_followed_by_another_when_it_has_been_replaced(
+    stage: Stage, stack: AsyncExitStack, migrated_url: str
+) -> None:
+    """Its process is stopped, its session and the lock stay; its lease runs out, and the others go on."""
+    fake = await robot(stage, stack)
+    hangs, other = [await start_worker(stage.pool, name=name, lease_s=15) for name in ("a/0", "b/0")]
+    session = await asyncpg.connect(migrated_url)
+    assert await lead(session, LOCK, worker_id=hangs)
+    await stage.dead_letter("shop-a", "json")
+    async with running(leading(stage, stage.pool, other)):
+        await asyncio.sleep(2 * OUST_EVERY_S)
+        assert fake.told == [] and not session.is_closed(), "a worker with a lease leads on"
+        await adopt(stage.pool, settle_s={}, dead=[hangs])
+        await heard(fake, "Dead letters: shop-a json, 1")
+        await heard(fake, "Worker gone: a/0")
+    assert session.is_closed()
+
+
+async def test_tables_that_somebody_has_locked_keep_nobody_from_hearing_of_the_rest(
+    stage: Stage, stack: AsyncExitStack, migrated_url: str
+) -> None:
+    """And what cannot be counted meanwhile is not said to be over."""
+    fake = await robot(stage, stack)
+    worker = await start_worker(stage.pool, name="a/0", lease_s=15)
+    await stage.pool.execute("INSERT INTO connection (name) VALUES ('shop-a')")
+    await stage.pool.execute(
+        "INSERT INTO condition (kind, connection, subject, opened_at, told)"
+        " SELECT kind, connection, subject, now(), 1 FROM (VALUES ('conflict', 'shop-a', 'x'), ('level', 'shop-a', ''),"
+        " ('blocked', 'shop-a', 'x'), ('target', 'shop-a', 'create'), ('backlog', '', 'inbox'))"
+        " AS open(kind, connection, subject)"
+    )
+    locker = await asyncpg.connect(migrated_url)
+    stack.push_async_callback(locker.close)
+    lock = locker.transaction()
+    await lock.start()
+    await locker.execute("LOCK TABLE orders, lane, listing, inbox IN ACCESS EXCLUSIVE MODE")
+    async with running(leading(stage, stage.pool, worker)):
+        await stage.dead_letter("shop-a", "json")
+        await heard(fake, "Dead letters: shop-a json, 1")
+        # The dead letters have settled, and so would the others have.
+        await stage.close_dead_letters()
+        await heard(fake, "No dead letters any more: shop-a json", within_s=30)
+        kinds = [str(one.key.kind) for one in await list_conditions(stage.pool)]
+        assert sorted(kinds) == ["backlog", "blocked", "conflict", "level", "target"]
+        await lock.rollback()
+        async with asyncio.timeout(30):
+            while await list_conditions(stage.pool):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+async def test_a_clock_that_was_an_hour_ahead_holds_nothing_up(stage: Stage, stack: AsyncExitStack) -> None:
+    fake = await robot(stage, stack)
+    stage.at += timedelta(hours=1)
+    fake.set_faults({"error_in_200_share": 1.0})
+    await stage.dead_letter("shop-a", "json")
+    await stage.dead_letter("shop-a", "shape")
+    await stage.second(1)
+    await stage.close_dead_letters()
+    await stage.second(1)
+    assert fake.told == []
+    fake.set_faults({"error_in_200_share": 0.0})
+    stage.at -= timedelta(hours=1)
+    for _ in range(30):
+        await stage.second(1)
+    assert set(await stage.states()) <= {"sent", "merged"} and len(fake.told) >= 2
+    assert await list_conditions(stage.pool) == []
+
+
 async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_ended(
     stage: Stage, stack: AsyncExitStack, migrated_url: str
 ) -> None:
     fake = await robot(stage, stack)
     pool = await open_pool(migrated_url, size=2)
     stack.push_async_callback(pool.close)
-    telling = Telling(
-        policy=Policy(settle_s=0.1), language="en", people={}, owners=(), runbooks="docs/runbooks/", hand_over_s=90.0
-    )
-
-    def watch() -> asyncio.Task[None]:
-        one = NoticeWatch(
-            pool,
-            channels=stage.channels,
-            telling=telling,
-            now=lambda: datetime.now(UTC),
-            observe=stage.happened.extend,
-            every_s=0.02,
-        )
-        return asyncio.create_task(one.run())
+    workers = [await start_worker(stage.pool, name=name, lease_s=15) for name in ("a/0", "b/0")]
 
     async def until(lines: list[str]) -> None:
         for _ in range(1500):
@@ -277,7 +370,7 @@ async def test_of_two_who_would_lead_one_does_and_the_other_goes_on_where_it_end
         assert [told.text.splitlines()[0] for told in fake.told] == lines
 
     await stage.dead_letter("shop-a", "json")
-    leaders = [watch(), watch()]
+    leaders = [asyncio.create_task(leading(stage, pool, worker).run()) for worker in workers]
     try:
         await until(["Dead letters: shop-a json, 1"])
         await stage.close_dead_letters()
