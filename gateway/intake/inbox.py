@@ -56,6 +56,8 @@ class InboxReader:
                 while not self._stopping and await self._batch():
                     pass
             except AWAY as error:
+                # Cut off for its length, perhaps: the same again would be so for ever.
+                self._limit = max(1, self._limit // 2)
                 self._observe([Trouble("inbox", f"PostgreSQL is away: {type(error).__name__}")])
                 await asyncio.sleep(_POLL_S)
                 continue

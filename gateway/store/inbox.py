@@ -12,6 +12,8 @@ from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Pos
 from gateway.store.sql import AWAY, Connection, private
 
 PUT_WITHIN_S = 5.0
+_TAKEN_BYTES = 16 * 1024 * 1024
+"""Bodies of one batch. Decoding takes several times as much memory, and hundreds of the largest would take it all."""
 
 
 async def put(pool: asyncpg.Pool, events: Sequence[Event]) -> None:
@@ -37,14 +39,19 @@ async def put_in(connection: Connection, events: Sequence[Event]) -> None:
 async def take(connection: Connection, limit: int) -> list[Arrival]:
     """Up to `limit` of the oldest events no other worker is at, deleted when the caller's transaction commits.
 
+    Fewer where their bodies are over 16 MiB together: those that begin below that.
+
     None counts as taken after the caller's transaction began, whose instant is that of all that it decides.
     """
     rows = await connection.fetch(
         "DELETE FROM inbox WHERE inbox_id IN"
-        " (SELECT inbox_id FROM inbox ORDER BY inbox_id LIMIT $1 FOR UPDATE SKIP LOCKED)"
+        " (SELECT inbox_id FROM (SELECT inbox_id, sum(bytes) OVER (ORDER BY inbox_id ROWS UNBOUNDED PRECEDING) - bytes"
+        " AS bytes_before FROM (SELECT inbox_id, octet_length(body) AS bytes FROM inbox ORDER BY inbox_id LIMIT $1"
+        " FOR UPDATE SKIP LOCKED) AS oldest) AS summed WHERE bytes_before < $2)"
         " RETURNING inbox_id, event_id, source, type, order_key, happened_at, least(taken_at, now()), traceparent,"
         " body",
         limit,
+        _TAKEN_BYTES,
     )
     rows.sort(key=lambda row: row[0])
     return [
