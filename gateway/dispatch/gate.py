@@ -32,6 +32,7 @@ from gateway.core.delivery import (
     Unknown,
 )
 from gateway.core.event import ConnectionName
+from gateway.core.fault import raised
 from gateway.core.happening import AttemptEnded, Observer, Trouble
 from gateway.core.order import Operation
 from gateway.dispatch.breaker import Breaker, Permit, Refused
@@ -559,7 +560,7 @@ class Gate:
             else:
                 answer = self._broken("CancelledError")  # its own doing: raised, it would end this runner unnoticed
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
-            answer = self._broken(type(error).__name__)
+            answer = self._broken(raised(error))
         self._end_cut_off(held, me)
         self._reach("gate.after_send")
         took_s = self._clock() - started
@@ -587,7 +588,7 @@ class Gate:
             else:
                 finding = self._broken("CancelledError")
         except Exception as error:  # a broken adapter is contained here (F110)
-            finding = self._broken(type(error).__name__)
+            finding = self._broken(raised(error))
         self._end_cut_off(held, me)
         took_s = self._clock() - started
         if not isinstance(finding, Finding):  # an adapter may answer anything

@@ -21,6 +21,7 @@ import msgspec
 from gateway.core.access import Level
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
+from gateway.core.fault import raised
 from gateway.core.happening import LevelTold, Observer, Trouble
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.retry import RetryPolicy, durable_wait
@@ -230,7 +231,7 @@ class LevelPublisher:
             self._breaker.release(permit)
             raise
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
-            return self._broken(type(error).__name__)
+            return self._broken(raised(error))
         match answer:
             case Done() | Failed() | Throttled() | Rejected() | Unknown() | Unauthorised():
                 return answer

@@ -18,6 +18,7 @@ import msgspec
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.fault import raised
 from gateway.core.happening import Observer, PullChanged, PullFailed, ShopReread, Trouble, WindowRead
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.backoff import backoff_s
@@ -137,7 +138,7 @@ class WindowReader:
         try:
             answer: object = await self._source.pull(window, position, deadline_s=self._deadline_s)
         except Exception as error:
-            return self._broken(type(error).__name__)
+            return self._broken(raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):
             return self._broken(f"an answer of {type(answer).__name__}")
         if isinstance(answer, Page):

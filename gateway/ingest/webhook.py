@@ -14,7 +14,9 @@ from aiohttp import web
 
 from gateway.core.errors import BadInput, BadSignature, OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
+from gateway.core.fault import raised
 from gateway.core.happening import Observer, Refused, Trouble
+from gateway.core.text import Text
 from gateway.ingest.inbound import Inbound
 from gateway.listener import Unproven, Unread, read_body
 from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
@@ -22,6 +24,7 @@ from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
 _BODY_WITHIN_S = 15.0
 _UNPROVEN_BYTES = 64 * 1024 * 1024
 _RETRY_AFTER_S = 2.0
+_BROKEN = Text("适配器出错，没有接收", "the adapter failed: nothing was taken")
 
 
 class Hooks:
@@ -80,17 +83,15 @@ class Hooks:
         except Unavailable as error:
             self._observe([Refused(name, "unavailable")])
             return _response(source.reply(error), retry_after_s=error.retry_after_s)
-        except OrdergateError as error:
-            self._observe(
-                [Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {type(error).__name__}")]
-            )
-            return _response(source.reply(error))
+        except Exception as error:  # a broken adapter (F110): nothing was taken, and its words may hold buyer data
+            self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {raised(error)}")])
+            return _response(source.reply(error if isinstance(error, OrdergateError) else OrdergateError(_BROKEN)))
         try:
             source.decode(event)
         except BadInput as error:
             return _response(source.reply(error))
         except Exception as error:  # a broken adapter (F110): the event is durable, intake sets it aside
-            self._observe([Trouble("adapter", f"{name}: decode failed with {type(error).__name__}")])
+            self._observe([Trouble("adapter", f"{name}: decode failed with {raised(error)}")])
         return _response(source.reply(None))
 
 

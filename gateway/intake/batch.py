@@ -30,6 +30,7 @@ import zstandard
 from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
+from gateway.core.fault import raised
 from gateway.core.happening import (
     BatchCommitted,
     DeadLettered,
@@ -329,7 +330,7 @@ class Decider:
         except Exception as error:  # a broken adapter is contained here (F110)
             return DeadLetter(
                 arrival, number, "adapter",
-                Text(f"适配器出错：{type(error).__name__}", f"the adapter failed with {type(error).__name__}"),
+                Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}"),
                 Text(
                     "这是适配器的缺陷，修复后放行",
                     "this is a defect of the adapter: release the event once it is mended",

@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
+from gateway.core.fault import raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Sighting
 from gateway.core.owner import OwnerRule
@@ -338,7 +339,7 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
             "adapter", "the notifier failed: CancelledError"
         )  # its own doing: raised, nobody is told any more
     except Exception as error:  # a broken adapter is contained here (F110); its words may hold a secret
-        return Unknown("adapter", f"the notifier failed: {type(error).__name__}")
+        return Unknown("adapter", f"the notifier failed: {raised(error)}")
 
 
 def merged(changing: Facts, counted: Facts) -> Facts:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -49,8 +51,14 @@ class _Taken:
 
 
 class _Broken(_XmlSource):
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def admit(self, push: Push) -> Event:
-        raise OrdergateError("no such buyer: 13800000000")
+        raise self._error
+
+    def reply(self, error: OrdergateError | None) -> Reply:
+        return Reply(503 if error is not None else 200, b"<response/>", "text/xml")
 
 
 @asynccontextmanager
@@ -117,12 +125,15 @@ async def test_who_hangs_up_within_a_body_is_counted_and_no_fault_of_ours(caplog
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
-async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log() -> None:
+@pytest.mark.parametrize("error", [OrdergateError("no such buyer: 13800000000"), KeyError("13800000000")])
+async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log(error: Exception) -> None:
     happened: list[Happening] = []
-    async with served(_Broken(), happened.extend) as url, aiohttp.ClientSession() as session:
-        async with session.post(url, data=b"<request/>"):
-            pass
-    assert [one.what for one in happened if isinstance(one, Trouble)] == ["wms: admit failed with OrdergateError"]
+    async with served(_Broken(error), happened.extend) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"<request/>") as answer:
+            assert (answer.status, await answer.read()) == (503, b"<response/>"), "to be sent again"
+    (told,) = [one.what for one in happened if isinstance(one, Trouble)]
+    where = rf"{type(error).__name__} at {Path(__file__).name}:\d+"
+    assert re.fullmatch(f"wms: admit failed with {where}", told)
 
 
 async def test_bodies_that_come_in_together_have_a_bound_and_what_is_over_it_comes_again() -> None:
