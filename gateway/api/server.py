@@ -15,14 +15,14 @@ from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, not_found, unread, wrong
+from gateway.api.errors import SEE, ApiError, not_found, unread, wrong
 from gateway.api.gates import Gates
 from gateway.api.notices import Notices
 from gateway.api.openapi import document
 from gateway.api.orders import Orders
 from gateway.api.redrives import Redrives
 from gateway.api.routing import Call, Download, Route
-from gateway.api.shape import check_instants, check_texts, misfit, no_nul
+from gateway.api.shape import check_instants, check_texts, misfit, no_nul, one_of
 from gateway.api.skus import Skus
 from gateway.api.stock import Stock
 from gateway.api.views import WorkerGate
@@ -184,7 +184,7 @@ def _query(request: web.Request, route: Route) -> Any:
     try:
         query = msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as error:
-        raise misfit(error, "query") from error
+        raise misfit(error, "query", one_of(route.query, error) or SEE) from error
     check_instants(query, "query")
     return query
 

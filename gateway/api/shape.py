@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from gateway.api.errors import SEE, ApiError, wrong
 from gateway.core.shape import verdict_in_chinese
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 
 
 def misfit(error: msgspec.ValidationError, root: str, advice: Text = SEE) -> ApiError:
     """`error` as an answer; `root` is where the request's own path begins."""
     said, _, path = str(error).partition(" - at `$")
     return wrong(root + path.rstrip("`"), Text(verdict_in_chinese(said) or f"内容不合要求（{said}）", said), advice)
+
+
+def one_of(kind: type, error: msgspec.ValidationError) -> Text:
+    """The values that the field of the struct `kind` takes which `error` is about; nothing where it takes any."""
+    name = str(error).partition(" - at `$.")[2].rstrip("`")
+    given = get_args(get_type_hints(kind).get(name))  # of a Literal its values, of `Literal | None` the Literal
+    codes = [value for one in given for value in (one, *get_args(one)) if isinstance(value, str)]
+    return Text(f"可以是 {'、'.join(codes)}", f"one of {', '.join(codes)}") if codes else NOTHING
 
 
 def no_nul(value: str, where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -61,7 +62,11 @@ class Remote:
         try:
             return json.loads(self._ask(method, path, body=body, query=query))
         except ValueError as error:
-            raise self._silent(error) from error
+            raise RemoteError(
+                Text(
+                    f"{self._url} 的应答不是网关的：地址对吗？", f"{self._url} answers, and is no gateway: its address?"
+                )
+            ) from error
 
     def _ask(
         self,
@@ -135,8 +140,34 @@ def _refusal(error: urllib.error.HTTPError) -> RemoteError:
         return RemoteError(f"HTTP {error.code} {error.reason}: 这里不是网关 API？/ is this the gateway's address?")
     for language, what in said.items():
         if advice := (problem.get("advice") or {}).get(language):
-            said[language] = f"{what} — {advice}"
-    where = f"{problem['where']}: " if problem.get("where") else ""
+            said[language] = f"{what} — {_CALL.sub(_command, advice)}"
+    where = _argument(problem.get("where") or "")
     return RemoteError(
         Text(where + said["zh"], said["en"]), code=str(problem.get("error", "")), details=problem.get("details")
     )
+
+
+def _argument(where: str) -> str:
+    """What a place in the request is called on the command line; what stands in the path is named by the words."""
+    place, _, name = where.partition(".")
+    if place == "path" or where == "headers.Authorization":
+        return ""
+    if place == "query" and name:
+        return f"--{name.replace('_', '-')}: "
+    return f"{where}: " if where else ""
+
+
+_COMMANDS = {
+    "/orders?number=…": "orders list --number …",
+    "/connections": "connections list",
+    "/dead-letters": "dead list",
+    "/gates": "gates list",
+    "/redrives": "redrives list",
+    "/work/items": "work items",
+}
+_CALL = re.compile("GET (" + "|".join(map(re.escape, _COMMANDS)) + ")(?![\\w/])")
+
+
+def _command(call: re.Match[str]) -> str:
+    """The command that asks the same: who types commands has no use for a path of the API."""
+    return f"`ordergate {_COMMANDS[call[1]]}`"

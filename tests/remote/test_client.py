@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from gateway.remote.client import Remote, RemoteError
 from tests.languages import is_told
+from tests.pages.reading import ROOT, only_named
 from tests.remote.answering import OK, answering
 
 
@@ -58,17 +60,53 @@ def test_an_address_without_http_is_told_what_to_write(url: str, like: str) -> N
     assert is_told(told.value.text) and f"缺少 http://，写成 --url {like}" in told.value.text.zh
 
 
-def test_a_refusal_says_where_what_and_what_to_do() -> None:
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [
+        ("body.lines[0]", "body.lines[0]: "),
+        ("query.channel_no", "--channel-no: "),
+        ("path.number", ""),
+        ("headers.Authorization", ""),
+    ],
+)
+def test_a_refusal_says_where_what_and_what_to_do(where: str, shown: str) -> None:
     problem = {
         "message": {"zh": "没有这个订单", "en": "is not known"},
-        "where": "path.number",
+        "where": where,
         "advice": {"zh": "见列表", "en": "look at the list"},
     }
     body = json.dumps(problem).encode()
     with answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
         with pytest.raises(RemoteError) as told:
             Remote(url, "og_token").get("orders", "A1")
-    assert str(told.value) == "path.number: 没有这个订单 — 见列表 / is not known — look at the list"
+    assert str(told.value) == f"{shown}没有这个订单 — 见列表 / is not known — look at the list"
+
+
+def test_what_the_api_would_be_asked_is_told_as_a_command() -> None:
+    """Every list that a refusal of the API names (`GET /…`), found in its source, has its command here."""
+    named = set()
+    for file in (ROOT / "gateway/api").glob("*.py"):
+        if file.name != "advice.py":  # which has a command beside each call
+            named |= set(re.findall(r'"[^"\n]*GET (/\S+)', file.read_text(encoding="utf-8")))
+    assert len(named) > 4
+    for call in sorted(named):
+        problem = {
+            "message": {"zh": "没有", "en": "not there"},
+            "advice": {"zh": f"GET {call} 列出全部", "en": f"GET {call} lists them"},
+        }
+        body = json.dumps(problem).encode()
+        with answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
+            with pytest.raises(RemoteError) as told:
+                Remote(url, "og_token").get("orders", "A1")
+        command = re.fullmatch(r"没有 — `(ordergate [^`]+)` 列出全部", told.value.text.zh)
+        assert command, told.value.text.zh
+        assert not only_named(command[1])
+
+
+def test_who_answers_and_is_no_gateway_is_told_so() -> None:
+    with answering(OK + b"2\r\n\r\nok") as (url, _), pytest.raises(RemoteError, match="is no gateway") as told:
+        Remote(url, "og_token").get("orders")
+    assert is_told(told.value.text)
 
 
 def test_what_is_asked_is_in_the_request() -> None:
