@@ -130,6 +130,15 @@ async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str,
     assert is_told(answer.body) and answer.body["where"]
 
 
+@pytest.mark.parametrize(
+    ("path", "codes"),
+    [("/orders?stage=lost", ["received", "shipped", "conflict"]), ("/dead-letters?state=x", ["open", "all"])],
+)
+async def test_a_value_of_a_closed_set_is_answered_with_the_set(gateway: Gateway, path: str, codes: list[str]) -> None:
+    advice = (await gateway.call("GET", path)).body["advice"]
+    assert all(code in advice[language] for code in codes for language in ("zh", "en")), advice
+
+
 async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gateway) -> None:
     for path, where, meant in (
         ("/orders?connection=shp", "connection", "shop"),
