@@ -15,7 +15,7 @@ import pytest
 
 from adapters.webhook.fake import FakeShop
 from tests.conftest import short_folder
-from tests.pages import cut_over, desk, operations, quick_start, runbooks, skus, small_pages
+from tests.pages import adapters, cut_over, desk, operations, quick_start, runbooks, skus, small_pages
 from tests.pages.page import ELSEWHERE, PLACEHOLDERS, Page
 from tests.pages.reading import commands_of, only_named, pages, text_of, without_reason
 from tests.pages.stage import Fakes, Stage
@@ -35,6 +35,7 @@ STORIES = {
     "CONTRIBUTING.md": Story(small_pages.contributing),
     "adapters/pinduoduo/README.md": Story(small_pages.pinduoduo, given=()),
     "adapters/taobao/README.md": Story(small_pages.taobao, given=()),
+    "docs/adapters.md": Story(adapters.story, given=("stage",)),
     "docs/configuration.md": Story(small_pages.configuration),
     "docs/configuration.example.yaml": Story(small_pages.example),
     "docs/configuration.zh-CN.md": Story(small_pages.configuration_zh),

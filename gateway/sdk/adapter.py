@@ -1,7 +1,8 @@
 """What an adapter implements: `Source` (its events come in) and `Target` (commands go out), and what it is given.
 
 An adapter is one folder: ``manifest.toml`` (data, read without importing it), ``settings.py``, ``mapping.py`` (pure),
-``source.py``, ``target.py``, ``fake.py``. It imports `gateway.sdk` and nothing else of the gateway.
+``source.py``, ``target.py``, ``fake.py``. It imports `gateway.sdk` and nothing else of the gateway. A complete one
+stands in docs/adapters.md.
 
 What people read of it is in Chinese and English: a setting is `described`, a Settings struct raises `BadSetting`, and
 `check` an OrdergateError with a `Text`, a source BadInput with two. A plain text is shown as it is in both.

@@ -1,1 +1,1 @@
-"""What integrators test with: the adapter conformance kit, and the parts fake servers are made of."""
+"""What integrators test with: the parts that fake servers are made of."""

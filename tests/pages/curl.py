@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("-S", action="store_true")
     parser.add_argument("-X", dest="method", default="GET")
     parser.add_argument("-H", dest="headers", action="append", default=[])
-    parser.add_argument("--data-binary", dest="data")
+    parser.add_argument("-d", "--data-binary", dest="data")
     parser.add_argument("-w", dest="after", default="")
     parser.add_argument("url")
     given = parser.parse_args()

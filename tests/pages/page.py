@@ -33,6 +33,7 @@ FETCHING = {
         "kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic ordergate.inbound --partitions 8",
     ),
     "service": ("python3 -m venv /opt/ordergate && /opt/ordergate/bin/pip install '.[embedded]'",),
+    "plugin": (".venv/bin/python -m pip install -e ./mywms",),
     "lock": (
         "uv pip compile pyproject.toml --extra embedded --generate-hashes --python-version 3.13 --no-header"
         " -o deploy/requirements.lock",
@@ -59,10 +60,31 @@ NOT_RUN = {
         "needs a Docker engine"
     ),
     "docker compose ps": "needs a Docker engine",
+    "docker compose -f deploy/compose/compose.yaml exec -e ORDERGATE_TOKEN gateway-1 ordergate orders list": (
+        "needs a Docker engine"
+    ),
+    "docker compose -f deploy/compose/compose.yaml exec gateway-1 ordergate check": "needs a Docker engine",
+    "docker compose -f deploy/compose/compose.yaml stop gateway-1 gateway-2": "needs a Docker engine",
+    "docker compose -f deploy/compose/compose.yaml exec postgres dropdb -U ordergate --if-exists ordergate": (
+        "needs a Docker engine"
+    ),
+    "docker compose -f deploy/compose/compose.yaml exec postgres createdb -U ordergate ordergate": (
+        "needs a Docker engine"
+    ),
+    "docker compose -f deploy/compose/compose.yaml run --rm gateway-1 restored": "needs a Docker engine",
+    "docker compose -f deploy/compose/compose.yaml exec -T postgres pg_dump -U ordergate --format=custom ordergate"
+    " >ordergate.dump": "needs a Docker engine",
+    "docker compose -f deploy/compose/compose.yaml exec -T postgres pg_restore -U ordergate --exit-on-error"
+    " --dbname=ordergate <ordergate.dump": "needs a Docker engine",
+    "su postgres -c 'createuser --pwprompt ordergate && createdb --owner=ordergate ordergate'": (
+        "needs root, and changes the machine's database"
+    ),
     "useradd --system --home-dir /var/lib/ordergate --shell /usr/sbin/nologin ordergate": (
         "needs root, and changes the machine"
     ),
     "systemctl daemon-reload && systemctl enable --now ordergate": "needs systemd",
+    "journalctl -u ordergate | grep 'administrator token'": "needs systemd",
+    "/opt/ordergate/bin/pip install '.[embedded]' && systemctl restart ordergate": "needs systemd",
     "systemctl start ordergate": "needs systemd",
     "systemctl status ordergate": "needs systemd",
 }

@@ -1,17 +1,22 @@
-"""What the pages tell people to type and needs a package registry: Kafka and its tools, an installation, the lock."""
+"""What the pages tell people to type and needs a package registry: Kafka and its tools, an installation, an
+adapter of one's own, the lock.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.pages.adapters import write_package
 from tests.pages.page import FETCHING
 from tests.pages.reading import ROOT
 from tests.pages.stage import Stage, until
@@ -70,7 +75,18 @@ def lock(folder: Path, compile_: str) -> None:
     assert _pinned(folder / "deploy/requirements.lock") == _pinned(ROOT / "deploy/requirements.lock")
 
 
-RUNS: Mapping[str, Callable[..., None]] = {"kafka": kafka, "service": service, "lock": lock}
+def plugin(folder: Path, install: str) -> None:
+    """The package of docs/adapters.md, built and installed beside a gateway that finds it."""
+    write_package("docs/adapters.md", folder / "mywms")
+    _run(f"{sys.executable} -m venv .venv", folder, os.environ)
+    _run(install, folder, {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")})
+    # The gateway and its libraries stand in the environment of the tests.
+    paths = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+    listed = _run(".venv/bin/python -m gateway adapters --json", folder, {**os.environ, "PYTHONPATH": paths})
+    assert "mywms" in json.loads(listed)["adapters"]
+
+
+RUNS: Mapping[str, Callable[..., None]] = {"kafka": kafka, "service": service, "plugin": plugin, "lock": lock}
 
 
 @pytest.mark.parametrize("name", FETCHING)
