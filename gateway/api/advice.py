@@ -91,9 +91,10 @@ def next_step(about: About) -> NextStep:
                 command=f"ordergate dead discard {letter} -r REASON",
                 call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/discard",
             )
+        see = f"ordergate dead show {letter} -o FILE"
         return NextStep(
-            zh="查看报文，修复后重新处理；或放弃",
-            en="look at the payload, release it repaired, or discard it",
+            zh=f"取出报文（{see}），修复后重新处理；或放弃",
+            en=f"take out the payload ({see}), release it repaired, or discard it",
             command=f"ordergate dead release {letter} --body FILE -r REASON",
             call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
         )

@@ -27,6 +27,10 @@ def print_done(terminal: Terminal, answer: Any) -> None:
     terminal.line(f"完成：{answer['note']['zh']}", f"done: {answer['note']['en']}")
 
 
+def print_written(terminal: Terminal, answer: Any) -> None:
+    terminal.line(f"已写入 {answer['file']}", f"written to {answer['file']}")
+
+
 def said(terminal: Terminal, text: Mapping[str, str]) -> str:
     """A text of an answer, which has it in both languages."""
     return terminal.choose(text["zh"], text["en"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +14,8 @@ import typer
 from gateway.core import words
 from gateway.core.text import Text
 from gateway.core.words import word
-from gateway.remote.answer import Codes, choices, example, print_more, said, show
-from gateway.remote.client import Remote
+from gateway.remote.answer import Codes, choices, example, print_more, print_written, said, show
+from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.remote.redrives import redrive_letters
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
@@ -37,18 +40,40 @@ def list_dead_letters(
     show(answer, _print_dead_letters, lang=lang, as_json=as_json)
 
 
-@dead.command("show", epilog=example("dead show 7 --unmask"))
+@dead.command("show", epilog=example("dead show 7", "dead show 7 -o letter.json"))
 def show_dead_letter(
     dead_letter_id: Annotated[int, typer.Argument(help="编号。Id")],
     unmask: Annotated[bool, typer.Option("--unmask", help="显示报文（会被记录）。With the payload; recorded")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="把报文写入文件，修复后用 dead release --body 放行；- 为标准输出（会被记录）。"
+            "Write the payload to a file, for dead release --body; - for standard output; recorded",
+        ),
+    ] = None,
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
     """死信详情。One dead letter."""
-    page = Remote(url, token).get("dead-letters", dead_letter_id, unmask=unmask)
-    show(page, _print_dead_letter, lang=lang, as_json=as_json)
+    page = Remote(url, token).get("dead-letters", dead_letter_id, unmask=unmask or output is not None)
+    if output is None:
+        show(page, _print_dead_letter, lang=lang, as_json=as_json)
+        return
+    if page["base64"] is None:
+        why = page["unopened"]
+        raise RemoteError(Text(f"报文打不开：{why['zh']}", f"the payload cannot be opened: {why['en']}"))
+    content = base64.b64decode(page["base64"])
+    if str(output) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    # A buyer's name and address stand in it: a new file is for its owner only.
+    with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    show({"file": str(output), "bytes": len(content)}, print_written, lang=lang, as_json=as_json)
 
 
 @dead.command("release", epilog=example('dead release 7 --body fixed.json -r "补了收件人"'))
@@ -72,8 +97,6 @@ def release(
     lang: Lang = ZH,
 ) -> None:
     """（修复后）重新处理。Send it through again, repaired or not, and what waits behind it."""
-    import base64
-
     given: dict[str, Any] = {"reason": reason}
     if another_order:
         given["another_order"] = True
@@ -146,6 +169,12 @@ def _print_dead_letter(terminal: Terminal, page: Any) -> None:
     if payload is not None:  # only where it was asked for
         terminal.plain("")
         terminal.plain(payload)
+    elif not unopened:
+        number = letter["dead_letter_id"]
+        terminal.line(
+            f"取出报文：ordergate dead show {number} -o 文件；直接显示加 --unmask（都会被记录）",
+            f"its payload: ordergate dead show {number} -o FILE, or --unmask to show it (both are recorded)",
+        )
 
 
 _FIELDS: Mapping[str, Text] = {

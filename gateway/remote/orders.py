@@ -13,7 +13,7 @@ from gateway.core import words
 from gateway.core.money import format_minor
 from gateway.core.text import Text
 from gateway.core.words import word
-from gateway.remote.answer import Codes, choices, example, print_done, print_more, said, show
+from gateway.remote.answer import Codes, choices, example, print_done, print_more, print_written, said, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
@@ -127,11 +127,7 @@ def export(
         sys.stdout.buffer.write(content)
         return
     output.write_bytes(content)
-    show({"file": str(output), "bytes": len(content)}, _print_written, lang=lang, as_json=as_json)
-
-
-def _print_written(terminal: Terminal, answer: Any) -> None:
-    terminal.line(f"已写入 {answer['file']}", f"written to {answer['file']}")
+    show({"file": str(output), "bytes": len(content)}, print_written, lang=lang, as_json=as_json)
 
 
 def _print_orders(terminal: Terminal, answer: Any) -> None:
@@ -180,6 +176,16 @@ def _print_order(terminal: Terminal, page: Any) -> None:
                 (line["line_no"], line["sku"], line["name"], line["quantity"], format_minor(line["price_minor"]))
                 for line in content["lines"]
             ],
+        )
+    parcels = [
+        (parcel["carrier"], parcel["tracking_no"], "  ".join(f"{sku} × {pieces}" for sku, pieces in parcel["items"]))
+        for confirmation in order["confirmations"].values()
+        for parcel in confirmation["parcels"]
+    ]
+    if parcels:
+        terminal.plain("")
+        terminal.table(
+            [("快递", "Carrier"), ("运单号", "Tracking number"), ("仓库商品 × 件数", "SKU × pieces")], parcels
         )
     if page["missing"]:
         terminal.plain("")

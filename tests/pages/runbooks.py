@@ -106,7 +106,11 @@ def dead_letter(page: Page, town: Town) -> None:
     assert "shape" in shown and "$.lines" in shown and "13800000000" not in shown
     # Nothing has been mended here, so it comes back.
     assert page.run("ordergate dead release ID", instead={"ID": mended}) == "1 条消息重新处理\n"
-    (page.stage.folder / "given").write_text(json.dumps({**ORDER, "order_no": "4302"}), encoding="utf-8")
+    page.run("ordergate dead show ID -o given", instead={"ID": repaired})
+    file = page.stage.folder / "given"
+    letter = json.loads(file.read_text(encoding="utf-8"))
+    assert (letter["order_no"], letter["lines"]) == ("4302", "none")
+    file.write_text(json.dumps({**letter, "lines": ORDER["lines"]}), encoding="utf-8")
     assert page.run("ordergate dead release ID --body given", instead={"ID": repaired}) == "1 条消息重新处理\n"
     town.sent("A4302")
     page.run("ordergate dead discard ID --reason why", instead={"ID": useless})

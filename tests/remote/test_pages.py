@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -39,7 +41,7 @@ from gateway.api.views import (
 from gateway.cli import main
 from gateway.core.event import ConnectionName
 from gateway.core.notice import Kind
-from gateway.core.order import Order, OrderNumber, Register, Stage
+from gateway.core.order import Confirmation, Order, OrderNumber, Parcel, Register, Sku, Stage
 from gateway.core.text import Text
 from gateway.store.queries import (
     AttemptEnded,
@@ -356,6 +358,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
         content=Register(1, 0, content({"X": 2}, total_minor=2000)),
         reasons=("unpaid",),
         conflicts=("warehouse_exception",),
+        confirmations={"wms/MSG-77": Confirmation("MSG-77", True, (Parcel("SF", "SF0001", ((Sku("X"), 2),)),))},
     )
     page = OrderPage(
         number="A1",
@@ -371,7 +374,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
         ),
     )
     out = " ".join(printed(capsys, page, "orders", "show", "A1").split())
-    assert "1 X 2 10.00" in out
+    assert "1 X 2 10.00" in out and "快递 运单号 仓库商品 × 件数 SF SF0001 X × 2" in out
     assert "缺货 SKU 仓库 缺少 可用" in out and "CUP W1 3 1 TEA W1 2" in out
     assert "A1 shop 已接收 未付款 仓库报告异常" in out and "A1 wms 1 下单 待人工" in out
     for told in (
@@ -496,6 +499,33 @@ def test_every_command_shows_how_it_is_called(group: str, capsys: pytest.Capture
     for name, command in commands.items():
         assert command.epilog and f"ordergate {group} {name}" in command.epilog, name
         assert {"--json", "--url", "--token"} <= {option for p in command.params for option in p.opts}, name
+
+
+@pytest.mark.parametrize("payload", [b'{"a": 1}', b"\xff\x00\n", b""], ids=["text", "bytes", "empty"])
+def test_a_payload_is_written_as_it_is_and_for_its_owner_only(
+    payload: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = DeadLetterPage(dead_letter=LETTER, base64=base64.b64encode(payload).decode())
+    file = tmp_path / "letter.json"
+    assert printed(capsys, page, "dead", "show", "7", "-o", str(file)) == f"已写入 {file}\n"
+    assert file.read_bytes() == payload and file.stat().st_mode & 0o777 == 0o600
+    told = json.loads(printed(capsys, page, "dead", "show", "7", "-o", str(file), "--json"))
+    assert told == {"file": str(file), "bytes": len(payload)}
+
+
+def test_a_payload_that_cannot_be_opened_writes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = DeadLetterPage(dead_letter=LETTER, unopened=Text("密钥不在配置里", "its key is not there"))
+    with answering_with(page) as url, pytest.raises(SystemExit) as ended:
+        main(["dead", "show", "7", "-o", str(tmp_path / "x"), "--url", url, "--token", "og_token"])
+    assert ended.value.code == 1 and "密钥不在配置里" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_dead_letter_says_how_its_payload_is_had(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, DeadLetterPage(dead_letter=LETTER), "dead", "show", "7")
+    assert "ordergate dead show 7 -o 文件" in out
+    shown = printed(capsys, DeadLetterPage(dead_letter=LETTER, text="{}", base64="e30="), "dead", "show", "7")
+    assert "-o 文件" not in shown
 
 
 def test_a_closed_dead_letter_says_who_closed_it_and_why(capsys: pytest.CaptureFixture[str]) -> None:
