@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -150,14 +151,30 @@ def _sealed(settings: Settings) -> Checked:
 
 def _told(settings: Settings) -> Checked:
     """Whether anybody hears of trouble."""
-    if settings.notices.channels or not settings.connections:
+    if not settings.connections:
         return Checked()
+    if settings.notices.channels:
+        return _findable(settings.notices.runbook_url)
     what = Text("没有通知渠道：出事时不通知任何人", "there is no channel: nobody is told when something fails")
     how = Text(
         "添加企业微信机器人或邮箱，写进 notices.channels，见 docs/notices.md",
         "add a WeCom robot or a mail account and name it in notices.channels; see docs/notices.md",
     )
     return Checked(warnings=(Problem("notices.channels", what, how),))
+
+
+def _findable(runbook_url: str) -> Checked:
+    """Whether the page that a notice ends with can be opened by who gets it, somewhere else."""
+    if runbook_url.startswith(("https://", "http://")):
+        return Checked()
+    what = Text(
+        f"是 {runbook_url}：收到通知的人打不开处置页", f"is {runbook_url}: who gets a notice cannot open its page there"
+    )
+    how = Text(
+        "把 docs/runbooks 放到他们打得开的地方，这里填那里的网址",
+        "put docs/runbooks where they can open it, and the URL of that place here",
+    )
+    return Checked(warnings=(Problem("notices.runbook_url", what, how),))
 
 
 class _Probe:
@@ -191,7 +208,8 @@ class _Probe:
 
     async def _data_dir(self) -> Checked:
         place, folder = "data_dir", Path(self._settings.data_dir)
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        # Path.exists raises where this user may not look; there, the folder that is closed is the one to try.
+        existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
         try:
             with tempfile.TemporaryFile(dir=existing) as file:
                 # An empty file has a place on a full disk, too.
@@ -229,8 +247,15 @@ class _Probe:
                 Text(f"内置数据库未安装（缺 {error.name}）", f"the embedded database is not installed ({error.name})"),
                 _same("pip install 'ordergate[embedded]'"),
             )
-        if not (folder / "data").exists():
-            return _note("database", Text("内置数据库将在首次启动时创建", "embedded: made at the first start"))
+        try:
+            if not (folder / "data").exists():
+                return _note("database", Text("内置数据库将在首次启动时创建", "embedded: made at the first start"))
+        except OSError as error:
+            return _problem(
+                "database",
+                _because(error, f"无法查看 {folder}", f"{folder} cannot be looked at"),
+                Text("用运行网关的用户执行", "run this as the user who runs the gateway"),
+            )
         try:
             async with EmbeddedPostgres(folder) as server:
                 return await self._postgres(server.url)

@@ -165,7 +165,7 @@ class Supervisor:
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:
-                self._tell(f"administrator token, shown this once: {token}")
+                self._tell(f"管理令牌，只显示这一次 / administrator token, shown this once: {token}")
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CUT_OFF_WITHIN_S):

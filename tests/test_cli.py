@@ -28,9 +28,11 @@ import pytest
 import typer.main
 
 from adapters.webhook.fake import FakeShop
-from gateway.check import room
+from gateway.check import reach, room
 from gateway.cli import app, main
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.plugins import discover
+from gateway.settings import load
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
 from tests.remote.answering import OK, answering
@@ -292,6 +294,67 @@ def test_that_nobody_is_told_is_pointed_out(tmp_path: Path, channels: list[str])
         assert "不通知任何人" in one["what"] and "docs/notices.md" in one["proposal"]
     for one in english:
         assert "nobody is told" in one["what"] and "docs/notices.md" in one["proposal"]
+
+
+@pytest.mark.parametrize(
+    ("runbook_url", "warned"),
+    [({}, True), ({"runbook_url": "/srv/runbooks"}, True), ({"runbook_url": "https://wiki.example.com/r/"}, False)],
+)
+def test_a_page_that_nobody_can_open_is_pointed_out(tmp_path: Path, runbook_url: dict[str, str], warned: bool) -> None:
+    config = tmp_path / "ordergate.yaml"
+    settings = {"robot_keys": ["0f3c2d1e-aaaa-4bbb-8ccc-1234567890ab"], "base_url": "http://127.0.0.1:9"}
+    http = {"listen": f"127.0.0.1:{free_port()}", "metrics_listen": f"127.0.0.1:{free_port()}"}
+    document = {
+        "data_dir": str(tmp_path / "data"),
+        "http": http,
+        "notices": {"channels": ["ops-robot"], **runbook_url},
+        "connections": {"ops-robot": {"adapter": "wecom", "settings": settings}},
+    }
+    config.write_text(json.dumps(document))
+    chinese, english = _warned(config, "notices.runbook_url")
+
+    assert len(chinese) == len(english) == warned
+    for one in chinese:
+        assert "打不开" in one["what"] and "网址" in one["proposal"]
+    for one in english:
+        assert "cannot open" in one["what"] and "docs/runbooks" in one["proposal"]
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new", "there"])
+def test_a_data_dir_that_this_user_may_not_look_into_is_a_problem(tmp_path: Path, made: bool) -> None:
+    closed = tmp_path / "closed"
+    (closed / "data" / "postgres" / "data" if made else closed).mkdir(parents=True)
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(
+        f"""data_dir: {closed / "data"}
+http: {{listen: "127.0.0.1:{free_port()}", metrics_listen: "127.0.0.1:{free_port()}"}}
+kafka: {{bootstrap: "127.0.0.1:9"}}
+"""
+    )
+    settings = load(config, {}, discover())
+    with _shut(closed):
+        checked = asyncio.run(reach(settings))
+    told = {problem.where: problem for problem in checked.problems}
+    assert {"data_dir", "database", "kafka.bootstrap"} <= told.keys(), "the rest is told, too"
+    for where in ("data_dir", "database"):
+        for language in ("zh", "en"):
+            assert "Permission denied" in told[where].said(language).what
+    assert "运行网关的用户" in told["database"].proposal.zh
+
+
+@contextmanager
+def _shut(folder: Path) -> Iterator[None]:
+    """`folder` cannot be entered by this process; one of root's goes on as another user for so long."""
+    was_root = os.geteuid() == 0
+    folder.chmod(0)
+    if was_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if was_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
 
 
 def _warned(config: Path, where: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

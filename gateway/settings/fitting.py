@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -142,9 +143,9 @@ def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
         if not tls:
             instead = Text(f"改用 SSL 或 SASL_SSL，或删掉 {key}", f"use SSL or SASL_SSL, or remove {key}")
             report.add((*place, key), useless, instead)
-        elif not folder.joinpath(file).is_file():
+        elif (missing_file := _missing(folder.joinpath(file), file)) is not None:
             start = Text("相对路径从本文件所在目录算起", "relative paths start at the folder of this file")
-            report.add((*place, key), Text(f"没有文件 {file}", f"there is no file {file}"), start)
+            report.add((*place, key), missing_file, start)
     if (security.cert_file is None) != (security.key_file is None):
         missing = "cert_file" if security.cert_file is None else "key_file"
         both = Text(
@@ -169,12 +170,21 @@ def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
         _check_certificates(security, report, folder)
 
 
+def _missing(path: Path, file: str) -> Text | None:
+    """Why there is no `file`; it may lie behind a folder that this user cannot enter."""
+    try:
+        return None if path.is_file() else Text(f"没有文件 {file}", f"there is no file {file}")
+    except OSError as error:
+        reason = system_reason(error)
+        return Text(f"{file} 无法读取：{reason.zh}", f"{file} cannot be read: {reason.en}")
+
+
 def _check_certificates(security: KafkaSecurity, report: Report, folder: Path) -> None:
     """Load every file that is there as the clients will: what they cannot read ends a worker at its start."""
     place: KeyPath = ("kafka", "security")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ca, cert, key = (folder.joinpath(getattr(security, name) or "") for name in KAFKA_FILES)
-    if ca.is_file():
+    if os.path.isfile(ca):
         try:
             context.load_verify_locations(ca)
         except (OSError, ValueError) as error:
@@ -188,7 +198,7 @@ def _check_certificates(security: KafkaSecurity, report: Report, folder: Path) -
                 "a Java trust store becomes PEM with: keytool -list -rfc -keystore FILE",
             )
             report.add((*place, "ca_file"), what, proposal)
-    if cert.is_file() and key.is_file():
+    if os.path.isfile(cert) and os.path.isfile(key):
         try:
             # A password, even the empty one, keeps OpenSSL from asking for it at the terminal.
             context.load_cert_chain(cert, key, password=security.key_password or "")

@@ -114,6 +114,18 @@ def _as_a_service(page: Page) -> None:
         code=1,
     )
     assert "不由 ordergate 启动" in refused
+    # Each command has a shell of its own here: without the line before, the values of `${NAME}` are not there.
+    refused = page.run(
+        "/opt/ordergate/bin/ordergate check -c /etc/ordergate/ordergate.yaml",
+        instead={"/opt/": "machine/opt/", "/etc/": "machine/etc/"},
+        code=2,
+    )
+    assert all(name in refused for name in ("PGPASSWORD", "SHOP_A_SECRET", "WMS_1_SECRET"))
+    page.run("export ORDERGATE_TOKEN=og_…", instead={"og_…": page.stage.environment["ORDERGATE_TOKEN"]})
+    lost = page.stage.environment["ORDERGATE_TOKEN"]
+    fresh = page.run("ordergate token replace").strip()
+    page.stage.environment["ORDERGATE_TOKEN"] = fresh
+    assert fresh != lost and "编号" in page.stage.run("ordergate dead list").out
 
 
 def _another_key(page: Page) -> None:
