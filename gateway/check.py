@@ -177,6 +177,12 @@ def _findable(runbook_url: str) -> Checked:
     return Checked(warnings=(Problem("notices.runbook_url", what, how),))
 
 
+def _nearest(folder: Path) -> Path:
+    """`folder`, or the nearest above it that there is: where this user may not look, the one that is closed."""
+    # Path.exists raises there.
+    return next(path for path in (folder, *folder.parents) if os.path.exists(path))
+
+
 class _Probe:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -208,8 +214,7 @@ class _Probe:
 
     async def _data_dir(self) -> Checked:
         place, folder = "data_dir", Path(self._settings.data_dir)
-        # Path.exists raises where this user may not look; there, the folder that is closed is the one to try.
-        existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        existing = _nearest(folder)
         try:
             with tempfile.TemporaryFile(dir=existing) as file:
                 # An empty file has a place on a full disk, too.
