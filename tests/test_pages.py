@@ -68,6 +68,7 @@ STORIES = {
     "docs/runbooks/troubles.md": Story(runbooks.broker_away),
     "docs/runbooks/unknown_outcomes.md": Story(runbooks.unknown_outcomes),
     "docs/skus.md": Story(skus.story),
+    "docs/webhook.md": Story(small_pages.webhook, given=()),
 }
 TWINS = {
     "README.zh-CN.md": "README.md",

@@ -11,7 +11,7 @@ from gateway.sdk.signing import decode_secret
 from tests.pages.page import Page
 from tests.pages.reading import text_of
 from tests.pages.stage import until
-from tests.pages.town import Town, example_of, write_config
+from tests.pages.town import SECRET, Town, example_of, write_config
 
 NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).isoformat()
 
@@ -93,6 +93,13 @@ def pinduoduo(page: Page) -> None:
     write_config(stage, document)
     checked = page.run("ordergate check")
     assert "目标系统可用" in checked and "没有问题" in checked
+
+
+def webhook(page: Page) -> None:
+    """What it is sent, and what its answers mean, is in tests/adapters/webhook."""
+    running = page.start(f"python -m adapters.webhook.fake --port 8702 --secret {SECRET}")
+    until(lambda: "http://" in running.said(), "the fake")
+    assert page.stage.get(f"http://127.0.0.1:{page.stage.port(8702)}/books")["orders"] == {}
 
 
 def taobao(page: Page) -> None:
