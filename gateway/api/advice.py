@@ -16,7 +16,7 @@ import msgspec
 from gateway.core import words
 from gateway.core.order import Conflict, Reason
 from gateway.core.owner import Matter, OwnerRule, WorkKind, owners_of
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 from gateway.store.stock import Missing
 
 How = Literal["ask", "resend", "person"]
@@ -92,9 +92,13 @@ def next_step(about: About) -> NextStep:
                 call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/discard",
             )
         see = f"ordergate dead show {letter} -o FILE"
+        which = NOTHING
+        if about.dead_letter_id is None:
+            listed = f"ordergate dead list --source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
+            which = Text(f"逐个（编号见 {listed}）", f"one by one (ids: {listed}), ")
         return NextStep(
-            zh=f"取出报文（{see}），修复后重新处理；或放弃",
-            en=f"take out the payload ({see}), release it repaired, or discard it",
+            zh=f"{which.zh}取出报文（{see}），修复后重新处理；或放弃",
+            en=f"{which.en}take out the payload ({see}), release it repaired, or discard it",
             command=f"ordergate dead release {letter} --body FILE -r REASON",
             call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
         )
