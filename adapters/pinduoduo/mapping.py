@@ -428,14 +428,14 @@ def _hold(order: OrderInfo, refunds: Refunds) -> Hold:
     """A finished refund holds what has not left: the platform wants only orders shipped that have none.
 
     Paid back in full, the order is over, and the hold says nothing. Paid back in part, or by an unknown amount, a
-    person has to look what is still to be sent.
+    person has to look what is still to be sent. Where the cases are not read, it may as well be over: nobody is told.
     """
     if order.risk_control_status == 1:
         return Hold(True, "风控审核中")
     if order.confirm_status == NOT_CONCLUDED or order.group_status == GROUPING:
         return Hold(True, "拼团中")
     if refunds is not Refunds.ALL and not order.shipped and REFUNDS[order.refund_status] is RefundStatus.DONE:
-        return Hold(True, "有已完成的退款")
+        return Hold(True, "有已完成的退款", for_person=refunds is Refunds.LIST)
     return Hold(False)
 
 

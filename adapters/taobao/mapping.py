@@ -278,7 +278,7 @@ def _payment(trade: TradeIn, stand: Stand) -> Payment:
 
 
 def _hold(trade: TradeIn, stand: Stand, stands: Sequence[Stand], step: str) -> Hold:
-    """What has left in part is a hold too: the hand that sent a line of it sends the rest.
+    """What has left in part is a hold too, and for a person: the hand that sent a line of it sends the rest.
 
     After our own shipments it comes late and changes nothing: `create` is out, and a parcel is confirmed.
     """
@@ -289,7 +289,7 @@ def _hold(trade: TradeIn, stand: Stand, stands: Sequence[Stand], step: str) -> H
         and stand not in _SHIPPED
         and (trade.status == PART_SHIPPED or _SHIPPED.intersection(stands) or any(map(_left, trade.lines)))
     ):
-        return Hold(True, PART_SHIPPED)
+        return Hold(True, PART_SHIPPED, for_person=True)
     if step and step != STEPS[-1]:
         return Hold(True, step[:40])
     if trade.is_sh_ship:

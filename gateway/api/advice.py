@@ -193,6 +193,10 @@ _MEND_AT_SHOP = Text("在店铺后台补全订单；更新后自动继续", "men
 # What to do, by code.
 _HOLDS: Mapping[Reason, Text] = {
     "refund_open": Text("在店铺后台同意或拒绝退款", "settle the refund at the shop"),
+    "held_for_person": Text(
+        "在店铺后台处理：其余商品手工发货，或退还余款；更新后自动结束",
+        "at the shop, ship by hand what is still to be sent or pay back the rest; it ends with the update",
+    ),
     "over_limit": Text(
         "核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"
     ),

@@ -97,6 +97,8 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     held: bool
     reason: str = ""
+    for_person: bool = False
+    """The channel does not lift it by itself: a person has to act at the shop."""
 
 
 class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -276,6 +278,7 @@ class Stage(enum.StrEnum):
 Reason = Literal[
     "unpaid",
     "channel_hold",
+    "held_for_person",
     "no_content",
     "observed",
     "before_start",

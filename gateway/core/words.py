@@ -28,6 +28,7 @@ STAGES: Mapping[Stage, Text] = {
 REASONS: Mapping[Reason, Text] = {
     "unpaid": Text("未付款", "not paid"),
     "channel_hold": Text("平台暂停发货", "held by the channel"),
+    "held_for_person": Text("平台暂停发货，需人工处理", "held by the channel until a person acts at the shop"),
     "no_content": Text("尚无订单内容", "its content is not known yet"),
     "observed": Text("仅观察", "observed only"),
     "before_start": Text("切换前的订单", "from before the start"),

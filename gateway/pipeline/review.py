@@ -28,9 +28,9 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
         return tuple(reasons)
     if not order.paid:
         reasons.append("unpaid")
-    if order.held and not order.confirmed:
+    if order.hold is not None and order.held and not order.confirmed:
         # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
-        reasons.append("channel_hold")
+        reasons.append("held_for_person" if order.hold.value.for_person else "channel_hold")
     if order.refund_open:
         reasons.append("refund_open")
     content = order.content.value

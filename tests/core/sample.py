@@ -49,8 +49,8 @@ def paid(version: int = 2, amount_minor: int = 2000) -> Facts:
     return said(version, payment=Payment(True, amount_minor))
 
 
-def held(version: int = 3, *, yes: bool = True) -> Facts:
-    return said(version, hold=Hold(yes))
+def held(version: int = 3, *, yes: bool = True, for_person: bool = False) -> Facts:
+    return said(version, hold=Hold(yes, for_person=for_person))
 
 
 def closed(version: int = 4) -> Facts:

@@ -40,7 +40,12 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     st.builds(lambda version, lines: placed(version, **lines), _versions, _lines),
     st.builds(paid, _versions, st.sampled_from([0, 1000, 2000])),
     st.builds(lambda version: said(version, payment=Payment(False)), _versions),
-    st.builds(lambda version, yes: held(version, yes=yes), _versions, st.booleans()),
+    st.builds(
+        lambda version, yes, for_person: held(version, yes=yes, for_person=for_person),
+        _versions,
+        st.booleans(),
+        st.booleans(),
+    ),
     st.builds(closed, _versions),
     st.builds(lambda version: said(version, closing=Closing(False)), _versions),
     st.builds(

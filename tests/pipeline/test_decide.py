@@ -81,6 +81,12 @@ _STAGES = {
     "held, content not known": ([PAID, held()], Stage.RECEIVED, ("no_content", "channel_hold")),
     "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
     "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
+    "held, for a person": ([PLACED, PAID, held(for_person=True)], Stage.RECEIVED, ("held_for_person",)),
+    "held for a person, and by the channel": (
+        [PLACED, PAID, held(for_person=True), held(4)],
+        Stage.RECEIVED,
+        ("channel_hold",),
+    ),
     "let go": ([PLACED, PAID, held(3), held(4, yes=False)], Stage.ALLOCATED, ()),
     "refund asked": ([PLACED, PAID, refund(3, OPEN)], Stage.RECEIVED, ("refund_open",)),
     "refund refused": ([PLACED, PAID, refund(3, OPEN), refund(4, REJECTED)], Stage.ALLOCATED, ()),

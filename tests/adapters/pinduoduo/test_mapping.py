@@ -31,6 +31,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Sku,
 )
+from gateway.store.work import WAIT_FOR_OTHERS
 from tests.adapters.pinduoduo.shop import settings_for
 from tests.languages import is_told
 
@@ -148,7 +149,7 @@ def test_statuses(
 
     assert facts.payment is not None and facts.payment.paid is paid
     assert facts.payment.amount_minor == (7480 if paid else 0)
-    assert facts.hold == Hold(bool(hold), hold)
+    assert facts.hold == Hold(bool(hold), hold, for_person=hold == "有已完成的退款")
     assert facts.left is (changes.get("order_status") in (2, 3))
     assert facts.closing == Closing(bool(closing), closing)
     assert [one.status for one in facts.refunds] == [refund or RefundStatus.REJECTED]
@@ -297,7 +298,8 @@ def test_a_refund_in_full_ends_the_order_and_the_warehouse_is_told() -> None:
 def test_a_refund_in_part_before_shipping_holds_the_order_and_cancels_nothing() -> None:
     partly = case({**INFO, **REFUNDED}, refund_amount="5.00")
     order = settled_order([decode(**REFUNDED), partly])
-    assert (order.stage, order.reasons, order.commands) == (Stage.RECEIVED, ("channel_hold",), ())
+    assert (order.stage, order.reasons, order.commands) == (Stage.RECEIVED, ("held_for_person",), ())
+    assert "held_for_person" not in WAIT_FOR_OTHERS, "nobody else moves next: it stands on the desk"
     assert order.hold is not None and order.hold.value.reason == "有已完成的退款"
     assert order.refunds["301851299"].value.amount_minor == 500 and not order.refunded
     sent = settled_order([decode()], [partly])
@@ -332,6 +334,11 @@ def test_a_finished_refund_whose_amount_nobody_tells_holds_what_has_not_left() -
     """The list of cases is not read, or has not come yet."""
     assert settled([decode(**REFUNDED)]) == (Stage.RECEIVED, [])
     assert settled([decode()], [decode(**REFUNDED)])[1] == ["create"]
+    unread = msgspec.structs.replace(SETTINGS, refunds=Refunds.HOLD)
+    not_read = mapping.decode(json.dumps({**INFO, **REFUNDED}).encode(), unread)
+    assert (decode(**REFUNDED).hold, not_read.hold) == tuple(
+        Hold(True, "有已完成的退款", for_person=read) for read in (True, False)
+    ), "most are paid back in full, and of those nobody would hear that they are over"
 
 
 def test_a_case_that_is_withdrawn_lets_the_order_go_though_its_own_time_stands_still() -> None:

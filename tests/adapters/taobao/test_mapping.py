@@ -140,7 +140,7 @@ def test_every_status(status: str, paid: bool, hold: str, closing: str) -> None:
     facts = decode(trade(status=status, line={"status": status}))
     assert facts.payment is not None and facts.payment.paid is paid
     assert facts.left is (status in ("WAIT_BUYER_CONFIRM_GOODS", "TRADE_BUYER_SIGNED", "TRADE_FINISHED"))
-    assert facts.hold == Hold(bool(hold), hold)
+    assert facts.hold == Hold(bool(hold), hold, for_person=hold == "SELLER_CONSIGNED_PART")
     assert facts.closing == Closing(bool(closing), closing)
 
 
@@ -284,7 +284,7 @@ def test_a_line_that_came_back_stays_in_the_order() -> None:
 )
 def test_one_line_that_has_left_holds_all_of_the_trade(second: dict[str, Any]) -> None:
     """Whatever the trade itself says: its head and its lines are not changed at the same moment."""
-    assert decode(two_lines(**second)).hold == Hold(True, "SELLER_CONSIGNED_PART")
+    assert decode(two_lines(**second)).hold == Hold(True, "SELLER_CONSIGNED_PART", for_person=True)
 
 
 @pytest.mark.parametrize(("left", "after"), [((0, 1), True), ((0,), False), ((), False)])

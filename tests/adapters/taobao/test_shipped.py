@@ -44,14 +44,15 @@ def by_hand(shop: Shop, tid: str, *lines: int) -> None:
 
 
 def is_not_sent(books: Books, *, whole: bool) -> None:
-    """What has left whole needs nobody and holds no stock; what left in part waits for the hand that sent it."""
+    """What has left whole needs nobody and holds no stock; what left in part waits for the hand that sent it,
+    which the desk calls."""
     order = books.orders[NUMBER]
     assert order.commands == () and order.conflicts == ()
     if whole:
         assert (order.stage, order.reasons) == (Stage.SHIPPED, ())
         assert not any(booking.locked or booking.committed for booking in order.booked)
     else:
-        assert (order.stage, order.reasons) == (Stage.RECEIVED, ("channel_hold",))
+        assert (order.stage, order.reasons) == (Stage.RECEIVED, ("held_for_person",))
     books.check_ledger()
 
 
