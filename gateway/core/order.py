@@ -204,6 +204,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Of refunds that change apart from the order, by id, in the unit of `version`: each counts as of its own, without
     a rank. All others count as of `version`."""
 
+    @property
+    def refunds_only(self) -> bool:
+        """Whether it tells of refunds, and of the order itself nothing: as a case whose order could not be read."""
+        told = (self.content, self.payment, self.hold, self.closing, self.left)
+        return bool(self.refunds) and all(group is None for group in told)
+
 
 class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
     """The newest value of one field group and the key it won by."""

@@ -10,7 +10,7 @@
 
 What cannot be decoded or decided is set aside whole with its reason; later events of *that* order wait behind it. Of
 which nothing could be read, that is closed by what its source tells of the order later: both, and what waited, then go
-through the inbox, in their sequence.
+through the inbox, in their sequence. A refund alone tells nothing of the order; one that stops it passes all the same.
 A batch the database refuses is halved until the event that is to blame stands alone.
 """
 
@@ -40,7 +40,18 @@ from gateway.core.happening import (
     OrderDecided,
     Trouble,
 )
-from gateway.core.order import Command, Facts, Operation, Order, OrderNumber, Party, ProgressStep, Sku, digest
+from gateway.core.order import (
+    Command,
+    Facts,
+    Operation,
+    Order,
+    OrderNumber,
+    Party,
+    ProgressStep,
+    RefundStatus,
+    Sku,
+    digest,
+)
 from gateway.core.stock import Balance, Movement, Place
 from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
@@ -221,13 +232,15 @@ class Decider:
         blocked: set[str] = set()
         if batch.unsound:
             # First, so that one that holds nothing can be closed by what comes after it in this batch.
-            unsound = await without_overtaken(connection, batch.unsound)
+            unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
             blocked = {letter.number for letter in unsound if letter.number}
             kept += await set_aside(connection, unsound) if unsound else []
         superseded: set[str] = set()
+        passable: set[str] = set()
         if batch.sound:
             front = await standing(connection, {p.number for p in batch.sound})
             blocked |= {letter.number for letter in front}
+            passable = _unread_only(front)
             if closing := _superseded(front, batch.sound):
                 superseded = {letter.number for letter in closing}
                 by = [p.arrival.event for p in batch.sound if p.number in superseded]
@@ -237,7 +250,7 @@ class Decider:
         for prepared in batch.sound:
             if prepared.number in superseded:
                 continue  # in the inbox now, behind what waited before it
-            if prepared.number in blocked:
+            if prepared.number in blocked and not (prepared.number in passable and _stops(prepared.facts)):
                 letters.append(DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS))
             else:
                 by_order.setdefault(prepared.number, []).append(prepared)
@@ -357,6 +370,13 @@ class Decider:
             Private(self._compress(event.body)),
         )
         return Prepared(source, facts, arrival, OrderNumber(number), row)
+
+    def _tells_of_the_order(self, event: Event) -> bool:
+        """Whether an event that was decided once is about the order itself, and not only about refunds of it."""
+        try:
+            return not self._decoders[event.source](event).refunds_only
+        except Exception:  # what it said is known to no adapter any more
+            return True
 
     def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, tables: Tables) -> Folded:
         return fold(number, stored.order if stored is not None else None, items, self._rules, tables)
@@ -554,7 +574,7 @@ def _superseded(front: Sequence[Standing], sound: Sequence[Prepared]) -> list[St
             in_front.setdefault(letter.number, []).append(letter)
     newest: dict[tuple[str, str], datetime] = {}
     for prepared in sound:
-        if prepared.facts is not None and prepared.number in in_front:
+        if prepared.facts is not None and not prepared.facts.refunds_only and prepared.number in in_front:
             key, at = (prepared.number, prepared.source), prepared.arrival.event.time
             newest[key] = max(newest.get(key, at), at)
     return [
@@ -566,6 +586,26 @@ def _superseded(front: Sequence[Standing], sound: Sequence[Prepared]) -> list[St
         )
         for letter in letters
     ]
+
+
+def _unread_only(front: Sequence[Standing]) -> set[str]:
+    """The orders in front of which stands nothing but letters that hold nothing, and what waits behind them."""
+    codes: dict[str, set[str]] = {}
+    for letter in front:
+        codes.setdefault(letter.number, set()).add(letter.code)
+    return {number for number, found in codes.items() if found <= {UNREAD, BEHIND}}
+
+
+def _stops(facts: Facts | None) -> bool:
+    """Whether it tells of nothing but refunds that keep the order from being sent, or end it.
+
+    That must not wait until somebody reads the order. One that is over may let the order go, and waits.
+    """
+    return (
+        facts is not None
+        and facts.refunds_only
+        and all(refund.status is not RefundStatus.REJECTED for refund in facts.refunds)
+    )
 
 
 def _disputed_anew(decision: Decision) -> bool:

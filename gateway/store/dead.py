@@ -7,17 +7,18 @@ order closes it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
 import msgspec
+import zstandard
 
-from gateway.core.event import Arrival, ConnectionName, Event, EventId
+from gateway.core.event import MAX_BODY_BYTES, Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered, LetterSuperseded
 from gateway.core.text import NOTHING, Text
 from gateway.store.inbox import put_in
-from gateway.store.sql import Connection, Private, as_private, private
+from gateway.store.sql import Connection, Private, Unopened, as_private, private
 
 LONGEST_NUMBER = 255
 LONGEST_SOURCE = 255
@@ -67,23 +68,48 @@ async def standing(connection: Connection, numbers: Collection[str]) -> list[Sta
     return [Standing(*row) for row in rows]
 
 
-async def without_overtaken(connection: Connection, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-    """`letters` but those with nothing in them of whose order something newer of the same source is stored already."""
+async def without_overtaken(
+    connection: Connection, letters: Sequence[DeadLetter], *, tells: Callable[[Event], bool]
+) -> list[DeadLetter]:
+    """`letters` but those with nothing in them of whose order something newer of the same source is stored already.
+
+    `tells` says of a stored event whether it is about the order itself; one that cannot be read is taken for that.
+    """
     asked = [letter for letter in letters if letter.code == UNREAD and letter.number]
     if not asked:
         return list(letters)
     rows = await connection.fetch(
-        "SELECT l.n FROM unnest($1::text[], $2::text[], $3::timestamptz[])"
-        " WITH ORDINALITY AS l(number, source, happened_at, n)"
-        " WHERE EXISTS (SELECT 1 FROM orders o JOIN event e USING (order_id)"
+        "SELECT l.n, e.event_id, e.type, e.happened_at, e.body"
+        " FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS l(number, source, happened_at, n)"
+        " JOIN orders o ON o.number = l.number JOIN event e USING (order_id)"
         " JOIN connection c ON c.connection_id = e.connection_id"
-        " WHERE o.number = l.number AND c.name = l.source AND e.happened_at > l.happened_at)",
+        " WHERE c.name = l.source AND e.happened_at > l.happened_at",
         [_number(letter.number) for letter in asked],
         [_text(letter.arrival.event.source) for letter in asked],
         [letter.arrival.event.time for letter in asked],
     )
-    overtaken = {id(asked[row[0] - 1]) for row in rows}
+    overtaken: set[int] = set()
+    for n, event_id, kind, happened_at, stored in rows:
+        letter = asked[n - 1]
+        if id(letter) in overtaken:
+            continue
+        body = _unpacked(stored)
+        about = msgspec.structs.replace(
+            letter.arrival.event, id=EventId(event_id), type=kind, time=happened_at, body=body or b""
+        )
+        if body is None or tells(about):
+            overtaken.add(id(letter))
     return [letter for letter in letters if id(letter) not in overtaken]
+
+
+def _unpacked(stored: bytes) -> bytes | None:
+    """The body of a stored event; None where it cannot be opened."""
+    if isinstance(stored, Unopened):
+        return None
+    try:
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=MAX_BODY_BYTES)
+    except zstandard.ZstdError:
+        return None
 
 
 async def supersede(

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core.event import RECONSIDER, Arrival, EventId, Leg, Position
 from gateway.core.happening import LetterSuperseded
-from gateway.core.order import Closing
+from gateway.core.order import Closing, Facts, Refund, RefundStatus
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.queries import SetAside, read_order
@@ -194,3 +194,46 @@ async def test_a_letter_that_a_person_repaired_is_an_event_like_any_other(desk: 
     assert await desk.rows("SELECT event_id, stage FROM orders JOIN event USING (order_id, stage)") == [
         (EventId("e1+repaired"), "allocated")
     ]
+
+
+def case(version: int, status: RefundStatus, amount_minor: int = 2000) -> Facts:
+    return said(version, refunds=(Refund("R1", status, amount_minor),))
+
+
+@pytest.mark.parametrize("first", ["unread", "case"])
+async def test_a_case_alone_stops_the_order_and_closes_nothing(desk: Desk, first: str) -> None:
+    """It says nothing of the order, so the order has not been read since, whichever of both is the newer one."""
+    decider = await desk.worker(Memory())
+    arrivals = [desk.arrival("1", b"unread"), desk.arrival("1", case(2, RefundStatus.OPEN), at=LATER)]
+    for arrival in arrivals if first == "unread" else arrivals[::-1]:
+        await decide(decider, arrival)
+    assert await desk.rows(LETTERS) == [OPEN]
+    assert await desk.rows("SELECT stage, reasons FROM orders") == [("received", "no_content")]
+
+    # Over, it may let the order go: that waits until somebody knows what else there is.
+    await decide(decider, desk.arrival("1", case(3, RefundStatus.REJECTED), at=LATER + timedelta(seconds=1)))
+    await read_inbox(desk, decider)
+    assert [row[0] for row in await desk.rows(LETTERS)] == ["unread", "behind"]
+
+    await decide(decider, desk.arrival("1", paid("1"), at=LATER + timedelta(seconds=2)))
+    await read_inbox(desk, decider)
+    assert await desk.rows(LETTERS) == [SUPERSEDED, ("behind", "released", "ordergate")]
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
+
+
+async def test_a_case_alone_cancels_what_was_sent_although_the_order_cannot_be_read(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", paid("1"), at=NOW - timedelta(minutes=1)))
+    await decide(decider, desk.arrival("1", b"unread"))
+    await decide(decider, desk.arrival("1", case(2, RefundStatus.DONE), at=LATER))
+    assert await desk.rows("SELECT stage FROM orders") == [("refunded",)]
+    assert await desk.rows("SELECT key FROM delivery ORDER BY seq") == [("create",), ("cancel",)]
+    assert await desk.rows(LETTERS) == [OPEN]
+
+
+async def test_a_case_alone_waits_behind_what_holds_something(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", b"unread"), desk.arrival("1", b"bad"))
+    await decide(decider, desk.arrival("1", case(2, RefundStatus.OPEN), at=LATER))
+    assert [row[0] for row in await desk.rows(LETTERS)] == ["unread", "json", "behind"]
+    assert await desk.rows("SELECT number FROM orders") == []
