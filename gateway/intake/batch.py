@@ -82,7 +82,7 @@ from gateway.store.orders import (
 from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, CannotOpen, Connection, Names, OrderIds, Private, Unopened
-from gateway.store.stock import wake_waiting_for
+from gateway.store.stock import wake_waiting_for, woken_further
 
 Decode = Callable[[Event], Facts]
 
@@ -269,6 +269,9 @@ class Decider:
             for end in range(len(items))
         ]
         places = set[Place]().union(*(item.places() for item in (*folded, *steps))) if by_order else set()
+        wishes = [prepared.arrival.event for prepared in batch.sound if prepared.row is None]
+        further = [found for event in wishes if (found := woken_further(event)) is not None]
+        places.update(place for one in further for place in one.places)
         balances = await self._places.lock(connection, places)
         decisions = settle(folded, balances, self._rules)
         for number, items in singly.items():
@@ -278,6 +281,9 @@ class Decider:
         if freed := given_back(decisions, balances):
             # Orders that are short of what has just come free are decided again.
             await wake_waiting_for(connection, freed, now=now)
+        for one in further:
+            left = {place: b.available for place in one.places if (b := balances.get(place)) and b.available > 0}
+            await wake_waiting_for(connection, left, now=now, after=one.after)
         self._reach("intake.orders_written")
         parked = claims.plan(writes, self._names)
         mine = await write_outbox(

@@ -18,7 +18,7 @@ from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
 from gateway.store.orders import StockPlaces, decode_state
-from gateway.store.sql import Connection, as_private
+from gateway.store.sql import Connection, Unopened, as_private
 
 _PAGE = 1000
 
@@ -172,8 +172,27 @@ async def set_stock(
     return StockSet(len(moves), len(born), woken)
 
 
+class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
+    """In the last of as many orders as are woken at once: go on behind `after`, for what is left at `places`."""
+
+    after: int
+    places: tuple[Place, ...]
+
+
+def woken_further(event: Event) -> WokenFurther | None:
+    """What the wish to decide an order again says about those behind it."""
+    if not event.body or isinstance(event.body, Unopened):
+        return None
+    return _decode_further(event.body)
+
+
 async def wake_waiting_for(
-    connection: Connection, available: Mapping[Place, int], *, now: datetime, limit: int = WOKEN_AT_MOST
+    connection: Connection,
+    available: Mapping[Place, int],
+    *,
+    now: datetime,
+    limit: int = WOKEN_AT_MOST,
+    after: int = -1,
 ) -> int:
     """Have the oldest orders decided again that are short of stock and fit into `available`; returns how many.
 
@@ -181,16 +200,18 @@ async def wake_waiting_for(
     that another worker found short of them is committed and seen. Needs at other places are not looked at: an order may
     be woken in vain, and what such an order may take stays free for those behind it. Of the orders that name one of the
     SKUs, the oldest ten thousand at most are looked at. Without places there is no query.
+
+    Those behind `limit` orders are woken when the last of these is decided (`woken_further`); `after`: the id to begin
+    behind.
     """
     if not available:
         return 0
     left = dict(available)
     skus = [sku.encode() for sku in sorted({sku for sku, _ in available})]
     events: list[Event] = []
-    after = -1
     for _ in range(_MOST_PAGES):
         rows = await connection.fetch(_SHORT_OF, skus, 10 * limit, after)
-        for number, source, state, _ in rows:
+        for number, source, state, order_id in rows:
             try:
                 needs = _needs(decode_state(state))
             except msgspec.MsgspecError:
@@ -200,6 +221,8 @@ async def wake_waiting_for(
                 continue
             events.append(reconsider(number, source, now))
             if len(events) == limit:
+                further = _encode_further(WokenFurther(order_id, tuple(sorted(available))))
+                events[-1] = msgspec.structs.replace(events[-1], body=further)
                 break
             if len(freed) == len(needs):
                 for place in freed:
@@ -274,6 +297,9 @@ _WAITING = """
 SELECT number, string_to_array(reasons, ' '), state FROM orders
  WHERE number = ANY($1::text[]) AND string_to_array(reasons, ' ') && ARRAY['short_of_stock', 'unknown_sku']
 """
+
+_encode_further = msgspec.msgpack.Encoder().encode
+_decode_further = msgspec.msgpack.Decoder(WokenFurther).decode
 
 _MOST_PAGES = 10
 """So often the next ones are looked at where those that lack other SKUs stand in front."""
