@@ -89,6 +89,7 @@ class Status(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+_OPEN, _CLOSED = Closing(False), Closing(True)
 _LEFT = {Status.PLACED: False, Status.PAID: False, Status.SHIPPED: True, Status.FINISHED: True}
 RANKS = {Status.PLACED: 10, Status.PAID: 20, Status.SHIPPED: 30, Status.FINISHED: 40, Status.CANCELLED: 50}
 
@@ -133,6 +134,8 @@ class HoldIn(_In, frozen=True, kw_only=True, gc=False):
 
 
 class CancelledIn(_In, frozen=True, kw_only=True, gc=False):
+    """The shop closed the order. A later `status` other than `cancelled`, without this group, opens it again."""
+
     reason: Words = ""
 
 
@@ -251,8 +254,9 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         raise BadInput("field", lacking, where="$.payment", advice=advice)
     if order.cancelled is not None:
         closing = Closing(True, order.cancelled.reason)
-    elif order.status is Status.CANCELLED:
-        closing = Closing(True)
+    elif order.status is not None:
+        # Any other status says that the shop wants it, also after it was cancelled.
+        closing = _CLOSED if order.status is Status.CANCELLED else _OPEN
     left = None if order.status is None else _LEFT.get(order.status)
     if order.hold is not None:
         hold = Hold(order.hold.held, order.hold.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import adapters.webhook
 from adapters.webhook import mapping
 from adapters.webhook.schema import order_schema
-from gateway.core.order import Register
+from gateway.core.order import Register, Stage
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.models import (
     BadInput,
@@ -45,6 +46,7 @@ from gateway.sdk.models import (
     format_minor,
 )
 from tests.languages import is_told
+from tests.pipeline.sample import Books, commands, rules
 
 FOLDER = Path(adapters.webhook.__path__[0])
 LIMIT = 100_000_000
@@ -78,6 +80,7 @@ def test_example_says_everything_it_says() -> None:
             datetime(2026, 5, 3, 1, 30, tzinfo=UTC),
         ),
         payment=Payment(True, 9800, datetime(2026, 5, 1, 1, 30, 4, tzinfo=UTC), "wechat"),
+        closing=Closing(False),
         left=False,
     )
 
@@ -88,16 +91,23 @@ def test_example_says_everything_it_says() -> None:
         ({"payment": {"paid": True, "amount": "3"}}, {"payment": Payment(True, 300)}),
         ({"payment": {"paid": False}}, {"payment": Payment(False)}),
         ({"hold": {"held": True, "reason": "risk"}}, {"hold": Hold(True, "risk")}),
-        ({"status": "shipped"}, {"left": True, "rank": 30}),
-        ({"status": "finished"}, {"left": True, "rank": 40}),
-        ({"status": "shipped", "hold": {"held": False}}, {"hold": Hold(False), "left": False, "rank": 30}),
+        ({"status": "shipped"}, {"closing": Closing(False), "left": True, "rank": 30}),
+        ({"status": "finished"}, {"closing": Closing(False), "left": True, "rank": 40}),
+        (
+            {"status": "shipped", "hold": {"held": False}},
+            {"hold": Hold(False), "left": False, "closing": Closing(False), "rank": 30},
+        ),
         (
             {"status": "finished", "hold": {"held": True, "reason": "risk"}},
-            {"hold": Hold(True, "risk"), "left": True, "rank": 40},
+            {"hold": Hold(True, "risk"), "left": True, "closing": Closing(False), "rank": 40},
         ),
-        ({"status": "placed"}, {"left": False, "rank": 10}),
+        ({"status": "placed"}, {"closing": Closing(False), "left": False, "rank": 10}),
         ({"cancelled": {"reason": "no longer wanted"}}, {"closing": Closing(True, "no longer wanted")}),
         ({"status": "cancelled"}, {"closing": Closing(True), "rank": 50}),
+        (
+            {"status": "paid", "cancelled": {}, "payment": {"paid": True}},
+            {"closing": Closing(True), "payment": Payment(True), "left": False, "rank": 20},
+        ),
         (
             {"refunds": [{"refund_id": "R1", "status": "open", "amount": "0.01"}]},
             {"refunds": (Refund("R1", RefundStatus.OPEN, 1),)},
@@ -112,6 +122,28 @@ def test_an_event_may_carry_only_what_changed(change: dict[str, Any], said: dict
     assert decode(HEAD | change) == msgspec.structs.replace(
         Facts(party=Party.SHOP, order_no="A1", version=1777599005000), **said
     )
+
+
+CANCELLED = {"order_no": "A1001", "updated_at": "2026-05-01T10:00:00+08:00", "status": "cancelled"}
+PAID_AFTER_ALL = EXAMPLE | {"updated_at": "2026-05-01T10:00:01+08:00", "status": "paid"}
+
+
+@pytest.mark.parametrize("sequence", [*permutations((EXAMPLE | {"status": "placed", "payment": {"paid": False}},
+                                                     CANCELLED, PAID_AFTER_ALL))])  # fmt: skip
+def test_what_is_paid_after_it_was_cancelled_is_sent_once(sequence: tuple[dict[str, Any], ...]) -> None:
+    """A shop gives up an order that is not paid in time, and the payment comes in a second later."""
+    books, number = Books(rules(mandatory=())), OrderNumber("A1001")
+    for document in (*sequence, *sequence):
+        books.take([(number, decode(document))])
+    order = books.orders[number]
+    assert (order.stage, commands(order)) == (Stage.ALLOCATED, ["wms.create"])
+
+
+def test_of_one_instant_a_cancel_outlives_what_was_paid() -> None:
+    books, number = Books(rules(mandatory=())), OrderNumber("A1001")
+    for document in (CANCELLED, PAID_AFTER_ALL | {"updated_at": CANCELLED["updated_at"]}):
+        books.take([(number, decode(document))])
+    assert (books.orders[number].stage, books.orders[number].commands) == (Stage.CANCELLED, ())
 
 
 def test_total_is_worked_out_when_not_given() -> None:
