@@ -41,7 +41,7 @@ def _tidy(receiver: Receiver) -> Receiver:
         phone = phone.translate(dict.fromkeys(map(ord, _ZERO_WIDTH)))
     return Receiver(
         receiver.name.strip(_STRAY),
-        phone.removeprefix("+86").removeprefix("0086"),
+        phone.removeprefix("+86").removeprefix("0086").removeprefix("-"),
         receiver.province.strip(_STRAY),
         receiver.city.strip(_STRAY),
         receiver.district.strip(_STRAY),

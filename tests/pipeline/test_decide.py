@@ -64,7 +64,7 @@ def test_white_space_and_the_country_code_go_masked_data_stays() -> None:
 
 @pytest.mark.parametrize(
     "phone",
-    ["13800001111", " 138 0000 1111\n", "+86 13800001111", "008613800001111", "\u200b13800001111",
+    ["13800001111", " 138 0000 1111\n", "+86 13800001111", "008613800001111", "+86-13800001111", "\u200b13800001111",
      "\ufeff+86\u00a0138\u200b0000\u30001111"],
 )  # fmt: skip
 def test_a_phone_number_is_its_digits(phone: str) -> None:
