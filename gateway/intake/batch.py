@@ -57,7 +57,7 @@ from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
 from gateway.pipeline.items import Tables
-from gateway.pipeline.rules import Rules
+from gateway.pipeline.rules import Rules, UnknownSku
 from gateway.store import sql
 from gateway.store.dead import (
     BEHIND,
@@ -272,7 +272,8 @@ class Decider:
         wishes = [prepared.arrival.event for prepared in batch.sound if prepared.row is None]
         further = [found for event in wishes if (found := woken_further(event)) is not None]
         places.update(place for one in further for place in one.places)
-        balances = await self._places.lock(connection, places)
+        held = self._rules.unknown_sku is UnknownSku.HOLD
+        balances = await self._places.lock(connection, places, certain=held)
         decisions = settle(folded, balances, self._rules)
         for number, items in singly.items():
             decisions.append(self._one_by_one(number, items, stored.get(number), balances, tables))

@@ -94,6 +94,11 @@ async def lock_orders(connection: Connection, numbers: Sequence[OrderNumber]) ->
     return {row[1]: Stored(row[0], decode_state(row[2])) for row in rows}
 
 
+NEW_PLACES_LOCK = 7_262_012
+"""Held while balances are made, and shared by whoever has orders wait because there are none: whoever makes them sees
+those orders, or they see the balances. Taken before any balance is locked."""
+
+
 class StockPlaces:
     """Balances by place. Remembers the ids of places it has seen: a balance is never deleted nor renumbered."""
 
@@ -103,12 +108,23 @@ class StockPlaces:
         self._ids: dict[Place, int] = {}
         self._places: dict[int, Place] = {}
 
-    async def lock(self, connection: Connection, places: Collection[Place]) -> dict[Place, Balance]:
-        """The balances of those `places` that exist, locked in key order until the transaction ends."""
+    async def lock(
+        self, connection: Connection, places: Collection[Place], *, certain: bool = False
+    ) -> dict[Place, Balance]:
+        """The balances of those `places` that exist, locked in key order until the transaction ends.
+
+        `certain`: of those that do not exist none is made before it ends, which costs two round trips where any is
+        missing.
+        """
         if len(self._ids) > self._REMEMBERED:
             self._ids, self._places = {}, {}
         unseen = [place for place in places if place not in self._ids]
         if unseen:
+            await self._look_up(connection, unseen)
+            unseen = [place for place in unseen if place not in self._ids]
+        if unseen and certain:
+            # A statement of its own: the next one has to see what was committed while this one waited.
+            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", NEW_PLACES_LOCK)
             await self._look_up(connection, unseen)
         ids = [self._ids[place] for place in places if place in self._ids]
         if not ids:

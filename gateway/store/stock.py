@@ -17,7 +17,7 @@ from gateway.core.items import pieces
 from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.inbox import put_in
-from gateway.store.orders import StockPlaces, decode_state
+from gateway.store.orders import NEW_PLACES_LOCK, StockPlaces, decode_state
 from gateway.store.sql import Connection, Unopened, as_private
 
 _PAGE = 1000
@@ -119,13 +119,22 @@ async def set_stock(
     """
     places = sorted(wanted)
     async with pool.acquire() as connection, connection.transaction():
+        skus, warehouses = [sku for sku, _ in places], [warehouse for _, warehouse in places]
+        there = await connection.fetchval(
+            "SELECT count(*) FROM stock JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse)"
+            " USING (sku, warehouse)",
+            skus,
+            warehouses,
+        )
+        if there < len(places):
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", NEW_PLACES_LOCK)
         # New rows in key order too: two bulk settings at once must not wait for each other in a circle.
         born = await connection.fetch(
             "INSERT INTO stock (sku, warehouse) SELECT sku, warehouse"
             " FROM unnest($1::text[], $2::text[]) AS p(sku, warehouse) ORDER BY 1, 2"
             " ON CONFLICT DO NOTHING RETURNING sku, warehouse",
-            [sku for sku, _ in places],
-            [warehouse for _, warehouse in places],
+            skus,
+            warehouses,
         )
         balances = await StockPlaces().lock(connection, places)
         low = [

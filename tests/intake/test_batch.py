@@ -90,12 +90,12 @@ class Desk:
         self.happened: list[Happening] = []
         self.count = 0
 
-    async def worker(self, memory: Memory, *, doubt_before: datetime | None = None) -> Decider:
+    async def worker(self, memory: Memory, *, rules: Rules = RULES, doubt_before: datetime | None = None) -> Decider:
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
         return Decider(
             pool=self.pool,
             names=self.names,
-            rules=RULES,
+            rules=rules,
             decoders={SHOP: decode, WMS: decode},
             outlet=memory,
             worker_id=worker_id,

@@ -1,19 +1,26 @@
-"""Pieces that one order gives back serve all that wait for them, however many those are."""
+"""Orders that wait for stock go on once it is there, however many they are and whoever is quicker."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
 
+from gateway.core.event import Arrival
 from gateway.core.order import Closing, Content, Facts, Line, Party, Payment, Sku
-from gateway.store.sql import open_pool, register_connections
-from gateway.store.stock import WOKEN_AT_MOST
-from tests.intake.test_batch import EVERYTHING, SHOP, WMS, Desk, Memory, decide, said
+from gateway.pipeline.rules import UnknownSku
+from gateway.store.sql import Connection, open_pool, register_connections
+from gateway.store.stock import WOKEN_AT_MOST, StockSet, set_stock
+from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, said
 from tests.intake.test_sealed import read_inbox
 
 MANY = 2 * WOKEN_AT_MOST + 30
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+HOLDING = msgspec.structs.replace(RULES, unknown_sku=UnknownSku.HOLD)
 
 
 @pytest.fixture
@@ -56,3 +63,46 @@ async def test_what_a_large_order_gives_back_reaches_everybody_who_waits(desk: D
     ]
     assert await desk.rows("SELECT on_hand, locked, committed FROM stock WHERE sku = 'S1'") == [(MANY, 0, MANY)]
     assert await desk.rows("SELECT count(*) FROM delivery WHERE key = 'create'") == [(MANY + 1,)]
+
+
+async def test_who_counts_a_sku_sees_the_order_that_is_being_held_for_it(desk: Desk) -> None:
+    decider = await desk.worker(Memory(), rules=HOLDING)
+    counting: list[asyncio.Task[StockSet]] = []
+
+    @asynccontextmanager
+    async def batch() -> AsyncIterator[tuple[Connection, list[Arrival]]]:
+        async with desk.pool.acquire() as connection, connection.transaction():
+            yield connection, [desk.arrival("1", wants("1", "S1"))]
+            counting.append(asyncio.create_task(count(desk, "S1")))
+            await until_waiting(desk, 1, unless=counting[0])
+
+    await decider.decide_in(batch)
+    assert (await counting[0]).woken == 1
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
+
+
+async def test_an_order_sees_the_balance_that_is_being_made(desk: Desk) -> None:
+    decider = await desk.worker(Memory(), rules=HOLDING)
+    await stock(desk, S2=1)
+    async with asyncio.TaskGroup() as group:
+        async with desk.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT 1 FROM stock FOR UPDATE")
+            counting = group.create_task(count(desk, "S1", "S2"))
+            await until_waiting(desk, 1, unless=counting)
+            deciding = group.create_task(decide(decider, desk.arrival("1", wants("1", "S1", "S2"))))
+            await until_waiting(desk, 2, unless=deciding)
+    assert counting.result() == StockSet(2, 1, 0)
+    assert await desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
+
+
+async def count(desk: Desk, *skus: str) -> StockSet:
+    counted = {(Sku(sku), "W"): 10 for sku in skus}
+    return await set_stock(desk.pool, counted, reason="counted", actor="wang", now=NOW)
+
+
+async def until_waiting(desk: Desk, sessions: int, *, unless: asyncio.Task[Any]) -> None:
+    """Until so many wait for a lock of another one, or the last of them did not have to."""
+    async with asyncio.timeout(20):
+        while not unless.done() and await desk.pool.fetchval(WAITING) < sessions:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
