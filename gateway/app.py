@@ -81,7 +81,7 @@ from gateway.shown import (
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
-from gateway.store.queries import lanes_without_gate
+from gateway.store.queries import lanes_without_gate, watched_since
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
@@ -208,6 +208,9 @@ class Worker:
         for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
             what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
             self._observe([Trouble("dispatch", what)])
+        for shop, watched in (await watched_since(pool, self._settings.switched_over)).items():
+            what = f"{shop}: {watched.orders} orders placed since start_at came in while it observed: not delivered"
+            self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
         redrive = RedriveLoop(pool, gates=gates, observe=self._observe, reach=self._reach)
         woken = {
             "ordergate_inbox": lambda _: inbox_wake.set(),

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
-from gateway.store.queries import lanes_without_gate
+from gateway.store.queries import lanes_without_gate, watched_since
 from gateway.store.sql import AWAY, later_migrations, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
@@ -346,6 +347,19 @@ class _Probe:
                     " nobody sends them",
                 )
                 warnings.append(Problem(f"connections.{target}", what, _UNSENT))
+            for shop, watched in (await watched_since(connection, self._settings.switched_over)).items():
+                what = Text(
+                    f"start_at 之后下的 {watched.orders} 单在切换重启之前收到，仍是观察单，网关不会下发",
+                    f"{watched.orders} orders placed since start_at came in before the restart: they are only watched,"
+                    " and the gateway does not deliver them",
+                )
+                after = (watched.newest + timedelta(seconds=1)).astimezone(_BEIJING).isoformat(timespec="seconds")
+                how = Text(
+                    f"由旧系统发出（ordergate orders list --reason observed），再把 start_at 改为 {after}",
+                    f"have the old system deliver them (ordergate orders list --reason observed), then set start_at to"
+                    f" {after}",
+                )
+                warnings.append(Problem(f"connections.{shop}.start_at", what, how))
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending
@@ -529,6 +543,7 @@ class _Probe:
         )
 
 
+_BEIJING = timezone(timedelta(hours=8))
 _UNSENT = Text(
     "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",
     "put the connection back; or see what became of them and resolve each (ordergate deliveries list --target …,"

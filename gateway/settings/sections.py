@@ -766,6 +766,15 @@ class Settings(Sections, frozen=True, kw_only=True):
 
     connections: Mapping[ConnectionName, Connection]
 
+    @property
+    def switched_over(self) -> dict[ConnectionName, datetime]:
+        """The shops that are live since an instant, and that instant."""
+        return {
+            name: connection.start_at
+            for name, connection in self.connections.items()
+            if connection.is_shop and connection.mode is Mode.LIVE and connection.start_at is not None
+        }
+
     def __repr__(self) -> str:
         return f"Settings(connections={list(self.connections)!r})"
 

@@ -18,7 +18,7 @@ import zstandard
 
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
-from gateway.core.order import Order, OrderNumber, Receiver, Stage
+from gateway.core.order import Order, OrderNumber, Origin, Receiver, Stage
 from gateway.core.text import NOTHING, Text
 from gateway.store.orders import decode_state, read_state
 from gateway.store.sql import (
@@ -316,6 +316,13 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
     )
 
 
+class Watched(msgspec.Struct, frozen=True):
+    """Orders of a shop that are only watched; `newest`: when the last of them was placed."""
+
+    orders: int
+    newest: datetime
+
+
 async def known_numbers(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[str]:
     """Those of `numbers` that are orders."""
     return [row[0] for row in await pool.fetch("SELECT number FROM orders WHERE number = ANY($1::text[])", numbers)]
@@ -403,6 +410,26 @@ async def lanes_without_gate(pool: Connection, gates: Collection[tuple[str, str]
         if (names[target_id], operation) not in gates:
             counts[names[target_id]] += lanes.open
     return dict(sorted(counts.items()))
+
+
+async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, Watched]:
+    """Shop → its orders that were placed at or after an instant, and first seen while it observed; none: left out.
+
+    Of what waits, ten thousand for a shop at the most are looked at.
+    """
+    found: dict[str, Watched] = {}
+    for shop, instant in since.items():
+        placed = []
+        for row in await pool.fetch(_WATCHED, shop, instant):
+            try:
+                order = read_state(row[0])
+            except CannotRead:
+                continue
+            if order.origin is Origin.OBSERVED and order.content is not None:
+                placed.append(order.content.value.placed_at)
+        if placed := [at for at in placed if at >= instant]:
+            found[shop] = Watched(len(placed), max(placed))
+    return found
 
 
 async def read_backlog(pool: Connection) -> Backlog:
@@ -618,6 +645,13 @@ SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_
 """
 
 _ORDERS_NUMBERED = _ORDERS.replace(" WHERE ", " WHERE o.number = ANY($8::text[]) AND ", 1)
+
+_WATCHED = """
+SELECT o.state FROM orders o JOIN connection c USING (connection_id)
+ WHERE c.name = $1 AND o.stage = 'received' AND o.updated_at >= $2
+   AND 'observed' = ANY (string_to_array(o.reasons, ' '))
+ LIMIT 10000
+"""
 
 _EVENTS = """
 SELECT taken_at, event_id, connection_id, type, happened_at, stage, body

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import yaml
 
 from gateway.core.delivery import Delivery, Done
 from gateway.core.event import ConnectionName
@@ -138,6 +139,58 @@ async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, fo
         assert code == 1 and SHOP in said
         books = await fake.books()
         assert {number: book.documents for number, book in books.orders.items()} == dict.fromkeys("1234", 1)
+
+
+async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_url: str, folder: Path) -> None:
+    """The old system has stopped taking orders by then, and what was watched is not delivered."""
+    fake = Fake("qimen", folder)
+    shop: dict[str, Any] = {
+        "adapter": "webhook",
+        "prefix": "O-",
+        "mode": "observe",
+        "route": [{"target": "wms", "warehouse": WAREHOUSE}],
+        "settings": {"secrets": [SECRET]},
+    }
+    gateway = Gateway(folder, database_url=postgres_url, fakes=[fake], connections={SHOP: shop})
+    async with fake, gateway:
+        bodies = [document(number, placed_at=f"2026-05-01T09:3{number}:00+08:00") for number in range(4)]
+        await watch(gateway, bodies)
+        await until(lambda: _watched(gateway, len(bodies)), within_s=30, what="the orders", log=gateway.log)
+        gateway.kill()
+        settings = yaml.safe_load(gateway.config.read_text())
+        settings["connections"][SHOP] |= {"mode": "live", "start_at": "2026-05-01T09:32:00+08:00"}
+        gateway.config.write_text(yaml.safe_dump(settings))
+        await gateway.start()
+        await watch(gateway, [document(9, placed_at="2026-05-01T09:40:00+08:00")])
+        await until(lambda: _sent(fake, 1), within_s=30, what="what came later to be sent", log=gateway.log)
+
+        told = await asyncio.to_thread(_late, gateway)
+        assert [one["what"].startswith("start_at 之后下的 2 单") for one in told] == [True]
+        assert "2026-05-01T09:33:01+08:00" in told[0]["proposal"]
+        lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if '"cut_over"' in line]
+        assert [line["what"].startswith(f"{SHOP}: 2 orders") for line in lines] == [True]
+
+        settings["connections"][SHOP]["start_at"] = "2026-05-01T09:33:01+08:00"
+        gateway.config.write_text(yaml.safe_dump(settings))
+        assert await asyncio.to_thread(_late, gateway) == []
+        assert list((await fake.books()).orders) == ["O-9"]
+
+
+def _late(gateway: Gateway) -> list[Any]:
+    """What `ordergate check` warns of about the shop's `start_at`."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway", "check", "-c", str(gateway.config), "--json"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return [one for one in json.loads(ran.stdout)["warnings"] if one["where"] == f"connections.{SHOP}.start_at"]
+
+
+async def _sent(fake: Fake, orders: int) -> bool:
+    return len((await fake.books()).orders) == orders
 
 
 async def _route_as_before(url: str, number: str, *, target: str) -> None:

@@ -56,6 +56,8 @@ def story(page: Page, fakes: Fakes, database_url: str) -> None:
     send_order(stage, "1005", placed_at=(start_at - timedelta(minutes=1)).isoformat())
     send_order(stage, "1006", placed_at=(start_at + timedelta(minutes=1)).isoformat())
     until(lambda: "A1006" in wms.books.orders, "the first order to be sent")
+    told = run("ordergate check -c ordergate.yaml").out
+    assert "没有问题" in told and "观察单" not in told, "it was restarted in time"
     listed = page.run("ordergate orders list")
     assert re.search("A1005 .*切换前的订单", listed) and re.search("A1001 .*仅观察", listed)
     assert re.search("A1006 +shop-a +已分配", listed)
