@@ -82,7 +82,7 @@ from gateway.store.orders import (
 from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, CannotOpen, Connection, Names, OrderIds, Private, Unopened
-from gateway.store.stock import wake_waiting_for, woken_further
+from gateway.store.stock import wake_further, wake_waiting_for, woken_further
 
 Decode = Callable[[Event], Facts]
 
@@ -284,7 +284,7 @@ class Decider:
             await wake_waiting_for(connection, freed, now=now)
         for one in further:
             left = {place: b.available for place in one.places if (b := balances.get(place)) and b.available > 0}
-            await wake_waiting_for(connection, left, now=now, after=one.after)
+            await wake_further(connection, one, left, now=now)
         self._reach("intake.orders_written")
         parked = claims.plan(writes, self._names)
         mine = await write_outbox(

@@ -6,7 +6,7 @@ equals the balance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 import asyncpg
@@ -182,10 +182,15 @@ async def set_stock(
 
 
 class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
-    """In the last of as many orders as are woken at once: go on behind `after`, for what is left at `places`."""
+    """In the last of the orders that are woken together: those behind `after` may have what is left at `places`.
+
+    `orders`: ids of those woken. `idle`: none of those before them could go on.
+    """
 
     after: int
     places: tuple[Place, ...]
+    orders: tuple[int, ...] = ()
+    idle: bool = False
 
 
 def woken_further(event: Event) -> WokenFurther | None:
@@ -196,12 +201,7 @@ def woken_further(event: Event) -> WokenFurther | None:
 
 
 async def wake_waiting_for(
-    connection: Connection,
-    available: Mapping[Place, int],
-    *,
-    now: datetime,
-    limit: int = WOKEN_AT_MOST,
-    after: int = -1,
+    connection: Connection, available: Mapping[Place, int], *, now: datetime, limit: int = WOKEN_AT_MOST
 ) -> int:
     """Have the oldest orders decided again that are short of stock and fit into `available`; returns how many.
 
@@ -210,38 +210,97 @@ async def wake_waiting_for(
     be woken in vain, and what such an order may take stays free for those behind it. Of the orders that name one of the
     SKUs, the oldest ten thousand at most are looked at. Without places there is no query.
 
-    Those behind `limit` orders are woken when the last of these is decided (`woken_further`); `after`: the id to begin
-    behind.
+    When the last of them is decided, `wake_further` goes on behind them.
     """
+    return await _wake(connection, available, now=now, limit=limit, after=-1, pages=_MOST_PAGES)
+
+
+async def wake_further(
+    connection: Connection,
+    further: WokenFurther,
+    available: Mapping[Place, int],
+    *,
+    now: datetime,
+    limit: int = WOKEN_AT_MOST,
+) -> int:
+    """Go on behind the orders of `further`, which are decided; returns how many more are woken.
+
+    `available`: what they have left at its places, locked. In a transaction after that of the giver, so needs at other
+    places can be looked at without a lock: of two that give something to one order, the later one sees both.
+
+    As long as some of those woken could go on. Where none could, a front of orders that lack something else is passed
+    once, a thousand at most: or everybody who gives back one piece would go through all of them.
+    """
+    if not available:
+        return 0
+    idle = not await connection.fetchval(_ANY_WENT_ON, list(further.orders))
+    if idle and further.idle:
+        return 0
+    pages = 1 if idle else _MOST_PAGES
+    return await _wake(connection, available, now=now, limit=limit, after=further.after, pages=pages, idle=idle)
+
+
+async def _wake(
+    connection: Connection,
+    available: Mapping[Place, int],
+    *,
+    now: datetime,
+    limit: int,
+    after: int,
+    pages: int,
+    idle: bool | None = None,
+) -> int:
+    """`idle` None: the first of a row, which does not look at other places."""
     if not available:
         return 0
     left = dict(available)
     skus = [sku.encode() for sku in sorted({sku for sku, _ in available})]
     events: list[Event] = []
-    for _ in range(_MOST_PAGES):
+    ids: list[int] = []
+    for _ in range(pages):
         rows = await connection.fetch(_SHORT_OF, skus, 10 * limit, after)
-        for number, source, state, order_id in rows:
-            try:
-                needs = _needs(decode_state(state))
-            except msgspec.MsgspecError:
-                continue  # nobody can decide it; what gives the stock back is not to blame
+        waiting = [(row[3], row[0], row[1], needs) for row in rows if (needs := _needs_of(row[2]))]
+        elsewhere: dict[Place, int] = {}
+        if idle is not None:
+            others = {place for *_, needs in waiting if not needs.keys().isdisjoint(left) for place in needs}
+            elsewhere = await _available(connection, others - left.keys())
+        for order_id, number, source, needs in waiting:
             freed = needs.keys() & left.keys()
             if not freed or any(needs[place] > left[place] for place in freed):
                 continue
+            if any(pieces > elsewhere.get(place, pieces) for place, pieces in needs.items() if place not in left):
+                continue
             events.append(reconsider(number, source, now))
+            ids.append(order_id)
             if len(events) == limit:
-                further = _encode_further(WokenFurther(order_id, tuple(sorted(available))))
-                events[-1] = msgspec.structs.replace(events[-1], body=further)
                 break
-            if len(freed) == len(needs):
+            if len(freed) == len(needs) or idle is not None:
                 for place in freed:
                     left[place] -= needs[place]
         if len(events) == limit or len(rows) < 10 * limit:
             break
         after = rows[-1][3]
     if events:
+        further = WokenFurther(ids[-1], tuple(sorted(available)), tuple(ids), bool(idle))
+        events[-1] = msgspec.structs.replace(events[-1], body=_encode_further(further))
         await put_in(connection, events)
     return len(events)
+
+
+def _needs_of(state: bytes) -> dict[Place, int]:
+    """What an order lacks; nothing of one that cannot be read: who gives stock back is not to blame."""
+    try:
+        return _needs(decode_state(state))
+    except msgspec.MsgspecError:
+        return {}
+
+
+async def _available(connection: Connection, places: Collection[Place]) -> dict[Place, int]:
+    """Pieces that can be had at those `places` that exist, as last committed."""
+    if not places:
+        return {}
+    rows = await connection.fetch(_AVAILABLE, [sku for sku, _ in places], [warehouse for _, warehouse in places])
+    return {(Sku(row[0]), row[1]): row[2] for row in rows}
 
 
 def reconsider(number: str, source: str, now: datetime) -> Event:
@@ -305,6 +364,15 @@ def _needs(order: Order) -> dict[Place, int]:
 _WAITING = """
 SELECT number, string_to_array(reasons, ' '), state FROM orders
  WHERE number = ANY($1::text[]) AND string_to_array(reasons, ' ') && ARRAY['short_of_stock', 'unknown_sku']
+"""
+
+_ANY_WENT_ON = """
+SELECT EXISTS (SELECT 1 FROM orders WHERE order_id = ANY ($1::bigint[])
+   AND NOT string_to_array(reasons, ' ') && ARRAY['short_of_stock', 'unknown_sku'])
+"""
+_AVAILABLE = """
+SELECT sku, warehouse, on_hand - locked - committed
+  FROM stock JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse) USING (sku, warehouse)
 """
 
 _encode_further = msgspec.msgpack.Encoder().encode

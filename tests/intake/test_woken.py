@@ -65,6 +65,33 @@ async def test_what_a_large_order_gives_back_reaches_everybody_who_waits(desk: D
     assert await desk.rows("SELECT count(*) FROM delivery WHERE key = 'create'") == [(MANY + 1,)]
 
 
+async def test_a_piece_that_comes_back_does_not_stir_everybody_who_lacks_something_else(desk: Desk) -> None:
+    """Or each piece that expires in a sale would have thousands decided again who cannot go on."""
+    await stock(desk, S1=2, S2=0)
+    await take(desk, wants("1", "S1", pieces=2))
+    await take(desk, *(wants(f"vain-{n}", "S1", "S2") for n in range(5 * WOKEN_AT_MOST)))
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT last_value FROM inbox_inbox_id_seq") == [(WOKEN_AT_MOST,)]
+
+
+async def test_what_one_who_was_woken_leaves_reaches_those_behind(desk: Desk) -> None:
+    await stock(desk, S1=10)
+    await take(desk, wants("1", "S1", pieces=10))
+    await take(desk, *(wants(f"waits-{n}", "S1") for n in range(15)))
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
+    assert await desk.rows("SELECT count(*) FROM inbox") == [(10,)]
+    gone = Facts(party=Party.SHOP, order_no="waits-3", version=2, closing=Closing(True))
+    await decide(decider, desk.arrival("waits-3", gone))
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT count(*) FROM orders WHERE number LIKE 'Awaits-%' AND stage = 'allocated'") == [
+        (10,)
+    ]
+    assert await desk.rows("SELECT on_hand, locked, committed FROM stock") == [(10, 0, 10)]
+
+
 async def test_who_counts_a_sku_sees_the_order_that_is_being_held_for_it(desk: Desk) -> None:
     decider = await desk.worker(Memory(), rules=HOLDING)
     counting: list[asyncio.Task[StockSet]] = []
