@@ -208,8 +208,8 @@ class Worker:
         for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
             what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
             self._observe([Trouble("dispatch", what)])
-        for shop, watched in (await watched_since(pool, self._settings.switched_over)).items():
-            what = f"{shop}: {watched.orders} orders placed since start_at came in while it observed: not delivered"
+        for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
+            what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
             self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
         redrive = RedriveLoop(pool, gates=gates, observe=self._observe, reach=self._reach)
         woken = {

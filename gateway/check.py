@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -347,17 +346,17 @@ class _Probe:
                     " nobody sends them",
                 )
                 warnings.append(Problem(f"connections.{target}", what, _UNSENT))
-            for shop, watched in (await watched_since(connection, self._settings.switched_over)).items():
+            for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
                 what = Text(
-                    f"start_at 之后下的 {watched.orders} 单在切换重启之前收到，仍是观察单，网关不会下发",
-                    f"{watched.orders} orders placed since start_at came in before the restart: they are only watched,"
+                    f"start_at 之后下的 {count} 单在切换重启之前收到，仍是观察单，网关不会下发",
+                    f"{count} orders placed since start_at came in before the restart: they are only watched,"
                     " and the gateway does not deliver them",
                 )
-                after = (watched.newest + timedelta(seconds=1)).astimezone(_BEIJING).isoformat(timespec="seconds")
                 how = Text(
-                    f"由旧系统发出（ordergate orders list --reason observed），再把 start_at 改为 {after}",
-                    f"have the old system deliver them (ordergate orders list --reason observed), then set start_at to"
-                    f" {after}",
+                    "先查旧系统发过哪些（ordergate orders list --reason observed），其余由它发出；"
+                    "店铺显示已发货后不再提示",
+                    "see which of them the old system has delivered (ordergate orders list --reason observed), and have"
+                    " it deliver the rest; those that the shop shows as shipped are not counted",
                 )
                 warnings.append(Problem(f"connections.{shop}.start_at", what, how))
         state = (
@@ -543,7 +542,6 @@ class _Probe:
         )
 
 
-_BEIJING = timezone(timedelta(hours=8))
 _UNSENT = Text(
     "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",
     "put the connection back; or see what became of them and resolve each (ordergate deliveries list --target …,"

@@ -111,7 +111,8 @@ async def _observed(pool: asyncpg.Pool, shop: Connection, *, last: int) -> tuple
             try:
                 order = read_state(state)
             except CannotRead as error:
-                unread[error.code] += waits
+                if waits:
+                    unread[error.code] += 1
                 continue
             if order.origin is Origin.OBSERVED:
                 orders.append((order_id, order))

@@ -214,9 +214,10 @@ class Supervisor:
             started = time.monotonic()
             try:
                 process = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
-            except OSError as error:  # short of memory or of processes: the other workers go on, and this one follows
+            except (OSError, RuntimeError) as error:
+                # Short of memory, processes or threads: the other workers go on, and this one follows.
                 failures += 1
-                why = system_reason(error)
+                why = system_reason(error) if isinstance(error, OSError) else Text(str(error), str(error))
                 said = Text(f"工作进程 {slot} 无法启动：{why.zh}", f"worker {slot} cannot be started: {why.en}")
                 self._tell(said.both)
                 await self._stops_within(max(1.0, RESTART_S[min(failures, len(RESTART_S)) - 1]))

@@ -54,6 +54,12 @@ asyncio.run(supervisor.run())
 """
 
 
+def _as_started_by_hand() -> None:
+    """Not as under `nohup`, from which whoever runs the tests may have inherited that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    end_with_us()
+
+
 class Parent:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -78,7 +84,7 @@ class Parent:
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_us,  # noqa: PLW1509
+                preexec_fn=_as_started_by_hand,  # noqa: PLW1509
             )
             try:
                 yield process

@@ -32,6 +32,8 @@ from gateway.sdk.models import (
 )
 from gateway.sdk.pull import Access
 
+_TURN_LATER_S = 1.0
+"""Our own budget is busy, the platform was not asked: no reason to ask it less and less."""
 LEAST_S = 0.05
 """Less than this left of a deadline is not worth a question."""
 MOST_SKEW = timedelta(seconds=10)
@@ -204,7 +206,7 @@ class PinduoduoTarget:
     async def _write(self, method: wire.Method, parameters: dict[str, object], *, until: float) -> Answer | None:
         """None: done. The turn before it is part of the deadline."""
         if not await self._router.turn(until) or until - _clock() < LEAST_S:
-            return Throttled(None, "the rate limit left no time for it")
+            return Throttled(_TURN_LATER_S, "the rate limit left no time for it")
         return _succeeded(await self._router.call(method, parameters, deadline_s=until - _clock()))
 
     async def _add(

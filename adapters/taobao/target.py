@@ -191,7 +191,7 @@ class TaobaoTarget:
 
     async def _tell(self, params: Mapping[str, str], until: float) -> Answer:
         if not await self._turn(until):
-            return Throttled(None, "no turn of the rate budget came in time")
+            return Throttled(_TURN_LATER_S, "no turn of the rate budget came in time")
         answer = await self._top.call(SEND, params, deadline_s=until - _clock())
         if isinstance(answer, Verdict):
             return answer.of_command()
@@ -219,6 +219,8 @@ class TaobaoTarget:
         return True
 
 
+_TURN_LATER_S = 1.0
+"""Our own budget is busy, the platform was not asked: no reason to ask it less and less."""
 LEAST_S = 0.05
 """Less than this left of a deadline is not worth a request."""
 

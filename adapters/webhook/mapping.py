@@ -90,6 +90,8 @@ class Status(enum.StrEnum):
 
 
 _OPEN, _CLOSED = Closing(False), Closing(True)
+_WANTED = (Status.PLACED, Status.PAID)
+"""What has left the shop, or is filed there, says nothing of a cancel before it."""
 _LEFT = {Status.PLACED: False, Status.PAID: False, Status.SHIPPED: True, Status.FINISHED: True}
 RANKS = {Status.PLACED: 10, Status.PAID: 20, Status.SHIPPED: 30, Status.FINISHED: 40, Status.CANCELLED: 50}
 
@@ -134,7 +136,7 @@ class HoldIn(_In, frozen=True, kw_only=True, gc=False):
 
 
 class CancelledIn(_In, frozen=True, kw_only=True, gc=False):
-    """The shop closed the order. A later `status` other than `cancelled`, without this group, opens it again."""
+    """The shop closed the order. A later `status` of `placed` or `paid`, without this group, opens it again."""
 
     reason: Words = ""
 
@@ -153,7 +155,12 @@ class OrderIn(_In, frozen=True, kw_only=True, gc=False):
     updated_at: Annotated[Instant, Meta(description="when the shop last changed the order")]
     version: (
         Annotated[
-            int, Meta(ge=0, le=2**53, description="a counter that grows with every change; default: `updated_at` in ms")
+            int,
+            Meta(
+                ge=0,
+                le=2**53,
+                description="a counter that grows with every change, given always or never; else `updated_at` in ms",
+            ),
         ]
         | None
     ) = None
@@ -254,9 +261,10 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         raise BadInput("field", lacking, where="$.payment", advice=advice)
     if order.cancelled is not None:
         closing = Closing(True, order.cancelled.reason)
-    elif order.status is not None:
-        # Any other status says that the shop wants it, also after it was cancelled.
-        closing = _CLOSED if order.status is Status.CANCELLED else _OPEN
+    elif order.status is Status.CANCELLED:
+        closing = _CLOSED
+    elif order.status in _WANTED:
+        closing = _OPEN  # also after it was cancelled
     left = None if order.status is None else _LEFT.get(order.status)
     if order.hold is not None:
         hold = Hold(order.hold.held, order.hold.reason)
@@ -265,7 +273,7 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         party=Party.SHOP,
         order_no=order.order_no,
         version=(updated_at - _EPOCH) // _MS if order.version is None else order.version,
-        rank=0 if order.status is None else RANKS[order.status],
+        rank=_rank(order),
         left=left,
         content=content,
         payment=payment,
@@ -273,6 +281,13 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
         closing=closing,
         refunds=_refunds(order.refunds, max_total_minor) if order.refunds else (),
     )
+
+
+def _rank(order: OrderIn) -> int:
+    """Of two documents with one version the higher counts: one that cancels comes last, whatever else it says."""
+    if order.cancelled is not None:
+        return RANKS[Status.CANCELLED]
+    return 0 if order.status is None else RANKS[order.status]
 
 
 def read_head(body: bytes) -> tuple[str, str, datetime | None]:

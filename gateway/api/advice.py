@@ -167,7 +167,7 @@ def _about_delivery(about: About, number: str) -> NextStep:
             call=f"POST {path}/resend",
         )
     narrow = f"--target {target} --operation {about.operation} --code {shlex.quote(about.code)}"
-    if about.how == "person":
+    if about.how == "person" and about.code not in _CAUSES:
         return NextStep(
             zh="对方既不能查询也不能重复接收：核实后逐单处理，或成批标记已处理",
             en="it can neither be asked nor told twice: look there, then one by one, or say that all are handled",

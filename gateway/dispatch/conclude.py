@@ -33,10 +33,13 @@ from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
 from gateway.store.outbox import Outcome
 
 _THROTTLE_PAUSE_S = 1.0
-"""Pause after a throttled answer that names no time; doubles while there is no other answer."""
+"""Pause after a throttled answer that names no time; that of the gate doubles while there is no other answer."""
 
 _LONGEST_UNNAMED_S = 30.0
 """So far: a quota that is used up until midnight, and does not say so, is not asked all night long by every slot."""
+
+_UNNAMED_HELD_S = 8.0
+"""With such a pause a delivery waits in the outbox, where others get their turn: it alone may be the reason."""
 
 _THROTTLES_HELD = 10
 """So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
@@ -58,7 +61,8 @@ class Conclusion(msgspec.Struct, frozen=True, gc=False):
     """`result` to `took_s` are what is written of the attempt.
 
     `outcome` None: the delivery stays in memory and comes back after `wait_s`, or at once and first in its line.
-    `verdict` on the target's health; None: none, the permit is given back. `pause_s`: everybody waits so long.
+    `verdict` on the target's health; None: none, the permit is given back. `pause_s`: everybody who asks the target
+    waits so long; `backoff_s`: this gate does.
     """
 
     result: Result
@@ -69,6 +73,7 @@ class Conclusion(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome | None = None
     wait_s: float | None = None
     pause_s: float = 0.0
+    backoff_s: float = 0.0
 
 
 class Conclusions:
@@ -97,7 +102,7 @@ class Conclusions:
         self._clock = clock
         self._rng = rng
         self._authorised_again = authorised_again
-        self._unnamed_s = _THROTTLE_PAUSE_S / 2
+        self._unnamed_s = 0.0
         self._unnamed_until = -math.inf
 
     def sent(self, held: Held, answer: Answer, took_s: float) -> Conclusion:
@@ -169,12 +174,15 @@ class Conclusions:
     def _throttled(self, held: Held, answer: Throttled, took_s: float) -> Conclusion:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s) if answer.retry_after_s else self._unnamed_s
+        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+        backoff_s = 0.0 if answer.retry_after_s else self._unnamed_s
         held.throttles += 1
         outcome = None
-        if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD:
-            outcome = self._outcome(held, delay_s=pause_s)
-        return Conclusion(Result.THROTTLED, "throttled", answer.message, took_s, None, outcome, None, pause_s)
+        if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD or backoff_s >= _UNNAMED_HELD_S:
+            outcome = self._outcome(held, delay_s=max(pause_s, backoff_s))
+        return Conclusion(
+            Result.THROTTLED, "throttled", answer.message, took_s, None, outcome, None, pause_s, backoff_s
+        )
 
     def _heard(self, answer: Answer | Finding) -> None:
         """Know how long to pause for who asks for patience and does not say for how long.
@@ -182,9 +190,9 @@ class Conclusions:
         Those under way together are asked for it together: the pause doubles with what is sent after it.
         """
         if not isinstance(answer, Throttled):
-            self._unnamed_s, self._unnamed_until = _THROTTLE_PAUSE_S / 2, -math.inf
+            self._unnamed_s, self._unnamed_until = 0.0, -math.inf
         elif not answer.retry_after_s and (now := self._clock()) >= self._unnamed_until:
-            self._unnamed_s = min(2 * self._unnamed_s, _LONGEST_UNNAMED_S)
+            self._unnamed_s = min(max(_THROTTLE_PAUSE_S, 2 * self._unnamed_s), _LONGEST_UNNAMED_S)
             self._unnamed_until = now + self._unnamed_s
 
     def _unauthorised(self, held: Held, answer: Unauthorised, took_s: float) -> Conclusion:

@@ -165,14 +165,17 @@ class Dispatcher:
             for gate in self._gates.values()
             if gate.policy.after_unknown is AfterUnknown.FIND
         }
+        set_back = False
         while True:
             asked_at = time.monotonic()
             try:
-                set_back = await renew_lease(self._keeper, self.worker_id)
-                self.lease.renewed(asked_at)
-                if set_back:
+                if await renew_lease(self._keeper, self.worker_id):
+                    set_back = True
                     self._observe([Trouble("clock", "the database's clock was set back: what waits is due at once")])
-                for worker_id, lanes in (await adopt(self._keeper, settle_s=settle_s, set_back=set_back)).items():
+                self.lease.renewed(asked_at)
+                adopted = await adopt(self._keeper, settle_s=settle_s, set_back=set_back)
+                set_back = False
+                for worker_id, lanes in adopted.items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()
                 await self._free_strays()
@@ -250,7 +253,7 @@ class Dispatcher:
         """Claim one group; whether there may be more at once."""
         room = min(gate.spare(), _CLAIM_GROUP)
         # Refill in strides: a claim per freed place would cost a transaction each.
-        if not room or (room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.state.queued):
+        if not room or (room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.sends_waiting()):
             return False
         doubtful = gate.spare_for_questions()
         held = await claim(
@@ -290,7 +293,8 @@ class Dispatcher:
                 except (*AWAY, *COLLIDED, Unavailable) as error:
                     self._observe([Trouble("advance", f"PostgreSQL is away: {type(error).__name__}")])
                     await asyncio.sleep(_RETRY_S)
-            self._observe([Trouble("advance", f"{one.target} has no gate {one.operation}") for one in lost])
+            if lost:
+                self._observe([Trouble("advance", f"{one.target} has no gate {one.operation}") for one in lost])
             for one in held:
                 gate = self._gates.get((one.delivery.target, one.delivery.operation))
                 if gate is not None:

@@ -226,17 +226,25 @@ class Gate:
         return max(0, self.policy.places - self._places)
 
     def spare_for_questions(self) -> int:
-        """How many of those may be in doubt: what has to be asked about gets half of the places at most.
+        """How many lanes in doubt may be claimed now: what has to be asked about gets half of the places at most.
 
         Where the answers come slowly, new orders would otherwise wait in the outbox for all that is in doubt.
         """
         if self._asks is None:
             return self.policy.places
-        if self.policy.after_unknown is AfterUnknown.RESEND and self._asks.breaker.open_until() is not None:
-            return self.policy.places  # sent without being asked about
+        if self._asks.breaker.open_until() is not None:
+            # Sent without being asked about, or of no use now.
+            return self.policy.places if self.policy.after_unknown is AfterUnknown.RESEND else 0
         share = max(1, self.policy.places // 2)
-        spare = share - len(self._asks.queue) - self._asks.busy
+        spare = share - self._asking()
         return spare if spare >= min(share / 2, _STRIDE) else 0  # not a claim for each answer
+
+    def sends_waiting(self) -> int:
+        """How many deliveries wait in memory to be sent, without those that are asked about."""
+        return len(self._sends.queue)
+
+    def _asking(self) -> int:
+        return 0 if self._asks is None else len(self._asks.queue) + self._asks.busy
 
     def give_back(self) -> None:
         """Free one place."""
@@ -507,7 +515,11 @@ class Gate:
 
         def come_back() -> None:
             del self._timers[timer]
-            self._line_up(held)
+            crowded = self.parked and self._asking() >= max(1, self.policy.places // 2)
+            if crowded and held.in_doubt and not self._stopping and self.policy.after_unknown is AfterUnknown.FIND:
+                self._set_back(held, self._clock())  # new orders wait in the outbox for a place
+            else:
+                self._line_up(held)
             self._pump()
 
         timer = loop.call_later(wait_s, come_back)
@@ -611,6 +623,8 @@ class Gate:
             line.breaker.record(permit, concluded.verdict, concluded.took_s)
         if concluded.pause_s:
             (self._turns or self.limiter).pause(concluded.pause_s)
+        if concluded.backoff_s:
+            self.limiter.pause(concluded.backoff_s)
         self._write(held, concluded)
         outcome = concluded.outcome
         if outcome is not None:

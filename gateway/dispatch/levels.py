@@ -21,7 +21,7 @@ import msgspec
 from gateway.core.access import Level
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
-from gateway.core.fault import raised
+from gateway.core.fault import is_ours, raised
 from gateway.core.happening import LevelTold, Observer, Trouble
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.retry import RetryPolicy, durable_wait
@@ -225,9 +225,8 @@ class LevelPublisher:
         except TimeoutError:
             return Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except asyncio.CancelledError:
-            me = asyncio.current_task()
-            if me is not None and not me.cancelling():
-                return self._broken("CancelledError")  # its own doing: raised, it would end this task unnoticed
+            if not is_ours():
+                return self._broken("CancelledError")
             self._breaker.release(permit)
             raise
         except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known

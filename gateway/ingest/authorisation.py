@@ -19,7 +19,7 @@ from gateway.core.access import Token
 from gateway.core.code import OTHER
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.event import ConnectionName
-from gateway.core.fault import raised
+from gateway.core.fault import is_ours, raised
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer, Trouble
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
@@ -280,6 +280,10 @@ class Renewal:
         answer: object
         try:
             answer = await authoriser.refresh(token, deadline_s=self._deadline_s)
+        except asyncio.CancelledError as error:
+            if is_ours():
+                raise
+            answer = Failed("adapter", raised(error))
         except Exception as error:  # a broken adapter is contained here (F110)
             answer = Failed("adapter", raised(error))
         match answer:

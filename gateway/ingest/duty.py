@@ -17,6 +17,7 @@ import asyncpg
 
 from gateway.core.errors import Fenced, Unavailable
 from gateway.core.event import ConnectionName
+from gateway.core.fault import is_ours
 from gateway.core.happening import Observer, Trouble
 from gateway.sdk.pull import Budget
 from gateway.store.pulls import claim_duty, release_duty
@@ -144,10 +145,9 @@ class Duty:
             except (*AWAY, Unavailable) as error:
                 what = f"PostgreSQL is away: {type(error).__name__}"
             except asyncio.CancelledError:
-                me = asyncio.current_task()
-                if me is None or me.cancelling():
+                if is_ours():
                     raise
-                what = "failed with CancelledError"  # an adapter's own doing: raised, it would end this loop unnoticed
+                what = "failed with CancelledError"
             except Exception as error:  # a supervisor's: a defect in one shop's loop must not end the worker
                 what = f"failed with {type(error).__name__}"
             if self._owner.stopping:

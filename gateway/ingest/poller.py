@@ -18,7 +18,7 @@ import msgspec
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName, Event, EventId
-from gateway.core.fault import raised
+from gateway.core.fault import is_ours, raised
 from gateway.core.happening import Observer, PullChanged, PullFailed, ShopReread, Trouble, WindowRead
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.backoff import backoff_s
@@ -137,6 +137,10 @@ class WindowReader:
         """One call of the adapter; whatever is wrong with it becomes Failed (F110). Its words may hold buyer data."""
         try:
             answer: object = await self._source.pull(window, position, deadline_s=self._deadline_s)
+        except asyncio.CancelledError as error:
+            if is_ours():
+                raise
+            return self._broken(raised(error))
         except Exception as error:
             return self._broken(raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):

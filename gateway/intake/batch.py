@@ -255,6 +255,12 @@ class Decider:
             else:
                 by_order.setdefault(prepared.number, []).append(prepared)
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
+        for number in sorted(passable & by_order.keys()):
+            before = stored.get(OrderNumber(number))
+            if waiting := _letting_go(by_order[OrderNumber(number)], None if before is None else before.order):
+                letters += [DeadLetter(p.arrival, p.number, BEHIND, _WAITS) for p in waiting]
+                by_order[OrderNumber(number)] = [p for p in by_order[OrderNumber(number)] if p not in waiting]
+        by_order = {number: items for number, items in by_order.items() if items}
         self._reach("intake.facts_read")
         tables = await self._tables(connection, by_order, stored) if self._mapped else NO_TABLES
         singly = self._singly(by_order)
@@ -606,13 +612,22 @@ def _unread_only(front: Sequence[Standing]) -> set[str]:
 def _stops(facts: Facts | None) -> bool:
     """Whether it tells of nothing but refunds that keep the order from being sent, or end it.
 
-    That must not wait until somebody reads the order. One that is over may let the order go, and waits.
+    That must not wait until somebody reads the order. What may let it go waits (`_letting_go`).
     """
     return (
         facts is not None
         and facts.refunds_only
         and all(refund.status is not RefundStatus.REJECTED for refund in facts.refunds)
     )
+
+
+def _letting_go(items: Sequence[Prepared], order: Order | None) -> list[Prepared]:
+    """Those of `items`, refunds alone, that end an open one: what is left of the order, only a reading of it tells."""
+    told = [(item, refund) for item in items if item.facts is not None for refund in item.facts.refunds]
+    known = {} if order is None else order.refunds
+    waits = {name for name, register in known.items() if register.value.status is RefundStatus.OPEN}
+    waits |= {refund.refund_id for _, refund in told if refund.status is RefundStatus.OPEN}
+    return [item for item, refund in told if refund.status is RefundStatus.DONE and refund.refund_id in waits]
 
 
 def _disputed_anew(decision: Decision) -> bool:

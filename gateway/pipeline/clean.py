@@ -39,9 +39,12 @@ def _tidy(receiver: Receiver) -> Receiver:
     if not phone.isascii():
         # `split` does not take them for white space.
         phone = phone.translate(dict.fromkeys(map(ord, _ZERO_WIDTH)))
+    for country in ("+86", "0086"):
+        if phone.startswith(country):
+            phone = phone.removeprefix(country).removeprefix("-")
     return Receiver(
         receiver.name.strip(_STRAY),
-        phone.removeprefix("+86").removeprefix("0086").removeprefix("-"),
+        phone,
         receiver.province.strip(_STRAY),
         receiver.city.strip(_STRAY),
         receiver.district.strip(_STRAY),

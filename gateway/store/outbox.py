@@ -151,13 +151,14 @@ async def adopt(
         [operation for _, operation in settle_s],
         list(settle_s.values()),
     )
+    # By itself and first: it may take long, and the rows of workers must not be locked meanwhile.
+    if set_back or await pool.fetchval(f"SELECT EXISTS (SELECT 1 FROM worker WHERE {_RENEWED_AHEAD})"):
+        await pool.execute(_BRING_FORWARD, *settling)
     async with pool.acquire() as connection, connection.transaction():
-        status = await connection.execute(
+        await connection.execute(
             "UPDATE worker SET renewed_at = now() WHERE worker_id IN (SELECT worker_id FROM worker"
-            " WHERE renewed_at - make_interval(secs => lease_s) > now() ORDER BY worker_id FOR UPDATE SKIP LOCKED)"
+            f" WHERE {_RENEWED_AHEAD} ORDER BY worker_id FOR UPDATE SKIP LOCKED)"
         )
-        if set_back or status != "UPDATE 0":
-            await connection.execute(_BRING_FORWARD, *settling)
         rows = await connection.fetch(
             "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"
             " WHERE renewed_at + make_interval(secs => lease_s) < now() OR worker_id = ANY($1::bigint[])"
@@ -177,6 +178,9 @@ async def adopt(
         )
     await pool.execute("NOTIFY ordergate_lane")
     return gone
+
+
+_RENEWED_AHEAD = "renewed_at - make_interval(secs => lease_s) > now()"
 
 
 async def own_lanes(pool: asyncpg.Pool, worker_id: int) -> set[Lane]:

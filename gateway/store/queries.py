@@ -316,13 +316,6 @@ async def read_order(pool: asyncpg.Pool, number: str) -> OrderDetail | None:
     )
 
 
-class Watched(msgspec.Struct, frozen=True):
-    """Orders of a shop that are only watched; `newest`: when the last of them was placed."""
-
-    orders: int
-    newest: datetime
-
-
 async def known_numbers(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[str]:
     """Those of `numbers` that are orders."""
     return [row[0] for row in await pool.fetch("SELECT number FROM orders WHERE number = ANY($1::text[])", numbers)]
@@ -412,12 +405,12 @@ async def lanes_without_gate(pool: Connection, gates: Collection[tuple[str, str]
     return dict(sorted(counts.items()))
 
 
-async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, Watched]:
-    """Shop → its orders that were placed at or after an instant, and first seen while it observed; none: left out.
+async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
+    """Shop → how many of its orders were placed since an instant, and first seen while it observed; none: left out.
 
     Of what waits, ten thousand for a shop at the most are looked at.
     """
-    found: dict[str, Watched] = {}
+    found: dict[str, int] = {}
     for shop, instant in since.items():
         placed = []
         for row in await pool.fetch(_WATCHED, shop, instant):
@@ -427,8 +420,8 @@ async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetim
                 continue
             if order.origin is Origin.OBSERVED and order.content is not None:
                 placed.append(order.content.value.placed_at)
-        if placed := [at for at in placed if at >= instant]:
-            found[shop] = Watched(len(placed), max(placed))
+        if count := sum(at >= instant for at in placed):
+            found[shop] = count
     return found
 
 

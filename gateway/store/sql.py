@@ -264,7 +264,7 @@ async def _keep(connection: Connection) -> None:
     """
     told = connection.get_settings()
     if "on" in (getattr(told, "default_transaction_read_only", "off"), getattr(told, "in_hot_standby", "off")):
-        await connection.close(timeout=1.0)
+        connection.terminate()
 
 
 async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _: None) -> list[str]:

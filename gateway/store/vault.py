@@ -175,7 +175,7 @@ async def lose_key(pool: asyncpg.Pool, vault: Vault, identity: str, *, reason: s
 
     What it has sealed stays as it is, and costs its own rows only. `pool` is one whose connections seal nothing:
     `reason` is sealed here; without one nothing is changed, only looked at. Raises NotLost where `vault` or a running
-    worker has the key, or none of the name was ever used.
+    worker has the key, or none of the name was ever used; CannotOpen where a running worker lacks the active one.
     """
     async with pool.acquire() as connection, connection.transaction():
         await one_at_a_time(connection)
@@ -205,6 +205,9 @@ async def lose_key(pool: asyncpg.Pool, vault: Vault, identity: str, *, reason: s
             )
         if reason is None:
             return
+        if blind := await blind_workers(connection, vault):
+            raise CannotOpen(cannot_follow(blind, vault))
+        await connection.execute(ENTER_KEY, vault.active_id.hex())  # `reason` is sealed with it
         await connection.execute(_LOSE, identity)
         await connection.execute(
             "INSERT INTO audit (actor, action, subject, private_reason) VALUES ('cli', 'key.lost', $1, $2)",

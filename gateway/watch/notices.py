@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
-from gateway.core.fault import raised
+from gateway.core.fault import is_ours, raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Sighting
 from gateway.core.owner import OwnerRule
@@ -332,12 +332,9 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
     except TimeoutError:
         return Unknown("deadline", "the notifier did not keep its deadline", timeout=True)
     except asyncio.CancelledError:
-        me = asyncio.current_task()
-        if me is None or me.cancelling():
+        if is_ours():
             raise
-        return Unknown(
-            "adapter", "the notifier failed: CancelledError"
-        )  # its own doing: raised, nobody is told any more
+        return Unknown("adapter", "the notifier failed: CancelledError")
     except Exception as error:  # a broken adapter is contained here (F110); its words may hold a secret
         return Unknown("adapter", f"the notifier failed: {raised(error)}")
 

@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from gateway.core.event import ConnectionName, Event, EventId
-from gateway.core.order import Facts, Order, OrderNumber, Stage, merge
+from gateway.core.order import Closing, Facts, Order, OrderNumber, Register, Stage, merge
 from gateway.core.stock import Balance, Place
 from gateway.intake.batch import Decode
 from gateway.pipeline.clean import clean
@@ -350,7 +350,7 @@ def _stages(evidence: Evidence, rules: Rules, decoders: Mapping[str, Decode]) ->
     for number, row in evidence.orders.items():
         facts = [(event.source, clean(decoders[event.source](event))) for event in row.events]
         merged = _merged(row.order, facts)
-        differing = [name for name in _FACTS if getattr(merged, name) != getattr(row.order, name)]
+        differing = [name for name in _FACTS if _said(merged, name) != _said(row.order, name)]
         if differing:
             yield Violation("stage", number, f"its events say something else about {', '.join(differing)}")
             continue
@@ -365,6 +365,12 @@ def _stages(evidence: Evidence, rules: Rules, decoders: Mapping[str, Decode]) ->
 
 
 _FACTS = "connection channel_no content payment hold closing refunds confirmations progress".split()
+
+
+def _said(order: Order, name: str) -> object:
+    """A field group; that an order is open, earlier releases left unsaid."""
+    told = getattr(order, name)
+    return None if isinstance(told, Register) and told.value == Closing(False) else told
 
 
 def _merged(stored: Order, facts: Iterable[tuple[ConnectionName, Facts]]) -> Order:

@@ -166,12 +166,15 @@ async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_ur
 
         told = await asyncio.to_thread(_late, gateway)
         assert [one["what"].startswith("start_at 之后下的 2 单") for one in told] == [True]
-        assert "2026-05-01T09:33:01+08:00" in told[0]["proposal"]
+        assert "由它发出" in told[0]["proposal"] and "start_at" not in told[0]["proposal"]
         lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if '"cut_over"' in line]
         assert [line["what"].startswith(f"{SHOP}: 2 orders") for line in lines] == [True]
 
-        settings["connections"][SHOP]["start_at"] = "2026-05-01T09:33:01+08:00"
-        gateway.config.write_text(yaml.safe_dump(settings))
+        # The old system has delivered them, and the shop says so.
+        shipped = {"status": "shipped", "updated_at": "2026-05-01T10:00:00+08:00"}
+        left = [msgspec.json.encode(msgspec.json.decode(body) | shipped) for body in bodies[2:]]
+        await watch(gateway, left)
+        await until(lambda: _watched(gateway, len(bodies) + 3), within_s=30, what="what has left", log=gateway.log)
         assert await asyncio.to_thread(_late, gateway) == []
         assert list((await fake.books()).orders) == ["O-9"]
 

@@ -35,6 +35,9 @@ async def cut_in_the_middle(folder: Path, *, durable: bool) -> tuple[Counter[str
     plan = Plan(orders=1500, seed=9, rate_per_s=150, within_s=120 if durable else 20, must_settle=durable)
 
     async def disturb(scene: Scene) -> None:
+        if not durable:
+            await scene.at(0.1, plan.orders)  # the tables, and what was there first, are not to be lost
+            await scene.gateway.fetch("CHECKPOINT")
         await scene.at(0.5, plan.orders)
         os.kill(server.pid, signal.SIGKILL)
         await asyncio.to_thread(_until_gone, data)

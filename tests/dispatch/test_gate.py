@@ -275,6 +275,22 @@ async def test_a_target_that_asks_for_patience_for_an_hour_is_asked_less_and_les
 
 
 @travelling
+async def test_an_unnamed_wait_of_one_operation_costs_the_others_of_its_connection_a_second_each_time() -> None:
+    """The shop whose ship calls are over their quota is still read."""
+    turns = Turns()
+    turns.open.set()
+    bench = Bench(Throttling(until_s=600.0), clock=now_s, in_flight=2, places=2, turns=turns)
+    bench.lease.renewed(now_s() + 1e6)
+    async with running(bench):
+        bench.give(2)
+        while now_s() < 300:
+            await asyncio.sleep(1.0)
+            while bench.gate.room():
+                bench.gate.take(held(0))
+    assert set(turns.pauses) == {1.0} and len(bench.script.asked) < 2 * (10 + 300 / 30)
+
+
+@travelling
 async def test_who_is_only_asked_too_much_at_once_gets_the_rest_a_second_later() -> None:
     bench = Bench(Throttling(until_s=3600.0, every=2), clock=now_s, in_flight=8, places=100)
     async with running(bench):

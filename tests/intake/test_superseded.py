@@ -231,6 +231,26 @@ async def test_a_case_alone_cancels_what_was_sent_although_the_order_cannot_be_r
     assert await desk.rows(LETTERS) == [OPEN]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_case_that_ends_does_not_let_go_what_nobody_could_read(desk: Desk, at_once: bool) -> None:
+    """Paid back in part: what is left of the order, only a reading of it tells."""
+    decider = await desk.worker(Memory())
+    content = paid("1")
+    await decide(
+        decider, desk.arrival("1", msgspec.structs.replace(content, payment=None), at=NOW - timedelta(hours=1))
+    )
+    await decide(decider, desk.arrival("1", b"unread"))
+    asked = desk.arrival("1", case(2, RefundStatus.OPEN, 500), at=LATER)
+    over = desk.arrival("1", case(3, RefundStatus.DONE, 500), at=LATER + timedelta(seconds=1))
+    if at_once:
+        await decide(decider, asked, over)
+    else:
+        await decide(decider, asked)
+        await decide(decider, over)
+    assert [row[0] for row in await desk.rows(LETTERS)] == ["unread", "behind"]
+    assert "refund_open" in (await desk.rows("SELECT reasons FROM orders"))[0][0]
+
+
 async def test_a_case_alone_waits_behind_what_holds_something(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     await decide(decider, desk.arrival("1", b"unread"), desk.arrival("1", b"bad"))

@@ -81,9 +81,14 @@ _STAGES = {
     "held, content not known": ([PAID, held()], Stage.RECEIVED, ("no_content", "channel_hold")),
     "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
     "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
-    "held, for a person": ([PLACED, PAID, held(for_person=True)], Stage.RECEIVED, ("held_for_person",)),
+    "held, for a person": ([PLACED, held(1, for_person=True), PAID], Stage.RECEIVED, ("held_for_person",)),
+    "held for a person after it was sent, a conflict": (
+        [PLACED, PAID, held(for_person=True)],
+        Stage.RECEIVED,
+        ("channel_hold",),
+    ),
     "held for a person, and by the channel": (
-        [PLACED, PAID, held(for_person=True), held(4)],
+        [PLACED, held(1, for_person=True), PAID, held(4)],
         Stage.RECEIVED,
         ("channel_hold",),
     ),
