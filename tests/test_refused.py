@@ -13,11 +13,13 @@ from pathlib import Path
 
 import asyncpg
 import psutil
+import pytest
 
 from gateway.app import insist
 from tests.test_cli import CONFIG, ERP_SECRET, ORDER, SHOP_SECRET, Running, free_port, until
 
 
+@pytest.mark.real
 async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_url: str, tmp_path: Path) -> None:
     admin = await asyncpg.connect(postgres_url)
     name = await admin.fetchval("SELECT current_database()")

@@ -1,20 +1,10 @@
-"""What an adapter raised that it should not: known from our own doing, and told so that no buyer is quoted."""
+"""What an adapter raised that it should not, told so that its author finds the line and no buyer is quoted."""
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 
 _OURS = "gateway"
-
-
-def is_ours() -> bool:
-    """Whether a CancelledError that has arrived was asked for by whoever cancels the current task.
-
-    If not, it is an adapter's own doing, as that of a task which it shares. Raised, it would end this task unnoticed.
-    """
-    me = asyncio.current_task()
-    return me is None or me.cancelling() > 0
 
 
 def raised(error: BaseException) -> str:

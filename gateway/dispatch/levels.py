@@ -21,10 +21,11 @@ import msgspec
 from gateway.core.access import Level
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
-from gateway.core.fault import is_ours, raised
+from gateway.core.fault import raised
 from gateway.core.happening import LevelTold, Observer, Trouble
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.retry import RetryPolicy, durable_wait
+from gateway.sdk.cancelled import is_ours
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
 
 _AT_ONCE = 500

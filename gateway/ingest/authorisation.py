@@ -19,10 +19,11 @@ from gateway.core.access import Token
 from gateway.core.code import OTHER
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.event import ConnectionName
-from gateway.core.fault import is_ours, raised
+from gateway.core.fault import raised
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer, Trouble
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
+from gateway.sdk.cancelled import is_ours
 from gateway.sdk.pull import Authoriser, Budget
 from gateway.store.credentials import Credential, Swapped, plant, read_credentials, refuse, refuse_renewal, swap
 from gateway.store.sql import AWAY

@@ -17,8 +17,8 @@ import asyncpg
 
 from gateway.core.errors import Fenced, Unavailable
 from gateway.core.event import ConnectionName
-from gateway.core.fault import is_ours
 from gateway.core.happening import Observer, Trouble
+from gateway.sdk.cancelled import is_ours
 from gateway.sdk.pull import Budget
 from gateway.store.pulls import claim_duty, release_duty
 from gateway.store.sql import AWAY

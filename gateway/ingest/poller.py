@@ -18,12 +18,13 @@ import msgspec
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName, Event, EventId
-from gateway.core.fault import is_ours, raised
+from gateway.core.fault import raised
 from gateway.core.happening import Observer, PullChanged, PullFailed, ShopReread, Trouble, WindowRead
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
 from gateway.ingest.inbound import Inbound
+from gateway.sdk.cancelled import is_ours
 from gateway.sdk.pull import Budget, Page, PullSource, Window
 from gateway.settings import PullPolicy
 from gateway.store.pulls import (

@@ -18,10 +18,11 @@ import msgspec
 
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
-from gateway.core.fault import is_ours, raised
+from gateway.core.fault import raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Sighting
 from gateway.core.owner import OwnerRule
+from gateway.sdk.cancelled import is_ours
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.notices import (

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import pytest
 import yaml
 
 from gateway.core.delivery import Delivery, Done
@@ -88,6 +89,7 @@ def compare(gateway: Gateway, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout or ran.stderr
 
 
+@pytest.mark.real
 async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, folder: Path) -> None:
     fake = Fake("qimen", folder)
     route = [{"target": "wms", "warehouse": WAREHOUSE}]
@@ -141,6 +143,7 @@ async def test_the_warehouse_is_asked_for_what_was_watched(postgres_url: str, fo
         assert {number: book.documents for number, book in books.orders.items()} == dict.fromkeys("1234", 1)
 
 
+@pytest.mark.real
 async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_url: str, folder: Path) -> None:
     """The old system has stopped taking orders by then, and what was watched is not delivered."""
     fake = Fake("qimen", folder)

@@ -148,6 +148,7 @@ def wait_for_line(process: subprocess.Popen[str], part: str) -> None:
             return
 
 
+@pytest.mark.real
 async def test_the_same_day_without_the_gateway_loses_orders(server_folder: Path) -> None:
     process = start(server_folder, "--orders", "150", "--seed", "3", "--without-gateway", "--json")
     out, err = await asyncio.to_thread(process.communicate, timeout=120)
@@ -162,6 +163,7 @@ async def test_the_same_day_without_the_gateway_loses_orders(server_folder: Path
     assert processes_in(server_folder) == []
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("at", ["setting the scene", ACTS[2].zh, "Kafka is stopped"])
 async def test_control_c_cleans_up(server_folder: Path, at: str) -> None:
     """Also while the database is starting, which goes on in a thread of its own."""

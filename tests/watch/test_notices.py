@@ -285,6 +285,7 @@ async def heard(fake: FakeWecom, line: str, *, within_s: float = 15.0) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.real
 async def test_a_leader_that_hangs_is_followed_by_another_when_it_has_been_replaced(
     stage: Stage, stack: AsyncExitStack, migrated_url: str
 ) -> None:
@@ -303,6 +304,7 @@ async def test_a_leader_that_hangs_is_followed_by_another_when_it_has_been_repla
     assert session.is_closed()
 
 
+@pytest.mark.real
 async def test_tables_that_somebody_has_locked_keep_nobody_from_hearing_of_the_rest(
     stage: Stage, stack: AsyncExitStack, migrated_url: str
 ) -> None:
