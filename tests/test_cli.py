@@ -207,7 +207,7 @@ connections:
 """
     )
 
-    for_people, for_programs = ordergate("check", "-c", config), ordergate("check", "-c", config, "--json")
+    for_people, for_programs = ordergate("check", "-c", config), ordergate_here("check", "-c", config, "--json")
 
     assert (for_people.code, for_programs.code) == (2, 2)
     assert "5 个问题" in for_people.out
@@ -222,8 +222,8 @@ connections:
     for problem in problems:
         assert CHINESE.search(problem["what"]) and CHINESE.search(problem["proposal"]), problem
         assert problem["where"] in for_people.out
-    assert "5 problem(s)" in ordergate("check", "-c", config, "--lang", "en").out
-    english = ordergate("check", "-c", config, "--json", "--lang", "en").json["problems"]
+    assert "5 problem(s)" in ordergate_here("check", "-c", config, "--lang", "en").out
+    english = ordergate_here("check", "-c", config, "--json", "--lang", "en").json["problems"]
     assert not [one for one in english if CHINESE.search(one["what"] + one["proposal"])]
     run = ordergate("run", "-c", config)
     assert run.code == 2 and all(f"{one['where']}: {one['what']}" in run.err for one in (*problems, *english))

@@ -195,8 +195,9 @@ def test_every_command_that_is_named_is_there_with_its_options() -> None:
         for match in COMMAND.finditer(text):
             found.add(" ".join(match[0].split()))
     assert len(found) > 10
+    top: Any = typer.main.get_command(app)
     for line in sorted(found):
-        command: Any = typer.main.get_command(app)
+        command = top
         parts = line.split()[1:]
         while parts and parts[0] in getattr(command, "commands", ()):
             command = command.commands[parts.pop(0)]
