@@ -175,8 +175,8 @@ def test_a_worker_that_cannot_be_started_does_not_end_the_gateway(parent: Parent
         program.chmod(0o600)
         parent.until(lambda page: page.get("ordergate_workers") == 0 and "无法启动" in parent.log.read_text())
         program.chmod(0o700)
-        before = parent.page()["ordergate_worker_restarts_total"]
-        parent.until(lambda page: page["ordergate_worker_restarts_total"] > before)
+        before = parent.until(lambda page: "ordergate_worker_restarts_total" in page)["ordergate_worker_restarts_total"]
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) > before)
         process.terminate()
         assert process.wait(30) == 0, parent.log.read_text()
 
