@@ -165,7 +165,7 @@ async def open_pool(url: str, *, size: int, vault: Sealing | None = None) -> asy
             timeout=_CONNECT_WITHIN_S,
             max_inactive_connection_lifetime=0,
             server_settings=_NAMED,
-            reset=_keep,
+            reset=_given_back,
             init=prepare,
         )
     except AWAY as error:
@@ -255,7 +255,7 @@ def _refused(error: Exception) -> Text:
     )
 
 
-async def _keep(connection: Connection) -> None:
+async def _given_back(connection: Connection) -> None:
     """Next to nothing on giving a connection back: ours leave only advisory locks in a session, and give those back.
 
     asyncpg's own reset costs a round trip and four statements after every transaction. A session that takes nothing is
