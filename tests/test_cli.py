@@ -35,6 +35,7 @@ from gateway.plugins import discover
 from gateway.settings import load
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
+from tests.ports import free_port
 from tests.remote.answering import OK, answering
 from tests.store.stuck import ERP, open_desk, stick
 
@@ -102,12 +103,6 @@ def ordergate_here(*arguments: object, stdin: bytes = b"") -> Output:
         finally:
             sys.stdin = before
         return Output(code, out.getvalue(), err.getvalue())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(look: Callable[[], Any], *, within_s: float = 20.0) -> Any:

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from gateway.app import insist
-from tests.test_cli import CONFIG, ERP_SECRET, ORDER, SHOP_SECRET, Running, free_port, until
+from tests.ports import free_port
+from tests.test_cli import CONFIG, ERP_SECRET, ORDER, SHOP_SECRET, Running, until
 
 
 @pytest.mark.real

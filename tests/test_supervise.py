@@ -24,8 +24,8 @@ from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.sql import _MIGRATION_LOCK, migrations
 from gateway.supervise import DATABASE_AGAIN_S
 from gateway.supervise import WORKER as WORKER_ITSELF
-from tests.chaos.gateway import free_port
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -35,6 +35,7 @@ from tests.chaos.checker import Evidence, Record, Violation, check, gather
 from tests.chaos.journal import Journal, read
 from tests.chaos.load import SCARCE, SKUS, Producer
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoZS1jaGFvcy10ZXN0cyE="
@@ -45,13 +46,6 @@ WAREHOUSE = "WH1"
 ALLOWED_BLOCKS = ("rejected:cancel_refused",)
 
 Wms = Literal["webhook", "qimen"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Fake:

@@ -28,8 +28,8 @@ import yaml
 from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
 from gateway.settings import Settings, load
-from tests.chaos.gateway import free_port
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 from tests.real import alertmanager
 
 ROOT = Path(__file__).resolve().parents[2]

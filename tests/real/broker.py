@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 
 VERSION = "4.1.0"
 KAFKA = (f"org.apache.kafka:kafka_2.13:{VERSION}", f"org.apache.kafka:kafka-tools:{VERSION}")
@@ -141,14 +141,14 @@ class KafkaBroker:
         quick: bool = False,
     ) -> None:
         self.folder = Path(folder).resolve()
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.partitions = partitions
         self._listeners = {listener.name: listener for listener in listeners}
-        self._ports = {name: _free_port() for name in self._listeners}
+        self._ports = {name: free_port() for name in self._listeners}
         self._users = dict(users or {})
         self._settings = dict(settings or {})
         self._compiler = _QUICK if quick else ()
-        self._controller_port = _free_port()
+        self._controller_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -367,13 +367,6 @@ def _fetch_by_jgo(into: Path) -> None:
     for artifact in [*jgo.resolve("+".join(KAFKA)), jgo.resolve(LOGGING)[0]]:
         if artifact.packaging == "jar":
             shutil.copy(artifact.resolve(), into / artifact.filename)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> int:

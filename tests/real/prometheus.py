@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "prometheus"
 AT_LEAST = (2, 42)
@@ -80,9 +80,7 @@ class Prometheus:
     def __init__(self, folder: Path, configuration: str) -> None:
         self._folder = folder
         self._configuration = configuration
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         server = program("prometheus")

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from gateway.embedded.postgres import EmbeddedPostgres
-from tests.chaos.gateway import free_port
 from tests.chaos.run import Plan, run
 from tests.lifelines import end_with_us
+from tests.ports import free_port
 
 BOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
 

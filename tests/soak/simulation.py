@@ -45,8 +45,9 @@ from gateway.sdk.pull import Access
 from gateway.settings import load
 from gateway.sheets.skus import render
 from gateway.testing.fakes import FakeServer, Faults
-from tests.chaos.gateway import Fake, Gateway, free_port
+from tests.chaos.gateway import Fake, Gateway
 from tests.chaos.run import make_database
+from tests.ports import free_port
 from tests.soak.accounts import Accounts, Verdict, check, gather, read_wms
 from tests.soak.clock import FastClock
 from tests.soak.town import (
