@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 
 from gateway.core.items import unmapped
-from gateway.core.order import Content, MissingField, Operation, Order, Origin, Reason
+from gateway.core.order import Content, MissingField, Order, Origin, Reason
 from gateway.pipeline.rules import Mode, Rules
 
 
@@ -30,8 +30,7 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
         reasons.append("unpaid")
     if order.hold is not None and order.held and not order.confirmed:
         # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
-        waits_for_person = order.hold.value.for_person and order.issued(Operation.CREATE) is None
-        reasons.append("held_for_person" if waits_for_person else "channel_hold")  # sent already: it is a conflict
+        reasons.append("held_for_person" if order.hold.value.for_person else "channel_hold")
     if order.refund_open:
         reasons.append("refund_open")
     content = order.content.value

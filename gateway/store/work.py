@@ -293,7 +293,11 @@ def _latest(order: Order | None) -> datetime | None:
 _LAST_ID = 2**63 - 1
 
 # The words of the partial indexes: the planner takes an index only for the same expression.
-_IS_HELD = f"reasons <> '' AND reasons !~ '(^| )({'|'.join(WAIT_FOR_OTHERS)})( |$)'"
+# What a warehouse has already is for a person once, as the conflict `held_after_sent`.
+_IS_HELD = (
+    f"reasons <> '' AND reasons !~ '(^| )({'|'.join(WAIT_FOR_OTHERS)})( |$)'"
+    " AND NOT (reasons ~ '(^| )held_for_person( |$)' AND conflicts ~ '(^| )held_after_sent( |$)')"
+)
 _IS_CONFLICT = (
     "conflicts <> '' AND NOT EXISTS (SELECT 1 FROM conflict_handled h"
     " WHERE h.order_id = o.order_id AND h.conflicts = o.conflicts)"

@@ -38,6 +38,11 @@ async def fill(pool: asyncpg.Pool, names: Names) -> None:
         await stick(pool, names, 3, first=701 + 10 * n, blocked=NO_LANE, reasons=others)
         await stick(pool, names, 3, first=901 + 10 * n, blocked=NO_LANE, reasons=f"over_limit {others}")
     await stick(pool, names, 4, first=801, blocked=NO_LANE, conflicts="changed_after_sent warehouse_exception")
+    for n, reasons in enumerate(("held_for_person", "held_for_person over_limit")):
+        # A warehouse has it: one card, which says to stop it there, and not a second one that says to ship it.
+        conflicts = "held_after_sent warehouse_exception"
+        await stick(pool, names, 1, first=851 + n, blocked=NO_LANE, reasons=reasons, conflicts=conflicts)
+    await stick(pool, names, 1, first=861, blocked=NO_LANE, reasons="held_for_person")
     async with pool.acquire() as connection:
         await set_aside(
             connection, [letter(1, "S950", "json"), letter(2, "S950", BEHIND), letter(3, "", "json", key="K3")]
@@ -57,8 +62,10 @@ async def test_four_hundred_orders_are_one_card(desk: tuple[asyncpg.Pool, Names]
         ("conflict", "shop", "", "changed_after_sent", 4, ("S801", "S802", "S803")),
         ("hold", "shop", "", "missing:receiver.phone", 3, ("S611", "S612", "S621")),
         ("delivery", "erp", "create", "unknown", 2, ("S501", "S502")),
+        ("conflict", "shop", "", "held_after_sent", 2, ("S851", "S852")),
         # What is behind another is not counted; one whose number could not be read is known by the sender's key.
         ("dead_letter", "shop", "", "json", 2, ("S950", "K3")),
+        ("hold", "shop", "", "held_for_person", 1, ("S861",)),
     ]
     assert (found[0].newest - found[0].oldest).total_seconds() == 399
 
@@ -67,10 +74,10 @@ async def test_a_wish_narrows_cards_and_items_alike(desk: tuple[asyncpg.Pool, Na
     pool, names = desk
     await fill(pool, names)
     for wish, count in (
-        (Wish(kind="hold"), 8), (Wish(kind="hold", code="missing:receiver.phone"), 3), (Wish(kind="conflict"), 4),
-        (Wish(connection="wms"), 400), (Wish(connection="shop"), 8 + 4 + 2), (Wish(connection="nobody"), 0),
+        (Wish(kind="hold"), 9), (Wish(kind="hold", code="missing:receiver.phone"), 3), (Wish(kind="conflict"), 6),
+        (Wish(connection="wms"), 400), (Wish(connection="shop"), 9 + 6 + 2), (Wish(connection="nobody"), 0),
         (Wish(operation="create"), 402), (Wish(operation="cancel"), 0), (Wish(code="unknown"), 2),
-        (Wish(code="warehouse_exception"), 0), (Wish(kind="dead_letter"), 2), (Wish(), 402 + 8 + 4 + 2),
+        (Wish(code="warehouse_exception"), 0), (Wish(kind="dead_letter"), 2), (Wish(code="held_for_person"), 1), (Wish(), 402 + 9 + 6 + 2),
     ):  # fmt: skip
         assert sum(card.count for card in await cards(pool, wish)) == count, wish
         assert len(await everything(pool, wish, limit=500)) == count, wish
