@@ -68,40 +68,7 @@ def next_step(about: About) -> NextStep:
     if about.kind == "delivery":
         return _about_delivery(about, number)
     if about.kind == "dead_letter":
-        letter = "ID" if about.dead_letter_id is None else str(about.dead_letter_id)
-        if about.dead_letter_id is None and about.code not in _PAYLOAD:
-            narrow = f"--source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
-            return NextStep(
-                zh="修正原因后成批重新处理",
-                en="mend the cause, then send them through again",
-                command=f"ordergate dead redrive {narrow} --dry-run",
-                call="POST /redrives/preview",
-            )
-        if about.code == "sealed":
-            return NextStep(
-                zh="把缺少的密钥加回 encryption.keys，重启网关后原样放行",
-                en="put the missing key back into encryption.keys, restart the gateway, and release it as it is",
-                command=f"ordergate dead release {letter} -r REASON",
-                call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
-            )
-        if about.code == "unread":
-            return NextStep(
-                zh="在店铺后台查看该订单；再次读到时自动关闭，确认无用可放弃",
-                en="look at the order in the shop; a later reading closes this by itself, or discard it",
-                command=f"ordergate dead discard {letter} -r REASON",
-                call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/discard",
-            )
-        see = f"ordergate dead show {letter} -o FILE"
-        which = NOTHING
-        if about.dead_letter_id is None:
-            listed = f"ordergate dead list --source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
-            which = Text(f"逐个（编号见 {listed}）", f"one by one (ids: {listed}), ")
-        return NextStep(
-            zh=f"{which.zh}取出报文（{see}），修复后重新处理；或放弃",
-            en=f"{which.en}take out the payload ({see}), release it repaired, or discard it",
-            command=f"ordergate dead release {letter} --body FILE -r REASON",
-            call=f"POST /dead-letters/{letter if about.dead_letter_id is not None else '{id}'}/release",
-        )
+        return _about_letter(about)
     if about.kind == "conflict":
         step = _step(_CONFLICTS, about.code) or Text("核实后标记为已处理", "look into it, then say that it is handled")
         return NextStep(
@@ -181,6 +148,45 @@ def _about_delivery(about: About, number: str) -> NextStep:
         en=cause.en + (asked.en if about.how == "ask" else ""),
         command=f"ordergate deliveries redrive {narrow} --dry-run",
         call="POST /redrives/preview",
+    )
+
+
+def _about_letter(about: About) -> NextStep:
+    letter, path = "ID", "/dead-letters/{id}"
+    if about.dead_letter_id is not None:
+        letter, path = str(about.dead_letter_id), f"/dead-letters/{about.dead_letter_id}"
+    narrow = f"--source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
+    if about.dead_letter_id is None and about.code not in _PAYLOAD:
+        return NextStep(
+            zh="修正原因后成批重新处理",
+            en="mend the cause, then send them through again",
+            command=f"ordergate dead redrive {narrow} --dry-run",
+            call="POST /redrives/preview",
+        )
+    if about.code == "sealed":
+        return NextStep(
+            zh="把缺少的密钥加回 encryption.keys，重启网关后原样放行",
+            en="put the missing key back into encryption.keys, restart the gateway, and release it as it is",
+            command=f"ordergate dead release {letter} -r REASON",
+            call=f"POST {path}/release",
+        )
+    if about.code == "unread":
+        return NextStep(
+            zh="在店铺后台查看该订单；再次读到时自动关闭，确认无用可放弃",
+            en="look at the order in the shop; a later reading closes this by itself, or discard it",
+            command=f"ordergate dead discard {letter} -r REASON",
+            call=f"POST {path}/discard",
+        )
+    see = f"ordergate dead show {letter} -o FILE"
+    which = NOTHING
+    if about.dead_letter_id is None:
+        listed = f"ordergate dead list {narrow}"
+        which = Text(f"逐个（编号见 {listed}）", f"one by one (ids: {listed}), ")
+    return NextStep(
+        zh=f"{which.zh}取出报文（{see}），修复后重新处理；或放弃",
+        en=f"{which.en}take out the payload ({see}), release it repaired, or discard it",
+        command=f"ordergate dead release {letter} --body FILE -r REASON",
+        call=f"POST {path}/release",
     )
 
 

@@ -12,19 +12,9 @@ import msgspec
 from gateway.api.desk import Desk
 from gateway.api.errors import ApiError, not_found, unread
 from gateway.api.filters import check_conflict, check_connection, check_reason
+from gateway.api.masking import HIDDEN, state_of, unquoted
 from gateway.api.routing import Call, Route
-from gateway.api.views import (
-    HIDDEN,
-    Done,
-    OrderList,
-    OrderPage,
-    OrdersQuery,
-    Payload,
-    ReasonBody,
-    UnmaskQuery,
-    state_of,
-    unquoted,
-)
+from gateway.api.views import Done, OrderList, OrderPage, OrdersQuery, Payload, ReasonBody, UnmaskQuery
 from gateway.core.order import Receiver, Stage
 from gateway.core.text import Text
 from gateway.store.queries import (

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from gateway.api.advice import NextStep
 from gateway.core.notice import Kind
-from gateway.core.order import Content, Order, Receiver
+from gateway.core.order import Content, Order
 from gateway.core.owner import WorkKind
 from gateway.core.text import NOTHING, Text
 from gateway.store.notices import NoticeRow
@@ -25,13 +25,12 @@ from gateway.store.resolve import MOST_RESOLVED
 from gateway.store.skus import UnmappedSku
 from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Preview, StuckKind, Wanted
-from gateway.telemetry.logs import mask_text
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern="^[^\\x00]*$(?!\\n)")]
 Limit = Annotated[int, Meta(ge=1, le=500, description="Most rows in the answer")]
-
-HIDDEN = "***"
+After = Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")]
+"""Where a list in the sequence of ids goes on."""
 
 
 def mirror(kind: Any) -> Any:
@@ -144,7 +143,7 @@ class OrdersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     connection: Name | None = None
     number: Annotated[Name, Meta(description="Our number begins with this")] | None = None
     channel_no: Annotated[Name, Meta(description="The shop's own number, whole")] | None = None
-    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    after: After | None = None
     limit: Limit = 50
 
 
@@ -239,7 +238,7 @@ class DeadLettersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     state: Literal["open", "all"] = "open"
     source: Name | None = None
     code: Annotated[Name, Meta(description="`behind`: those that wait for another one")] | None = None
-    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    after: After | None = None
     limit: Limit = 50
 
 
@@ -421,7 +420,7 @@ class RedriveStarted(msgspec.Struct, frozen=True, kw_only=True):
 
 class RedrivesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state: Literal["running", "all"] = "all"
-    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    after: After | None = None
     limit: Limit = 20
 
 
@@ -626,58 +625,6 @@ class StockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reason: Reason
 
 
-def masked(receiver: Receiver) -> Receiver:
-    """`receiver` so that a person can tell it is the right one: 张三丰 → 张**, 13800001234 → 138****1234."""
-    return Receiver(
-        _initial(receiver.name),
-        _phone(receiver.phone),
-        receiver.province,
-        receiver.city,
-        receiver.district,
-        HIDDEN if receiver.town else "",
-        HIDDEN if receiver.detail else "",
-        HIDDEN if receiver.postcode else "",
-        HIDDEN if receiver.token else "",
-    )
-
-
-_HIDDEN_PARTS = ("name", "phone", "town", "detail", "postcode", "token")
-
-
-def unquoted(text: str, receiver: Receiver | None) -> str:
-    """`text`, which may quote `receiver`, with its parts as `masked` shows them and without telephone numbers."""
-    if receiver is not None:
-        shown = masked(receiver)
-        parts = [(getattr(receiver, part), getattr(shown, part)) for part in _HIDDEN_PARTS]
-        # The longest first: an address may begin with the town's name, or hold the buyer's.
-        for said, instead in sorted(parts, key=lambda pair: -len(pair[0])):
-            if len(said) > 1:
-                text = text.replace(said, instead)
-    return mask_text(text)
-
-
-def state_of(order: Order, *, unmask: bool) -> Any:
-    """`order` as the API shows it."""
-    register = order.content
-    if register is not None and not unmask:
-        content = msgspec.structs.replace(
-            register.value,
-            receiver=masked(register.value.receiver),
-            buyer_note=HIDDEN if register.value.buyer_note else "",
-            seller_note=HIDDEN if register.value.seller_note else "",
-        )
-        order = msgspec.structs.replace(order, content=msgspec.structs.replace(register, value=content))
-    return msgspec.convert(order, OrderState, from_attributes=True)
-
-
-def _initial(name: str) -> str:
-    return name[:1] + "*" * min(2, len(name) - 1) if name else ""
-
-
-def _phone(phone: str) -> str:
-    return phone[:3] + "****" + phone[-4:] if len(phone) >= 11 else HIDDEN if phone else ""
-
-
 # --- notices
 
 
@@ -685,7 +632,7 @@ class NoticesQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     state: Literal["waiting", "sending", "sent", "merged", "failed"] | None = None
     kind: Kind | None = None
     connection: Name | None = None
-    after: Annotated[str, Meta(pattern=r"^\d{1,18}$(?!\n)", description="`next` of the page before")] | None = None
+    after: After | None = None
     limit: Limit = 50
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.api.views import unquoted
+from gateway.api.masking import unquoted
 from gateway.core.order import Receiver
 
 
