@@ -41,7 +41,8 @@ from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vaul
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
 
-MIN_POSTGRES = 14
+MIN_POSTGRES = 15
+"""What the README asks for."""
 
 # Only its owner may alter a table; those of others may stand beside ours.
 _OF_ANOTHER = """
@@ -95,17 +96,14 @@ async def reach(settings: Settings) -> Checked:
     probe = _Probe(settings)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one, name="probe") for one in probe.all()]
-    results = [
-        _connected(settings),
-        _sealed(settings),
-        _told(settings),
-        *(task.result() for task in tasks),
-        probe.clocks(),
-    ]
-    return Checked(
-        tuple(problem for result in results for problem in result.problems),
-        tuple(note for result in results for note in result.notes),
-        tuple(warning for result in results for warning in result.warnings),
+    return _together(
+        [
+            _connected(settings),
+            _sealed(settings),
+            _told(settings),
+            *(task.result() for task in tasks),
+            probe.clocks(),
+        ]
     )
 
 
@@ -284,7 +282,19 @@ class _Probe:
             )
 
     async def _inside(self, connection: Any) -> Checked:
-        problems, notes, warnings = list[Problem](), list[Note](), list[Problem]()
+        """A database that has let us in."""
+        return _together(
+            [
+                await self._server(connection),
+                await self._connections(connection),
+                await self._schema(connection),
+                await self._clock(connection),
+            ]
+        )
+
+    async def _server(self, connection: Any) -> Checked:
+        """Whether it is one that orders can be left to."""
+        problems = []
         version = connection.get_server_version()
         if version.major < MIN_POSTGRES:
             what = Text(f"PostgreSQL {version.major} 太旧", f"PostgreSQL {version.major} is too old")
@@ -301,10 +311,11 @@ class _Probe:
             what = Text("数据库只读：是备库，或被设为只读", "the database is read-only: a standby, or set to be so")
             advice = Text("在 database.url 写主库的地址", "name the primary in database.url")
             problems.append(Problem("database", what, advice))
-        counted = await self._connections(connection)
-        problems += counted.problems
-        notes += counted.notes
-        warnings += counted.warnings
+        return Checked(tuple(problems))
+
+    async def _schema(self, connection: Any) -> Checked:
+        """Whether its tables are of this release or can be made so, and then what stands in them."""
+        problems = []
         pending = await pending_migrations(connection)
         if later := await later_migrations(connection):
             what = Text(
@@ -321,64 +332,68 @@ class _Probe:
             )
             advice = Text("用表的所有者运行 ordergate migrate", "run `ordergate migrate` as the owner of the tables")
             problems.append(Problem("database", what, advice))
-        if not pending:
-            vault = vault_of(self._settings.encryption.decoded)
-            missing = await missing_keys(connection, vault)
-            if missing:
-                listed = ", ".join(missing)
-                what = Text(f"缺少密钥 {listed}：数据库里有用它加密的行", f"lacks key {listed}, which has sealed rows")
-                problems.append(
-                    Problem("encryption.keys", what, Text("把它放回，放在最后", "put it back, as the last one"))
-                )
-            else:
-                if vault is not None:
-                    if blind := await blind_workers(connection, vault):
-                        problems.append(Problem("encryption.keys", cannot_follow(blind, vault)))
-                    await vault.attend(connection)
-                self._stored.set_result(await _stored_credentials(connection))
-            gates = {
-                (str(c.name), str(operation)) for c in self._settings.connections.values() for operation in c.gates
-            }
-            for target, count in (await lanes_without_gate(connection, gates)).items():
-                what = Text(
-                    f"{count} 条未完成的下发是给它的，但它不在配置里（或不再接收这类操作），没有人会发送",
-                    f"{count} open deliveries are to it, and it is not configured (or not for that operation any more):"
-                    " nobody sends them",
-                )
-                warnings.append(Problem(f"connections.{target}", what, _UNSENT))
-            for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
-                what = Text(
-                    f"start_at 之后下的 {count} 单在切换重启之前收到，仍是观察单，网关不会下发",
-                    f"{count} orders placed since start_at came in before the restart: they are only watched,"
-                    " and the gateway does not deliver them",
-                )
-                how = Text(
-                    "先查旧系统发过哪些（ordergate orders list --reason observed），其余由它发出；"
-                    "店铺显示已发货后不再提示",
-                    "see which of them the old system has delivered (ordergate orders list --reason observed), and have"
-                    " it deliver the rest; those that the shop shows as shipped are not counted",
-                )
-                warnings.append(Problem(f"connections.{shop}.start_at", what, how))
+        stands = [] if pending else [await self._keys(connection), await self._stranded(connection)]
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending
             else Text("结构最新", "schema up to date")
         )
+        version = connection.get_server_version()
         ours = f"PostgreSQL {version.major}.{version.micro}"  # as asyncpg names the second part, since 10
-        notes.append(Note("database", Text(f"{ours}，{state.zh}", f"{ours}, {state.en}")))
+        note = _note("database", Text(f"{ours}，{state.zh}", f"{ours}, {state.en}"))
+        return _together([Checked(tuple(problems)), *stands, note])
+
+    async def _keys(self, connection: Any) -> Checked:
+        """Whether what is sealed can be opened, here and by the workers that run; then which tokens shops have."""
+        vault = vault_of(self._settings.encryption.decoded)
+        if missing := await missing_keys(connection, vault):
+            listed = ", ".join(missing)
+            what = Text(f"缺少密钥 {listed}：数据库里有用它加密的行", f"lacks key {listed}, which has sealed rows")
+            return _problem("encryption.keys", what, Text("把它放回，放在最后", "put it back, as the last one"))
+        problems = []
+        if vault is not None:
+            if blind := await blind_workers(connection, vault):
+                problems.append(Problem("encryption.keys", cannot_follow(blind, vault)))
+            await vault.attend(connection)
+        self._stored.set_result(await _stored_credentials(connection))
+        return Checked(tuple(problems))
+
+    async def _stranded(self, connection: Any) -> Checked:
+        """Warns of what nobody will send."""
+        warnings = []
+        gates = {(str(c.name), str(operation)) for c in self._settings.connections.values() for operation in c.gates}
+        for target, count in (await lanes_without_gate(connection, gates)).items():
+            what = Text(
+                f"{count} 条未完成的下发是给它的，但它不在配置里（或不再接收这类操作），没有人会发送",
+                f"{count} open deliveries are to it, and it is not configured (or not for that operation any more):"
+                " nobody sends them",
+            )
+            warnings.append(Problem(f"connections.{target}", what, _UNSENT))
+        for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
+            what = Text(
+                f"start_at 之后下的 {count} 单在切换重启之前收到，仍是观察单，网关不会下发",
+                f"{count} orders placed since start_at came in before the restart: they are only watched,"
+                " and the gateway does not deliver them",
+            )
+            how = Text(
+                "先查旧系统发过哪些（ordergate orders list --reason observed），其余由它发出；店铺显示已发货后不再提示",
+                "see which of them the old system has delivered (ordergate orders list --reason observed), and have"
+                " it deliver the rest; those that the shop shows as shipped are not counted",
+            )
+            warnings.append(Problem(f"connections.{shop}.start_at", what, how))
+        return Checked(warnings=tuple(warnings))
+
+    async def _clock(self, connection: Any) -> Checked:
         read, elsewhere = await read_clock(connection)
         if read is None:
-            notes.append(Note("clock", Text("数据库应答太慢，未比对时钟", "the database is too slow to compare")))
-            return Checked(tuple(problems), tuple(notes), tuple(warnings))
+            return _note("clock", Text("数据库应答太慢，未比对时钟", "the database is too slow to compare"))
         if elsewhere:
             self._readings[DATABASE] = read
         skew_s = -skew(read, now_s=time.time(), monotonic_s=time.monotonic()).ahead_s
         if abs(skew_s) > MAX_SKEW_S:
             what = Text(f"数据库时钟相差 {skew_s:+.1f} 秒", f"the database's clock is {skew_s:+.1f} s off ours")
-            problems.append(Problem("clock", what, Text("在两台机器上启用 NTP", "run NTP on both machines")))
-        else:
-            notes.append(Note("clock", Text(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's")))
-        return Checked(tuple(problems), tuple(notes), tuple(warnings))
+            return _problem("clock", what, Text("在两台机器上启用 NTP", "run NTP on both machines"))
+        return _note("clock", Text(f"与数据库相差 {skew_s:+.2f} 秒", f"{skew_s:+.2f} s off the database's"))
 
     async def _connections(self, connection: Any) -> Checked:
         """How many a worker may need, and how many the database has for workers."""
@@ -582,6 +597,14 @@ def _denied(right: Right, kafka: Kafka) -> Problem:
             f"we may not write to the topic {kafka.topic}: all that comes goes to the inbox",
         )
     return Problem("kafka.topic", what, _same(f"{grant} --topic {kafka.topic}"))
+
+
+def _together(parts: Sequence[Checked]) -> Checked:
+    return Checked(
+        tuple(problem for part in parts for problem in part.problems),
+        tuple(note for part in parts for note in part.notes),
+        tuple(warning for part in parts for warning in part.warnings),
+    )
 
 
 def _problem(where: str, what: Text, proposal: Text) -> Checked:

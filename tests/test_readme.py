@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.check import MIN_POSTGRES
 from gateway.plugins import discover
 from gateway.settings import load, parse
 from tests.certificates import Authority
@@ -36,3 +37,9 @@ def test_the_managed_kafka_is_configured_right(name: str, tmp_path: Path) -> Non
     Authority(tmp_path, "kafka-ca")
     made = parse(block, {"KAFKA_PASSWORD": "p"}, discover(), name=name, folder=tmp_path)
     assert made.kafka is not None and made.kafka.security.check_hostname is False
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_postgresql_it_asks_for_is_the_one_that_is_checked(name: str) -> None:
+    asked = re.findall(r"PostgreSQL (\d+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert asked == [str(MIN_POSTGRES)]
