@@ -37,7 +37,7 @@ from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
-from gateway.dispatch.levels import LevelPublisher, LevelTarget
+from gateway.dispatch.levels import LevelPublisher
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.ingest.duty import Duty
 from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
@@ -66,6 +66,7 @@ from gateway.parts import (
 )
 from gateway.sdk.adapter import Source
 from gateway.sdk.http import Http
+from gateway.sdk.pull import LevelTarget
 from gateway.settings import Connection, Settings
 from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.shown import (

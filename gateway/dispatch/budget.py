@@ -1,7 +1,7 @@
-"""The budget of one connection in this worker: one pace for everything that asks its platform (F7).
+"""The budget of one connection in this worker: one pace for everything that asks its platform.
 
 Gates, poller, renewal of the token and publishing of levels all take their turns here, so that together they keep the
-platform's limit; each worker uses its part of it, so that all workers together do (F94). Implements
+platform's limit; each worker uses its part of it, so that all workers together do. Implements
 `gateway.sdk.pull.Budget`.
 """
 
@@ -13,8 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-PAUSE_MAX_S = 86_400.0
-"""A daily quota asks for patience until midnight, and nothing for longer."""
+from gateway.core.delivery import LONGEST_PATIENCE_S
 
 
 class Urgency(enum.IntEnum):
@@ -82,7 +81,7 @@ class ConnectionBudget:
     def pause(self, for_s: float) -> None:
         """Nobody gets a turn for so long, at most a day; what was saved up is gone. Zero and less: no pause."""
         if for_s > 0:
-            self._free_at = max(self._free_at, self._clock() + min(for_s, PAUSE_MAX_S))
+            self._free_at = max(self._free_at, self._clock() + min(for_s, LONGEST_PATIENCE_S))
             self._serve()
 
     def at(self, urgency: Urgency) -> Share:

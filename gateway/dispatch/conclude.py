@@ -32,17 +32,19 @@ from gateway.dispatch.limiter import RetryBudget
 from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
 from gateway.store.outbox import Outcome
 
-_THROTTLE_PAUSE_S = 1.0
+THROTTLE_PAUSE_S = 1.0
 """Pause after a throttled answer that names no time; that of the gate doubles while there is no other answer."""
 
 _LONGEST_UNNAMED_S = 30.0
-"""So far: a quota that is used up until midnight, and does not say so, is not asked all night long by every slot."""
+"""The doubling ends here: a target whose quota is used up until midnight, and which does not say so, is asked twice a
+minute all night long, not once a second."""
 
 _UNNAMED_HELD_S = 8.0
-"""With such a pause a delivery waits in the outbox, where others get their turn: it alone may be the reason."""
+"""From this pause on the delivery waits in the outbox, and others get their turn: it may be this one alone that the
+target does not like."""
 
 _THROTTLES_HELD = 10
-"""So often in a row a delivery may be throttled before it waits in the outbox, where others get their turn."""
+"""A delivery that is throttled this often in a row waits in the outbox, and others get their turn."""
 
 _MOST_BURSTS = 30_000
 """What the column holds; the back-off has long stopped growing."""
@@ -51,7 +53,7 @@ _UNKNOWN_BURSTS = 8
 """After so many bursts that all ended unknown a person decides: the target neither takes the document nor shows it."""
 
 _SILENT_BURSTS = 6
-"""So far a target that does not answer the question counts towards them: an outage alone is no person's work."""
+"""What a target does not answer at all counts up to here and no further: an outage alone is no person's work."""
 
 _SHORTEST_SET_BACK_S = 1.0
 _LONGEST_SET_BACK_S = 60.0
@@ -174,7 +176,7 @@ class Conclusions:
     def _throttled(self, held: Held, answer: Throttled, took_s: float) -> Conclusion:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
         # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-        pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+        pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
         backoff_s = 0.0 if answer.retry_after_s else self._unnamed_s
         held.throttles += 1
         outcome = None
@@ -185,14 +187,15 @@ class Conclusions:
         )
 
     def _heard(self, answer: Answer | Finding) -> None:
-        """Know how long to pause for who asks for patience and does not say for how long.
+        """Note how long to pause when the target asks for patience and does not say for how long.
 
-        Those under way together are asked for it together: the pause doubles with what is sent after it.
+        Answers that come within one pause belong to requests that were under way together, and count as one: the pause
+        doubles only with what is sent after it.
         """
         if not isinstance(answer, Throttled):
             self._unnamed_s, self._unnamed_until = 0.0, -math.inf
         elif not answer.retry_after_s and (now := self._clock()) >= self._unnamed_until:
-            self._unnamed_s = min(max(_THROTTLE_PAUSE_S, 2 * self._unnamed_s), _LONGEST_UNNAMED_S)
+            self._unnamed_s = min(max(THROTTLE_PAUSE_S, 2 * self._unnamed_s), _LONGEST_UNNAMED_S)
             self._unnamed_until = now + self._unnamed_s
 
     def _unauthorised(self, held: Held, answer: Unauthorised, took_s: float) -> Conclusion:
@@ -202,12 +205,12 @@ class Conclusions:
         return said if self._authorised_again else self._waits(held, said)
 
     def _unknown(self, held: Held, answer: Unknown, took_s: float) -> Conclusion:
-        said = Conclusion(Result.UNKNOWN, answer.code, answer.message, took_s, _verdict(answer))
+        said = Conclusion(Result.UNKNOWN, answer.code, answer.message, took_s, verdict_of(answer))
         match self._after_unknown:
             case AfterUnknown.RESEND:
                 self._doubt(held)
                 if answer.answered and self._asks and held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    return self._persons(held, said)
+                    return self._for_a_person(held, said)
                 # A person gets what is said to be there and never shown: silence alone does not count towards it.
                 most = _MOST_BURSTS if answer.answered or not self._asks else max(held.bursts, _SILENT_BURSTS)
                 return self._failed(held, said, most_bursts=most)
@@ -218,10 +221,10 @@ class Conclusions:
                 if held.tries <= self._retry.burst_retries:
                     return msgspec.structs.replace(said, wait_s=self._settle_s)
                 if held.bursts + 1 >= _UNKNOWN_BURSTS:
-                    return self._persons(held, said)
+                    return self._for_a_person(held, said)
                 return self._waits(held, said, least_s=self._settle_s)
             case AfterUnknown.PERSON:
-                return self._persons(held, said)
+                return self._for_a_person(held, said)
 
     def _doubt(self, held: Held) -> None:
         if not self._asks:
@@ -235,13 +238,13 @@ class Conclusions:
 
         What may be sent again in any case is sent now.
         """
-        said = Conclusion(Result.FAILED, f"find:{finding.code}", finding.message, took_s, _verdict(finding))
+        said = Conclusion(Result.FAILED, f"find:{finding.code}", finding.message, took_s, verdict_of(finding))
         if self._after_unknown is AfterUnknown.RESEND:
             held.in_doubt = False
             return said
         answered = isinstance(finding, Unknown) and finding.answered
         if answered and held.bursts + 1 >= _UNKNOWN_BURSTS:
-            return self._persons(held, msgspec.structs.replace(said, result=Result.UNKNOWN))
+            return self._for_a_person(held, msgspec.structs.replace(said, result=Result.UNKNOWN))
         most = _MOST_BURSTS if answered else max(held.bursts, _SILENT_BURSTS)
         after_s = finding.retry_after_s if isinstance(finding, Failed) else None
         return self._waits(held, said, retry_after_s=after_s, most_bursts=most)
@@ -274,7 +277,7 @@ class Conclusions:
         delay_s = max(least_s, durable_wait(self._retry, held.bursts, self._rng, retry_after_s=retry_after_s))
         return msgspec.structs.replace(said, outcome=self._outcome(held, delay_s=delay_s))
 
-    def _persons(self, held: Held, said: Conclusion) -> Conclusion:
+    def _for_a_person(self, held: Held, said: Conclusion) -> Conclusion:
         return msgspec.structs.replace(said, outcome=self._outcome(held, blocked="unknown"))
 
     def _outcome(self, held: Held, *, done: bool = False, blocked: str | None = None, delay_s: float = 0.0) -> Outcome:
@@ -289,7 +292,7 @@ class Conclusions:
         )
 
 
-def _verdict(answer: Failed | Unknown) -> Verdict:
+def verdict_of(answer: Failed | Unknown) -> Verdict:
     """What an attempt without success says about the target's health."""
     if isinstance(answer, Failed):
         return Verdict.FAILED

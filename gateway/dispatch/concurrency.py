@@ -1,4 +1,4 @@
-"""How many sends of a gate may be in flight: a limit that follows what the target can take (F72).
+"""How many sends of a gate may be in flight: a limit that follows what the target can take.
 
 Answers for one number, from the outcomes and durations it is told. Who waits for a slot, and whether a target is sent
 to at all, are left to the gate and to the breaker.

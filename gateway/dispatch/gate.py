@@ -5,8 +5,7 @@
 A fixed number of runners take deliveries from two lines: what is to be sent, and what is in doubt and to be asked about
 first. Each has a breaker of its own, so that a target whose questions fail is still sent orders. A delivery that has to
 wait (retry, settle time) leaves its runner and comes back by timer, so that waiting costs no in-flight slot. What a
-delivery keeps until its outcome is durable is a *place*: places bound the memory of this gate, and of this gate alone
-(F73).
+delivery keeps until its outcome is durable is a *place*: places bound the memory of this gate, and of this gate alone.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.fault import raised
 from gateway.core.happening import AttemptEnded, Observer, Trouble
 from gateway.core.order import Operation
+from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused
 from gateway.dispatch.conclude import Conclusion, Conclusions
 from gateway.dispatch.concurrency import AdaptiveLimit
@@ -42,6 +42,7 @@ from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.retry import RetryPolicy
+from gateway.sdk.pull import Budget
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
 from gateway.store.sql import as_private
@@ -56,25 +57,6 @@ class Sender(Protocol):
     async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer: ...
 
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding: ...
-
-
-class Turns(Protocol):
-    """The budget of a connection that its gates share with everything else that asks its platform (F7)."""
-
-    async def turn(self) -> None: ...
-
-    def pause(self, for_s: float) -> None: ...
-
-
-class Authority(Protocol):
-    """Whose authorisation a sender uses. `version` counts its tokens."""
-
-    @property
-    def version(self) -> int: ...
-
-    def refused(self, version: int, answer: Unauthorised) -> None:
-        """The platform refused the token of `version`; holds the gates of the connection before it returns."""
-        ...
 
 
 class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +106,8 @@ class Line:
 class Gate:
     """One connection × operation in one worker. Everything runs on one event loop.
 
-    `questions` is the breaker before `find`; a gate whose policy never asks has none.
+    `questions` is the breaker before `find`; a gate whose policy never asks has none. `turns`: what its connection may
+    ask for a second, shared with everything else that asks its platform.
     """
 
     def __init__(
@@ -148,7 +131,7 @@ class Gate:
         rng: random.Random,
         reach: Callable[[str], None],
         adaptive: AdaptiveLimit | None = None,
-        turns: Turns | None = None,
+        turns: Budget | None = None,
         authority: Authority | None = None,
     ) -> None:
         self.target = target
@@ -308,7 +291,7 @@ class Gate:
             self.breaker.force_close(forced.reason, until)
 
     def share(self, workers: int) -> None:
-        """Use this worker's part of the target's rate limit, which holds over all workers (F94)."""
+        """Use this worker's part of the target's rate limit, which holds over all workers."""
         if self.policy.rate_per_s is not None and workers != self._workers:
             self._workers = workers
             self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
@@ -571,7 +554,7 @@ class Gate:
                 raise
             else:
                 answer = self._broken("CancelledError")  # its own doing: raised, it would end this runner unnoticed
-        except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
+        except Exception as error:  # a broken adapter is contained here; whether it sent is not known
             answer = self._broken(raised(error))
         self._end_cut_off(held, me)
         self._reach("gate.after_send")
@@ -599,7 +582,7 @@ class Gate:
                 raise
             else:
                 finding = self._broken("CancelledError")
-        except Exception as error:  # a broken adapter is contained here (F110)
+        except Exception as error:  # a broken adapter is contained here
             finding = self._broken(raised(error))
         self._end_cut_off(held, me)
         took_s = self._clock() - started

@@ -19,13 +19,16 @@ import asyncpg
 import msgspec
 
 from gateway.core.access import Level
-from gateway.core.delivery import Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
+from gateway.core.delivery import GRACE_S, Answer, Done, Failed, Rejected, Result, Throttled, Unauthorised, Unknown
 from gateway.core.event import ConnectionName
 from gateway.core.fault import raised
 from gateway.core.happening import LevelTold, Observer, Trouble
+from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
+from gateway.dispatch.conclude import THROTTLE_PAUSE_S, verdict_of
 from gateway.dispatch.retry import RetryPolicy, durable_wait
 from gateway.sdk.cancelled import is_ours
+from gateway.sdk.pull import Budget, LevelTarget
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
 
 _AT_ONCE = 500
@@ -41,26 +44,6 @@ _OVERLAP_S = 30.0
 """A look at what changed goes so much further back than the last one: a transaction's changes are dated by its start,
 and no statement takes longer."""
 
-_GRACE_S = 0.5
-"""An adapter keeps its own deadline; this much later it is cut off, in case it does not."""
-
-_THROTTLE_PAUSE_S = 1.0
-"""Pause after a throttled answer that names no time."""
-
-
-class LevelTarget(Protocol):
-    """The part of an adapter's Target that takes levels."""
-
-    async def set_level(self, level: Level, *, deadline_s: float) -> Answer: ...
-
-
-class Budget(Protocol):
-    """The connection's share of its platform's rate limit."""
-
-    async def turn(self) -> None: ...
-
-    def pause(self, for_s: float) -> None: ...
-
 
 class Owner(Protocol):
     """The ownership of the shop, had by this worker as long as `run` is not cancelled."""
@@ -75,17 +58,6 @@ class Owner(Protocol):
 
     async def rest(self, for_s: float) -> None:
         """Returns after `for_s`, or as soon as it is time to stop."""
-        ...
-
-
-class Authority(Protocol):
-    """Whose authorisation the target uses. `version` counts its tokens."""
-
-    @property
-    def version(self) -> int: ...
-
-    def refused(self, version: int, answer: Unauthorised) -> None:
-        """The platform refused the token of `version`; `waits` is true before it returns, until there is another."""
         ...
 
 
@@ -221,7 +193,7 @@ class LevelPublisher:
 
     async def _call(self, level: Level, permit: Permit) -> Answer:
         try:
-            async with asyncio.timeout(self._policy.deadline_s + _GRACE_S):
+            async with asyncio.timeout(self._policy.deadline_s + GRACE_S):
                 answer: object = await self._target.set_level(level, deadline_s=self._policy.deadline_s)
         except TimeoutError:
             return Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
@@ -230,7 +202,7 @@ class LevelPublisher:
                 return self._broken("CancelledError")
             self._breaker.release(permit)
             raise
-        except Exception as error:  # a broken adapter is contained here (F110); whether it sent is not known
+        except Exception as error:  # a broken adapter is contained here; whether it sent is not known
             return self._broken(raised(error))
         match answer:
             case Done() | Failed() | Throttled() | Rejected() | Unknown() | Unauthorised():
@@ -258,7 +230,7 @@ class LevelPublisher:
                 self._breaker.release(permit)
                 result, code, goes_on = Result.THROTTLED, "throttled", False
                 # At least a second, whatever it says: an answer of "0 s" must not become a loop.
-                pause_s = max(_THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
+                pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
                 self._budget.pause(pause_s)
                 await untold(self._pool, due, again_in_s=pause_s, failed=False, arrived=False)
             case Unauthorised():
@@ -266,13 +238,12 @@ class LevelPublisher:
                 result, code, goes_on = Result.FAILED, "unauthorised", False
                 await untold(self._pool, due, again_in_s=0.0, failed=False, arrived=False)
             case Failed():
-                self._breaker.record(permit, Verdict.FAILED, took_s)
+                self._breaker.record(permit, verdict_of(answer), took_s)
                 result, code = Result.FAILED, answer.code
                 again_in_s = self._pause_s(due, answer.retry_after_s)
                 await untold(self._pool, due, again_in_s=again_in_s, failed=True, arrived=False)
             case Unknown():
-                verdict = Verdict.OK if answer.answered else Verdict.TIMEOUT if answer.timeout else Verdict.FAILED
-                self._breaker.record(permit, verdict, took_s)
+                self._breaker.record(permit, verdict_of(answer), took_s)
                 result, code = Result.UNKNOWN, answer.code
                 await untold(self._pool, due, again_in_s=self._pause_s(due, None), failed=True, arrived=True)
         self._observe([LevelTold(self._connection, due.level.sku, due.level.quantity, result, code, took_s)])

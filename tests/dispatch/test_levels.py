@@ -18,9 +18,10 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, LevelTold
 from gateway.core.order import Part, Sku
 from gateway.dispatch.breaker import Breaker, BreakerPolicy
-from gateway.dispatch.levels import LevelPolicy, LevelPublisher, LevelTarget
+from gateway.dispatch.levels import LevelPolicy, LevelPublisher
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.http import Http, NoAnswer, NotSent
+from gateway.sdk.pull import LevelTarget
 from gateway.store.levels import LevelRule, begin, due_levels, forget_told, told
 from gateway.store.outbox import start_worker
 from gateway.store.skus import ListingWish, import_skus, publish_again
