@@ -8,9 +8,11 @@
     settle    reserve → plan                                    (pure)       │
     apply     write everything in bulk                                       ┘
 
-What cannot be decoded or decided is set aside whole with its reason; later events of *that* order wait behind it. Of
-which nothing could be read, that is closed by what its source tells of the order later: both, and what waited, then go
-through the inbox, in their sequence. A refund alone tells nothing of the order; one that stops it passes all the same.
+What cannot be decoded or decided is set aside whole with its reason; later events of *that* order wait behind it. Where
+the letter in front holds nothing (`unread`: the platform gave no details), it closes by itself when its source tells of
+the order after all; that event, and those that waited, then come back through the inbox in their sequence. A refund
+alone tells nothing of the order and closes no letter, but one that stops the order does not wait behind it.
+
 A batch the database refuses is halved until the event that is to blame stands alone.
 """
 
@@ -228,39 +230,8 @@ class Decider:
     async def _apply(self, connection: Connection, batch: Batch, claims: _Claims) -> _Applied:
         """Facts → fold → stock → settle → write, inside the caller's transaction."""
         now = self._now()
-        kept: list[DeadLettered | LetterSuperseded] = []
-        blocked: set[str] = set()
-        if batch.unsound:
-            # First, so that one that holds nothing can be closed by what comes after it in this batch.
-            unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
-            blocked = {letter.number for letter in unsound if letter.number}
-            kept += await set_aside(connection, unsound) if unsound else []
-        superseded: set[str] = set()
-        passable: set[str] = set()
-        if batch.sound:
-            front = await standing(connection, {p.number for p in batch.sound})
-            blocked |= {letter.number for letter in front}
-            passable = _unread_only(front)
-            if closing := _superseded(front, batch.sound):
-                superseded = {letter.number for letter in closing}
-                by = [p.arrival.event for p in batch.sound if p.number in superseded]
-                kept += await supersede(connection, closing, by=by)
-        letters: list[DeadLetter] = []
-        by_order: dict[OrderNumber, list[Prepared]] = {}
-        for prepared in batch.sound:
-            if prepared.number in superseded:
-                continue  # in the inbox now, behind what waited before it
-            if prepared.number in blocked and not (prepared.number in passable and _stops(prepared.facts)):
-                letters.append(DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS))
-            else:
-                by_order.setdefault(prepared.number, []).append(prepared)
-        stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
-        for number in sorted(passable & by_order.keys()):
-            before = stored.get(OrderNumber(number))
-            if waiting := _letting_go(by_order[OrderNumber(number)], None if before is None else before.order):
-                letters += [DeadLetter(p.arrival, p.number, BEHIND, _WAITS) for p in waiting]
-                by_order[OrderNumber(number)] = [p for p in by_order[OrderNumber(number)] if p not in waiting]
-        by_order = {number: items for number, items in by_order.items() if items}
+        admitted = await self._admit(connection, batch)
+        by_order, stored, kept = admitted.by_order, admitted.stored, admitted.kept
         self._reach("intake.facts_read")
         tables = await self._tables(connection, by_order, stored) if self._mapped else NO_TABLES
         singly = self._singly(by_order)
@@ -306,9 +277,47 @@ class Decider:
             await doubt(connection, sorted(in_doubt))
         if parked:
             await wake_dispatch(connection, parked)
-        kept += await set_aside(connection, letters) if letters else []
+        if admitted.behind:
+            kept += await set_aside(connection, admitted.behind)
         written = {write.order.number for write in writes}
         return _Applied(now, [d for d in decisions if d.order.number in written], by_order, mine, kept, in_doubt)
+
+    async def _admit(self, connection: Connection, batch: Batch) -> _Admitted:
+        """What of `batch` is decided now, with the stored orders locked. The rest is set aside, or has to wait."""
+        kept: list[DeadLettered | LetterSuperseded] = []
+        blocked: set[str] = set()
+        if batch.unsound:
+            # First, so that one that holds nothing can be closed by what comes after it in this batch.
+            unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
+            blocked = {letter.number for letter in unsound if letter.number}
+            kept += await set_aside(connection, unsound) if unsound else []
+        superseded: set[str] = set()
+        passable: set[str] = set()
+        if batch.sound:
+            front = await standing(connection, {p.number for p in batch.sound})
+            blocked |= {letter.number for letter in front}
+            passable = _unread_only(front)
+            if closing := _superseded(front, batch.sound):
+                superseded = {letter.number for letter in closing}
+                by = [p.arrival.event for p in batch.sound if p.number in superseded]
+                kept += await supersede(connection, closing, by=by)
+        behind: list[DeadLetter] = []
+        by_order: dict[OrderNumber, list[Prepared]] = {}
+        for prepared in batch.sound:
+            if prepared.number in superseded:
+                continue  # in the inbox now, behind what waited before it
+            if prepared.number in blocked and not (prepared.number in passable and _stops(prepared.facts)):
+                behind.append(_behind(prepared))
+            else:
+                by_order.setdefault(prepared.number, []).append(prepared)
+        stored = await lock_orders(connection, sorted(by_order)) if by_order else {}
+        for number in sorted(passable & by_order.keys()):
+            items, before = by_order[OrderNumber(number)], stored.get(OrderNumber(number))
+            if waiting := _letting_go(items, None if before is None else before.order):
+                behind += [_behind(item) for item in waiting]
+                by_order[OrderNumber(number)] = [item for item in items if item not in waiting]
+        by_order = {number: items for number, items in by_order.items() if items}
+        return _Admitted(by_order, stored, kept, behind)
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
@@ -353,7 +362,7 @@ class Decider:
         except BadInput as error:
             said = Text(f"{error.where}: {error.message.zh}", f"{error.where}: {error.message.en}")
             return DeadLetter(arrival, number, error.code, said, error.advice)
-        except Exception as error:  # a broken adapter is contained here (F110)
+        except Exception as error:  # a broken adapter is contained here
             return DeadLetter(
                 arrival, number, "adapter",
                 Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}"),
@@ -523,6 +532,16 @@ class Decider:
         self._observe(happened)
 
 
+class _Admitted(msgspec.Struct, frozen=True):
+    """The part of a batch that is decided. `kept`: what has been set aside or closed; `behind`: what waits for an
+    earlier letter of its order, and is set aside with what is decided."""
+
+    by_order: dict[OrderNumber, list[Prepared]]
+    stored: Mapping[OrderNumber, Stored]
+    kept: list[DeadLettered | LetterSuperseded]
+    behind: Sequence[DeadLetter]
+
+
 class _Applied(msgspec.Struct, frozen=True):
     at: datetime
     decisions: Sequence[Decision]
@@ -610,9 +629,9 @@ def _unread_only(front: Sequence[Standing]) -> set[str]:
 
 
 def _stops(facts: Facts | None) -> bool:
-    """Whether it tells of nothing but refunds that keep the order from being sent, or end it.
+    """Whether `facts` tell of refunds alone, and all of these keep the order from being sent, or end it.
 
-    That must not wait until somebody reads the order. What may let it go waits (`_letting_go`).
+    Such an event must not wait until somebody reads the order; one that may let the order go on must (`_letting_go`).
     """
     return (
         facts is not None
@@ -622,7 +641,8 @@ def _stops(facts: Facts | None) -> bool:
 
 
 def _letting_go(items: Sequence[Prepared], order: Order | None) -> list[Prepared]:
-    """Those of `items`, refunds alone, that end an open one: what is left of the order, only a reading of it tells."""
+    """Those of `items`, which tell of refunds alone, that end an open refund. What is left of the order then, only a
+    reading of it tells: they have to wait for that."""
     told = [(item, refund) for item in items if item.facts is not None for refund in item.facts.refunds]
     known = {} if order is None else order.refunds
     waits = {name for name, register in known.items() if register.value.status is RefundStatus.OPEN}
@@ -686,6 +706,10 @@ def _is_before(item: Prepared, instant: datetime) -> bool:
 
 def _first_taken(items: Sequence[Prepared]) -> datetime:
     return items[0].arrival.taken_at if len(items) == 1 else min(item.arrival.taken_at for item in items)
+
+
+def _behind(prepared: Prepared) -> DeadLetter:
+    return DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS)
 
 
 def _undecided(prepared: Prepared, error: Exception) -> DeadLetter:
