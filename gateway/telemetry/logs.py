@@ -46,6 +46,7 @@ from gateway.core.happening import (
 from gateway.telemetry.metrics import RESULTS
 
 Event = MutableMapping[str, Any]
+Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
 SENSITIVE = frozenset(
@@ -156,7 +157,7 @@ class Logs:
         self,
         writer: Writer,
         *,
-        level: Literal["debug", "info", "warning", "error"] = "info",
+        level: Level = "info",
         form: Literal["json", "text"] = "json",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -251,7 +252,12 @@ class Logs:
         return self.render(event)
 
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS: Mapping[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 _ATOMIC_BYTES = select.PIPE_BUF
 _LINE_FEED = ord("\n")
 # aiokafka tells 80 times a second of a broker that it is sent to and cannot reach: 2 GB of log a day.
@@ -376,65 +382,49 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case AttemptEnded():
             return logging.INFO, msgspec.structs.asdict(_attempt_ended(happening, at))
         case LevelTold(connection, sku, quantity, result, code, took_s):
-            return logging.INFO, _event(
-                "level_told", at, "info", connection=connection, sku=sku, quantity=quantity,
+            return _line(
+                "info", "level_told", at, connection=connection, sku=sku, quantity=quantity,
                 result=_RESULT_NAMES[result._value_], code=code, took_s=round(took_s, 4),
             )  # fmt: skip
         case DeadLettered(dead_letter_id, source, code):
-            return logging.WARNING, _event(
-                "dead_lettered", at, "warning", dead_letter_id=dead_letter_id, source=source, code=code
-            )
+            return _line("warning", "dead_lettered", at, dead_letter_id=dead_letter_id, source=source, code=code)
         case LetterSuperseded(dead_letter_id, source):
-            return logging.INFO, _event("letter_superseded", at, "info", dead_letter_id=dead_letter_id, source=source)
+            return _line("info", "letter_superseded", at, dead_letter_id=dead_letter_id, source=source)
         case GateChanged(target, operation, state, reason, questions):
             event = "questions_changed" if questions else "gate_changed"
-            return logging.WARNING, _event(
-                event, at, "warning", target=target, operation=operation, state=state, why=reason
-            )
+            return _line("warning", event, at, target=target, operation=operation, state=state, why=reason)
         case ConnectionChanged(connection, state, reason):
-            return logging.WARNING, _event(
-                "connection_changed", at, "warning", connection=connection, state=state, why=reason
-            )
+            return _line("warning", "connection_changed", at, connection=connection, state=state, why=reason)
         case PullChanged(source, code):
-            level, word = (logging.WARNING, "warning") if code else (logging.INFO, "info")
-            return level, _event("pull_changed", at, word, source=source, code=code)
+            return _line("warning" if code else "info", "pull_changed", at, source=source, code=code)
         case PullFailed(source, code):
-            return logging.DEBUG, _event("pull_failed", at, "debug", source=source, code=code)
+            return _line("debug", "pull_failed", at, source=source, code=code)
         case WindowRead(source, events, read_to):
-            return logging.DEBUG, _event(
-                "window_read", at, "debug", source=source, events=events, read_to=read_to.isoformat()
-            )
+            return _line("debug", "window_read", at, source=source, events=events, read_to=read_to.isoformat())
         case ShopReread(source, orders, missed):
-            level, word = (logging.WARNING, "warning") if missed else (logging.INFO, "info")
-            return level, _event("shop_reread", at, word, source=source, orders=orders, missed=missed)
-        case MessageEnded(channel, result, code, notices):
-            level = logging.INFO if result == "sent" else logging.WARNING
-            return level, _event(
-                "message_ended",
-                at,
-                "info" if result == "sent" else "warning",
-                connection=channel,
-                result=result,
-                code=code,
-                notices=notices,
+            return _line(
+                "warning" if missed else "info", "shop_reread", at, source=source, orders=orders, missed=missed
             )
+        case MessageEnded(channel, result, code, notices):
+            level: Level = "info" if result == "sent" else "warning"
+            return _line(level, "message_ended", at, connection=channel, result=result, code=code, notices=notices)
         case ClockChanged(clock, ahead_s):
-            level, word = (logging.INFO, "info") if ahead_s is None else (logging.WARNING, "warning")
-            return level, _event("clock_changed", at, word, clock=clock, off=ahead_s is not None, ahead_s=ahead_s)
+            off = ahead_s is not None
+            return _line("warning" if off else "info", "clock_changed", at, clock=clock, off=off, ahead_s=ahead_s)
         case Trouble(where, what):
-            return logging.ERROR, _event("trouble", at, "error", where=where, what=what)
+            return _line("error", "trouble", at, where=where, what=what)
         case Refused(source, code):
             # Debug: whoever floods the door must not flood the log.
-            return logging.DEBUG, _event("refused", at, "debug", source=source, code=code)
+            return _line("debug", "refused", at, source=source, code=code)
         case Purged(table, rows):
-            return logging.DEBUG, _event("purged", at, "debug", table=table, rows=rows)
+            return _line("debug", "purged", at, table=table, rows=rows)
         case BatchCommitted(leg, events, took_s):
-            return logging.DEBUG, _event("batch_committed", at, "debug", leg=leg, events=events, took_s=took_s)
+            return _line("debug", "batch_committed", at, leg=leg, events=events, took_s=took_s)
     return logging.DEBUG, {}
 
 
-def _event(event: str, at: str, level: str, **values: Any) -> Event:
-    return {"at": at, "level": level, "event": event, **values}
+def _line(level: Level, event: str, at: str, **values: Any) -> tuple[int, Event]:
+    return _LEVELS[level], {"at": at, "level": level, "event": event, **values}
 
 
 def _masked(key: str, value: Any) -> Any:
