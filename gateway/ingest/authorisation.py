@@ -1,7 +1,7 @@
 """The authorisations of shops in one worker: the newest token, its renewal, and holding a shop whose token is refused.
 
 All workers follow the database, woken by NOTIFY and by a look every few seconds. A refusal is the word on *one* token:
-it is told with the version that was used, and counts for nothing once that has been replaced (F6). A refused renewal is
+it is told with the version that was used, and counts for nothing once that has been replaced. A refused renewal is
 no word on the present token: that is used until it ends, or is refused itself.
 """
 
@@ -38,6 +38,7 @@ _GRACE_S = 60.0
 """A token that has simply run out, or is due, is being renewed: only when that takes longer is a person called."""
 
 _WARN_AHEAD = timedelta(days=3)
+_FOLLOW_EVERY_S = 3.0
 _RENEW_LOOK_S = 5.0
 _MIN_PAUSE_S = 1.0
 
@@ -132,13 +133,10 @@ class Authorisation:
 class Authorisations:
     """All shops' authorisations in this worker, by connection id."""
 
-    def __init__(
-        self, pool: asyncpg.Pool, shops: Mapping[int, Authorisation], *, observe: Observer, every_s: float = 3.0
-    ) -> None:
+    def __init__(self, pool: asyncpg.Pool, shops: Mapping[int, Authorisation], *, observe: Observer) -> None:
         self._pool = pool
         self._shops = shops
         self._observe = observe
-        self._every_s = every_s
         self._woken = asyncio.Event()
         self._away = False
 
@@ -166,7 +164,7 @@ class Authorisations:
                     self._observe([Trouble("token", f"authorisations not read: {type(error).__name__}")])
                 self._away = True
             try:
-                async with asyncio.timeout(self._every_s):
+                async with asyncio.timeout(_FOLLOW_EVERY_S):
                     await self._woken.wait()
             except TimeoutError:
                 continue
@@ -285,7 +283,7 @@ class Renewal:
             if is_ours():
                 raise
             answer = Failed("adapter", raised(error))
-        except Exception as error:  # a broken adapter is contained here (F110)
+        except Exception as error:  # a broken adapter is contained here
             answer = Failed("adapter", raised(error))
         match answer:
             case Token():

@@ -1,4 +1,4 @@
-"""Reading shops whose platform is polled: the poller, and the daily re-read that finds what it missed (F8).
+"""Reading shops whose platform is polled: the poller, and the daily re-read that finds what it missed.
 
 Both ask window by window through `WindowReader`: each page's events are durable before the next page is asked for,
 and the cursor moves when a window is through. A crash in between asks for the window again; what comes twice changes
@@ -39,6 +39,8 @@ from gateway.store.pulls import (
 
 BEIJING = timezone(timedelta(hours=8))
 _HELD_LOOK_S = 1.0
+_DUE_LOOK_S = 60.0
+"""So often the daily re-read looks whether it is time."""
 _MIN_PAUSE_S = 1.0
 _LONG_S = 60.0
 _DAY = timedelta(days=1)
@@ -135,7 +137,7 @@ class WindowReader:
         return False
 
     async def _ask(self, window: Window, position: str) -> Page | Failed | Throttled | Unauthorised:
-        """One call of the adapter; whatever is wrong with it becomes Failed (F110). Its words may hold buyer data."""
+        """One call of the adapter; whatever is wrong with it becomes Failed. Its words may hold buyer data."""
         try:
             answer: object = await self._source.pull(window, position, deadline_s=self._deadline_s)
         except asyncio.CancelledError as error:
@@ -276,10 +278,7 @@ class Poller:
 
 
 class DailyReread:
-    """The owner's loop that reads the last days of a shop again, once a day, behind everything else.
-
-    `look_every_s`: how often it looks whether it is time.
-    """
+    """The owner's loop that reads the last days of a shop again, once a day, behind everything else."""
 
     def __init__(
         self,
@@ -289,21 +288,19 @@ class DailyReread:
         pool: asyncpg.Pool,
         now: Callable[[], datetime],
         observe: Observer,
-        look_every_s: float = 60.0,
     ) -> None:
         self._shop = shop
         self._reader = reader
         self._pool = pool
         self._now = now
         self._observe = observe
-        self._look_every_s = look_every_s
 
     async def run(self, owner: Ownership) -> None:
         """Raises what says "the database is away", and Fenced."""
         while not owner.stopping:
             cursor = await read_cursor(self._pool, owner.connection_id)
             if cursor is None or cursor.reread_at >= last_due(self._now(), self._shop.policy.reread_hour):
-                await owner.rest(self._look_every_s)
+                await owner.rest(_DUE_LOOK_S)
             else:
                 await self._reread(owner, cursor)
 

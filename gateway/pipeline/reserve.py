@@ -86,8 +86,7 @@ def reserve(
     if len(found) == len(want):
         return _reserve(order, want, found, balances)
     if unknown_sku is UnknownSku.HOLD and not order.confirmed:
-        kept = _give_back(order.booked, (), balances)
-        return Reserved((), kept, complete=False, reasons=("unknown_sku",))
+        return Reserved((), _released(order.booked, balances), complete=False, reasons=("unknown_sku",))
     reserved = _reserve(order, tuple([b for b, _ in found]), found, balances)
     unknown = tuple([b.sku for b in want if (b.sku, b.warehouse) not in balances])
     return msgspec.structs.replace(reserved, unknown=unknown)
@@ -113,10 +112,9 @@ def _reserve(
     return _as_far_as_it_goes(order.booked, needed, balances)
 
 
-def _give_back(
-    booked: tuple[Booking, ...], want: tuple[Booking, ...], balances: Mapping[Place, Balance]
-) -> tuple[Movement, ...]:
-    return tuple(book(balances[shift.place], shift) for shift in shifts(booked, want))
+def _released(booked: tuple[Booking, ...], balances: Mapping[Place, Balance]) -> tuple[Movement, ...]:
+    """The movements that give back all that is booked."""
+    return tuple(book(balances[shift.place], shift) for shift in shifts(booked, ()))
 
 
 def _as_far_as_it_goes(booked: tuple[Booking, ...], needed: list[Shift], balances: Mapping[Place, Balance]) -> Reserved:
@@ -126,13 +124,13 @@ def _as_far_as_it_goes(booked: tuple[Booking, ...], needed: list[Shift], balance
     for shift in needed:
         balance = balances[shift.place]
         missing = max(0, shift.needs - balance.available)
-        cut = Shift(shift.place, shift.locked, shift.committed, shift.shipped)
+        cut = shift
         for part in ("shipped", "committed", "locked"):
             less = min(missing, max(0, getattr(cut, part)))
             cut = msgspec.structs.replace(cut, **{part: getattr(cut, part) - less})
             missing -= less
         movements.append(book(balance, cut))
-        old = after.get(shift.place, Booking(Sku(shift.place[0]), shift.place[1]))
+        old = after.get(shift.place, Booking(*shift.place))
         after[shift.place] = Booking(
             old.sku,
             old.warehouse,

@@ -454,14 +454,14 @@ async def read_backlog(pool: Connection) -> Backlog:
     )
 
 
-async def write_audit(pool: asyncpg.Pool, *, actor: str, action: str, subject: str, reason: str = "") -> None:
-    """Who looked at what, or did what, by hand."""
+async def write_audit(pool: asyncpg.Pool, *, actor: str, action: str, subject: str) -> None:
+    """Who looked at what; nobody is asked why."""
     await pool.execute(
         "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
         actor,
         action,
         subject,
-        as_private(reason),
+        as_private(""),
     )
 
 

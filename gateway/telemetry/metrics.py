@@ -677,14 +677,14 @@ class ParentMetrics:
     """The parent's own metrics: how many workers there should be, and its restarts. Once per process, which has no
     other metric of ours."""
 
-    def __init__(self, wanted: int, *, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, wanted: int) -> None:
         declared = {metric.name: metric for metric in METRICS}
         for name, workers in (("ordergate_workers_wanted", wanted), ("ordergate_workers", 0)):
             # Every worker adds itself to `ordergate_workers`; the parent's 0 is what is left when none does.
             metric = declared[name]
-            Gauge(name, metric.help, multiprocess_mode=metric.across, registry=registry).set(workers)
+            Gauge(name, metric.help, multiprocess_mode=metric.across).set(workers)
         metric = declared["ordergate_worker_restarts_total"]
-        self._restarts = Counter(metric.name, metric.help, _names(metric), registry=registry)
+        self._restarts = Counter(metric.name, metric.help, _names(metric))
         for end in WorkerEnd:
             # From the start: what appears with a 1 has not risen, for Prometheus.
             self._restarts.labels(end.value)
