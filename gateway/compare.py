@@ -1,4 +1,4 @@
-"""Before a shop goes live (F126): what the warehouse has of the orders that the gateway has only watched.
+"""Before a shop goes live: what the warehouse has of the orders that the gateway has only watched.
 
 While a connection observes, somebody else delivers its orders. Asking the target for each of them, without changing
 anything there, tells whether both see the same shop: an order that is not there was lost on the old way, is held by the

@@ -3,7 +3,7 @@ when a connection uses them.
 
 An adapter of the gateway is a folder in the package `adapters`; an outside one registers its package under the
 entry-point group ``ordergate.adapters``. Finding one reads its ``manifest.toml`` and runs none of its code. What is
-wrong with an adapter is a problem of the connections that use it, never of the gateway (F110).
+wrong with an adapter is a problem of the connections that use it, never of the gateway.
 """
 
 from __future__ import annotations

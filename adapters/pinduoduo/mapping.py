@@ -385,7 +385,7 @@ def _content(order: OrderInfo, paid_minor: int) -> Content:
 
 
 def _receiver(order: OrderInfo) -> Receiver:
-    """Masks where people read, ciphertext in `token`, neither touched (F24). `town` is the district here.
+    """Masks where people read, ciphertext in `token`, neither touched. `town` is the district here.
 
     The token is JSON with what a waybill is made from: ``open_address_id``, ``name``, ``phone``, ``address``.
     """

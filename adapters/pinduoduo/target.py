@@ -37,7 +37,8 @@ _TURN_LATER_S = 1.0
 LEAST_S = 0.05
 """Less than this left of a deadline is not worth a question."""
 MOST_SKEW = timedelta(seconds=10)
-"""The platform refuses a time stamp at ten minutes, but a window already when it ends less than three minutes ago."""
+"""A time stamp may be ten minutes off. But we end each window 195 s ago (`delay_s`), and the platform refuses one that
+ends less than three minutes ago by its own clock: farther apart than this, nothing could be read."""
 
 
 class PinduoduoTarget:

@@ -18,8 +18,8 @@ _ASK_WITHIN_S = 2.0
 
 
 class Health:
-    """`states` tells of the worker's own parts; the database is asked each time. `refused`: why it took the last event
-    not, nothing when it did."""
+    """`states` tells of the worker's own parts; the database is asked each time. `refused`: why the database did not
+    take the last event, empty when it did."""
 
     def __init__(
         self,

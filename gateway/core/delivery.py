@@ -1,12 +1,14 @@
-"""What leaves: deliveries of commands, and the outcomes of their attempts as values.
+"""What leaves: deliveries of commands, and the answers that targets give, as values.
 
-    Done       the target has it; `reference` is the target's own id, if it gave one
-    Wait       not now: a transient failure, throttled, or the breaker is open
-    Rejected   the content is wrong for this target: a person edits and resends
-    Unknown    the request left and no answer came back: nobody knows whether the target has it
+    Done          the target has it; `reference` is the target's own id, if it gave one
+    Failed        the target certainly has nothing of it, and the same call may work later
+    Throttled     the target asks for patience
+    Rejected      the content is wrong for this target: a person edits and resends
+    Unknown       the request left and no answer came back: nobody knows whether the target has it
     Unauthorised  the platform does not take our authorisation any more: everything for it waits for a person
 
-What an adapter may answer is `Answer` (one attempt); what stands in the outbox afterwards is `Outcome`.
+These are an `Answer`, what one attempt can end in. Asked whether it has a delivery, a target answers with a `Finding`.
+What becomes of the delivery then (done, wait, blocked) is decided in `gateway.dispatch.conclude`.
 """
 
 from __future__ import annotations
@@ -98,7 +100,7 @@ class Unknown(_No, frozen=True, gc=False):
 
 
 class Unauthorised(_No, frozen=True, gc=False):
-    """The platform refuses our authorisation (F6): the token has expired or was withdrawn. Not counted as an attempt.
+    """The platform refuses our authorisation: the token has expired or was withdrawn. Not counted as an attempt.
 
     Says nothing about what was sent: the connection's queue is kept until it is authorised again. `code` is the
     platform's own.
@@ -158,7 +160,7 @@ class Result(enum.IntEnum):
 
 
 def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:
-    """Policy for an operation from what its adapter declares (F109)."""
+    """Policy for an operation from what its adapter declares."""
     if idempotent:
         return AfterUnknown.RESEND
     return AfterUnknown.FIND if findable else AfterUnknown.PERSON

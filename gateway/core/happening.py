@@ -112,9 +112,9 @@ class ConnectionState(enum.StrEnum):
 
     READY = "ready"
     PAUSED = "paused"
-    """By a person (F129)."""
+    """By a person."""
     RE_AUTHORISE = "re_authorise"
-    """The platform refuses our authorisation, its queue is kept until a person gives a new one (F6)."""
+    """The platform refuses our authorisation, its queue is kept until a person gives a new one."""
 
 
 class ConnectionChanged(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +148,7 @@ class WindowRead(msgspec.Struct, frozen=True, gc=False):
 
 
 class ShopReread(msgspec.Struct, frozen=True, gc=False):
-    """The daily re-read of a shop is through; `missed` of its orders were not known here (F8)."""
+    """The daily re-read of a shop is through; `missed` of its orders were not known here."""
 
     source: ConnectionName
     orders: int

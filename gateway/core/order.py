@@ -1,12 +1,13 @@
 """An order is what its facts say: registers and grow-only sets, merged so that arrival order cannot matter.
 
-One register per field group of the shop (content, payment, hold, closing) and per refund, whose newest value wins by
-a *total* key: platform version, status rank, and where both tie (platform versions are whole seconds) a refund's
+One register per field group of the shop (content, payment, hold, closing, left) and per refund, whose newest value wins
+by a *total* key: platform version, status rank, and where both tie (platform versions are whole seconds) a refund's
 place in its life, then the encoded value itself. Things with an id of their own (warehouse confirmations and progress
 reports) are grow-only sets. An order has exactly one shop connection, the one its number's prefix belongs to, so a
 register needs no source in its key; warehouse ids carry their connection.
 
-This module answers for the data and `merge`; what follows from the data is decided in `gateway.pipeline`.
+This module answers for the data, for merging it, and for what it says by itself (paid, held, shipped …); what is to be
+done about it is decided in `gateway.pipeline`.
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
 
 
 class Origin(enum.StrEnum):
-    """How the gateway stands to an order; fixed when it is first seen (cut-over, F126)."""
+    """How the gateway stands to an order; fixed when it is first seen (cut-over)."""
 
     LIVE = "live"
     OBSERVED = "observed"

@@ -1,4 +1,4 @@
-"""Clean: what can be put right in one event without knowing anything else. Masked data passes untouched (F24)."""
+"""Clean: what can be put right in one event without knowing anything else. Masked data passes untouched."""
 
 from __future__ import annotations
 

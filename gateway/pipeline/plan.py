@@ -76,12 +76,14 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned;
-    `held_after_sent`, nothing has left and the order is not over;
+    `held_after_sent`: the channel holds it, nothing has left and it is not over;
     `reopened_after_cancel`: the warehouse was told to cancel and the shop wants the order after all;
     `warehouse_exception`: the warehouse it is routed to reported one;
-    `shipped_elsewhere`: the shop says that it has left, a warehouse was told to ship it and has not said so; only with
-    `shops_told`: a shop that we do not tell of shipments hears of them from somebody else, and maybe before us;
-    `shipped_short`: it is done and counted fewer pieces than were ordered, and they have not been paid back.
+    `shipped_elsewhere`: the shop says that it has left, a warehouse was told to ship it and has not said so;
+    `shipped_short`: the warehouse is done, shipped fewer pieces than were ordered, and they have not been paid back.
+
+    `shops_told`: whether we tell the shop of shipments. One that hears of them from somebody else may do so before us,
+    and is not `shipped_elsewhere` for that.
     """
     if not order.commands and not order.confirmations and not order.progress:
         return ()

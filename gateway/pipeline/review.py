@@ -49,7 +49,7 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
 
 
 def origin_of(order: Order, rules: Rules, *, first_seen: bool) -> Origin:
-    """How the gateway stands to `order` (F126). Fixed at first sight, except that *before start* needs the content."""
+    """How the gateway stands to `order`. Fixed at first sight, except that *before start* needs the content."""
     shop = rules.shops.get(order.connection)
     if shop is None or order.origin is not Origin.LIVE or order.commands:
         return order.origin

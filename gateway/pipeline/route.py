@@ -1,4 +1,4 @@
-"""Route: which target, from which warehouse. Today the first route of the shop; rules and distance come with F57."""
+"""Route: which target, from which warehouse. For now the shop's first route."""
 
 from __future__ import annotations
 

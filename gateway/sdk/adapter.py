@@ -132,7 +132,7 @@ class Target(Protocol):
 
 
 class OperationManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an adapter declares about one operation (F109); the gateway derives its policy from it."""
+    """What an adapter declares about one operation; the gateway derives its policy from it."""
 
     idempotent: bool
     findable: bool = False

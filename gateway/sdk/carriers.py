@@ -1,4 +1,4 @@
-"""Carrier codes: what a warehouse calls a carrier, and what each platform calls it (F127).
+"""Carrier codes: what a warehouse calls a carrier, and what each platform calls it.
 
 The table ships with the gateway (``carriers.csv``) and is extended or overridden in the configuration. An unknown
 carrier is never guessed: the delivery is rejected with that reason, a person adds the row and sends it again.

@@ -48,7 +48,7 @@ Pulled = Page | Failed | Throttled | Unauthorised
 
 
 class Budget(Protocol):
-    """The connection's share of its platform's rate limit, over pull, write-back and all workers (F7, F94)."""
+    """The connection's share of its platform's rate limit, over pull, write-back and all workers."""
 
     async def turn(self) -> None:
         """Returns when one more request may leave. Cancelling gives the turn back."""

@@ -35,7 +35,7 @@ KAFKA_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class Mode(enum.StrEnum):
-    """What a connection may cause (F126): `observe` takes everything in and delivers nothing."""
+    """What a connection may cause: `observe` takes everything in and delivers nothing."""
 
     OBSERVE = "observe"
     LIVE = "live"

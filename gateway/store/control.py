@@ -48,7 +48,7 @@ async def read_controls(pool: asyncpg.Pool) -> Controls:
 
 
 async def set_paused(pool: asyncpg.Pool, name: str, *, paused: bool, reason: str, actor: str) -> bool:
-    """Pause or resume a connection (F129); False when there is none of that name."""
+    """Pause or resume a connection; False when there is none of that name."""
     async with pool.acquire() as connection, connection.transaction():
         found = await connection.fetchval(
             "UPDATE connection SET paused = $2, pause_reason = $3 WHERE name = $1 RETURNING 1", name, paused, reason

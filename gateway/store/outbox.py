@@ -207,7 +207,7 @@ async def free_lanes(pool: asyncpg.Pool, lanes: Sequence[Lane], *, worker_id: in
 
 
 async def doubt_everything(pool: asyncpg.Pool) -> int:
-    """After a restore from backup: every open lane is in doubt (F130). Returns how many there are.
+    """After a restore from backup: every open lane is in doubt. Returns how many there are.
 
     So is every lane that an event from before now gives birth to: the backup does not know what was sent since it. A
     redrive that still runs in it asks as well, even one that was forced; one that resolves is stopped: that cannot be

@@ -1,4 +1,4 @@
-"""Sending many things again (F77, F78): blocked deliveries and dead letters, chosen by a filter, released at a pace.
+"""Sending many things again: blocked deliveries and dead letters, chosen by a filter, released at a pace.
 
 A redrive is a row with its items, so it survives whoever works on it: each step is one transaction that locks the row,
 frees some lanes and says when the next step may be. Lanes are freed *in doubt*: a target that can be asked is asked
@@ -9,7 +9,7 @@ inbox, and has ended when intake has taken it from there: done, or set aside aga
 Few are out at a time (`_open_most`), so that stopping brings nearly all of the rest back, and a target that fails
 again gets no more.
 
-A redrive may also `resolve` its items (F117, F129): nothing is sent, each is taken for handled elsewhere, and what is
+A redrive may also `resolve` its items: nothing is sent, each is taken for handled elsewhere, and what is
 waiting still when it is stopped is as it was (`gateway.store.resolve`).
 """
 

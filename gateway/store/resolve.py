@@ -1,4 +1,4 @@
-"""Already handled (F129): what a redrive that resolves does with its items, on its author's word and for good."""
+"""Already handled: what a redrive that resolves does with its items, on its author's word and for good."""
 
 from __future__ import annotations
 

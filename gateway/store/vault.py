@@ -1,4 +1,4 @@
-"""Buyer data at rest: sealed on its way into the database and opened on its way out (F103).
+"""Buyer data at rest: sealed on its way into the database and opened on its way out.
 
 AES-256-GCM (NIST SP 800-38D) with a random nonce per value; what is sealed says which key it was sealed with, so that
 keys can be replaced while rows of the old one are still there. It keeps a stolen disk, dump or backup from being read,

@@ -1,4 +1,4 @@
-"""What waits for a person (F79, F115): held orders, conflicts, blocked deliveries, dead letters; read only.
+"""What waits for a person: held orders, conflicts, blocked deliveries, dead letters; read only.
 
 `cards` groups all of it by root cause, `items` lists it, oldest first. Every statement is carried by a partial index
 that holds nothing but what waits, so the millions that flow cost nothing here.

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from gateway.api.advice import NextStep
+from gateway.api.masking import state_of
 from gateway.api.views import (
     BreakerView,
     ConditionList,
@@ -36,7 +37,6 @@ from gateway.api.views import (
     WorkerGate,
     WorkItem,
     WorkItems,
-    state_of,
 )
 from gateway.cli import main
 from gateway.core.event import ConnectionName
