@@ -82,7 +82,11 @@ _STAGES = {
     "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
     "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
     "held, for a person": ([PLACED, held(1, for_person=True), PAID], Stage.RECEIVED, ("held_for_person",)),
-    "held for a person after it was sent": ([PLACED, PAID, held(for_person=True)], Stage.RECEIVED, ("held_for_person",)),
+    "held for a person after it was sent": (
+        [PLACED, PAID, held(for_person=True)],
+        Stage.RECEIVED,
+        ("held_for_person",),
+    ),
     "held for a person, then by the channel": (
         [PLACED, held(1, for_person=True), PAID, held(4)],
         Stage.RECEIVED,

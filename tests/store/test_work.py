@@ -77,7 +77,8 @@ async def test_a_wish_narrows_cards_and_items_alike(desk: tuple[asyncpg.Pool, Na
         (Wish(kind="hold"), 9), (Wish(kind="hold", code="missing:receiver.phone"), 3), (Wish(kind="conflict"), 6),
         (Wish(connection="wms"), 400), (Wish(connection="shop"), 9 + 6 + 2), (Wish(connection="nobody"), 0),
         (Wish(operation="create"), 402), (Wish(operation="cancel"), 0), (Wish(code="unknown"), 2),
-        (Wish(code="warehouse_exception"), 0), (Wish(kind="dead_letter"), 2), (Wish(code="held_for_person"), 1), (Wish(), 402 + 9 + 6 + 2),
+        (Wish(code="warehouse_exception"), 0), (Wish(kind="dead_letter"), 2), (Wish(code="held_for_person"), 1),
+        (Wish(), 402 + 9 + 6 + 2),
     ):  # fmt: skip
         assert sum(card.count for card in await cards(pool, wish)) == count, wish
         assert len(await everything(pool, wish, limit=500)) == count, wish
