@@ -32,7 +32,6 @@ class Product:
         in_flight: int,
         adaptive: bool = False,
         workers: int = 1,
-        environment: dict[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self._config = folder / "ordergate.yaml"
@@ -53,7 +52,6 @@ class Product:
         )
         self.log = folder / "ordergate.log"
         self._workers = workers
-        self._environment = environment
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -69,7 +67,6 @@ class Product:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
                 preexec_fn=end_with_us,  # noqa: PLW1509
             )
 

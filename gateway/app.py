@@ -185,7 +185,7 @@ class Worker:
             loop.add_reader(self._place.lifeline_fd, self._end_without_parent, self._place.lifeline_fd)
         async with AsyncExitStack() as stack:
             vault = vault_of(self._settings.encryption.decoded)
-            # Of the start. What a part of a living worker fails with comes in a group, and is shown whole.
+            # What fails at the start. What a part of a living worker fails with comes in a group, and is shown whole.
             await stack.enter_async_context(told_in_one_line())
             pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
@@ -205,13 +205,8 @@ class Worker:
         inbox_leg, kafka_leg = InboxLeg(pool, observe=self._observe), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
+        await self._tell_stranded(pool, dispatcher)
         gates = {(names.id(target), str(operation)) for target, operation in dispatcher.gates}
-        for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
-            what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
-            self._observe([Trouble("dispatch", what)])
-        for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
-            what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
-            self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
         redrive = RedriveLoop(pool, gates=gates, observe=self._observe, reach=self._reach)
         woken = {
             "ordergate_inbox": lambda _: inbox_wake.set(),
@@ -227,17 +222,7 @@ class Worker:
         ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
-        # Of its own: at night it keeps a connection for hours, and `pool` may have two.
-        night = await open_pool(self._url, size=NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
-        stack.push_async_callback(_close, night)
-        purge = PurgeWatch(
-            night,
-            ages=partial(ages_of, self._settings),
-            hours=Hours(*self._settings.retention.minutes),
-            observe=self._observe,
-            now=self._now,
-        )
-        background.append(("purge", purge.run))
+        background += await self._purging(stack)
         background += self._watching(pool, names, dispatcher, shops, readers=of_kafka, kafka_leg=kafka_leg)
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
@@ -563,6 +548,28 @@ class Worker:
         return [("levels", publisher)]
 
     # --- what is watched
+
+    async def _tell_stranded(self, pool: asyncpg.Pool, dispatcher: Dispatcher) -> None:
+        """Say at the start what nobody will send."""
+        for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
+            what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
+            self._observe([Trouble("dispatch", what)])
+        for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
+            what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
+            self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
+
+    async def _purging(self, stack: AsyncExitStack) -> list[Loop]:
+        # Of its own: at night it keeps a connection for hours, and `pool` may have two.
+        night = await open_pool(self._url, size=NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
+        stack.push_async_callback(_close, night)
+        purge = PurgeWatch(
+            night,
+            ages=partial(ages_of, self._settings),
+            hours=Hours(*self._settings.retention.minutes),
+            observe=self._observe,
+            now=self._now,
+        )
+        return [("purge", purge.run)]
 
     def _watching(
         self,

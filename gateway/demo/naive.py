@@ -44,16 +44,6 @@ _REST_S = 6.0
 """After the last order, for what is still on its way."""
 
 
-class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """What the day cost. `sync_failed`: lines in its log; each of them is an order that somebody has to look for."""
-
-    orders_placed: int
-    orders_at_wms: int
-    lost: int
-    duplicated: int
-    sync_failed: int
-
-
 class _Unlimited:
     """No budget: it asks as often as it likes."""
 
@@ -146,7 +136,7 @@ class Forwarder:
             self._queue.task_done()
 
 
-async def play(folder: Path, baskets: list[Basket], day: Day, *, seed: int, console: Console) -> Loss:
+async def play(folder: Path, baskets: list[Basket], day: Day, *, seed: int, console: Console) -> verdict.Loss:
     """The whole day; returns when the last order has had its chance."""
     began_at = datetime.now(UTC)
     secrets = {shop.name: new_secret() for shop in SHOPS if shop.platform == "webhook"}
@@ -164,7 +154,7 @@ async def play(folder: Path, baskets: list[Basket], day: Day, *, seed: int, cons
             forwarder.close()
         books = await verdict.read_books(wms_url)
     at_wms = {number: book.documents for number, book in books.orders.items() if book.documents}
-    return Loss(
+    return verdict.Loss(
         orders_placed=len(shops.placed),
         orders_at_wms=len(at_wms),
         lost=len(shops.placed.keys() - at_wms.keys()),

@@ -209,7 +209,7 @@ class RunningGateway(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_gateway(folder: Path, document: Mapping[str, Any], *, workers: int = 1) -> AsyncIterator[RunningGateway]:
+async def open_gateway(folder: Path, document: Mapping[str, Any]) -> AsyncIterator[RunningGateway]:
     """`ordergate run` on the configuration `document`; ready when this is entered. Its log is ``gateway.log``."""
     config, log = folder / "ordergate.yaml", folder / "gateway.log"
     config.write_text(yaml.safe_dump(dict(document), allow_unicode=True, sort_keys=False))
@@ -219,7 +219,7 @@ async def open_gateway(folder: Path, document: Mapping[str, Any], *, workers: in
         os.chmod(log, 0o600)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "gateway", "run", "--config", str(config), "--workers", str(workers)),
+            *("-m", "gateway", "run", "--config", str(config)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=out,

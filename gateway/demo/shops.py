@@ -24,6 +24,8 @@ from gateway.sdk.signing import decode_secret, sign
 
 _AGAIN_S = 0.2
 _ACCEPTED = 202
+_CALLERS = 12
+_LATELY_S = 3.0
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -104,14 +106,12 @@ class Shops:
         platforms: Platforms,
         journal: Path,
         shift: timedelta,
-        callers: int = 12,
     ) -> None:
         self._hooks_url = hooks_url
         self._platforms = platforms
         self._keys = {shop: decode_secret(secret) for shop, secret in secrets.items()}
         self._journal = journal
         self._shift = shift
-        self._callers = callers
         self._recent: deque[float] = deque()
         self.totals = Totals()
         self.placed: dict[str, Placed] = {}
@@ -123,12 +123,12 @@ class Shops:
     def acknowledged(self) -> int:
         return len(self.placed)
 
-    def rate_per_s(self, *, over_s: float = 3.0) -> float:
+    def rate_per_s(self) -> float:
         """Orders acknowledged a second, of late."""
         now = time.monotonic()
-        while self._recent and self._recent[0] < now - over_s:
+        while self._recent and self._recent[0] < now - _LATELY_S:
             self._recent.popleft()
-        return len(self._recent) / over_s
+        return len(self._recent) / _LATELY_S
 
     async def sell(self, baskets: Iterable[Basket], day: Day) -> None:
         """Place every basket that is an order, as fast as the day goes; returns when all are journaled."""
@@ -151,7 +151,7 @@ class Shops:
                         self._recent.append(time.monotonic())
 
                 async with asyncio.TaskGroup() as group:
-                    for number in range(self._callers):
+                    for number in range(_CALLERS):
                         group.create_task(call(), name=f"shop caller {number}")
         finally:
             os.close(journal)

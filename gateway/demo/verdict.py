@@ -39,6 +39,19 @@ class Known(msgspec.Struct):
     inbox: int = 0
 
 
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What the day without the gateway cost.
+
+    `sync_failed`: lines in its log; each of them is an order that somebody has to look for.
+    """
+
+    orders_placed: int
+    orders_at_wms: int
+    lost: int
+    duplicated: int
+    sync_failed: int
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """How the accounts compare. The numbers of `skus_…` are products whose figures differ: all have to be 0."""
 

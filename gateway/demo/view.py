@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from rich import box
@@ -18,10 +18,7 @@ from gateway.core.order import Stage
 from gateway.demo.figures import Figures
 from gateway.demo.incident import ACTS
 from gateway.demo.shops import SURGE, Day
-from gateway.demo.verdict import Verdict
-
-if TYPE_CHECKING:
-    from gateway.demo.naive import Loss
+from gateway.demo.verdict import Loss, Verdict
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
