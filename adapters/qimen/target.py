@@ -57,12 +57,8 @@ class QimenTarget:
         message = f"{reply.code} {reply.message}".strip()[:500]
         if verdict.kind == "done":
             return Done(reply.reference)
-        if verdict.kind == "throttled":
-            return Throttled(mapping.ban_s(message), message)
-        if verdict.kind == "failed":
-            return Failed(verdict.code, message)
-        if verdict.kind == "unknown":
-            return Unknown(verdict.code, message, timeout=verdict.code == "gateway_timeout")
+        if (trouble := _trouble(verdict, message)) is not None:
+            return trouble
         if verdict.kind != "already_done" and not cancel:
             return Rejected(verdict.code, message)
         left_s = until - _clock()
@@ -89,23 +85,17 @@ class QimenTarget:
         if not reply.success:
             if mapping.says_not_found(reply, settings):
                 return NotFound()
-            verdict = mapping.classify(reply, settings)
-            if verdict.kind == "throttled":
-                return Throttled(mapping.ban_s(message), message)
-            if verdict.kind == "failed":
-                return Failed(verdict.code, message)
-            if verdict.kind == "unknown":
-                return Unknown(verdict.code, message, timeout=verdict.code == "gateway_timeout")
-            return Unknown("not_proven", message, answered=True)
+            trouble = _trouble(mapping.classify(reply, settings), message)
+            return trouble or Unknown("not_proven", message, answered=True)
         if reply.order_code != number:
             if not reply.order_code and settings.not_found_when_empty:
                 return NotFound()
             return Unknown("not_proven", "the WMS answers success without this document", answered=True)
-        if delivery.operation is Operation.CANCEL and reply.status not in mapping.CANCELLED_STATUSES:
-            return (
-                NotFound() if reply.status else Unknown("not_proven", "the WMS does not tell the status", answered=True)
-            )
-        return Found(reply.reference)
+        if delivery.operation is not Operation.CANCEL or reply.status in mapping.CANCELLED_STATUSES:
+            return Found(reply.reference)
+        if reply.status:
+            return NotFound()
+        return Unknown("not_proven", "the WMS does not tell the status", answered=True)
 
     async def check(self, *, deadline_s: float) -> None:
         settings = self._settings
@@ -182,6 +172,17 @@ class QimenTarget:
 
 
 _HEADERS = {"content-type": "text/xml; charset=utf-8"}
+
+
+def _trouble(verdict: mapping.Verdict, message: str) -> Throttled | Failed | Unknown | None:
+    """An envelope that says nothing of the document itself; None where it does."""
+    if verdict.kind == "throttled":
+        return Throttled(mapping.ban_s(message), message)
+    if verdict.kind == "failed":
+        return Failed(verdict.code, message)
+    if verdict.kind == "unknown":
+        return Unknown(verdict.code, message, timeout=verdict.code == "gateway_timeout")
+    return None
 
 
 def _clock() -> float:
