@@ -162,7 +162,7 @@ def _told(settings: Settings) -> Checked:
 
 
 def _findable(runbook_url: str) -> Checked:
-    """Whether the page that a notice ends with can be opened by who gets it, somewhere else."""
+    """Whether the page that a notice ends with can be opened by whoever gets it, somewhere else."""
     if runbook_url.startswith(("https://", "http://")):
         return Checked()
     what = Text(

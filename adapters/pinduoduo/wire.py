@@ -59,7 +59,7 @@ person has dealt with it.
 Trouble = Failed | Throttled | Unauthorised | Rejected | Unknown
 """What a request ends in when it has no answer to look at. Only after Unknown something may have been done."""
 Later = Failed | Throttled | Unauthorised
-"""What is left of `Trouble` for who only reads."""
+"""What is left of `Trouble` where one only reads."""
 
 
 def sign(secret: str, parameters: Mapping[str, str]) -> str:
@@ -74,8 +74,8 @@ def parameter(value: Any) -> str:
 
 
 class Router:
-    """Asks the platform in the name of one shop. Takes no turn of the budget: that is for who knows which is the first
-    request."""
+    """Asks the platform in the name of one shop. Takes no turn of the budget: only its users know which request is the
+    first of several."""
 
     def __init__(self, setup: Setup, access: Access) -> None:
         self._settings: Settings = setup.settings
@@ -167,7 +167,7 @@ class Router:
 
 
 def as_later(trouble: Trouble) -> Later:
-    """`trouble` for who only reads: nothing is in doubt, ask again later."""
+    """`trouble` where one only reads: nothing is in doubt, ask again later."""
     if isinstance(trouble, Unknown | Rejected):
         return Failed(trouble.code, trouble.message)
     return trouble

@@ -140,9 +140,9 @@ async def adopt(
 ) -> dict[int, int]:
     """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
 
-    A lease that was renewed in the future, because the database's clock has been set back since (or is known to be
-    `set_back`), counts from now: that of a worker that has died would else last for the hours that the clock was ahead.
-    So long would lanes wait, too, that had their time from it: they are due now.
+    Where the database's clock has been set back (`set_back`, or a lease was renewed in the future), that lease counts
+    from now, and lanes that wait for a time are due now. Otherwise a worker that has died would keep its lanes, and the
+    others would wait, for as many hours as the clock was ahead.
 
     Freed lanes are in doubt; those of an operation in `settle_s` wait so long before they are asked about.
     """
