@@ -155,8 +155,8 @@ async def write_orders(
     writes: Sequence[OrderWrite],
     *,
     names: Names,
-) -> int:
-    """Write orders, events, movements and balances in bulk; returns how many events were new.
+) -> None:
+    """Write orders, events, movements and balances in bulk.
 
     Raises DatabaseBusy when another worker created one of the new orders meanwhile: read the facts again.
     """
@@ -197,9 +197,8 @@ async def write_orders(
     if anew := [w.order_id for w in changed if w.disputed_anew]:
         # Whoever writes such a row holds its order's lock, as we do; the audit keeps who dealt with what.
         await connection.execute("DELETE FROM conflict_handled WHERE order_id = ANY($1::bigint[])", anew)
-    fresh = await _write_events(connection, new, old)
+    await _write_events(connection, new, old)
     await _write_movements(connection, writes)
-    return fresh
 
 
 async def write_outbox(
@@ -267,16 +266,15 @@ async def wake_dispatch(connection: Connection, targets: Collection[int]) -> Non
     await connection.execute("SELECT pg_notify('ordergate_lane', $1)", " ".join(map(str, sorted(targets))))
 
 
-async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> int:
+async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> None:
     records = [(w.order_id, *astuple(event), w.order.stage) for w in new for event in w.events]
     if records:
         await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
     known = [(w.order_id, *astuple(event), str(w.order.stage)) for w in old for event in w.events]
     if not known:
-        return len(records)
+        return
     known.sort(key=lambda record: (record[0], record[1]))
-    status = await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
-    return len(records) + int(status.rsplit(" ", 1)[1])
+    await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
 
 
 async def _write_movements(connection: Connection, writes: Sequence[OrderWrite]) -> None:
