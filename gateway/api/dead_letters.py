@@ -27,8 +27,9 @@ from gateway.core.fault import raised
 from gateway.core.order import Facts, Party
 from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
+from gateway.store.audit import audit
 from gateway.store.dead import discard, release
-from gateway.store.queries import DeadLetterRow, closed_reason, list_dead_letters, read_dead_letter, write_audit
+from gateway.store.queries import DeadLetterRow, closed_reason, list_dead_letters, read_dead_letter
 from gateway.store.sql import CannotOpen, Unopened
 from gateway.telemetry.logs import mask_text
 
@@ -92,7 +93,7 @@ class DeadLetters:
         unopened = body.why if isinstance(body, Unopened) else NOTHING
         if not call.query.unmask:
             return DeadLetterPage(dead_letter=_masked(row), closed_reason=mask_text(reason), unopened=unopened)
-        await write_audit(self._pool, actor=call.actor, action="dead_letter.unmask", subject=str(row.dead_letter_id))
+        await audit(self._pool, actor=call.actor, action="dead_letter.unmask", subject=str(row.dead_letter_id))
         if unopened:
             return DeadLetterPage(dead_letter=row, closed_reason=reason, unopened=unopened)
         return DeadLetterPage(

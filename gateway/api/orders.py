@@ -17,6 +17,7 @@ from gateway.api.routing import Call, Route
 from gateway.api.views import Done, OrderList, OrderPage, OrdersQuery, Payload, ReasonBody, UnmaskQuery
 from gateway.core.order import Receiver, Stage
 from gateway.core.text import Text
+from gateway.store.audit import audit
 from gateway.store.queries import (
     AttemptEnded,
     ByHand,
@@ -27,7 +28,6 @@ from gateway.store.queries import (
     list_orders,
     read_order,
     read_payload,
-    write_audit,
 )
 from gateway.store.repair import reconsider_order
 from gateway.store.sql import CannotRead
@@ -89,7 +89,7 @@ class Orders:
         if detail is None:
             raise await no_order(self._pool, number, self._desk)
         if unmask:
-            await write_audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
+            await audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
         missing = await read_missing(self._pool, [number])
         receiver = None if detail.order.content is None else detail.order.content.value.receiver
         known = not detail.unopened
@@ -120,7 +120,7 @@ class Orders:
                 Text("订单时间线里的消息从 1 起编号", "the order's timeline numbers its events from 1"),
             )
         event, body = found
-        await write_audit(self._pool, actor=call.actor, action="order.raw", subject=f"{number}/{n}")
+        await audit(self._pool, actor=call.actor, action="order.raw", subject=f"{number}/{n}")
         return Payload(event=event, text=text_of(body), base64=base64.b64encode(body).decode())
 
     async def reconsider_order(self, call: Call) -> Done:

@@ -7,7 +7,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.store.sql import as_private
+from gateway.store.audit import audit
 
 
 class Forced(msgspec.Struct, frozen=True):
@@ -55,13 +55,8 @@ async def set_paused(pool: asyncpg.Pool, name: str, *, paused: bool, reason: str
         )
         if found is None:
             return False
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
-            actor,
-            "connection.pause" if paused else "connection.resume",
-            name,
-            as_private(reason),
-        )
+        action = "connection.pause" if paused else "connection.resume"
+        await audit(connection, actor=actor, action=action, subject=name, reason=reason)
     return True
 
 
@@ -95,11 +90,6 @@ async def force_breaker(
                 actor,
                 until_at,
             )
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
-            actor,
-            f"breaker.{forced or 'automatic'}",
-            f"{target_id}/{operation}",
-            as_private(reason),
-        )
+        action = f"breaker.{forced or 'automatic'}"
+        await audit(connection, actor=actor, action=action, subject=f"{target_id}/{operation}", reason=reason)
     return until_at

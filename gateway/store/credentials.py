@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.core.access import Token
 from gateway.core.errors import Fenced
+from gateway.store.audit import audit
 from gateway.store.sql import Private, Unopened, as_private, as_text
 
 CHANNEL = "ordergate_credential"
@@ -198,12 +199,7 @@ async def authorise(
             seed_of(Token("")),
             _encode(token),
         )
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, 'connection.authorise', $2, $3)",
-            actor,
-            name,
-            as_private(reason),
-        )
+        await audit(connection, actor=actor, action="connection.authorise", subject=name, reason=reason)
         await _tell(connection)
     return bool(was_refused)
 

@@ -17,6 +17,7 @@ import zstandard
 from gateway.core.event import MAX_BODY_BYTES, Arrival, ConnectionName, Event, EventId
 from gateway.core.happening import DeadLettered, LetterSuperseded
 from gateway.core.text import NOTHING, Text
+from gateway.store.audit import audit
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection, Private, Unopened, as_private, private
 
@@ -174,13 +175,13 @@ async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None
     Returns how many events were put back, in their first order; 0 when there is no such open dead letter.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await lock_orders(connection, [dead_letter_id])
+        await lock_letters(connection, [dead_letter_id])
         number = await connection.fetchval(
             "SELECT number FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE", dead_letter_id
         )
         if number is None:
             return 0
-        await _audit(connection, actor=actor, action="dead_letter.release", subject=dead_letter_id, reason=reason)
+        await audit(connection, actor=actor, action="dead_letter.release", subject=str(dead_letter_id), reason=reason)
         return await put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
 
 
@@ -190,12 +191,12 @@ async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor
     Returns how many events were put back, -1 when there is no such open dead letter.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await lock_orders(connection, [dead_letter_id])
+        await lock_letters(connection, [dead_letter_id])
         return await discard_in(connection, dead_letter_id, reason=reason, actor=actor)
 
 
 async def discard_in(connection: Connection, dead_letter_id: int, *, reason: str, actor: str) -> int:
-    """`discard` inside the caller's transaction, which has called `lock_orders`."""
+    """`discard` inside the caller's transaction, which has called `lock_letters`."""
     number = await connection.fetchval(
         "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'discarded'"
         " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number",
@@ -204,7 +205,7 @@ async def discard_in(connection: Connection, dead_letter_id: int, *, reason: str
     )
     if number is None:
         return -1
-    await _audit(connection, actor=actor, action="dead_letter.discard", subject=dead_letter_id, reason=reason)
+    await audit(connection, actor=actor, action="dead_letter.discard", subject=str(dead_letter_id), reason=reason)
     in_front = await connection.fetchval(
         "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND code <> $2)",
         number,
@@ -213,7 +214,7 @@ async def discard_in(connection: Connection, dead_letter_id: int, *, reason: str
     return 0 if in_front else await put_back(connection, number, actor=actor, repaired={})
 
 
-async def lock_orders(connection: Connection, ids: Sequence[int]) -> None:
+async def lock_letters(connection: Connection, ids: Sequence[int]) -> None:
     """Lock all open dead letters of the orders that these are of, in the sequence of `standing`.
 
     Of two that are closed at one instant each would see the other still in front, and neither would let go what waits
@@ -259,16 +260,6 @@ async def put_back(connection: Connection, number: str, *, actor: str, repaired:
     if events:
         await put_in(connection, events)
     return len(events)
-
-
-async def _audit(connection: Connection, *, actor: str, action: str, subject: int, reason: str = "") -> None:
-    await connection.execute(
-        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
-        actor,
-        action,
-        str(subject),
-        as_private(reason),
-    )
 
 
 def _number(number: str) -> str:

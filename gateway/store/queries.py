@@ -27,7 +27,6 @@ from gateway.store.sql import (
     CannotRead,
     Connection,
     Unopened,
-    as_private,
     as_text,
     private_or_plain,
 )
@@ -451,17 +450,6 @@ async def read_backlog(pool: Connection) -> Backlog:
         inbox_oldest_s=inbox_oldest_s,
         dead_letters={row[0]: row[1] for row in dead},
         levels_refused={row[0]: row[1] for row in refused},
-    )
-
-
-async def write_audit(pool: asyncpg.Pool, *, actor: str, action: str, subject: str) -> None:
-    """Who looked at what; nobody is asked why."""
-    await pool.execute(
-        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
-        actor,
-        action,
-        subject,
-        as_private(""),
     )
 
 

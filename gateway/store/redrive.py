@@ -23,9 +23,9 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import AfterUnknown, Result
+from gateway.store.audit import audit
 from gateway.store.dead import BEHIND, put_back
 from gateway.store.orders import wake_dispatch
-from gateway.store.repair import audit
 from gateway.store.resolve import MOST_RESOLVED, resolve_lanes, resolve_letters
 from gateway.store.sql import Connection, as_array, as_private, as_text, private_or_plain
 from gateway.store.wanted import (
@@ -146,7 +146,9 @@ async def start(
             await connection.execute("DELETE FROM redrive WHERE redrive_id = $1", redrive_id)
             return None
         action = "redrive.start" if does == "send" else "redrive.resolve"
-        await audit(connection, actor, action, f"redrive/{redrive_id}", f"{reason} ({count})")
+        await audit(
+            connection, actor=actor, action=action, subject=f"redrive/{redrive_id}", reason=f"{reason} ({count})"
+        )
         await connection.execute("NOTIFY ordergate_redrive")
         # What has just been filled has no statistics, and every step would be planned for an empty table.
         await connection.execute("ANALYZE redrive_item")
@@ -210,7 +212,7 @@ async def stop(pool: asyncpg.Pool, redrive_id: int, *, reason: str, actor: str) 
             redrive_id,
             actor,
         )
-        await audit(connection, actor, "redrive.stop", f"redrive/{redrive_id}", reason)
+        await audit(connection, actor=actor, action="redrive.stop", subject=f"redrive/{redrive_id}", reason=reason)
     return state
 
 

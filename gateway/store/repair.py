@@ -16,6 +16,7 @@ from gateway.core.delivery import Result
 from gateway.core.order import Content, Order
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
+from gateway.store.audit import audit
 from gateway.store.inbox import put_in
 from gateway.store.orders import read_state, wake_dispatch
 from gateway.store.outbox import read_edit
@@ -155,7 +156,7 @@ async def resend(
             confirmed_absent,
         )
         action = "delivery.resend" if edit is None else "delivery.edit_and_resend"
-        await audit(connection, actor, action, f"{number}/{target}/{seq}", reason)
+        await audit(connection, actor=actor, action=action, subject=f"{number}/{target}/{seq}", reason=reason)
         await wake_dispatch(connection, {head.target_id})
 
 
@@ -188,7 +189,9 @@ async def resolve(
             await connection.execute(
                 "DELETE FROM lane WHERE order_id = $1 AND target_id = $2", head.order_id, head.target_id
             )
-        await audit(connection, actor, "delivery.resolve", f"{number}/{target}/{seq}", reason)
+        await audit(
+            connection, actor=actor, action="delivery.resolve", subject=f"{number}/{target}/{seq}", reason=reason
+        )
     return goes_on
 
 
@@ -207,7 +210,7 @@ async def reconsider_order(pool: asyncpg.Pool, number: str, *, reason: str, acto
             return False
         read_state(row[1])
         await put_in(connection, [reconsider(number, row[0], now)])
-        await audit(connection, actor, "order.reconsider", number, reason)
+        await audit(connection, actor=actor, action="order.reconsider", subject=number, reason=reason)
     return True
 
 
@@ -258,17 +261,6 @@ async def _read_head(connection: Connection, head: _Locked) -> Head:
     register = order.content
     content = edited if edited is not None else register.value if register is not None else None
     return Head(head.operation, order, content)
-
-
-async def audit(connection: Connection, actor: str, action: str, subject: str, reason: str) -> None:
-    """Who did what, inside the transaction that does it."""
-    await connection.execute(
-        "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, $2, $3, $4)",
-        actor,
-        action,
-        subject,
-        as_private(reason),
-    )
 
 
 _ADVANCE = """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from gateway.core.delivery import Result
-from gateway.store.dead import discard_in, lock_orders
+from gateway.store.dead import discard_in, lock_letters
 from gateway.store.orders import wake_dispatch
 from gateway.store.repair import BY_HAND
 from gateway.store.sql import Connection, as_array, as_private
@@ -73,7 +73,7 @@ async def resolve_lanes(
 
 async def resolve_letters(connection: Connection, ids: Sequence[int], *, reason: str, actor: str) -> list[int]:
     """Discard those of these dead letters that are still open: their ids. Inside the caller's transaction."""
-    await lock_orders(connection, ids)
+    await lock_letters(connection, ids)
     return [one for one in ids if await discard_in(connection, one, reason=reason, actor=actor) >= 0]
 
 

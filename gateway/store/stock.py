@@ -16,9 +16,10 @@ from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
 from gateway.core.items import pieces
 from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
+from gateway.store.audit import audit
 from gateway.store.inbox import put_in
 from gateway.store.orders import NEW_PLACES_LOCK, StockPlaces, decode_state
-from gateway.store.sql import Connection, Unopened, as_private
+from gateway.store.sql import Connection, Unopened
 
 _PAGE = 1000
 
@@ -171,13 +172,10 @@ async def set_stock(
         more = {place[0] for place, balance in balances.items() if wanted[place] > balance.on_hand}
         more |= {Sku(row[0]) for row in born}
         woken = await _wake_waiting(connection, more, now) if more else 0
-        await connection.execute(
-            "INSERT INTO audit (actor, action, subject, private_reason) VALUES ($1, 'stock.set', $2, $3)",
-            actor,
-            ", ".join(f"{sku}@{warehouse}={wanted[sku, warehouse]}" for sku, warehouse in places[:20])
-            + (f" and {len(places) - 20} more" if len(places) > 20 else ""),
-            as_private(reason),
-        )
+        subject = ", ".join(f"{sku}@{warehouse}={wanted[sku, warehouse]}" for sku, warehouse in places[:20])
+        if len(places) > 20:
+            subject += f" and {len(places) - 20} more"
+        await audit(connection, actor=actor, action="stock.set", subject=subject, reason=reason)
     return StockSet(len(moves), len(born), woken)
 
 

@@ -15,9 +15,9 @@ import msgspec
 from gateway.core.delivery import Result
 from gateway.core.order import Order, Reason
 from gateway.core.owner import WorkKind
+from gateway.store.audit import audit
 from gateway.store.dead import BEHIND
 from gateway.store.orders import decode_state
-from gateway.store.repair import audit
 from gateway.store.sql import Connection, as_private
 
 WAIT_FOR_OTHERS: tuple[Reason, ...] = ("unpaid", "channel_hold", "no_content", "observed", "before_start")
@@ -151,7 +151,7 @@ async def conflicts_handled(pool: asyncpg.Pool, number: str, *, reason: str, act
                 " reason = '', private_reason = excluded.private_reason, handled_at = now()",
                 row[0], row[1], actor, as_private(reason),
             )  # fmt: skip
-            await audit(connection, actor, "order.conflicts_handled", number, reason)
+            await audit(connection, actor=actor, action="order.conflicts_handled", subject=number, reason=reason)
     return tuple(row[1].split())
 
 
