@@ -6,6 +6,7 @@ Depends on PostgreSQL only. Implements `core.delivery.Outlet`, through which int
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -36,6 +37,8 @@ from gateway.store.sql import AWAY, COLLIDED, COMMAND_TIMEOUT_S, Names
 _POLL_S = 1.0
 _CLAIM_GROUP = 500
 _RETRY_S = 0.5
+_SET_FORWARD_S = 1.0
+"""By so much more than ours the database's clock goes on only where somebody sets it."""
 _ASTRAY_AFTER_S = 2 * COMMAND_TIMEOUT_S
 """Longer than a call to the database may take, from commit to answer."""
 
@@ -165,16 +168,22 @@ class Dispatcher:
             for gate in self._gates.values()
             if gate.policy.after_unknown is AfterUnknown.FIND
         }
-        set_back = False
+        set_back = set_forward = False
+        renewed_at = -math.inf
         while True:
             asked_at = time.monotonic()
             try:
-                if await renew_lease(self._keeper, self.worker_id):
+                renewed = await renew_lease(self._keeper, self.worker_id)
+                if renewed.set_back:
                     set_back = True
                     self._observe([Trouble("clock", "the database's clock was set back: what waits is due at once")])
+                if renewed.passed_s > time.monotonic() - renewed_at + _SET_FORWARD_S:
+                    set_forward = True
+                    self._observe([Trouble("clock", "the database's clock was set forward: leases count from now")])
+                renewed_at = asked_at
                 self.lease.renewed(asked_at)
-                adopted = await adopt(self._keeper, settle_s=settle_s, set_back=set_back)
-                set_back = False
+                adopted = await adopt(self._keeper, settle_s=settle_s, set_back=set_back, set_forward=set_forward)
+                set_back = set_forward = False
                 for worker_id, lanes in adopted.items():
                     self._observe([Trouble("adopted", f"worker {worker_id} is gone, {lanes} lanes adopted")])
                 await self._read_controls()

@@ -97,20 +97,26 @@ SELECT key_id FROM sealing_key WHERE lost_at IS NULL AND NOT key_id = ANY ($1::t
 """
 
 
-async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> bool:
-    """Push the lease out from now; whether the database's clock has been set back since, by more than a lease.
+class Renewed(NamedTuple):
+    """What a renewal shows of the database's clock: whether it has been set back since the last one, by more than a
+    lease, and how many seconds have passed by it."""
 
-    Raises Fenced when the worker has been replaced.
-    """
-    set_back: bool | None = await pool.fetchval(
+    set_back: bool
+    passed_s: float
+
+
+async def renew_lease(pool: asyncpg.Pool, worker_id: int) -> Renewed:
+    """Push the lease out from now. Raises Fenced when the worker has been replaced."""
+    row = await pool.fetchrow(
         "UPDATE worker w SET renewed_at = now() FROM worker before"
         " WHERE w.worker_id = $1 AND before.worker_id = w.worker_id"
-        " RETURNING before.renewed_at - make_interval(secs => before.lease_s) > now()",
+        " RETURNING before.renewed_at - make_interval(secs => before.lease_s) > now(),"
+        " extract(epoch FROM now() - before.renewed_at)::float8",
         worker_id,
     )
-    if set_back is None:
+    if row is None:
         raise Fenced(f"worker {worker_id} has been replaced: its lease ran out and another worker adopted its lanes")
-    return set_back
+    return Renewed(*row)
 
 
 async def retire_worker(pool: asyncpg.Pool, worker_id: int) -> int:
@@ -137,12 +143,16 @@ async def adopt(
     settle_s: Mapping[tuple[int, str], float],
     dead: Sequence[int] = (),
     set_back: bool = False,
+    set_forward: bool = False,
 ) -> dict[int, int]:
     """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
 
     Where the database's clock has been set back (`set_back`, or a lease was renewed in the future), that lease counts
     from now, and lanes that wait for a time are due now. Otherwise a worker that has died would keep its lanes, and the
     others would wait, for as many hours as the clock was ahead.
+
+    Where it is known to have been `set_forward`, every lease counts from now: that it looks run out says nothing of who
+    has died, and who lives goes on sending until his next heartbeat.
 
     Freed lanes are in doubt; those of an operation in `settle_s` wait so long before they are asked about.
     """
@@ -157,7 +167,8 @@ async def adopt(
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
             "UPDATE worker SET renewed_at = now() WHERE worker_id IN (SELECT worker_id FROM worker"
-            f" WHERE {_RENEWED_AHEAD} ORDER BY worker_id FOR UPDATE SKIP LOCKED)"
+            f" WHERE $1 OR {_RENEWED_AHEAD} ORDER BY worker_id FOR NO KEY UPDATE SKIP LOCKED)",
+            set_forward,
         )
         rows = await connection.fetch(
             "DELETE FROM worker WHERE worker_id IN (SELECT worker_id FROM worker"

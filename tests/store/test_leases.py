@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 
+from gateway.core.happening import Happening, Trouble
 from gateway.core.order import Operation
 from gateway.store.control import force_breaker, read_controls
 from gateway.store.outbox import adopt, claim, renew_lease, start_worker
 from gateway.store.sql import open_pool
 
 from .stuck import WMS, open_desk, stick
+from .test_strays import dispatcher_of
 
 
 async def test_a_lease_from_the_future_counts_from_when_it_is_seen(migrated_url: str) -> None:
@@ -58,7 +60,7 @@ async def test_what_waits_by_a_clock_that_was_ahead_is_due_once_it_is_set_right(
     set_back = 0
     for _ in range(2):
         for worker_id in workers:
-            back = await renew_lease(pool, worker_id)
+            back = (await renew_lease(pool, worker_id)).set_back
             set_back += back
             await adopt(pool, settle_s=settle_s, set_back=back)
 
@@ -80,9 +82,41 @@ async def test_a_clock_that_goes_on_brings_nothing_forward(migrated_url: str) ->
     await pool.execute("UPDATE lane SET blocked = NULL, not_before = now() + interval '1 hour'")
     worker_id = await start_worker(pool, name="a/0", lease_s=15.0)
     for _ in range(2):
-        assert await renew_lease(pool, worker_id) is False
+        assert (await renew_lease(pool, worker_id)).set_back is False
         await adopt(pool, settle_s={})
     assert await pool.fetchval("SELECT not_before > now() + interval '59 minutes' FROM lane")
+    await pool.close()
+
+
+async def test_a_clock_that_leaps_ahead_replaces_nobody_who_lives(migrated_url: str) -> None:
+    """Who lives would go on sending for a beat what another has taken over."""
+    pool, names = await open_desk(migrated_url)
+    silent, worker_id = [await start_worker(pool, name=name, lease_s=1.0) for name in ("a/0", "b/0")]
+    happened: list[Happening] = []
+    dispatcher, beat = dispatcher_of(pool, names, worker_id, happened, heartbeat_s=0.3), asyncio.Event()
+    dispatcher.on_controls.append(lambda _: beat.set())
+
+    async def until(where: str) -> float:
+        async with asyncio.timeout(10):
+            while not any(isinstance(one, Trouble) and one.where == where for one in happened):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return asyncio.get_running_loop().time()
+
+    keeping = asyncio.create_task(dispatcher._keep_lease())
+    for _ in range(2):
+        await renew_lease(pool, silent)
+        await beat.wait()
+        beat.clear()
+    assert happened == [], "a clock that goes on is nothing to tell"
+    await pool.execute("UPDATE worker SET renewed_at = renewed_at - interval '1 hour'")
+    seen_at = await until("clock")
+    await renew_lease(pool, silent)  # raises Fenced where it has been replaced
+    adopted_at = await until("adopted")
+    assert adopted_at - seen_at > 0.8, "its lease runs out as any other"
+    assert len(happened) == 2
+    assert await pool.fetchval("SELECT count(*) FROM worker") == 1
+    keeping.cancel()
+    await asyncio.wait([keeping])
     await pool.close()
 
 
@@ -119,6 +153,7 @@ async def test_a_hold_begins_and_ends_by_the_databases_clock(migrated_url: str) 
             pool, target_id=where[0], operation=where[1], forced=forced, reason="x", actor="ann", for_s=for_s
         )
         assert for_s - 30 < await pool.fetchval("SELECT extract(epoch FROM $1 - now())::float8", until_at) <= for_s
+        await asyncio.sleep(0.01)
         controls = await read_controls(pool)
         held = controls.forced.get(where)
         assert abs((until_at - controls.at).total_seconds() - for_s) < 30

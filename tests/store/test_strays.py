@@ -17,7 +17,9 @@ from gateway.store.sql import Names, open_pool, register_connections
 from .stuck import WMS, open_desk, stick
 
 
-def dispatcher_of(pool: asyncpg.Pool, names: Names, worker_id: int, happened: list[Happening]) -> Dispatcher:
+def dispatcher_of(
+    pool: asyncpg.Pool, names: Names, worker_id: int, happened: list[Happening], *, heartbeat_s: float = 0.05
+) -> Dispatcher:
     """One without gates."""
     return Dispatcher(
         pool=pool,
@@ -25,7 +27,7 @@ def dispatcher_of(pool: asyncpg.Pool, names: Names, worker_id: int, happened: li
         names=names,
         worker_id=worker_id,
         lease=Lease(60, clock=time.monotonic, granted_at=time.monotonic()),
-        heartbeat_s=0.05,
+        heartbeat_s=heartbeat_s,
         observe=happened.extend,
         outcome_wait_s=0.001,
         reach=lambda _: None,
