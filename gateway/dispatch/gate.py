@@ -176,6 +176,7 @@ class Gate:
         self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
         self._overdue: set[int] = set()
         self._busy = 0
+        self._orders_turn = False
         self._places = 0
         self._paused = False
         self._held = False
@@ -420,7 +421,10 @@ class Gate:
                 return None
             self._busy += 1
             line.busy += 1
-            return line, line.queue.popleft()
+            held = line.queue.popleft()
+            # What a question has cleared is sent on that question's turn.
+            self._orders_turn = line is self._asks or (self._orders_turn and held.doubted)
+            return line, held
         return None
 
     def _lets_go(self, line: Line) -> bool:
@@ -428,6 +432,8 @@ class Gate:
         breaker, limit = line.breaker, self.limit
         if line is self._asks:
             if self._sends.queue:
+                if limit == 1 and self._orders_turn and self._lets_go(self._sends):
+                    return False  # a single slot serves both in turn
                 limit = max(1, limit // 2)  # questions that hang leave orders their slots
             if self._held_open():
                 breaker = self.breaker

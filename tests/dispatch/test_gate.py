@@ -769,6 +769,50 @@ async def test_questions_that_hang_do_not_keep_orders_waiting() -> None:
             assert 1.0 <= e.outcome.delay_s <= 60.0 and e.outcome.bursts == 0
 
 
+class WaryOfQuestions(Script):
+    """Takes orders; what it makes of a question comes after a while."""
+
+    def __init__(self, finding: Finding, *, after_s: float) -> None:
+        super().__init__()
+        self._finding = finding
+        self._after_s = after_s
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        self.asked.append(f"find {delivery.order.number}")
+        await asyncio.sleep(self._after_s)
+        return self._finding
+
+
+@pytest.mark.parametrize(
+    ("finding", "after_s", "within_s"),
+    [(NotFound(), 5.0, 6.0), (Throttled(5.0), 0.1, 11.0), (Throttled(), 0.1, 100.0)],
+    ids=["slow", "throttled", "throttled, for whoever knows how long"],
+)
+@pytest.mark.parametrize("adaptive", [False, True])
+@travelling
+async def test_a_single_slot_serves_orders_and_questions_in_turn(
+    finding: Finding, after_s: float, within_s: float, adaptive: bool
+) -> None:
+    """The target takes orders at once. A new one does not wait for all that is in doubt."""
+    script, narrow = WaryOfQuestions(finding, after_s=after_s), AdaptiveLimit(1) if adaptive else None
+    in_flight = 4 if adaptive else 1
+    bench = Bench(script, clock=now_s, in_flight=in_flight, adaptive=narrow, deadline_s=10.0, places=200)
+    bench.lease.renewed(now_s() + 1e6)
+    async with running(bench):
+        bench.give(50, in_doubt=True)
+        await asyncio.sleep(1.0)
+        for number in range(100, 105):
+            began = now_s()
+            assert bench.gate.room()
+            bench.gate.take(held(number))
+            while f"send A{number}" not in script.asked:
+                await asyncio.sleep(0.1)
+            assert now_s() - began < within_s
+            asked = sum(word.startswith("find") for word in script.asked)
+        await asyncio.sleep(60.0)
+        assert sum(word.startswith("find") for word in script.asked) > asked, "and questions go on"
+
+
 async def test_what_cannot_be_asked_about_now_is_sent_where_that_does_no_harm() -> None:
     shut = BreakerPolicy(min_calls=2)
     bench = Bench(Script(), breaker=shut, after_unknown=AfterUnknown.RESEND, findable=True)
