@@ -175,6 +175,7 @@ class Gate:
         self._running: dict[int, Held] = {}
         self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
         self._overdue: set[int] = set()
+        self._queueing: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._orders_turn = False
         self._places = 0
@@ -315,6 +316,8 @@ class Gate:
         for future in self._idle:
             if not future.done():
                 future.cancel()
+        for runner in self._queueing:
+            runner.cancel()
 
     def lanes(self) -> Iterator[int]:
         """Ids of the orders whose lanes this gate holds."""
@@ -523,10 +526,8 @@ class Gate:
         if line.breaker.shut_until() is not None:
             self._line_up(held, first=True)  # all probes are out since it was picked; no token of the rate is spent
             return
-        if self.limiter.limits:
-            await self.limiter.turn()
-        if self._turns is not None:
-            await self._turns.turn()
+        if self.limiter.limits or self._turns is not None:
+            await self._turn(me)
         permit = line.breaker.admit()
         held_open = line is self._asks and self._held_open()
         if isinstance(permit, Refused) or self._stopping or self._shut or held_open or not self._covered():
@@ -542,6 +543,16 @@ class Gate:
             await self._find(line, held, permit, me)
         del self._flying[key]
         self._overdue.discard(key)
+
+    async def _turn(self, me: asyncio.Task[None]) -> None:
+        """Wait until the limits let one more go. That may take hours: `stop` ends this runner meanwhile."""
+        self._queueing.add(me)
+        try:
+            await self.limiter.turn()
+            if self._turns is not None:
+                await self._turns.turn()
+        finally:
+            self._queueing.discard(me)
 
     async def _send(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
         started = self._clock()

@@ -736,6 +736,21 @@ async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_do
     assert set(bench.gate.lanes()) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("shop", [False, True])
+@travelling
+async def test_a_stop_waits_for_nobody_whose_turn_is_still_to_come(shop: bool) -> None:
+    bench = Bench(Script(), clock=now_s, in_flight=8, places=20, turns=Turns() if shop else None)
+    bench.gate.limiter.set_rate(0.1, 1)
+    async with running(bench):
+        bench.give(20)
+        await asyncio.sleep(1.0)
+        bench.gate.stop()
+        began = now_s()
+    assert now_s() == began, "none of them would be sent"
+    left = bench.gate.leftovers()
+    assert len(left) == 20 - len(bench.script.asked) and not any(outcome.in_doubt for outcome in left)
+
+
 class HangingQuestions(Script):
     """Takes orders at once and never answers a question."""
 
