@@ -142,6 +142,7 @@ def gate_policy_of(settings: Settings, connection: Connection, operation: Operat
         places=settings.dispatch.held_per_gate,
         rate_per_s=policy.rate_per_s,
         burst=policy.burst,
+        joins_s=2 * settings.dispatch.heartbeat_s,
     )
 
 

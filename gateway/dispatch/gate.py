@@ -63,6 +63,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of one gate. `settle_s`: how long after an attempt a *not found* does not count yet.
 
     `findable`: what is in doubt is asked about before it is sent again, also where sending again would do no harm.
+    `joins_s`: how long other workers may take to notice that they share `rate_per_s` with one more.
     """
 
     in_flight: int
@@ -73,6 +74,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     places: int = 5000
     rate_per_s: float | None = None
     burst: int = 10
+    joins_s: float = 0.0
 
     @property
     def asks(self) -> bool:
@@ -176,6 +178,7 @@ class Gate:
         self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
         self._overdue: set[int] = set()
         self._queueing: set[asyncio.Task[None]] = set()
+        self._turning = asyncio.Lock()
         self._busy = 0
         self._orders_turn = False
         self._places = 0
@@ -184,7 +187,7 @@ class Gate:
         self._shut = False
         self._stopping = False
         self._forced: Forced | None = None
-        self._workers = 1
+        self._workers: int | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.parked = False
         """Whether free lanes are known to wait in the outbox; then births leave them half the places."""
@@ -293,10 +296,17 @@ class Gate:
             self.breaker.force_close(forced.reason, until)
 
     def share(self, workers: int) -> None:
-        """Use this worker's part of the target's rate limit, which holds over all workers."""
-        if self.policy.rate_per_s is not None and workers != self._workers:
-            self._workers = workers
-            self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
+        """Use this worker's part of the target's rate limit, which holds over all workers.
+
+        One that joins others sends nothing until they have noticed and use less.
+        """
+        if self.policy.rate_per_s is None or workers == self._workers:
+            return
+        joins = self._workers is None and workers > 1
+        self._workers = workers
+        self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
+        if joins:
+            self.limiter.pause(self.policy.joins_s)
 
     def breaker_changed(self) -> None:
         """A breaker moved: look whether more may go now."""
@@ -545,11 +555,17 @@ class Gate:
         self._overdue.discard(key)
 
     async def _turn(self, me: asyncio.Task[None]) -> None:
-        """Wait until the limits let one more go. That may take hours: `stop` ends this runner meanwhile."""
+        """Wait until the limits let one more go. That may take hours: `stop` ends this runner meanwhile.
+
+        Of those that wait for a turn of the connection, one has had its turn of this gate: more would go at once then.
+        """
         self._queueing.add(me)
         try:
-            await self.limiter.turn()
-            if self._turns is not None:
+            if self._turns is None:
+                await self.limiter.turn()
+                return
+            async with self._turning:
+                await self.limiter.turn()
                 await self._turns.turn()
         finally:
             self._queueing.discard(me)

@@ -291,6 +291,47 @@ async def test_an_unnamed_wait_of_one_operation_costs_the_others_of_its_connecti
 
 
 @travelling
+async def test_a_pause_of_the_connection_saves_up_no_turns_of_the_gate() -> None:
+    turns = Turns()
+    bench = Bench(Script(), clock=now_s, in_flight=8, places=20, turns=turns)
+    bench.gate.limiter.set_rate(1.0, 2)
+    async with running(bench):
+        bench.give(20)
+        await asyncio.sleep(30.0)
+        turns.open.set()
+        await asyncio.sleep(0.5)
+        assert len(bench.script.asked) == 3, "one that had its turn, and the burst"
+        await asyncio.sleep(5.0)
+        assert len(bench.script.asked) == 8
+
+
+@travelling
+async def test_a_worker_that_joins_others_sends_nothing_until_they_use_less() -> None:
+    """The rate holds over all workers, also while the others have not noticed yet."""
+    first, second = (
+        Bench(Script(), clock=now_s, in_flight=8, places=400, rate_per_s=10.0, burst=4, joins_s=6.0) for _ in range(2)
+    )
+    for bench in (first, second):
+        bench.gate.limiter.set_rate(10.0, 4)
+    async with running(first), running(second):
+        first.gate.share(1)
+        first.give(400)
+        await asyncio.sleep(10.0)
+        second.gate.share(2)
+        second.give(200)
+        await asyncio.sleep(3.0)
+        first.gate.share(2)
+        for passed_s in range(13, 30):
+            assert len(first.script.asked) + len(second.script.asked) <= 4 + 10 * passed_s + 2
+            await asyncio.sleep(1.0)
+        assert len(second.script.asked) > 50
+        before = len(second.script.asked)
+        second.gate.share(1)
+        await asyncio.sleep(5.0)
+        assert len(second.script.asked) > before + 40, "alone again it waits for nobody"
+
+
+@travelling
 async def test_who_is_only_asked_too_much_at_once_gets_the_rest_a_second_later() -> None:
     bench = Bench(Throttling(until_s=3600.0, every=2), clock=now_s, in_flight=8, places=100)
     async with running(bench):

@@ -36,6 +36,7 @@ from gateway.core.delivery import (
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order, OrderNumber
 from gateway.dispatch.breaker import Breaker, BreakerChanged, State
+from gateway.dispatch.budget import ConnectionBudget, Share, Urgency
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.gate import Gate, GatePolicy
 from gateway.dispatch.lease import Lease
@@ -96,6 +97,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     births: tuple[float, ...]
     there: frozenset[int]
     """Deliveries that somebody has made by hand before."""
+    doubted: frozenset[int] = frozenset()
+    """Deliveries that are in doubt from their birth on, as after a restore."""
+    connection_rate_per_s: float | None = None
+    """With one the gate takes its turns at the budget of its connection."""
     refuses_twice: bool
     faults: tuple[Fault, ...]
     blows: tuple[Blow, ...]
@@ -224,7 +229,7 @@ class Target:
             case "failed":
                 return Failed("http_503")
             case "throttled":
-                return Throttled(2.0)
+                return Throttled(self.rng.choice((None, 0.0, 2.0, 45.0)))
             case "unauthorised":
                 return Unauthorised("expired")
         return Found() if has else NotFound()
@@ -294,6 +299,7 @@ class Worker:
             rng=self.rng,
             reach=lambda _: None,
             adaptive=AdaptiveLimit(case.in_flight) if case.adaptive else None,
+            turns=world.turns,
         )
         self.task = asyncio.create_task(self.gate.run())
         self.keeper = asyncio.create_task(self._keep())
@@ -365,13 +371,13 @@ class Worker:
             gate.freed.clear()
             more = False
             room = min(gate.spare(), 500)
-            if not self.cut and room and not (room < 250 and room < gate.policy.places // 2 and gate.state.queued):
+            if not self.cut and room and not (room < 250 and room < gate.policy.places // 2 and gate.sends_waiting()):
                 doubtful = gate.spare_for_questions()
                 held = self.world.claim(self.number, room, doubtful)
+                gate.parked = more = len(held) == room
                 if doubtful:
                     gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
                 gate.adopt(held)
-                gate.parked = more = len(held) == room
             if more:
                 await asyncio.sleep(0.01)
                 continue
@@ -426,6 +432,12 @@ class World:
         self.rng = random.Random(case.seed)
         self.target = Target(case, self.rng)
         self.lanes = {number: Lane() for number in range(len(case.births))}
+        for number in case.doubted:
+            self.lanes[number].in_doubt = True
+        self.turns: Share | None = None
+        if case.connection_rate_per_s is not None:
+            clock = asyncio.get_running_loop().time
+            self.turns = ConnectionBudget(case.connection_rate_per_s, case.burst, clock=clock).at(Urgency.SEND)
         self.born = 0
         self.changes: list[tuple[float, BreakerChanged]] = []
         self.wrong: list[str] = []
@@ -516,7 +528,7 @@ class World:
     def bound_s(self) -> float:
         """How long everything may take once the target is well: every wait there is, some of them for each delivery."""
         case, retry, breaker = self.case, self.case.retry, self.case.breaker
-        each_s = case.deadline_s + (1 / case.rate_per_s if case.rate_per_s else 0.0)
+        each_s = case.deadline_s + sum(1 / rate for rate in (case.rate_per_s, case.connection_rate_per_s) if rate)
         if not case.quick:
             each_s += breaker.open_max_s + case.deadline_s
         waits_s = retry.durable_max_s + case.settle_s + case.lease_s + 60.0 + breaker.open_max_s * 2 + breaker.ramp_s
@@ -574,19 +586,22 @@ class World:
             if (
                 not case.faults
                 and lane.ended not in (None, "done")
-                and not (case.after_unknown is AfterUnknown.PERSON and case.blows)
+                and not (case.after_unknown is AfterUnknown.PERSON and (case.blows or order_id in case.doubted))
             ):
                 self.wrong.append(f"{order_id} is a person's ({lane.ended}), and nothing was wrong")
         if case.rate_per_s is not None:
             for worker in self.workers:
-                self._audit_rate(worker.starts)
+                # One may have had its turn of the gate, and wait for that of the connection.
+                more = 0 if case.connection_rate_per_s is None else 1
+                self._audit_rate(worker.starts, case.rate_per_s, case.burst + more)
+        if case.connection_rate_per_s is not None:
+            self._audit_rate(sorted(at for at, _ in self.target.calls), case.connection_rate_per_s, case.burst)
         self._audit_storms(loop)
 
-    def _audit_rate(self, starts: Iterable[float]) -> None:
-        assert self.case.rate_per_s is not None
-        tokens, before = float(self.case.burst), 0.0
+    def _audit_rate(self, starts: Iterable[float], rate_per_s: float, burst: float) -> None:
+        tokens, before = burst, 0.0
         for at in starts:
-            tokens = min(self.case.burst, tokens + (at - before) * self.case.rate_per_s) - 1
+            tokens = min(burst, tokens + (at - before) * rate_per_s) - 1
             before = at
             self.check(tokens > -1e-3, f"above the rate at {at:.3f}")
 
@@ -709,6 +724,8 @@ def cases(draw: st.DrawFn, *, long: bool = False) -> Case:
         ),
         births=tuple(births),
         there=frozenset(draw(st.sets(st.integers(0, len(births) - 1), max_size=2))),
+        doubted=frozenset(draw(st.sets(st.integers(0, len(births) - 1)))),
+        connection_rate_per_s=draw(st.sampled_from((None, None, None, 1.0, 20.0))),
         refuses_twice=draw(st.booleans()),
         faults=tuple(faults),
         blows=tuple(sorted(blows, key=lambda blow: blow.at_s)),
