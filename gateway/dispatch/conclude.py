@@ -6,7 +6,6 @@ and limits are the gate's.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -29,19 +28,12 @@ from gateway.core.delivery import (
 )
 from gateway.dispatch.breaker import Verdict
 from gateway.dispatch.limiter import RetryBudget
-from gateway.dispatch.retry import RetryPolicy, durable_wait, next_wait
+from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait, next_wait
 from gateway.store.outbox import Outcome
 
-THROTTLE_PAUSE_S = 1.0
-"""Pause after a throttled answer that names no time; that of the gate doubles while there is no other answer."""
-
-_LONGEST_UNNAMED_S = 30.0
-"""The doubling ends here: a target whose quota is used up until midnight, and which does not say so, is asked twice a
-minute all night long, not once a second."""
-
 _UNNAMED_HELD_S = 8.0
-"""From this pause on the delivery waits in the outbox, and others get their turn: it may be this one alone that the
-target does not like."""
+"""From this pause on, where the target names no time, the delivery waits in the outbox, and others get their turn: it
+may be this one alone that the target does not like."""
 
 _THROTTLES_HELD = 10
 """A delivery that is throttled this often in a row waits in the outbox, and others get their turn."""
@@ -104,12 +96,11 @@ class Conclusions:
         self._clock = clock
         self._rng = rng
         self._authorised_again = authorised_again
-        self._unnamed_s = 0.0
-        self._unnamed_until = -math.inf
+        self._patience = Patience(clock)
 
     def sent(self, held: Held, answer: Answer, took_s: float) -> Conclusion:
         """What follows from the answer to a send. Whoever hears Unauthorised holds the gate himself."""
-        self._heard(answer)
+        self._patience.heard(answer)
         match answer:
             case Done():
                 done = self._outcome(held, done=True)
@@ -130,7 +121,7 @@ class Conclusions:
 
     def asked(self, held: Held, finding: Finding, took_s: float) -> Conclusion:
         """What follows from the answer to a question; consumes no attempt."""
-        self._heard(finding)
+        self._patience.heard(finding)
         match finding:
             case Found():
                 found = self._outcome(held, done=True)
@@ -175,9 +166,8 @@ class Conclusions:
 
     def _throttled(self, held: Held, answer: Throttled, took_s: float) -> Conclusion:
         """Not an attempt and no verdict on the target: everybody waits as long as it asks for."""
-        # At least a second, whatever it says: an answer of "0 s" must not become a loop.
         pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
-        backoff_s = 0.0 if answer.retry_after_s else self._unnamed_s
+        backoff_s = 0.0 if answer.retry_after_s else self._patience.wait_s
         held.throttles += 1
         outcome = None
         if pause_s > self._retry.deadline_s or held.throttles >= _THROTTLES_HELD or backoff_s >= _UNNAMED_HELD_S:
@@ -185,18 +175,6 @@ class Conclusions:
         return Conclusion(
             Result.THROTTLED, "throttled", answer.message, took_s, None, outcome, None, pause_s, backoff_s
         )
-
-    def _heard(self, answer: Answer | Finding) -> None:
-        """Note how long to pause when the target asks for patience and does not say for how long.
-
-        Answers that come within one pause belong to requests that were under way together, and count as one: the pause
-        doubles only with what is sent after it.
-        """
-        if not isinstance(answer, Throttled):
-            self._unnamed_s, self._unnamed_until = 0.0, -math.inf
-        elif not answer.retry_after_s and (now := self._clock()) >= self._unnamed_until:
-            self._unnamed_s = min(max(THROTTLE_PAUSE_S, 2 * self._unnamed_s), _LONGEST_UNNAMED_S)
-            self._unnamed_until = now + self._unnamed_s
 
     def _unauthorised(self, held: Held, answer: Unauthorised, took_s: float) -> Conclusion:
         """Neither an attempt nor a verdict: the connection is held and this delivery goes first when it is not."""

@@ -25,8 +25,8 @@ from gateway.core.fault import raised
 from gateway.core.happening import LevelTold, Observer, Trouble
 from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
-from gateway.dispatch.conclude import THROTTLE_PAUSE_S, verdict_of
-from gateway.dispatch.retry import RetryPolicy, durable_wait
+from gateway.dispatch.conclude import verdict_of
+from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait
 from gateway.sdk.cancelled import is_ours
 from gateway.sdk.pull import Budget, LevelTarget
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
@@ -110,6 +110,7 @@ class LevelPublisher:
         self._rng = rng
         self._reach = reach
         self._looked_at = self._all_due_at = clock()
+        self._patience = Patience(clock)
 
     async def run(self, owner: Owner) -> None:
         """While `owner` is not stopping. What a cancel cuts off is told again by whoever owns the shop then.
@@ -127,7 +128,7 @@ class LevelPublisher:
             await owner.rest(max(wait_s, self._shut_s()))
 
     async def look(self) -> list[DueLevel]:
-        """What has to be told now, the most urgent first; none while the breaker is open."""
+        """What has to be told now, the most urgent first; none while nothing may be told."""
         now = self._clock()
         if self._shut_s():
             self._all_due_at = now
@@ -166,9 +167,9 @@ class LevelPublisher:
         return through
 
     def _shut_s(self) -> float:
-        """How long the breaker lets nothing through."""
+        """How long the breaker lets nothing through, or the platform is left alone that named no time for that."""
         until = self._breaker.shut_until()
-        return 0.0 if until is None else max(0.0, until - self._clock())
+        return max(self._patience.left_s(), 0.0 if until is None else until - self._clock())
 
     async def _tell(self, due: DueLevel, owner: Owner) -> bool:
         """Tell one listing's newest level; False when the others need not be tried before the next look."""
@@ -217,6 +218,7 @@ class LevelPublisher:
     async def _settle(self, due: DueLevel, permit: Permit, answer: Answer, took_s: float) -> bool:
         """Note what came of it; False when the others need not be tried before the next look."""
         result, code, goes_on = Result.DONE, "", True
+        self._patience.heard(answer)
         match answer:
             case Done():
                 self._breaker.record(permit, Verdict.OK, took_s)
@@ -229,7 +231,6 @@ class LevelPublisher:
             case Throttled():
                 self._breaker.release(permit)
                 result, code, goes_on = Result.THROTTLED, "throttled", False
-                # At least a second, whatever it says: an answer of "0 s" must not become a loop.
                 pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
                 self._budget.pause(pause_s)
                 await untold(self._pool, due, again_in_s=pause_s, failed=False, arrived=False)

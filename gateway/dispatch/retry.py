@@ -8,9 +8,18 @@ at all (the outcome, the budget, the breaker) is left to the gate.
 
 import math
 import random
+from collections.abc import Callable
 
 import msgspec
 import tenacity
+
+from gateway.core.delivery import Throttled
+
+THROTTLE_PAUSE_S = 1.0
+"""The least that anybody waits who was asked for patience: an answer of "0 s" must not become a loop."""
+
+_LONGEST_UNNAMED_S = 30.0
+"""A target whose quota is used up until midnight, and which does not say so, is asked twice a minute all night long."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +63,34 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if wrong:
             raise ValueError("retry policy: " + "; ".join(wrong))
+
+
+class Patience:
+    """How long to leave a target alone that asks for patience (429) and does not say for how long.
+
+    1 s, doubling to 30 s while nothing but such answers comes; any other answer starts over. Answers that come within
+    one wait belong to requests that were under way together, and count as one: the wait doubles only with what is sent
+    after it.
+    """
+
+    __slots__ = ("_clock", "_until", "wait_s")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until = -math.inf
+        self.wait_s = 0.0
+        """After an answer that names no time; 0.0 while there was none."""
+
+    def heard(self, answer: object) -> None:
+        if not isinstance(answer, Throttled):
+            self.wait_s, self._until = 0.0, -math.inf
+        elif not answer.retry_after_s and (now := self._clock()) >= self._until:
+            self.wait_s = min(max(THROTTLE_PAUSE_S, 2 * self.wait_s), _LONGEST_UNNAMED_S)
+            self._until = now + self.wait_s
+
+    def left_s(self) -> float:
+        """How much longer; 0.0 when it is over."""
+        return max(0.0, self._until - self._clock())
 
 
 def next_wait(

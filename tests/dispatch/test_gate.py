@@ -861,7 +861,7 @@ async def test_a_single_slot_serves_orders_and_questions_in_turn(
             began = now_s()
             assert bench.gate.room()
             bench.gate.take(held(number))
-            while f"send A{number}" not in script.asked:
+            while f"send A{number}" not in script.asked:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             assert now_s() - began < within_s
             asked = sum(word.startswith("find") for word in script.asked)

@@ -91,6 +91,7 @@ class ShopTarget:
             "done": Done(),
             "failed": Failed("http_500"),
             "busy": Throttled(7.0),
+            "enough": Throttled(),
             "no_such_item": Rejected("no_such_item", "下架"),
             "who_are_you": Unauthorised("27", "session expired"),
             "odd": Unknown("odd"),
@@ -552,6 +553,30 @@ async def test_a_throttled_shop_is_left_alone_as_long_as_it_asks_for(desk: Desk)
     await desk.time_has_come()
     await desk.once()
     assert desk.shop.levels == {"A": 5, "B": 5, "C": 5}
+
+
+async def test_a_shop_that_asks_for_patience_for_an_hour_is_asked_less_and_less(desk: Desk) -> None:
+    """A quota that is used up, and does not say until when."""
+    for number in range(20):
+        await desk.sell(f"S{number}")
+        await desk.count(f"S{number}", 5)
+    desk.shop.answers = {f"S{number}": "enough" for number in range(20)}
+    asked = 0
+
+    async def rest() -> None:
+        nonlocal asked
+        desk.now += max(desk.owner.rested_s[-1], 0.1)
+        await desk.time_has_come()
+        if desk.now > 3600 and desk.shop.answers:
+            asked = len(desk.shop.calls)
+            desk.shop.answers.clear()
+        desk.owner.stopping = desk.now > 3600 + 35
+
+    desk.owner.between = rest
+    await desk.publisher(in_flight=4).run(desk.owner)
+    assert asked < 4 * (10 + 3600 / 30)
+    assert len(desk.shop.levels) == 20, "and told soon after it is well"
+    assert set(desk.pace.paused_s) == {1.0}, "it is still read"
 
 
 @pytest.mark.feature("F6")
