@@ -158,6 +158,9 @@ class Wire(asyncio.Protocol):
     # --- the parser's side
 
     def on_message_begin(self) -> None:
+        if self._waiter is None:
+            self.abort()  # more than was asked for: the rest of it would pass for the next answer
+            return
         self._body = []
         self._size = 0
         self._retry_after = None

@@ -75,6 +75,19 @@ async def test_an_earlier_answer_is_not_given_to_a_request_that_was_never_served
         assert second.result() == "unknown"
 
 
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe", b"HTTP/1.1 2", b"x"])
+async def test_what_follows_an_answer_is_not_the_beginning_of_the_next(server: Server, more: bytes) -> None:
+    """A server or a proxy that is out of step: what it says next belongs to what it has begun."""
+    whole = server.answer
+    async with Http(connections=1) as http:
+        server.answer = whole + more
+        assert (await http.post(server.url, b"1", deadline_s=5)).body == b"ok"
+        server.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"[len(more) :] if len(more) > 1 else whole
+        fate = await _fate(http, server.url)
+    assert len(server.writers) == 2, "the connection is not used again"
+    assert fate == ("answered" if more == b"x" else "unknown")
+
+
 async def _fate(http: Http, url: str) -> str:
     try:
         await http.post(url, b"2", deadline_s=5)
