@@ -13,7 +13,7 @@ from gateway.dispatch.breaker import BreakerPolicy
 from gateway.dispatch.gate import GatePolicy
 from gateway.dispatch.levels import LevelPolicy
 from gateway.dispatch.retry import RetryPolicy
-from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
+from gateway.pipeline.rules import Rules, Shop, UnknownSku
 from gateway.sdk.adapter import Setup, Source
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
@@ -47,7 +47,7 @@ def rules_of(settings: Settings) -> Rules:
         shops[connection.name] = Shop(
             name=connection.name,
             prefix=connection.prefix or "",
-            mode=Mode(connection.mode.value),
+            mode=connection.mode,
             start_at=connection.start_at,
             routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
             takes_shipments=Operation.SHIP in connection.gates,

@@ -220,6 +220,13 @@ class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
     value: T
 
 
+class Mode(enum.StrEnum):
+    """What a connection may cause: `observe` takes everything in, decides and shows, and delivers nothing."""
+
+    OBSERVE = "observe"
+    LIVE = "live"
+
+
 class Origin(enum.StrEnum):
     """How the gateway stands to an order; fixed when it is first seen (cut-over)."""
 

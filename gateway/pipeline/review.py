@@ -12,8 +12,8 @@ import operator
 from collections.abc import Callable
 
 from gateway.core.items import unmapped
-from gateway.core.order import Content, MissingField, Order, Origin, Reason
-from gateway.pipeline.rules import Mode, Rules
+from gateway.core.order import Content, MissingField, Mode, Order, Origin, Reason
+from gateway.pipeline.rules import Rules
 
 
 def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, ...]:

@@ -8,14 +8,7 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Route
-
-
-class Mode(enum.StrEnum):
-    """`observe`: decide and show, deliver nothing. `live`: deliver."""
-
-    OBSERVE = "observe"
-    LIVE = "live"
+from gateway.core.order import Mode, Route
 
 
 class UnknownSku(enum.StrEnum):

@@ -5,6 +5,7 @@ anything starts, and every problem is reported at once. Reading the file and che
 `gateway.schema`; what an adapter can be told is its own Settings struct, found through `gateway.plugins`.
 """
 
+from gateway.core.order import Mode
 from gateway.settings.loading import load, parse
 from gateway.settings.pages import reference, schema, section
 from gateway.settings.sections import (
@@ -16,7 +17,6 @@ from gateway.settings.sections import (
     GatePolicy,
     Kafka,
     KafkaSecurity,
-    Mode,
     PullPolicy,
     RatePolicy,
     ReceiverField,

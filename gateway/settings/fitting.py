@@ -14,7 +14,7 @@ from gateway.core.delivery import GRACE_S
 from gateway.core.errors import BadInput, BadSetting
 from gateway.core.event import ConnectionName
 from gateway.core.keys import decode_key
-from gateway.core.order import Operation
+from gateway.core.order import Mode, Operation
 from gateway.core.owner import OF_NO_CONNECTION, WITH_CODE
 from gateway.core.text import Text, described, system_reason
 from gateway.plugins import Adapter, Registry
@@ -31,7 +31,6 @@ from gateway.settings.sections import (
     Dispatch,
     Document,
     KafkaSecurity,
-    Mode,
     Notices,
     PersonEntry,
     Retention,

@@ -13,6 +13,7 @@ import msgspec
 from gateway import schema as schemas
 from gateway.core.errors import Problem, SettingsError
 from gateway.core.event import ConnectionName
+from gateway.core.order import Mode
 from gateway.core.text import Text, system_reason
 from gateway.plugins import Adapter, Registry
 from gateway.schema import Node, Report
@@ -37,7 +38,6 @@ from gateway.settings.sections import (
     Document,
     GateOverride,
     Kafka,
-    Mode,
     Sections,
     Settings,
     merged,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.keys import decode_key
 from gateway.core.money import parse_minor
 from gateway.core.notice import Kind
-from gateway.core.order import Operation
+from gateway.core.order import Mode, Operation
 from gateway.core.owner import OwnerKind
 from gateway.core.text import described
 from gateway.plugins import Adapter
@@ -32,13 +31,6 @@ LEASE_DEADLINES = 2
 LEASE_BEATS = 3
 KAFKA_FILES = ("ca_file", "cert_file", "key_file")
 """Settings of `kafka.security` that name files."""
-
-
-class Mode(enum.StrEnum):
-    """What a connection may cause: `observe` takes everything in and delivers nothing."""
-
-    OBSERVE = "observe"
-    LIVE = "live"
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,10 +8,10 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Facts, Order, OrderNumber, Party, Recipe, Route, Sku
+from gateway.core.order import Facts, Mode, Order, OrderNumber, Party, Recipe, Route, Sku
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.decide import Decision, Step, fold, settle
-from gateway.pipeline.rules import Mode, Rules, Shop, UnknownSku
+from gateway.pipeline.rules import Rules, Shop, UnknownSku
 from tests.core.sample import OTHER_WMS, SHOP, WMS
 
 

@@ -12,6 +12,7 @@ from gateway.core.order import (
     Booking,
     Closing,
     Facts,
+    Mode,
     Order,
     OrderNumber,
     Origin,
@@ -24,7 +25,7 @@ from gateway.core.order import (
 )
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import Step, given_back
-from gateway.pipeline.rules import Mode, Rules, UnknownSku
+from gateway.pipeline.rules import Rules, UnknownSku
 from tests.core.sample import (
     OTHER_WMS,
     PLACED_AT,
