@@ -307,7 +307,9 @@ class Decider:
             if prepared.number in superseded:
                 continue  # in the inbox now, behind what waited before it
             if prepared.number in blocked and not (prepared.number in passable and _stops(prepared.facts)):
-                behind.append(_behind(prepared))
+                # A wish to decide it again need not wait: whoever closes what stands in front has it decided.
+                if prepared.row is not None:
+                    behind.append(_behind(prepared))
             else:
                 by_order.setdefault(prepared.number, []).append(prepared)
         stored = await lock_orders(connection, sorted(by_order)) if by_order else {}

@@ -20,6 +20,7 @@ from gateway.core.text import NOTHING, Text
 from gateway.store.audit import audit
 from gateway.store.inbox import put_in
 from gateway.store.sql import Connection, Private, Unopened, as_private, private
+from gateway.store.stock import reconsider
 
 LONGEST_NUMBER = 255
 LONGEST_SOURCE = 255
@@ -196,22 +197,32 @@ async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor
 
 
 async def discard_in(connection: Connection, dead_letter_id: int, *, reason: str, actor: str) -> int:
-    """`discard` inside the caller's transaction, which has called `lock_letters`."""
-    number = await connection.fetchval(
+    """`discard` inside the caller's transaction, which has called `lock_letters`.
+
+    Where nothing is in front of the order any more and nothing waited, it is decided again all the same: what it waits
+    for may have come meanwhile.
+    """
+    row = await connection.fetchrow(
         "UPDATE dead_letter SET closed_at = now(), closed_by = $2, resolution = 'discarded'"
-        " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number",
+        " WHERE dead_letter_id = $1 AND closed_at IS NULL RETURNING number, source, now()",
         dead_letter_id,
         actor,
     )
-    if number is None:
+    if row is None:
         return -1
+    number, source, now = row
     await audit(connection, actor=actor, action="dead_letter.discard", subject=str(dead_letter_id), reason=reason)
     in_front = await connection.fetchval(
         "SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL AND number = $1 AND code <> $2)",
         number,
         BEHIND,
     )
-    return 0 if in_front else await put_back(connection, number, actor=actor, repaired={})
+    if in_front:
+        return 0
+    events = await put_back(connection, number, actor=actor, repaired={})
+    if not events and number:
+        await put_in(connection, [reconsider(number, source, now)])
+    return events
 
 
 async def lock_letters(connection: Connection, ids: Sequence[int]) -> None:

@@ -182,7 +182,8 @@ async def set_stock(
 class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
     """In the last of the orders that are woken together: those behind `after` may have what is left at `places`.
 
-    `orders`: ids of those woken. `idle`: none of those before them could go on.
+    `orders`: ids of those woken. `idle`: none of those before them could go on. The first that fits only if one of them
+    leaves its part is behind `after`, too.
     """
 
     after: int
@@ -255,6 +256,7 @@ async def _wake(
     skus = [sku.encode() for sku in sorted({sku for sku, _ in available})]
     events: list[Event] = []
     ids: list[int] = []
+    passed_over: int | None = None
     for _ in range(pages):
         rows = await connection.fetch(_SHORT_OF, skus, 10 * limit, after)
         waiting = [(row[3], row[0], row[1], needs) for row in rows if (needs := _needs_of(row[2]))]
@@ -264,9 +266,12 @@ async def _wake(
             elsewhere = await _available(connection, others - left.keys())
         for order_id, number, source, needs in waiting:
             freed = needs.keys() & left.keys()
-            if not freed or any(needs[place] > left[place] for place in freed):
+            if not freed or any(needs[place] > available[place] for place in freed):
                 continue
             if any(pieces > elsewhere.get(place, pieces) for place, pieces in needs.items() if place not in left):
+                continue
+            if any(needs[place] > left[place] for place in freed):
+                passed_over = order_id if passed_over is None else passed_over
                 continue
             events.append(reconsider(number, source, now))
             ids.append(order_id)
@@ -275,11 +280,15 @@ async def _wake(
             if len(freed) == len(needs) or idle is not None:
                 for place in freed:
                     left[place] -= needs[place]
-        if len(events) == limit or len(rows) < 10 * limit:
+                if not any(left.values()):
+                    break
+        if len(events) == limit or len(rows) < 10 * limit or not any(left.values()):
             break
         after = rows[-1][3]
     if events:
-        further = WokenFurther(ids[-1], tuple(sorted(available)), tuple(ids), bool(idle))
+        # One that is passed over comes behind somebody who is woken: each link of the chain begins further on.
+        behind = ids[-1] if passed_over is None else min(ids[-1], passed_over - 1)
+        further = WokenFurther(behind, tuple(sorted(available)), tuple(ids), bool(idle))
         events[-1] = msgspec.structs.replace(events[-1], body=_encode_further(further))
         await put_in(connection, events)
     return len(events)
@@ -381,7 +390,8 @@ _MOST_PAGES = 10
 
 # The orders short of stock are found first and by themselves: planned in one, a small LIMIT lets PostgreSQL walk all
 # orders by their id. A SKU stands in the encoded state as it is, so most that lack others are never decoded; of
-# a sealed state (it begins with gateway.store.vault.MAGIC) only decoding tells.
+# a sealed state (it begins with gateway.store.vault.MAGIC) only decoding tells. One with a dead letter in front takes
+# nothing: whoever lets it go has it decided.
 _SHORT_OF = """
 WITH short AS MATERIALIZED (
     SELECT order_id FROM orders WHERE stage IN ('received', 'reviewed') AND reasons LIKE '%short_of_stock%'
@@ -389,6 +399,7 @@ WITH short AS MATERIALIZED (
 SELECT o.number, coalesce(c.name, ''), o.state, o.order_id
   FROM short JOIN orders o USING (order_id) LEFT JOIN connection c USING (connection_id)
  WHERE order_id > $3
+   AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.closed_at IS NULL AND d.number = o.number)
    AND (substring(o.state for 4) = '\\xc14f4731'
         OR EXISTS (SELECT 1 FROM unnest($1::bytea[]) AS freed(sku) WHERE position(freed.sku IN o.state) > 0))
  ORDER BY order_id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 
 from gateway.core.event import Arrival
 from gateway.core.order import Closing, Content, Facts, Line, Party, Payment, Sku
+from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
+from gateway.store.dead import discard
+from gateway.store.orders import decode_state
 from gateway.store.sql import Connection, open_pool, register_connections
-from gateway.store.stock import WOKEN_AT_MOST, StockSet, set_stock
+from gateway.store.stock import WOKEN_AT_MOST, StockSet, TooLow, read_missing, set_stock
 from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, said
 from tests.intake.test_sealed import read_inbox
 
@@ -92,6 +96,105 @@ async def test_what_one_who_was_woken_leaves_reaches_those_behind(desk: Desk) ->
     assert await desk.rows("SELECT on_hand, locked, committed FROM stock") == [(10, 0, 10)]
 
 
+async def test_what_one_who_was_woken_leaves_reaches_who_was_passed_over_for_it(desk: Desk) -> None:
+    await stock(desk, S1=3)
+    await take(desk, wants("1", "S1", pieces=3))
+    await take(desk, wants("2", "S1", pieces=2), wants("3", "S1", pieces=2), wants("4", "S1"))
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
+    assert await desk.rows("SELECT order_key FROM inbox ORDER BY 1") == [("A2",), ("A4",)]
+    await decide(decider, desk.arrival("2", Facts(party=Party.SHOP, order_no="2", version=2, closing=Closing(True))))
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT number, stage FROM orders WHERE number > 'A2' ORDER BY 1") == [
+        ("A3", "allocated"),
+        ("A4", "allocated"),
+    ]
+
+
+async def test_an_order_behind_a_dead_letter_keeps_no_stock_from_those_behind(desk: Desk) -> None:
+    """It can take nothing while its letter stands; once that is closed it is decided, whatever waited with it."""
+    await stock(desk, S1=3)
+    await take(desk, *(wants(f"has-{n}", "S1") for n in range(3)))
+    await take(desk, *(wants(str(n), "S1") for n in range(2, 6)))
+    decider = await desk.worker(Memory())
+    await decide(decider, *(desk.arrival(str(n), b"bad") for n in (2, 3, 4)))
+    for n in range(3):
+        gone = Facts(party=Party.SHOP, order_no=f"has-{n}", version=2, closing=Closing(True))
+        await decide(decider, desk.arrival(f"has-{n}", gone))
+        await read_inbox(desk, decider)
+        assert await desk.rows("SELECT number FROM orders WHERE stage = 'allocated' AND number < 'Ah'") == [("A5",)]
+    letters = await desk.rows("SELECT number, dead_letter_id FROM dead_letter ORDER BY 1")
+    assert [number for number, _ in letters] == ["A2", "A3", "A4"], "wishes to decide them again do not pile up"
+
+    await count(desk, "S1", pieces=4)
+    await read_inbox(desk, decider)
+    for _, number in letters:
+        await discard(desk.pool, number, reason="an old state", actor="wang")
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT stage, reasons FROM orders WHERE number < 'Ah'") == [("allocated", "")] * 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nobody_waits_while_what_he_needs_is_there(desk: Desk, seed: int) -> None:
+    """Orders of several SKUs and sizes, stock that comes and goes, two workers: at rest nobody who waits would fit."""
+    rng = random.Random(seed)
+    await stock(desk, S1=6, S2=6, S3=6)
+    workers = [await desk.worker(Memory()) for _ in range(2)]
+    skus = ["S1", "S2", "S3"]
+    told: dict[str, int] = {}
+    for _ in range(12):
+        arrivals: list[Arrival] = []
+        for _ in range(rng.randint(1, 8)):
+            old = rng.sample(sorted(told), k=min(len(told), rng.randint(0, 3)))
+            for order_no in [*old, f"n{len(told)}"]:
+                told[order_no] = told.get(order_no, 0) + 1
+                arrivals.append(desk.arrival(order_no, _anything(rng, order_no, told[order_no], skus)))
+        middle = len(arrivals) // 2
+        await asyncio.gather(
+            _decide_both(desk, workers[0], arrivals[:middle]),
+            _decide_both(desk, workers[1], arrivals[middle:]),
+            _restock(desk, rng, skus),
+        )
+    await asyncio.gather(*(read_inbox(desk, worker) for worker in workers))
+
+    waiting = [row[0] for row in await desk.rows("SELECT number FROM orders WHERE reasons LIKE '%short_of_stock%'")]
+    fits = [number for number, lacks in (await read_missing(desk.pool, waiting)).items() if not lacks]
+    assert waiting and not fits
+    await _check_ledger(desk)
+
+
+def _anything(rng: random.Random, order_no: str, version: int, skus: Sequence[str]) -> Facts:
+    if version > 1 and rng.random() < 0.6:
+        return Facts(party=Party.SHOP, order_no=order_no, version=version, closing=Closing(True))
+    named = rng.sample(skus, k=rng.randint(1, 2))
+    facts = wants(order_no, *named, pieces=rng.randint(1, 4))
+    return msgspec.structs.replace(facts, version=version, payment=Payment(rng.random() < 0.7, 2000))
+
+
+async def _decide_both(desk: Desk, decider: Decider, arrivals: Sequence[Arrival]) -> None:
+    if arrivals:
+        await decide(decider, *arrivals)
+    await read_inbox(desk, decider)
+
+
+async def _restock(desk: Desk, rng: random.Random, skus: Sequence[str]) -> None:
+    sku = rng.choice(skus)
+    try:
+        await count(desk, sku, pieces=rng.randint(0, 12))
+    except TooLow:
+        return
+
+
+async def _check_ledger(desk: Desk) -> None:
+    balances = {row[0]: tuple(row[1:]) for row in await desk.rows("SELECT sku, on_hand, locked, committed FROM stock")}
+    booked = {sku: [0, 0] for sku in balances}
+    for (state,) in await desk.rows("SELECT state FROM orders"):
+        for booking in decode_state(state).booked:
+            booked[booking.sku][0] += booking.locked
+            booked[booking.sku][1] += booking.committed
+    assert {sku: row[1:] for sku, row in balances.items()} == {sku: tuple(row) for sku, row in booked.items()}
+
+
 async def test_who_counts_a_sku_sees_the_order_that_is_being_held_for_it(desk: Desk) -> None:
     decider = await desk.worker(Memory(), rules=HOLDING)
     counting: list[asyncio.Task[StockSet]] = []
@@ -123,8 +226,8 @@ async def test_an_order_sees_the_balance_that_is_being_made(desk: Desk) -> None:
     assert await desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
 
 
-async def count(desk: Desk, *skus: str) -> StockSet:
-    counted = {(Sku(sku), "W"): 10 for sku in skus}
+async def count(desk: Desk, *skus: str, pieces: int = 10) -> StockSet:
+    counted = {(Sku(sku), "W"): pieces for sku in skus}
     return await set_stock(desk.pool, counted, reason="counted", actor="wang", now=NOW)
 
 
