@@ -405,6 +405,14 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.left_unseen and self.issued(Operation.CREATE) is None
 
     @property
+    def left_by_other_hand(self) -> bool:
+        """Whether its goods have left the shelf by another hand than ours, wherever they are now: `gone`, or closed by
+        a channel that knew it as shipped."""
+        if self.gone:
+            return True
+        return self.returned and not self.confirmed and self.issued(Operation.CREATE) is None
+
+    @property
     def refund_open(self) -> bool:
         return bool(self.refunds) and any(r.value.status is RefundStatus.OPEN for r in self.refunds.values())
 

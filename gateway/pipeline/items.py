@@ -22,10 +22,10 @@ def with_recipes(order: Order, rules: Rules, tables: Tables) -> Order:
     """`order` with the recipes of what it orders; the same object where nothing changed.
 
     Once `create` was planned, or a warehouse said that it shipped, a SKU's recipe stays what it is. An order that was
-    sent before its shop was mapped stays as it is, too.
+    sent before its shop was mapped stays as it is, too, and so does what was kept for one that left by another hand.
     """
     shop = rules.shops.get(order.connection)
-    if shop is None or order.content is None:
+    if shop is None or order.content is None or (order.booked and order.left_by_other_hand):
         return order
     sent = order.issued(Operation.CREATE) is not None
     if sent and order.recipes is None:

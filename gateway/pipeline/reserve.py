@@ -44,12 +44,13 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
         ordered.pop(sku, None)
     warehouse = order.route.warehouse
     if not order.confirmations or not (confirmed := order.confirmed):
+        if order.left_by_other_hand:
+            # Of what was kept for it, what is ordered still has left the shelf, and no refund puts it back: whoever
+            # takes goods back counts them. Where nothing was kept, nobody knows from where it came.
+            kept = [(b, min(b.locked + b.committed + b.shipped, ordered.get(b.sku, 0))) for b in order.booked]
+            return tuple([Booking(b.sku, b.warehouse, 0, 0, pieces) for b, pieces in kept if pieces])
         if order.closed or order.refunded:
             return ()
-        if order.gone:
-            # What was kept for it has left the shelf. Where nothing was, nobody knows from where it came.
-            kept = [(b, b.locked + b.committed + b.shipped) for b in order.booked]
-            return tuple([Booking(b.sku, b.warehouse, 0, 0, pieces) for b, pieces in kept])
         if order.recipes is not None and unmapped(lines, order.recipes):
             return ()
         if approved:

@@ -56,7 +56,10 @@ _facts: st.SearchStrategy[Facts | Step] = st.one_of(
     _reports,
     st.builds(elsewhere, _reports),
 )
-_gone = st.builds(lambda version, left: said(version, left=left), _versions, st.booleans())
+_gone = st.one_of(
+    st.builds(lambda version, left: said(version, left=left), _versions, st.booleans()),
+    st.builds(lambda version: said(version, left=False, closing=Closing(True, after_shipping=True)), _versions),
+)
 """Not among `_facts`: what a shop says has left is over for us only where no warehouse had been told of it before."""
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans(), mapped=st.booleans())
 # The shop's own names: X stands for itself and a gift, Y for a bundle of both; "unknown" has no row.

@@ -214,6 +214,30 @@ def test_what_left_by_another_hand_waits_for_nothing_and_holds_no_stock() -> Non
     books.check_ledger()
 
 
+@pytest.mark.parametrize(
+    ("then", "stage"),
+    [
+        (refund(4, DONE), Stage.REFUNDED),
+        (closed(), Stage.CANCELLED),
+        (said(4, left=False, closing=Closing(True, after_shipping=True)), Stage.CANCELLED),
+    ],
+    ids=["paid back", "cancelled", "closed as one that had been shipped"],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_left_by_another_hand_is_not_on_the_shelf_once_it_is_paid_back(
+    then: Facts, stage: Stage, at_once: bool
+) -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED), (number, held(2))])
+    batches = [[PAID, said(3, left=True)], [then], [then]]
+    for batch in [[*batches[0], then]] if at_once else batches:
+        books.take([(number, one) for one in batch])
+        books.check_ledger()
+    assert (books.orders[number].stage, books.orders[number].commands) == (stage, ())
+    assert books.balances[Sku("X"), "WH1"].on_hand == 8, "whoever takes goods back counts them"
+
+
 def test_what_left_before_we_knew_it_books_nothing() -> None:
     books = Books(rules(), {"X": 10})
     number = OrderNumber("A1")

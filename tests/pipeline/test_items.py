@@ -101,6 +101,20 @@ def test_a_table_edited_before_it_was_sent_moves_what_is_booked() -> None:
     shop.check_ledger()
 
 
+@pytest.mark.parametrize("mapped_before", [True, False])
+def test_a_table_edited_later_changes_nothing_that_left_by_another_hand(mapped_before: bool) -> None:
+    shop = books(PAIR, by=rules(mapped=mapped_before))
+    shop.take([(NUMBER, placed(X=1))])
+    shop.take([(NUMBER, said(2, left=True))])
+    kept = {"Y": (0, 0, 2), "G": (0, 0, 1)} if mapped_before else {"X": (0, 0, 1)}
+    assert booked(shop.orders[NUMBER]) == kept
+    shop.map(SINGLE)
+    shop.rules = rules(mapped=True)
+    shop.take([(NUMBER, paid(3))])
+    assert booked(shop.orders[NUMBER]) == kept
+    shop.check_ledger()
+
+
 def test_a_line_added_after_it_was_sent_is_looked_up_and_the_others_stay() -> None:
     shop = books(PAIR)
     shop.take([(NUMBER, placed(X=1)), (NUMBER, paid())])

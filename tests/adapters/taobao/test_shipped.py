@@ -88,6 +88,25 @@ def test_what_left_by_hand_while_it_waited_for_stock_is_not_sent_when_stock_come
     is_not_sent(books, whole=len(lines) == len(LINES))
 
 
+def test_what_is_paid_back_instead_of_being_shipped_by_hand_stays_on_the_shelf() -> None:
+    """As the desk advises: of a trade that left in part, the rest is paid back."""
+    shop, books = Shop(), Books(rules(), {"A": 5, "B": 5})
+    tid = shop.fake.place(LINES, paid=False)
+    books.take([(NUMBER, read(shop, tid))])
+    shop.fake.pay(tid)
+    by_hand(shop, tid, 0)
+    books.take([(NUMBER, read(shop, tid))])
+    is_not_sent(books, whole=False)
+    shop.clock.advance(60)
+    trade = shop.fake.trades[tid]
+    trade.lines[1].update(status="TRADE_CLOSED", refund_status="SUCCESS")
+    trade.detail["status"] = "WAIT_BUYER_CONFIRM_GOODS"
+    trade.modified = shop.clock.now()
+    books.take([(NUMBER, read(shop, tid))])
+    is_not_sent(books, whole=True)
+    assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5]
+
+
 def test_what_left_by_hand_after_it_was_sent_is_told_to_a_person() -> None:
     shop, books = Shop(), Books(rules(), {"A": 5, "B": 5})
     tid = shop.fake.place(LINES, paid=True)
