@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
 from importlib import metadata
@@ -100,6 +100,7 @@ KAFKA_SESSION_TIMEOUT_MS = 10_000
 EXIT_FENCED = 75
 KILLED_LATER_S = 5.0
 """So long after its deadline a worker is killed that has not ended; as `supervise` gives it five seconds less."""
+BEAT_EVERY_S = 1.0
 CANCEL_AGAIN_S = 3.0
 """More than any task takes to clean up after itself."""
 
@@ -119,6 +120,8 @@ class WorkerPlace(msgspec.Struct, frozen=True, kw_only=True):
     sock: socket.socket
     lifeline_fd: int | None = None
     """Reads as ended when the parent is gone; then this worker stops too."""
+    pulse_fd: int | None = None
+    """Given a byte each second; without one for long the parent takes this worker for hung, and kills it."""
     stop_within_s: float = 20.0
 
 
@@ -177,8 +180,17 @@ class Worker:
         loop.call_later(self._place.stop_within_s + KILLED_LATER_S, os._exit, os.EX_TEMPFAIL)
         self.stop()
 
+    def _beat(self, pulse_fd: int) -> None:
+        # Whether the parent reads or not: the pipe may be full, or closed.
+        with suppress(OSError):
+            os.write(pulse_fd, b".")
+        asyncio.get_running_loop().call_later(BEAT_EVERY_S, self._beat, pulse_fd)
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._place.pulse_fd is not None:
+            os.set_blocking(self._place.pulse_fd, False)
+            self._beat(self._place.pulse_fd)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         if self._place.lifeline_fd is not None:

@@ -42,6 +42,10 @@ DATABASE_AGAIN_S = 5.0
 """How often the bundled database is looked at, and how soon one that did not start is tried again."""
 CUT_OFF_WITHIN_S = 3.0
 """What a database may take to end a statement that is cancelled, and the sessions."""
+PULSE_EVERY_S = 5.0
+HUNG_AFTER = 12
+"""So many looks in a row at a worker's pulse that find none, and it is killed: it hangs, and its lease ran out long
+ago. Looks, not time: a machine that was suspended has not looked either."""
 
 
 class _OwnDatabase(Protocol):
@@ -70,6 +74,7 @@ class Supervisor:
         stop_within_s: float = 25.0,
         tell: Callable[[str], None],
         worker: Sequence[str] = WORKER,
+        pulse_every_s: float = PULSE_EVERY_S,
     ) -> None:
         self._settings = settings
         self._config = config
@@ -77,6 +82,7 @@ class Supervisor:
         self._stop_within_s = stop_within_s
         self._tell = tell
         self._worker = worker
+        self._pulse_every_s = pulse_every_s
         self._run_id = secrets.token_hex(4)
         self._stop = asyncio.Event()
         self._alive: dict[int, asyncio.subprocess.Process] = {}
@@ -213,7 +219,7 @@ class Supervisor:
         while not self._stop.is_set():
             started = time.monotonic()
             try:
-                process = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
+                process, pulse = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
             except (OSError, RuntimeError) as error:
                 # Short of memory, processes or threads: the other workers go on, and this one follows.
                 failures += 1
@@ -222,7 +228,13 @@ class Supervisor:
                 self._tell(said.both)
                 await self._stops_within(max(1.0, RESTART_S[min(failures, len(RESTART_S)) - 1]))
                 continue
-            code = await self._watch(process)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    looking = group.create_task(self._kill_hung(slot, process, pulse), name=f"pulse {slot}")
+                    code = await self._watch(process)
+                    looking.cancel()
+            finally:
+                os.close(pulse)
             del self._alive[process.pid]
             try:
                 await asyncio.to_thread(forget, process.pid)
@@ -236,29 +248,64 @@ class Supervisor:
             self._tell(f"worker {slot} ended with code {code}; restart in {pause_s:g} s")
             await self._stops_within(pause_s)
 
-    async def _start(self, slot: int, *, url: str, sock: socket.socket, lifeline: int) -> asyncio.subprocess.Process:
+    async def _start(
+        self, slot: int, *, url: str, sock: socket.socket, lifeline: int
+    ) -> tuple[asyncio.subprocess.Process, int]:
+        """A worker, and the end of the pipe that its pulse comes out of."""
         # Without it no worker starts; who has removed it may not know that anybody runs here.
         with suppress(OSError):
             self._metrics.mkdir(parents=True, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            *self._worker,
-            "--config",
-            str(self._config),
-            "--name",
-            f"{self._run_id}/{slot}",
-            "--socket-fd",
-            str(sock.fileno()),
-            "--lifeline-fd",
-            str(lifeline),
-            "--stop-within",
-            str(self._stop_within_s - 5.0),
-            pass_fds=(sock.fileno(), lifeline),
-            # In the environment, not on the command line: it may hold a password.
-            env={**os.environ, "ORDERGATE_WORKER_DATABASE_URL": url},
-            start_new_session=True,
-        )
+        pulse, beaten = os.pipe()
+        os.set_blocking(pulse, False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._worker,
+                "--config",
+                str(self._config),
+                "--name",
+                f"{self._run_id}/{slot}",
+                "--socket-fd",
+                str(sock.fileno()),
+                "--lifeline-fd",
+                str(lifeline),
+                "--pulse-fd",
+                str(beaten),
+                "--stop-within",
+                str(self._stop_within_s - 5.0),
+                pass_fds=(sock.fileno(), lifeline, beaten),
+                # In the environment, not on the command line: it may hold a password.
+                env={**os.environ, "ORDERGATE_WORKER_DATABASE_URL": url},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(pulse)
+            raise
+        finally:
+            os.close(beaten)
         self._alive[process.pid] = process
-        return process
+        return process, pulse
+
+    async def _kill_hung(self, slot: int, process: asyncio.subprocess.Process, pulse: int) -> None:
+        """Kill a worker whose loop stands: an adapter that blocks, a process that somebody has stopped.
+
+        It takes nothing and sends nothing, and does not end of itself; another one does in its place. Not before its
+        first beat: until then it is starting, which a slow machine may take its time for.
+        """
+        silent = None
+        while silent is None or silent < HUNG_AFTER:
+            await asyncio.sleep(self._pulse_every_s)
+            if _beats(pulse):
+                silent = 0
+            elif silent is not None:
+                silent += 1
+        for_s = HUNG_AFTER * self._pulse_every_s
+        said = Text(
+            f"工作进程 {slot} 已 {for_s:g} 秒没有动静，强行结束",
+            f"worker {slot} has not moved for {for_s:g} s and is killed",
+        )
+        self._tell(said.both)
+        with suppress(ProcessLookupError):  # it has just ended
+            process.kill()
 
     async def _watch(self, process: asyncio.subprocess.Process) -> int:
         """The exit code of a worker; when the stop comes first, ask it to end and, past the deadline, make it."""
@@ -300,6 +347,14 @@ class Supervisor:
         stack.push_async_callback(listener.cleanup)
         await web.SockSite(listener, sock).start()
         return shown
+
+
+def _beats(pulse: int) -> bool:
+    """Whether a beat has come out of the pipe since the last look."""
+    try:
+        return bool(os.read(pulse, 65_536))
+    except BlockingIOError:
+        return False
 
 
 def _end(code: int) -> WorkerEnd:

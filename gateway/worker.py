@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--socket-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--pulse-fd", type=int)
     parser.add_argument("--stop-within", type=float, required=True)
     given = parser.parse_args()
     open_what_is_closed()
@@ -35,6 +36,7 @@ def main() -> None:
             name=given.name,
             sock=socket.socket(fileno=given.socket_fd),
             lifeline_fd=given.lifeline_fd,
+            pulse_fd=given.pulse_fd,
             stop_within_s=given.stop_within,
         )
         sys.exit(run_worker(settings, place, url=os.environ["ORDERGATE_WORKER_DATABASE_URL"]))

@@ -49,7 +49,10 @@ from gateway.settings import load
 from gateway.supervise import Supervisor
 config = Path(sys.argv[1])
 settings = load(config, os.environ, discover())
-supervisor = Supervisor(settings, config=config, workers=1, stop_within_s=8.0, tell=_tell, worker=sys.argv[2:])
+supervisor = Supervisor(
+    settings, config=config, workers=1, stop_within_s=8.0, tell=_tell,
+    pulse_every_s=float(sys.argv[2]), worker=sys.argv[3:],
+)
 asyncio.run(supervisor.run())
 """
 
@@ -74,12 +77,12 @@ class Parent:
 
     @contextmanager
     def running(
-        self, ending: str, *, sink: Path | None = None, worker: Sequence[str] = ()
+        self, ending: str, *, sink: Path | None = None, worker: Sequence[str] = (), pulse_every_s: float = 5.0
     ) -> Iterator[subprocess.Popen[bytes]]:
         worker = worker or (sys.executable, "-c", WORKER.format(ending=ending))
         with (sink or self.log).open("wb") as log:
             self._process = process = subprocess.Popen(
-                [sys.executable, "-c", PARENT, str(self.config), *worker],
+                [sys.executable, "-c", PARENT, str(self.config), str(pulse_every_s), *worker],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=log,
@@ -212,6 +215,28 @@ def test_a_restart_is_counted_by_how_the_worker_ended(parent: Parent, ending: st
     risen = [series for series, count in counts.items() if float(count) > 0]
     assert risen == [f'ordergate_worker_restarts_total{{end="{label}"}}']
     assert len(counts) == 4, "from the start, each of them"
+
+
+def test_a_worker_that_hangs_is_killed_and_another_takes_its_place(parent: Parent) -> None:
+    """Nobody else would end it: it holds its slot, and where it is the only one, nothing is taken or sent."""
+    with parent.running("", worker=WORKER_ITSELF, pulse_every_s=0.25) as process:
+        parent.until(lambda page: page.get("ordergate_workers") == 1)
+        (worker,) = psutil.Process(process.pid).children()
+        time.sleep(5.0)
+        assert worker.is_running(), "one that beats is left alone"
+        worker.suspend()
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) == 1)
+        assert "强行结束" in parent.log.read_text()
+        parent.until(lambda page: page.get("ordergate_workers") == 1)
+        assert [child for child in psutil.Process(process.pid).children() if child.pid != worker.pid]
+        process.terminate()
+        assert process.wait(30) == 0, parent.log.read_text()
+
+
+def test_a_worker_that_takes_its_time_to_start_is_left_alone(parent: Parent) -> None:
+    with parent.running("time.sleep(4)", pulse_every_s=0.05):
+        parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 1)
+        assert "强行结束" not in parent.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
