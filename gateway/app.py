@@ -235,7 +235,9 @@ class Worker:
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
         background += await self._purging(stack)
-        background += self._watching(pool, names, dispatcher, shops, readers=of_kafka, kafka_leg=kafka_leg)
+        background += self._watching(
+            pool, names, dispatcher, shops, readers=of_kafka, kafka_leg=kafka_leg, inbox_leg=inbox_leg
+        )
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
         background.append(("clock", clocks.run))
@@ -592,6 +594,7 @@ class Worker:
         *,
         readers: Sequence[KafkaReader],
         kafka_leg: KafkaLeg | None,
+        inbox_leg: InboxLeg,
     ) -> list[Loop]:
         """Nothing where nobody draws gauges."""
         if self._gauges is None:
@@ -610,7 +613,7 @@ class Worker:
         return [
             ("backlog", backlog.run),
             ("gate gauges", partial(show_gates, self._gauges, dispatcher)),
-            ("worker gauges", partial(show_worker, self._gauges, dispatcher.lease, readers, kafka_leg)),
+            ("worker gauges", partial(show_worker, self._gauges, dispatcher.lease, readers, kafka_leg, inbox_leg)),
             ("connection gauges", partial(show_connections, self._gauges, shops)),
         ]
 

@@ -15,7 +15,7 @@ from gateway.dispatch.breaker import Breaker
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
-from gateway.ingest.inbound import KafkaLeg
+from gateway.ingest.inbound import InboxLeg, KafkaLeg
 from gateway.intake.kafka import KafkaReader
 from gateway.settings import Settings
 from gateway.shops import Shops
@@ -27,6 +27,9 @@ from gateway.telemetry.processes import memory_bytes
 GAUGES_EVERY_S = 5.0
 _MAY_BE_UNREAD_S = 900.0
 """So much later than by its settings a polled shop may be read before Prometheus tells of it."""
+
+_WATCHED_REFUSALS = ("unavailable", "signature", "adapter")
+"""Of requests: those that the alert rules count."""
 
 
 def sighted(dispatcher: Dispatcher, kafka: KafkaLeg | None, readers: Sequence[KafkaReader]) -> frozenset[Sighting]:
@@ -87,14 +90,17 @@ async def show_gates(gauges: Gauges, dispatcher: Dispatcher) -> None:
         await asyncio.sleep(GAUGES_EVERY_S)
 
 
-async def show_worker(gauges: Gauges, lease: Lease, readers: Sequence[KafkaReader], kafka_leg: KafkaLeg | None) -> None:
-    """That this worker lives, what it takes of the machine, and how it stands with Kafka."""
+async def show_worker(
+    gauges: Gauges, lease: Lease, readers: Sequence[KafkaReader], kafka_leg: KafkaLeg | None, inbox_leg: InboxLeg
+) -> None:
+    """That this worker lives, what it takes of the machine, and whether its legs take events."""
     counted_s = 0.0
     while True:
         cpu_s = time.process_time()
         alive_at = time.time() if lease.left_s() > 0 else None
         gauges.worker(alive_at=alive_at, cpu_s=cpu_s - counted_s, memory_bytes=memory_bytes())
         counted_s = cpu_s
+        gauges.leg_up(Leg.INBOX, not inbox_leg.refused)
         if kafka_leg is not None:
             gauges.leg_up(Leg.KAFKA, kafka_leg.up)
             gauges.intake_lag(Leg.KAFKA, sum(reader.lag for reader in readers))
@@ -139,6 +145,9 @@ def begin_series(settings: Settings, metrics: Metrics, gauges: Gauges) -> None:
     A counter that is first seen at 5 has not risen for Prometheus, and one that is not there compares with nothing.
     """
     for connection in settings.connections.values():
+        if connection.adapter.source_type is not None:
+            for code in _WATCHED_REFUSALS:
+                metrics.counter("ordergate_events_refused_total", connection.name, code)
         for operation in connection.gates.keys() - {Operation.STOCK}:
             for result in RESULTS.values():
                 metrics.counter("ordergate_attempts_total", connection.name, operation, result)

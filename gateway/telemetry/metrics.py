@@ -439,8 +439,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="ordergate_leg_up",
         kind="gauge",
-        help="1 while every worker can make events durable on this leg, else 0; the inbox is not watched this way",
-        zh="所有工作进程都能在该通道落盘时为 1，否则为 0；收件箱不以此监视",
+        help="1 while every worker can make events durable on this leg, else 0; the inbox by the last event it got",
+        zh="所有工作进程都能在该通道落盘时为 1，否则为 0；收件箱以交给它的最后一个事件为准",
         labels=(_LEG,),
         across="livemin",
     ),

@@ -303,6 +303,9 @@ def test_what_rules_compare_with_is_there_before_anything_has_happened() -> None
         for result in RESULTS.values():
             gate = {"target": "wms-1", "operation": operation}
             assert value(found, "ordergate_attempts_total", **gate, result=result) == 0
+    for code in ("unavailable", "signature", "adapter"):
+        assert value(found, "ordergate_events_refused_total", source="wms-1", code=code) == 0
+        assert value(found, "ordergate_events_refused_total", source="mall", code=code) is None, "it is asked"
     assert value(found, "ordergate_pull_windows_total", source="mall") == 0
     assert value(found, "ordergate_pull_allowed_age_seconds", source="mall") == 1800 + 600 + 900
     assert value(found, "ordergate_pull_allowed_age_seconds", source="wms-1") is None
