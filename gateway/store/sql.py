@@ -96,8 +96,9 @@ class Sealing(Protocol):
 REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: user, password, pg_hba.conf
     asyncpg.InvalidCatalogNameError,  # the database is dropped, or has another name
+    asyncpg.InsufficientPrivilegeError,  # of the database, or of a table that a migration has made for another user
 )
-"""What a connection is refused with until somebody changes the server or the settings."""
+"""What is refused until somebody changes the server or the settings."""
 
 # What asyncpg raises when the server is away, going down, short of something, cancelled us, is read-only after a
 # failover or lets us in no more: nothing is wrong with what was asked, and the same call may work later.
