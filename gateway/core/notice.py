@@ -56,12 +56,14 @@ class Change(enum.StrEnum):
 
 
 RENEWAL = "renewal"
+RESTARTS = "restarts"
 
 
 class Key(NamedTuple):
     """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty.
 
     Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from the end it leads to.
+    Of WORKER it is `RESTARTS` where workers end again and again, and each has a successor.
     """
 
     kind: Kind

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
-from gateway.core.notice import RENEWAL, Change, Kind
+from gateway.core.notice import RENEWAL, RESTARTS, Change, Kind
 from gateway.core.order import Conflict, Operation, Reason, Stage
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
@@ -296,6 +296,8 @@ def subject(kind: str, code: str) -> Text:
             return word(code, OPERATIONS)
         case Kind.AUTHORISE if code == RENEWAL:
             return Text("续期被拒", "renewal refused")
+        case Kind.WORKER if code == RESTARTS:
+            return Text("反复重启", "restarted again and again")
         case Kind.DEAD_LETTER:
             return word(code, LETTERS)
         case Kind.BLOCKED:

@@ -10,13 +10,14 @@ for that while, the tenth counts as told from then on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
 from gateway.core.code import code_of
-from gateway.core.notice import RENEWAL, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
+from gateway.core.notice import RENEWAL, RESTARTS, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
 
 _OPEN_AFTER_S: Mapping[Kind, float] = {
     # A worker that its supervisor starts again within seconds is nobody's business; neither is a start before Kafka is
@@ -46,6 +47,9 @@ _GROWS = frozenset({Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
+_RESTARTS = 4
+_RESTARTS_WITHIN_S = 300.0
+"""So often within so long the worker of one place is gone: whatever ends it ends its successors, too."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +231,7 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
         yield Sign(key=key, since=one.at, code=one.code, until=one.ends_at)
     for connection, unread in facts.unread.items():
         yield Sign(key=Key(Kind.SHOP_NOT_READ, connection, ""), since=unread.since, code=unread.code)
+    yield from _restarts(facts, at)
     found = replacements(facts.alive, facts.lost)
     for gone in facts.lost:
         if gone.replaced_by is None and gone.worker_id not in found:
@@ -240,6 +245,15 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
     ):
         for (connection, code), group in _by_code(groups).items():
             yield Sign(key=Key(kind, connection, code), since=group.first_at, count=group.count)
+
+
+def _restarts(facts: Facts, at: datetime) -> Iterator[Sign]:
+    """Workers that are all replaced at once, and of which none lives to do much."""
+    lately = [gone for gone in facts.lost if 0 <= _seconds(gone.lost_at, at) < _RESTARTS_WITHIN_S]
+    if max(Counter(gone.name for gone in lately).values(), default=0) >= _RESTARTS:
+        since = min(gone.lost_at for gone in lately)
+        key = Key(Kind.WORKER, "", RESTARTS)
+        yield Sign(key=key, since=since, count=len(lately), of_workers=len(facts.alive))
 
 
 def _levels(facts: Facts) -> Iterator[Sign]:

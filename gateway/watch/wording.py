@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
-from gateway.core.notice import RENEWAL, Change, Kind, Sign, Words
+from gateway.core.notice import RENEWAL, RESTARTS, Change, Kind, Sign, Words
 from gateway.core.text import Text
 from gateway.core.words import ANSWERS, OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
@@ -85,6 +85,8 @@ def _closed(changed: Changed, say: Say) -> str:
             clock = clock_name(key.connection or key.subject, say)
             # Set right; or, now that others have said theirs, it is another one that is off.
             return say(f"时钟不再有偏差：{clock}", f"Clock no longer off: {clock}")
+        case Kind.WORKER if key.subject == RESTARTS:
+            return say("工作进程不再反复重启", "Workers no longer end again and again")
         case Kind.WORKER:
             return say(f"进程 {key.subject} 已有接替", f"Worker {key.subject} has been replaced")
         case Kind.KAFKA_NOT_READ:
@@ -244,6 +246,8 @@ def _clock(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 
 def _worker(sign: Sign, say: Say) -> tuple[str, str, str]:
+    if sign.key.subject == RESTARTS:
+        return _restarts(sign, say)
     name = sign.key.subject
     title = say(f"进程失联：{name}", f"Worker gone: {name}")
     fact = say(
@@ -252,6 +256,19 @@ def _worker(sign: Sign, say: Say) -> tuple[str, str, str]:
         " are sent.",
     )
     return title, fact, say("查看该机器和日志，重新启动进程", "look at its machine and log, and start it again")
+
+
+def _restarts(sign: Sign, say: Say) -> tuple[str, str, str]:
+    title = say(f"工作进程反复重启：{sign.count} 次", f"Workers end again and again: {sign.count} times")
+    fact = say(
+        "每次都由上级进程重新拉起；其间接收和下发时断时续，已收下的订单不会丢失。",
+        "Each is started again; meanwhile orders are taken and sent by fits and starts. None that was taken is lost.",
+    )
+    advice = say(
+        "查看日志中进程结束前的错误；刚升级或改过配置的，先退回",
+        "look in the log for the error before each end; after an upgrade or a change of the settings, go back first",
+    )
+    return title, fact, advice
 
 
 def _inbox(sign: Sign, say: Say) -> tuple[str, str, str]:

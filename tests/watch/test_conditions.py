@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.notice import (
     RENEWAL,
+    RESTARTS,
     Alive,
     Change,
     Condition,
@@ -377,3 +378,24 @@ def test_a_worker_is_silent_until_another_one_has_taken_its_place() -> None:
     book.look(51, *signs(facts, at=at(51), policy=POLICY))
     key = Key(Kind.WORKER, "", "a/0")
     assert book.told == [(6, Change.OPENED, key), (51, Change.CLOSED, key)]
+
+
+def test_workers_that_end_again_and_again_are_told_of_though_each_is_replaced() -> None:
+    """Every few seconds, by whatever each of them meets at its start."""
+    book, key = Book(), Key(Kind.WORKER, "", RESTARTS)
+    ends = [2.0, 6, 11, 17, 27, 37, 47]
+    for second in range(400):
+        gone = [
+            lost(n, "a/0", started=end - 1, gone=end, replaced_by=n + 1) for n, end in enumerate(ends) if end <= second
+        ]
+        facts = Facts(alive=(Alive(9, "a/0", at(second)),), lost=tuple(gone))
+        book.look(second, *signs(facts, at=at(second), policy=POLICY))
+    # Over when fewer than four are left of the last five minutes, and that has settled.
+    assert book.told == [(17, Change.OPENED, key), (317 + 20, Change.CLOSED, key)]
+
+
+def test_workers_that_all_go_at_once_do_not_end_again_and_again() -> None:
+    """A machine short of memory, or an upgrade."""
+    gone = tuple(lost(n, f"a/{n}", started=-900, gone=0, replaced_by=n + 10) for n in range(8))
+    found = signs(Facts(alive=(Alive(20, "a/0", at(1)),), lost=gone), at=at(2), policy=POLICY)
+    assert found == []

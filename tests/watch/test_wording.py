@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.clock import DATABASE, Off
-from gateway.core.notice import RENEWAL, Change, Condition, Key, Kind, Notice, Sign
+from gateway.core.notice import RENEWAL, RESTARTS, Change, Condition, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
@@ -62,6 +62,13 @@ def test_a_target_that_is_down_reads_like_this() -> None:
     assert text_of(KEYS[Kind.TARGET], Change.CLOSED, "en") == (
         "Up again: wms-1 create\nSince 05-01 09:30:05 (UTC+8), for 31 min."
     )
+
+
+def test_workers_that_end_again_and_again_read_like_this() -> None:
+    key = Key(Kind.WORKER, "", RESTARTS)
+    opened = text_of(key, Change.OPENED, "zh")
+    assert opened.startswith("工作进程反复重启：132 次\n") and "刚升级或改过配置的，先退回" in opened
+    assert text_of(key, Change.CLOSED, "en").startswith("Workers no longer end again and again\n")
 
 
 def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
