@@ -36,7 +36,7 @@ from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.queries import lanes_without_gate, watched_since
-from gateway.store.sql import AWAY, later_migrations, pending_migrations, reason_of
+from gateway.store.sql import AWAY, created, later_migrations, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
@@ -48,6 +48,14 @@ MIN_POSTGRES = 15
 _OF_ANOTHER = """
 SELECT EXISTS (SELECT 1 FROM pg_class
                 WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))
+"""
+_LACKING = """
+SELECT relname FROM pg_class
+ WHERE relnamespace = current_schema()::regnamespace AND relname = ANY($1) AND NOT CASE relkind
+       WHEN 'S' THEN has_sequence_privilege(oid, 'USAGE')
+       ELSE has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE') END
+ ORDER BY relname
 """
 # Of the limits of the server, this user and this database the one that leaves the least; those of -1 are none. What is
 # reserved is no ordinary user's. Gateways that run are those that are counted for. Of the sessions of others an
@@ -332,7 +340,9 @@ class _Probe:
             )
             advice = Text("用表的所有者运行 ordergate migrate", "run `ordergate migrate` as the owner of the tables")
             problems.append(Problem("database", what, advice))
-        stands = [] if pending else [await self._keys(connection), await self._stranded(connection)]
+        stands = [] if pending else [await self._rights(connection)]
+        if stands and not stands[0].problems:
+            stands += [await self._keys(connection), await self._stranded(connection)]
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending
@@ -342,6 +352,19 @@ class _Probe:
         ours = f"PostgreSQL {version.major}.{version.micro}"  # as asyncpg names the second part, since 10
         note = _note("database", Text(f"{ours}，{state.zh}", f"{ours}, {state.en}"))
         return _together([Checked(tuple(problems)), *stands, note])
+
+    async def _rights(self, connection: Any) -> Checked:
+        """Whether this user may read and write the tables: their owner may have migrated, and granted nothing since."""
+        lacking = [row[0] for row in await connection.fetch(_LACKING, created())]
+        if not lacking:
+            return Checked()
+        listed = ", ".join(lacking)
+        what = Text(f"当前用户不能读写：{listed}", f"this user may not read and write {listed}")
+        grant = (
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO …;"
+            " GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO …"
+        )
+        return _problem("database", what, _same(grant))
 
     async def _keys(self, connection: Any) -> Checked:
         """Whether what is sealed can be opened, here and by the workers that run; then which tokens shops have."""

@@ -481,7 +481,16 @@ async def test_check_tells_who_may_not_migrate_before_the_start_does(
         f"CREATE ROLE {user} LOGIN; GRANT CREATE ON SCHEMA public TO {user};"
         f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
     )
+    await owner.execute(f"REVOKE INSERT ON orders FROM {user}; REVOKE SELECT ON sealing_key FROM {user}")
     write(postgres_url.replace("user=ordergate", f"user={user}"))
+    told = await _away_from_the_loop("check", "-c", config, "--json")
+    assert [(one["where"], one["what"]) for one in told.json["problems"]] == [
+        ("database", "当前用户不能读写：order_block, orders, sealing_key")
+    ]
+    await owner.execute(
+        f"GRANT INSERT ON orders TO {user}; GRANT SELECT ON sealing_key TO {user};"
+        f" GRANT USAGE ON SEQUENCE order_block TO {user}"
+    )
     assert (await _away_from_the_loop("check", "-c", config)).code == 0
     await owner.execute("DELETE FROM migration WHERE name = (SELECT max(name) FROM migration)")
     await owner.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -370,6 +371,14 @@ def migrations() -> list[tuple[str, str]]:
     folder = resources.files("gateway.store.migrations")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8")) for f in files]
+
+
+def created() -> list[str]:
+    """Names of the tables and sequences that the migrations of this release make."""
+    return [name for _, text in migrations() for name in _CREATED.findall(text)]
+
+
+_CREATED = re.compile(r"^CREATE (?:TABLE|SEQUENCE) (\w+)", re.MULTILINE)
 
 
 class Names:
