@@ -237,8 +237,9 @@ _CONFLICTS: Mapping[Conflict, Text] = {
 # Of deliveries, where the cause is known whatever the target is.
 _CAUSES: Mapping[str, Text] = {
     "sealed": Text(
-        "把缺少的密钥加回 encryption.keys，重启网关后重发",
-        "put the missing key back into encryption.keys, restart the gateway, and send again",
+        "把缺少的密钥加回 encryption.keys，重启网关后重发；密钥确已丢失的，到对方系统核实、手工处理后标记已处理",
+        "put the missing key back into encryption.keys, restart the gateway, and send again; where it is lost for good,"
+        " look at the target, see to them by hand, and take them for handled",
     ),
     "unreadable": Text("升级网关后重发", "upgrade the gateway and send again"),
     "rejected:unknown_carrier": Text(

@@ -406,14 +406,21 @@ _BLOCKED: Mapping[str, tuple[Text, Text]] = {
         Text("到对方系统核实：没有则重发，已有则标记已处理", "look there: resend if absent, resolve if there"),
     ),
     "sealed": (
-        Text("网关没有打开这些订单的密钥，没有向对方下发。", "The gateway lacks the key that opens these orders."),
         Text(
-            "把缺少的密钥加回 encryption.keys，重启网关后重发",
-            "put the missing key back into encryption.keys, restart, and resend",
+            "网关没有打开这些订单的密钥，无法下发；此前试过的，对方可能已收到。",
+            "The gateway lacks the key of these orders and cannot send them; what was tried before may be there.",
+        ),
+        Text(
+            "把缺少的密钥加回 encryption.keys，重启网关后重发；密钥确已丢失的，到对方系统核实、手工处理后标记已处理",
+            "put the missing key back into encryption.keys, restart, and resend; where it is lost for good, look at the"
+            " target, see to them by hand, and resolve",
         ),
     ),
     "unreadable": (
-        Text("这些订单由更新的版本写入，没有向对方下发。", "A later release wrote these orders; they were not sent."),
+        Text(
+            "这些订单由更新的版本写入，本版本无法下发；此前试过的，对方可能已收到。",
+            "A later release wrote these orders, and this one cannot send them; what was tried before may be there.",
+        ),
         Text("升级网关后重发", "upgrade the gateway and resend"),
     ),
 }

@@ -83,6 +83,7 @@ def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
 def test_what_this_gateway_lacks_is_not_blamed_on_the_target() -> None:
     sealed = text_of(Key(Kind.BLOCKED, "wms-1", "sealed"), Change.OPENED, "zh")
     assert "对方拒收" not in sealed and "把缺少的密钥加回 encryption.keys" in sealed
+    assert "对方可能已收到" in sealed and "密钥确已丢失的" in sealed, "who ships by hand has to look first"
     later = text_of(Key(Kind.BLOCKED, "wms-1", "unreadable"), Change.OPENED, "en")
     assert "refuses" not in later and "upgrade the gateway" in later
     unknown = text_of(Key(Kind.BLOCKED, "wms-1", "unknown"), Change.OPENED, "zh")
