@@ -160,6 +160,7 @@ def broker_away(page: Page, town: Town) -> None:
 
 
 def intake_lag(page: Page, town: Town) -> None:
+    assert "没有问题" in page.run("ordergate check")
     page.run_on("README.md", "ordergate run --workers 2")
 
 

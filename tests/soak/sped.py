@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--name", default="")
     parser.add_argument("--socket-fd", type=int, default=-1)
     parser.add_argument("--lifeline-fd", type=int, default=-1)
+    parser.add_argument("--pulse-fd", type=int)
     parser.add_argument("--stop-within", type=float, default=10.0)
     args = parser.parse_args()
     settings = load(args.config, os.environ, discover())
@@ -35,6 +36,7 @@ def main() -> int:
             name=args.name,
             sock=socket.socket(fileno=args.socket_fd),
             lifeline_fd=args.lifeline_fd,
+            pulse_fd=args.pulse_fd,
             stop_within_s=args.stop_within,
         )
         url = os.environ["ORDERGATE_WORKER_DATABASE_URL"]
