@@ -38,7 +38,7 @@ _POLL_S = 1.0
 _CLAIM_GROUP = 500
 _RETRY_S = 0.5
 _SET_FORWARD_S = 1.0
-"""By so much more than ours the database's clock goes on only where somebody sets it."""
+"""By so much more than ours the database's clock goes on only where somebody has set it, or this machine has slept."""
 _ASTRAY_AFTER_S = 2 * COMMAND_TIMEOUT_S
 """Longer than a call to the database may take, from commit to answer."""
 
@@ -179,7 +179,7 @@ class Dispatcher:
                     self._observe([Trouble("clock", "the database's clock was set back: what waits is due at once")])
                 if renewed.passed_s > time.monotonic() - renewed_at + _SET_FORWARD_S:
                     set_forward = True
-                    self._observe([Trouble("clock", "the database's clock was set forward: leases count from now")])
+                    self._observe([Trouble("clock", "the database's clock leapt ahead of ours: leases count from now")])
                 renewed_at = asked_at
                 self.lease.renewed(asked_at)
                 adopted = await adopt(self._keeper, settle_s=settle_s, set_back=set_back, set_forward=set_forward)
