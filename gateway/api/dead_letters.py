@@ -25,6 +25,7 @@ from gateway.core.errors import BadInput
 from gateway.core.event import MAX_BODY_BYTES, ConnectionName, Event, EventId
 from gateway.core.fault import raised
 from gateway.core.order import Facts, Party
+from gateway.core.sound import sound
 from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
 from gateway.store.audit import audit
@@ -138,10 +139,10 @@ class DeadLetters:
             body=body,
         )
         try:
-            facts = decode(event)
+            facts = sound(decode(event))
         except BadInput as error:
             raise _unrepaired(error.code, error.message, error.where, error.advice) from error
-        except Exception as error:  # a broken adapter, which intake contains too
+        except (Exception, SystemExit) as error:  # a broken adapter, which intake contains too
             what = Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}")
             raise _unrepaired("adapter", what, "$.body", NOTHING) from error
         prefix = "" if facts.party is Party.WAREHOUSE else self._prefixes.get(source, "")

@@ -587,7 +587,7 @@ class Gate:
                 raise
             else:
                 answer = self._broken("CancelledError")  # its own doing: raised, it would end this runner unnoticed
-        except Exception as error:  # a broken adapter is contained here; whether it sent is not known
+        except (Exception, SystemExit) as error:  # a broken adapter is contained here; whether it sent is not known
             answer = self._broken(raised(error))
         self._end_cut_off(held, me)
         self._reach("gate.after_send")
@@ -615,7 +615,7 @@ class Gate:
                 raise
             else:
                 finding = self._broken("CancelledError")
-        except Exception as error:  # a broken adapter is contained here
+        except (Exception, SystemExit) as error:  # a broken adapter is contained here
             finding = self._broken(raised(error))
         self._end_cut_off(held, me)
         took_s = self._clock() - started

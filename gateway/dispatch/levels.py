@@ -203,7 +203,7 @@ class LevelPublisher:
                 return self._broken("CancelledError")
             self._breaker.release(permit)
             raise
-        except Exception as error:  # a broken adapter is contained here; whether it sent is not known
+        except (Exception, SystemExit) as error:  # a broken adapter is contained here; whether it sent is not known
             return self._broken(raised(error))
         match answer:
             case Done() | Failed() | Throttled() | Rejected() | Unknown() | Unauthorised():

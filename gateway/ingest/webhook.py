@@ -83,14 +83,14 @@ class Hooks:
         except Unavailable as error:
             self._observe([Refused(name, "unavailable")])
             return _response(source.reply(error), retry_after_s=error.retry_after_s)
-        except Exception as error:  # a broken adapter: nothing was taken, and its words may hold buyer data
+        except (Exception, SystemExit) as error:  # a broken adapter: nothing was taken; its words may hold buyer data
             self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {raised(error)}")])
             return _response(source.reply(error if isinstance(error, OrdergateError) else OrdergateError(_BROKEN)))
         try:
             source.decode(event)
         except BadInput as error:
             return _response(source.reply(error))
-        except Exception as error:  # a broken adapter: the event is durable, intake sets it aside
+        except (Exception, SystemExit) as error:  # a broken adapter: the event is durable, intake sets it aside
             self._observe([Trouble("adapter", f"{name}: decode failed with {raised(error)}")])
         return _response(source.reply(None))
 

@@ -54,6 +54,7 @@ from gateway.core.order import (
     Sku,
     digest,
 )
+from gateway.core.sound import DEFECT, sound
 from gateway.core.stock import Balance, Movement, Place
 from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
@@ -360,18 +361,15 @@ class Decider:
                 ),
             )  # fmt: skip
         try:
-            facts = clean(decode(event))
+            facts = clean(sound(decode(event)))
         except BadInput as error:
             said = Text(f"{error.where}: {error.message.zh}", f"{error.where}: {error.message.en}")
             return DeadLetter(arrival, number, error.code, said, error.advice)
-        except Exception as error:  # a broken adapter is contained here
+        except (Exception, SystemExit) as error:  # a broken adapter is contained here
             return DeadLetter(
                 arrival, number, "adapter",
                 Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}"),
-                Text(
-                    "这是适配器的缺陷，修复后放行",
-                    "this is a defect of the adapter: release the event once it is mended",
-                ),
+                DEFECT,
             )  # fmt: skip
         if facts.party is Party.SHOP and shop is None:
             # Without a prefix of its own its numbers would be other shops' orders.
@@ -399,7 +397,7 @@ class Decider:
         """Whether an event that was decided once is about the order itself, and not only about refunds of it."""
         try:
             return not self._decoders[event.source](event).refunds_only
-        except Exception:  # what it said is known to no adapter any more
+        except (Exception, SystemExit):  # what it said is known to no adapter any more
             return True
 
     def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, tables: Tables) -> Folded:

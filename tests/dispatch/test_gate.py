@@ -648,18 +648,19 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
     assert attempted(bench.ended[0])[0] is Result.UNKNOWN
     assert attempted(bench.ended[0])[1] == "deadline"
 
-    broken = Bench(Script())
-    broken.script.answers = [None]  # type: ignore[list-item]
+    for defect in (KeyError("mapping"), SystemExit(3)):
+        broken = Bench(Script())
+        broken.script.answers = [None]  # type: ignore[list-item]
 
-    async def fails(delivery: Delivery, *, deadline_s: float) -> Answer:
-        raise KeyError("mapping")
+        async def fails(delivery: Delivery, *, deadline_s: float, defect: BaseException = defect) -> Answer:
+            raise defect
 
-    broken.script.send = fails  # type: ignore[method-assign]
-    broken.script.findings = [Found()]
-    async with running(broken):
-        broken.give()
-        await broken.outcomes()
-    assert attempted(broken.ended[0])[1] == "adapter"
+        broken.script.send = fails  # type: ignore[method-assign]
+        broken.script.findings = [Found()]
+        async with running(broken):
+            broken.give()
+            await broken.outcomes()
+        assert attempted(broken.ended[0])[1] == "adapter"
 
 
 class Refreshing(Script):

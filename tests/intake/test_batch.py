@@ -47,6 +47,25 @@ RULES = Rules(shops={SHOP: Shop(name=SHOP, prefix="A", routes=(Route(WMS, "W"),)
 EVERYTHING = Content(NOW, (Line("1", Sku("S1"), 2, 1000),), Receiver(name="张三"), 2000)
 
 
+def _told(order_no: object = "7", total_minor: object = 2000, line: Line = EVERYTHING.lines[0], **more: Any) -> Facts:
+    content = Content(NOW, (line,), Receiver(name="张三"), total_minor)  # type: ignore[arg-type]
+    return Facts(party=Party.SHOP, order_no=order_no, content=content, **more)  # type: ignore[arg-type]
+
+
+LIES: dict[bytes, Facts] = {
+    b"$.order_no None": _told(None),
+    b"$.order_no empty": _told(""),
+    b"$.version text": _told(version="1"),
+    b"$.content.total_minor float": _told(total_minor=20.5),
+    b"$.content.lines[0].price_minor float": _told(line=Line("1", Sku("S1"), 2, 10.5)),  # type: ignore[arg-type]
+    b"$.content.lines[0] none of it": _told(line=Line("1", Sku("S1"), -2, 1000)),
+    b"$.payment.paid_at naive": _told(payment=Payment(True, paid_at=NOW.replace(tzinfo=None))),
+    b"$ too large": _told(total_minor=2**70),
+    b"$ nothing": None,  # type: ignore[dict-item]
+}
+"""Where the lie is → what a broken adapter tells."""
+
+
 class Memory:
     """An outlet that keeps what it is given; `places` are those left."""
 
@@ -70,14 +89,18 @@ class Memory:
 
 
 def decode(event: Event) -> Facts:
-    """The body is MessagePack of the facts; three bodies stand for what cannot be read, for what a platform did not
-    give, and for a broken adapter."""
+    """The body is MessagePack of the facts; some stand for what cannot be read, for what a platform did not give, and
+    for a broken adapter, which may crash or tell what no type allows."""
+    if event.body in LIES:
+        return LIES[event.body]
     if event.body == b"unread":
         raise BadInput("unread", "the platform gives no detail")
     if event.body == b"bad":
         raise BadInput("json", "is not a JSON document", advice="send JSON")
     if event.body == b"crash":
         raise ZeroDivisionError
+    if event.body == b"exit":
+        raise SystemExit(3)
     return msgspec.msgpack.decode(event.body, type=Facts)
 
 
@@ -195,6 +218,24 @@ async def test_a_bad_event_blocks_its_own_order_until_it_is_repaired(desk: Desk)
     assert await release(desk.pool, bad[0], body=repaired, actor="wang") == 0
     assert await desk.rows("SELECT count(*) FROM inbox") == [(3,)]
     assert await desk.rows("SELECT code FROM dead_letter WHERE closed_at IS NULL") == [("adapter",)]
+
+
+async def test_facts_that_break_their_types_cost_one_event_and_are_told_by_field(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    lies = [desk.arrival(f"{index}", body) for index, body in enumerate(LIES)]
+    await decide(decider, *lies, desk.arrival("99", paid("99")))
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A99", "allocated")]
+    letters = await desk.rows("SELECT number, code FROM dead_letter ORDER BY dead_letter_id")
+    assert letters == [(f"A{index}", "adapter") for index in range(len(LIES))]
+    for letter, lie in zip(decider.prepare(lies).unsound, LIES, strict=True):
+        assert letter.message.zh.startswith(f"{lie.decode().split()[0]}: 适配器给出的 Facts 有误：")
+
+
+async def test_an_adapter_that_exits_ends_no_worker(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", b"exit"), desk.arrival("2", paid("2")))
+    assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "adapter")]
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
 
 
 async def test_the_same_bad_event_read_again_is_kept_once(desk: Desk) -> None:

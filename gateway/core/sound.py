@@ -1,0 +1,102 @@
+"""Whether what an adapter says an event means is what its types promise: types bind nobody who builds a struct.
+
+Stored as it came, a price that is a float makes an order that cannot be read again, and an order number that is None
+ends the worker that reads it.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from gateway.core.errors import BadInput
+from gateway.core.order import Facts
+from gateway.core.shape import JSON_KINDS, verdict_in_chinese
+from gateway.core.text import Text
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Facts).decode
+_KINDS = {**JSON_KINDS, "None": "空"}
+_STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
+
+DEFECT = Text("这是适配器的缺陷，修复后放行", "this is a defect of the adapter: release the event once it is mended")
+"""What is done about an event that its adapter cannot tell of."""
+
+
+def sound(facts: Facts) -> Facts:
+    """`facts` as they will be read again. Raises BadInput with code `adapter`, which quotes nothing."""
+    try:
+        read = _decode(_encode(facts))
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at ")
+        said = said.partition(" value '")[0]  # of an enum it quotes what was given
+        in_chinese = verdict_in_chinese(said, kinds=_KINDS) or "不是可用的值"
+        raise _unsound(_named(path.strip("`")), Text(in_chinese, said)) from error
+    except Exception as error:  # of anything at all: a lone surrogate, a number of 70 bits, an object of its own
+        kind = type(error).__name__
+        raise _unsound("$", Text(f"无法保存：{kind}", f"it cannot be stored: {kind}")) from error
+    for where, flaw in _flaws(read):
+        raise _unsound(where, flaw)
+    return read
+
+
+def _unsound(where: str, flaw: Text) -> BadInput:
+    said = Text(f"适配器给出的 Facts 有误：{flaw.zh}", f"the Facts of the adapter are wrong: {flaw.en}")
+    return BadInput("adapter", said, where=where, advice=DEFECT)
+
+
+def _flaws(facts: Facts) -> Iterator[tuple[str, Text]]:
+    """What no type says."""
+    if not facts.order_no:
+        yield "$.order_no", Text("为空", "it is empty")
+    if (content := facts.content) is not None:
+        for index, line in enumerate(content.lines):
+            if line.quantity < 1 or line.price_minor < 0 or not line.sku:
+                yield (
+                    f"$.content.lines[{index}]",
+                    Text(
+                        "quantity 至少为 1，price_minor 不为负，sku 不为空",
+                        "`quantity` is at least 1, `price_minor` not negative, `sku` not empty",
+                    ),
+                )
+        if content.total_minor < 0:
+            yield "$.content.total_minor", Text("不能为负", "it is negative")
+        yield from _naive("$.content.placed_at", content.placed_at)
+        yield from _naive("$.content.latest_ship_at", content.latest_ship_at)
+    if facts.payment is not None:
+        yield from _naive("$.payment.paid_at", facts.payment.paid_at)
+    for index, confirmation in enumerate(facts.confirmations):
+        yield from _naive(f"$.confirmations[{index}].at", confirmation.at)
+    for index, progress in enumerate(facts.progress):
+        yield from _naive(f"$.progress[{index}].at", progress.at)
+
+
+def _naive(where: str, at: datetime | None) -> Iterator[tuple[str, Text]]:
+    if at is not None and at.tzinfo is None:
+        yield where, Text("时刻缺少时区", "the instant has no time zone")
+
+
+def _named(path: str) -> str:
+    """``$.content.lines[0].price_minor`` of ``$.content[1][0][3]``: most of the structs are stored as arrays."""
+    kind: Any = Facts
+    said = "$"
+    for name, index in _STEP.findall(path):
+        struct = next((one for one in (kind, *typing.get_args(kind)) if _is_struct(one)), None)
+        if struct is None or typing.get_origin(kind) is tuple:
+            kind = next(iter(typing.get_args(kind)), None)
+            said += f"[{index}]"
+            continue
+        fields = typing.get_type_hints(struct)
+        name = name or list(fields)[int(index)]
+        kind = fields[name]
+        said += f".{name}"
+    return said
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
