@@ -92,7 +92,13 @@ def read_yaml(text: str, *, name: str) -> tuple[Node, list[Problem]]:
     except yaml.YAMLError as error:
         said = str(error).splitlines()[0]
         what = Text(f"不是 YAML：有不允许的字符（{said}）", f"is not YAML: {said}")
-        return Node({}, name), [Problem(name, what, Text("把文件存为 UTF-8", "save the file as UTF-8"))]
+        where = name
+        if isinstance(error, yaml.reader.ReaderError):
+            where = f"{name}:{len(text[: error.position + 1].split(_LINE_END))}"
+        instead = Text(
+            "删掉这个看不见的字符，或把文件存为 UTF-8", "remove that invisible character, or save the file as UTF-8"
+        )
+        return Node({}, name), [Problem(where, what, instead)]
     if top is None:
         return Node({}, name), []
     problems: list[Problem] = []
@@ -280,14 +286,27 @@ _TOO_DEEP = Text(f"嵌套超过 {_MAX_DEPTH} 层", f"is nested deeper than {_MAX
 _TOO_MUCH = Text(f"超过 {_MAX_NODES} 个键和值", f"has more than {_MAX_NODES} keys and values")
 _BRACKETS = Text("检查括号是否都闭合", "see whether every bracket is closed")
 
+_LINE_END = "\n"
+
 _SYNTAX: Mapping[str, str] = {
     "mapping values are not allowed": "此处不能再有“键: 值”",
     "could not find expected ':'": "缺少冒号",
     "found character '\\t'": "用了制表符，请改用空格",
     "expected <block end>": "缩进与上文不一致",
     "expected ',' or": "缺少逗号，或括号没有闭合",
+    "but found another document": "一个文件里只能有一份配置，删掉 `---` 这一行",
 }
 """Beginnings of what PyYAML says most often."""
+
+_WIDE = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_WIDE |= dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'") | {"【": "[", "】": "]"}
+_WIDE |= dict.fromkeys("\u3000\u00a0", "空格")
+"""What a Chinese input method types → what YAML and the settings understand. To the eye they are nearly the same."""
+_WIDE_QUOTES = "“”‘’＂＇"
+_HALF_WIDTH = Text(
+    "改成半角的；若本来就属于值，给整个值加上半角引号",
+    "type it half-width; where it belongs there, quote the whole value",
+)
 
 _KINDS: Mapping[str, str] = {
     "int": "整数",
@@ -344,7 +363,39 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str, name: str) -> Problem:
             f"检查从第 {began} 行开始的括号：少了逗号，或没有闭合",
             f"see the bracket that begins on line {began}: it lacks a comma or its end",
         )
-    return Problem(f"{name}:{line}" if line else name, what, proposal)
+    return Problem(f"{name}:{line}" if line else name, what, _wide_before(text, line) or proposal)
+
+
+def _wide_before(text: str, line: int) -> Text | None:
+    """That a full-width character on `line`, or above it, is what YAML stumbled over: it names the line after."""
+    for number in (line - 1, line):
+        said = text.split(_LINE_END)[number - 1] if 0 < number <= text.count(_LINE_END) + 1 else ""
+        wide = _wide(re.sub(r"""(^|\s)#.*|"[^"]*"|'[^']*'""", "", said))
+        if wide is not None:
+            return Text(f"第 {number} 行{wide.zh}", f"line {number} {wide.en}")
+    return None
+
+
+def _wide(text: str) -> Text | None:
+    """``有全角的“：”，改成半角的 :``, of the first such character in it."""
+    found = next((character for character in text if character in _WIDE), None)
+    if found is None:
+        return None
+    plain = _WIDE[found]
+    if found.isspace():
+        return Text("有全角或不间断的空格，改成普通空格", "has a full-width or no-break space: make it a plain one")
+    return Text(f"有全角的 {found} ，改成半角的 {plain}", f"has a full-width {found} : make it {plain}")
+
+
+def _typed_wide(text: str, *, listed: bool) -> Text | None:
+    """What YAML takes for a part of a plain value, and nobody means to be one. `listed`: it is one of a list."""
+    if len(text) > 1 and text[0] in _WIDE_QUOTES and text[-1] in _WIDE_QUOTES:
+        return Text("全角引号成了值的一部分", "has full-width quotes, which are a part of the value")
+    if re.search(r"\s＃", text):
+        return Text("全角的 ＃ 不是注释，成了值的一部分", "has a full-width ＃, which begins no comment")
+    if listed and "，" in text:
+        return Text("全角逗号分不开两项，成了值的一部分", "has a full-width comma, which parts no items")
+    return None
 
 
 def _open_quote(text: str, line: int) -> tuple[int, int]:
@@ -387,6 +438,13 @@ def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: li
         )
     text = str(source.value)
     kind = source.tag.removeprefix("tag:yaml.org,2002:")
+    listed = bool(path) and isinstance(path[-1], int)
+    if (
+        isinstance(source, yaml.ScalarNode)
+        and source.style is None
+        and (wide := _typed_wide(text, listed=listed)) is not None
+    ):
+        problems.append(Problem(f"{origin} {spell(path)}".strip(), wide, _HALF_WIDTH))
     if kind == "null":
         return Node(None, origin, text)
     if kind == "bool":
@@ -535,6 +593,9 @@ def _leaf(node: Node, kind: Any, report: Report, path: KeyPath, *, of_name: bool
         known = choices(kind)
         proposal = suggest(node.text, known) or (listed("可选", "one of", known) if known else description(kind))
         judged, shown = _judgement(str(error)), _shown(node, path)
+        wide = _wide(node.text) if isinstance(node.value, str) and not node.filled else None
+        if wide is not None:
+            shown = Text(f"{shown.zh}，{wide.zh}", f"{shown.en}; {wide.en}")
         zh, en = ("名称", "the name ") if of_name else ("", "")
         report.add(path, Text(zh + judged.zh + shown.zh, en + judged.en + shown.en), proposal)
         return _REPORTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -576,7 +577,7 @@ connections:
         ("- 1", "og.yaml"),
         ("text", "og.yaml"),
         ("http: *none", "og.yaml:1"),
-        ("x: \x00", "og.yaml"),
+        ("x: \x00", "og.yaml:1"),
         ("x: &a [*a]", "og.yaml:1"),
         ("? [a]\n: b", "og.yaml:1"),
         ("a: 1\n---\nb: 2", "og.yaml:2"),
@@ -709,6 +710,7 @@ def test_what_msgspec_says_of_a_value_is_said_in_chinese(kind: Any, value: Any, 
         ('a: "x\nc: 2\nd: "y"\n', "不是 YAML：这里开始的引号到第 3 行才结束"),
         ("a: [1\nb: 2\n", "不是 YAML：缺少逗号，或括号没有闭合"),
         ("a: \x01", "不是 YAML：有不允许的字符"),
+        ("a: 1\n---\nb: 2", "不是 YAML：一个文件里只能有一份配置"),
         ("a: 1\na: 2", "写了两次，第一次在第 1 行"),
         ("? [a]\n: 1", "有一个键不是普通文本"),
     ],
@@ -716,6 +718,59 @@ def test_what_msgspec_says_of_a_value_is_said_in_chinese(kind: Any, value: Any, 
 def test_a_text_that_is_not_yaml_is_told_in_chinese(text: str, zh: str) -> None:
     _, found = schema.read_yaml(text, name="og.yaml")
     assert english(found) and found[0].what.zh.startswith(zh), found
+
+
+def test_an_invisible_character_is_told_with_its_line() -> None:
+    _, (found,) = schema.read_yaml("a: 1\nb: \x07\n", name="og.yaml")
+    assert found.where == "og.yaml:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "wide"),
+    [
+        ("a:\n  b：c\n  d: 1\n", 2, "：  "),
+        ("a: [{b: 1，c: 2}]", 1, "，"),
+        ("a:\n  x:\n　　b: 1\n  c: 2\n", 3, "空格"),
+        ("a:\n  b:\u00a0c\n  d: 1\n", 2, "空格"),
+        ("a: ［{b: 1}］", 1, "［"),
+    ],
+)
+def test_a_full_width_character_that_breaks_the_syntax_is_pointed_at(text: str, line: int, wide: str) -> None:
+    """YAML stumbles over the line after, where nothing can be seen."""
+    _, found = schema.read_yaml(text, name="og.yaml")
+    assert found[0].proposal.zh.startswith(f"第 {line} 行有全角") and wide.strip() in found[0].proposal.zh, found
+
+
+def test_full_width_text_in_a_comment_or_in_quotes_is_not_blamed() -> None:
+    _, found = schema.read_yaml("a: '甲：乙，丙' # 注：说明\nb: c: d\n", name="og.yaml")
+    assert "全角" not in found[0].proposal.zh
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "zh"),
+    [
+        ("a: {secret: “quickstart”}", "og.yaml:1 a.secret", "全角引号"),
+        ("a:\n  - ‘x’\n", "og.yaml:2 a[0]", "全角引号"),
+        ("a: 1\nb: http://wms ＃ 仓库\n", "og.yaml:2 b", "全角的 ＃"),
+        ("people: [采购，王五]", "og.yaml:1 people[0]", "全角逗号"),
+    ],
+)
+def test_full_width_marks_are_no_silent_part_of_a_value(text: str, where: str, zh: str) -> None:
+    _, (found,) = schema.read_yaml(text, name="og.yaml")
+    assert found.where == where and found.what.zh.startswith(zh)
+    quoted = re.sub(r"(“.*”|‘.*’|http.*|采购，王五)", r"'\1'", text)
+    assert not schema.read_yaml(quoted, name="og.yaml")[1]
+
+
+def test_full_width_text_that_is_meant_stays() -> None:
+    said = "nick: “小店”旗舰店，杭州\nsender: {detail: 仓前路1号（东门），2楼}\n"
+    assert not schema.read_yaml(said, name="og.yaml")[1]
+
+
+def test_a_wrong_value_with_full_width_characters_says_so() -> None:
+    report = schema.Report(schema.plain("５", "og.yaml"))
+    assert schema.convert(report.root, float, report) is None
+    assert report.problems[0].what.zh == "应为数，现为文本（'５'），有全角的 ５ ，改成半角的 5"
 
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))

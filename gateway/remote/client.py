@@ -150,7 +150,7 @@ def _refusal(error: urllib.error.HTTPError) -> RemoteError:
 def _argument(where: str) -> str:
     """What a place in the request is called on the command line; what stands in the path is named by the words."""
     place, _, name = where.partition(".")
-    if place == "path" or where == "headers.Authorization":
+    if place == "path" or where in ("headers.Authorization", "$.wanted"):
         return ""
     if place == "query" and name:
         return f"--{name.replace('_', '-')}: "
@@ -158,16 +158,19 @@ def _argument(where: str) -> str:
 
 
 _COMMANDS = {
-    "/orders?number=…": "orders list --number …",
-    "/connections": "connections list",
-    "/dead-letters": "dead list",
-    "/gates": "gates list",
-    "/redrives": "redrives list",
-    "/work/items": "work items",
+    "GET /orders?number=…": "`ordergate orders list --number …`",
+    "GET /connections": "`ordergate connections list`",
+    "GET /dead-letters": "`ordergate dead list`",
+    "GET /gates": "`ordergate gates list`",
+    "GET /redrives": "`ordergate redrives list`",
+    "GET /work/items": "`ordergate work items`",
+    # The same command as the one that was refused.
+    "POST /redrives/preview": "`--dry-run`",
+    "POST /deliveries/resolve/preview": "`--dry-run`",
 }
-_CALL = re.compile("GET (" + "|".join(map(re.escape, _COMMANDS)) + ")(?![\\w/])")
+_CALL = re.compile("(" + "|".join(map(re.escape, _COMMANDS)) + ")(?![\\w/])")
 
 
 def _command(call: re.Match[str]) -> str:
     """The command that asks the same: who types commands has no use for a path of the API."""
-    return f"`ordergate {_COMMANDS[call[1]]}`"
+    return _COMMANDS[call[1]]

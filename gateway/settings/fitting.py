@@ -277,7 +277,11 @@ def check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, report
         ):
             if given and not is_shop:
                 what = Text("没有 prefix 就没有用", "has no use without a prefix")
-                report.add((*place, key), what, Text("它只用于店铺", "it is for connections where orders begin"))
+                proposal = Text(
+                    "它只用于店铺：补上 `prefix`，如 `prefix: A`；不是店铺就删掉它",
+                    "it is for shops: add a `prefix`, like `prefix: A`; or remove it where no orders begin",
+                )
+                report.add((*place, key), what, proposal)
         if entry.mode is Mode.OBSERVE and not is_shop:
             what = Text("在这里没有用：这个连接不产生订单", "has no use here: no orders begin at this connection")
             report.add((*place, "mode"), what, Text("在店铺上设观察", "observe at the shops"))

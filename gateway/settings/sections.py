@@ -538,8 +538,9 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     prefix: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,12}$")] | None,
         described(
-            "店铺用：我方订单号是它加店铺单号；任何一个都不能是另一个的开头",
-            "For shops: our order numbers are this and the shop's number; none starts with another's",
+            "店铺用：我方订单号是它加店铺单号；1 到 12 个字母、数字、- 或 _，任何一个都不能是另一个的开头",
+            "For shops: our order numbers are this and the shop's number; 1 to 12 letters, digits, - or _, and none "
+            "starts with another's",
         ),
     ] = None
     mode: Annotated[
