@@ -28,13 +28,10 @@ from adapters.pinduoduo.settings import Refunds, Settings
 from gateway.sdk.models import (
     BadInput,
     Closing,
-    Confirmation,
     Content,
-    Delivery,
     Facts,
     Hold,
     Line,
-    Operation,
     Party,
     Payment,
     Receiver,
@@ -619,11 +616,6 @@ class Shipment(msgspec.Struct, frozen=True):
 
     logistics_id: int
     tracking_number: str
-
-
-def confirmation_of(delivery: Delivery) -> Confirmation | None:
-    """The confirmation a `ship` command is about: its key is ``ship:<name in order.confirmations>``."""
-    return delivery.order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
 
 
 def missing(shipments: Sequence[Shipment], order: OrderInfo) -> list[Shipment]:

@@ -29,6 +29,7 @@ from gateway.sdk.models import (
     Text,
     Throttled,
     Unknown,
+    confirmation_to_tell,
 )
 from gateway.sdk.pull import Access
 
@@ -173,7 +174,7 @@ class PinduoduoTarget:
     def _shipments(self, delivery: Delivery) -> list[mapping.Shipment] | Rejected:
         if delivery.operation is not Operation.SHIP:
             return Rejected("unsupported", f"a shop cannot be told `{delivery.operation}`")
-        confirmation = mapping.confirmation_of(delivery)
+        confirmation = confirmation_to_tell(delivery)
         if confirmation is None or not confirmation.parcels:
             return Rejected("content", f"the order has no parcel for {delivery.command.key}")
         shipments = []

@@ -712,11 +712,6 @@ def render_ship(delivery: Delivery, confirmation: Confirmation, carriers: Carrie
     )
 
 
-def confirmation_of(delivery: Delivery) -> Confirmation | None:
-    """The confirmation a `ship` command is about: its key is ``ship:<name in order.confirmations>``."""
-    return delivery.order.confirmations.get(_confirmation_name(delivery))
-
-
 def _confirmation_name(delivery: Delivery) -> str:
     return delivery.command.key.removeprefix(f"{Operation.SHIP}:")
 

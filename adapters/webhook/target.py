@@ -26,6 +26,7 @@ from gateway.sdk.models import (
     Text,
     Throttled,
     Unknown,
+    confirmation_to_tell,
     content_to_send,
     items_to_pick,
 )
@@ -86,7 +87,7 @@ class WebhookTarget:
             return items if isinstance(items, Rejected) else mapping.render_create(delivery, content, items)
         if delivery.operation is Operation.CANCEL:
             return mapping.render_cancel(delivery)
-        confirmation = mapping.confirmation_of(delivery)
+        confirmation = confirmation_to_tell(delivery)
         if confirmation is None:
             return Rejected("content", f"the order has no confirmation for {delivery.command.key}")
         try:

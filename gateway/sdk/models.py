@@ -103,6 +103,7 @@ __all__ = [
     "Unauthorised",
     "Unavailable",
     "Unknown",
+    "confirmation_to_tell",
     "content_to_send",
     "described",
     "format_minor",
@@ -116,6 +117,11 @@ __all__ = [
 def content_to_send(delivery: Delivery) -> Content | None:
     """The content a delivery carries, with the edits of a person in it; None when the order has none."""
     return None if delivery.order.content is None else delivery.order.content.value
+
+
+def confirmation_to_tell(delivery: Delivery) -> Confirmation | None:
+    """The confirmation that a `ship` is about: its key is ``ship:<name in order.confirmations>``."""
+    return delivery.order.confirmations.get(delivery.command.key.removeprefix(f"{Operation.SHIP}:"))
 
 
 def items_to_pick(delivery: Delivery, content: Content) -> tuple[Item, ...] | Rejected:

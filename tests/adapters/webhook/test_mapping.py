@@ -43,6 +43,7 @@ from gateway.sdk.models import (
     RefundStatus,
     Sku,
     Text,
+    confirmation_to_tell,
     format_minor,
 )
 from tests.languages import is_told
@@ -487,7 +488,7 @@ def test_ship_names_carriers_as_the_partner_does() -> None:
     )
     carriers = load_carriers().extended({"ZTO": {"webhook": "zhongtong"}})
 
-    assert mapping.confirmation_of(delivery) == confirmation
+    assert confirmation_to_tell(delivery) == confirmation
     assert json.loads(mapping.render_ship(delivery, confirmation, carriers)) == {
         "type": "order.ship",
         "order_no": "SA1",
@@ -517,7 +518,7 @@ def test_a_mapped_shop_s_parcel_names_the_shop_s_lines() -> None:
         ),
         command=Command(ConnectionName("shop-a"), 1, Operation.SHIP, "ship:wms-1/M1"),
     )
-    confirmation = mapping.confirmation_of(delivery)
+    confirmation = confirmation_to_tell(delivery)
     assert confirmation is not None
     sent = json.loads(mapping.render_ship(delivery, confirmation, load_carriers().extended({"ZTO": {"webhook": "z"}})))
     assert [(parcel["items"], parcel["lines"]) for parcel in sent["parcels"]] == [
