@@ -27,9 +27,9 @@ from gateway.brokers import Right, meet, risks
 from gateway.core.access import Token
 from gateway.core.clock import DATABASE, OURS, Reading, judge, skew
 from gateway.core.errors import OrdergateError, Problem
-from gateway.core.text import Text
+from gateway.core.text import NOTHING, Text
 from gateway.dispatch.budget import ConnectionBudget
-from gateway.parts import database_connections, notifier_of, setup_of
+from gateway.parts import built, database_connections, notifier_of, setup_of
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
@@ -207,6 +207,8 @@ class _Probe:
         if settings.kafka is not None:
             probes.append(self._kafka(settings.kafka))
         for connection in settings.connections.values():
+            if connection.adapter.source_type is not None:
+                probes.append(self._source(connection))
             if connection.pull is not None:
                 probes.append(self._shop(connection))
             elif connection.adapter.target_type is not None and connection.gates:
@@ -523,6 +525,14 @@ class _Probe:
             return _note(place, Text("已授权（未连通平台）", "has a token (its platform was not asked)"))
         return await self._target(connection, token)
 
+    async def _source(self, connection: Connection) -> Checked:
+        """Whether the way in can be built, as a worker does before it takes anything."""
+        try:
+            built(connection, connection.adapter.source_type, setup_of(connection, self._settings))
+        except OrdergateError as error:
+            return _problem(f"connections.{connection.name}", error.text, NOTHING)
+        return Checked()
+
     async def _target(self, connection: Connection, token: Token | None = None) -> Checked:
         """`token`: what the adapter of a polled shop uses."""
         place = f"connections.{connection.name}"
@@ -531,7 +541,7 @@ class _Probe:
             async with asyncio.timeout(_WITHIN_S), self._asking(connection) as http:
                 unlimited = ConnectionBudget(None, clock=time.monotonic)
                 given = http if token is None else Access(http, unlimited, lambda: token)
-                target = kind(setup_of(connection, self._settings), given)
+                target = built(connection, kind, setup_of(connection, self._settings), given)
                 await target.check(deadline_s=_WITHIN_S - 2)
         except Exception as error:  # an adapter of somebody else's may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from gateway.api.desk import Desk, asking_of
+from gateway.core.errors import OrdergateError
 from gateway.core.event import ConnectionName
+from gateway.core.fault import raised
 from gateway.core.order import Operation, Route
 from gateway.core.owner import OwnerRule
+from gateway.core.text import Text
 from gateway.dispatch.breaker import BreakerPolicy
 from gateway.dispatch.gate import GatePolicy
 from gateway.dispatch.levels import LevelPolicy
@@ -84,9 +88,28 @@ def setup_of(connection: Connection, settings: Settings, *, now: Clock = now) ->
     )
 
 
+def built(connection: Connection, kind: Any, *given: Any) -> Any:
+    """An adapter's object, made of what it is given. Raises OrdergateError where it cannot be: a setting that only the
+    constructor looks into, or other parameters than the SDK's. What it says may hold a secret, and is left out."""
+    try:
+        return kind(*given)
+    except (Exception, SystemExit) as error:
+        name, adapter, how = connection.name, connection.adapter.manifest.name, raised(error)
+        trace = error.__traceback__
+        if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
+            how = str(error)  # Python's own words of the call, with no value in them
+        raise OrdergateError(
+            Text(
+                f"适配器 {adapter} 的 {kind.__name__} 用 {name} 的设置建不起来：{how}；检查它的 settings，或修复适配器",
+                f"{kind.__name__} of the adapter {adapter} cannot be made of the settings of {name}: {how}; "
+                "check its `settings`, or mend the adapter",
+            )
+        ) from error
+
+
 def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, Source]:
     return {
-        connection.name: connection.adapter.source_type(setup_of(connection, settings, now=now))
+        connection.name: built(connection, connection.adapter.source_type, setup_of(connection, settings, now=now))
         for connection in settings.connections.values()
         if connection.adapter.source_type is not None
     }

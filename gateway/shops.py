@@ -28,6 +28,7 @@ from gateway.ingest.authorisation import Authorisation, Authorisations, Renewal
 from gateway.ingest.duty import Duty, OwnerLoop, OwnersBudget
 from gateway.ingest.inbound import Inbound
 from gateway.ingest.poller import DailyReread, PolledShop, Poller, WindowReader
+from gateway.parts import built
 from gateway.sdk.adapter import Setup, Target
 from gateway.sdk.http import Http
 from gateway.sdk.pull import Access, Budget, PullSource
@@ -138,7 +139,7 @@ class Shops:
             if kind is not None and connection.gates:
                 polled = connection.pull is not None
                 given = self._access(connection, Urgency.UNDER_WAY) if polled else http
-                self._targets[connection.name] = kind(self._setup(connection), given)
+                self._targets[connection.name] = built(connection, kind, self._setup(connection), given)
 
     async def start(self) -> None:
         """Know every shop's newest token, and which are to be authorised again, before anything is sent."""

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from gateway import plugins
-from gateway.core.errors import SettingsError
+from gateway.check import reach
+from gateway.core.errors import OrdergateError, SettingsError
+from gateway.parts import sources_of
+from gateway.settings import parse
 from tests.languages import english
 
 MANIFEST = """
@@ -165,3 +168,35 @@ def test_unknown_adapter_gets_a_proposal(root: Path) -> None:
     plant(root / "planted_e" / "mywms", name="mywms")
     with pytest.raises(SettingsError, match="did you mean `mywms`"):
         discover("planted_e").load("mywsm")
+
+
+@pytest.mark.parametrize(
+    ("constructor", "how"),
+    [
+        ("def __init__(self, setup): bytes.fromhex(setup.settings.key)", "ValueError at code.py:4"),
+        ("def __init__(self): ...", "takes 1 positional argument but 2 were given"),
+    ],
+)
+async def test_an_adapter_that_cannot_be_built_is_told_in_one_line(
+    root: Path, constructor: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    """At the start and by `ordergate check`; what it says itself holds the setting, and is left out."""
+    package = f"built_{request.node.callspec.indices['how']}"
+    code = f"""import msgspec
+class Settings(msgspec.Struct, frozen=True): key: str
+class Source:
+    {constructor}
+    def admit(self, push): ...
+    def reply(self, error): ...
+    def decode(self, event): ...
+"""
+    manifest = 'name = "kiosk"\nsettings = "code:Settings"\nsource = "code:Source"\n[title]\nen = "Kiosk"\n'
+    plant(root / package / "kiosk", name="kiosk", manifest=manifest, code=code)
+    text = "connections: {shop-a: {adapter: kiosk, prefix: A, mode: observe, settings: {key: secret-word}}}"
+    settings = parse(text, {}, discover(package), name="og.yaml", folder=root)
+    with pytest.raises(OrdergateError, match=how) as told:
+        sources_of(settings)
+    assert "适配器 kiosk 的 Source 用 shop-a 的设置建不起来" in str(told.value)
+    found = await reach(settings)
+    assert [p.what.en for p in found.problems if p.where == "connections.shop-a"] == [told.value.text.en]
+    assert "secret-word" not in str(told.value)

@@ -71,6 +71,7 @@ def story(page: Page, stage: Stage) -> None:
         page.run("curl -s http://127.0.0.1:8701/books")
         order: dict[str, Any] = stage.get(books)["orders"]["AA1002"]
         assert (order["documents"], order["requests"]["create"]) == (1, 1)
+        assert "编号" in page.run("ordergate dead list")
     page.run_on("docs/configuration.md", "ordergate reference")
 
 
