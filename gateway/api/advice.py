@@ -203,6 +203,10 @@ _HOLDS: Mapping[Reason, Text] = {
         "在店铺后台处理：其余商品手工发货，或退还余款；更新后自动结束",
         "at the shop, ship by hand what is still to be sent or pay back the rest; it ends with the update",
     ),
+    "paid_no_content": Text(
+        "在店铺后台查看商品和收货信息；店铺再次发来完整内容后自动继续",
+        "look at the shop for its lines and receiver; it goes on once the shop has told all of it",
+    ),
     "over_limit": Text(
         "核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"
     ),

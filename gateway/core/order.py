@@ -294,6 +294,7 @@ Reason = Literal[
     "channel_hold",
     "held_for_person",
     "no_content",
+    "paid_no_content",
     "observed",
     "before_start",
     "refund_open",

@@ -30,6 +30,7 @@ REASONS: Mapping[Reason, Text] = {
     "channel_hold": Text("平台暂停发货", "held by the channel"),
     "held_for_person": Text("平台暂停发货，需人工处理", "held by the channel until a person acts at the shop"),
     "no_content": Text("尚无订单内容", "its content is not known yet"),
+    "paid_no_content": Text("已付款，但没有订单内容", "paid, and the shop has not told its content"),
     "observed": Text("仅观察", "observed only"),
     "before_start": Text("切换前的订单", "from before the start"),
     "refund_open": Text("有未结束的退款", "a refund is open"),

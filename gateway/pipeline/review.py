@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 
 from gateway.core.items import unmapped
-from gateway.core.order import Content, MissingField, Mode, Order, Origin, Reason
+from gateway.core.order import Content, Hold, MissingField, Mode, Order, Origin, Reason
 from gateway.pipeline.rules import Rules
 
 
@@ -22,15 +22,15 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
     if order.origin is not Origin.LIVE:
         reasons.append("observed" if order.origin is Origin.OBSERVED else "before_start")
     if order.content is None:
-        reasons.append("no_content")
-        if order.held:
-            reasons.append("channel_hold")
+        reasons.append("paid_no_content" if _ought_to_be_known(order) else "no_content")
+        if order.hold is not None and order.held:
+            reasons.append(_held(order.hold.value))
         return tuple(reasons)
     if not order.paid:
         reasons.append("unpaid")
     if order.hold is not None and order.held and not order.confirmed:
         # Once a parcel has left, a hold comes late; and some platforms hold what they were told is shipped.
-        reasons.append("held_for_person" if order.hold.value.for_person else "channel_hold")
+        reasons.append(_held(order.hold.value))
     if order.refund_open:
         reasons.append("refund_open")
     content = order.content.value
@@ -58,6 +58,16 @@ def origin_of(order: Order, rules: Rules, *, first_seen: bool) -> Origin:
     if shop.start_at is not None and order.content is not None and order.content.value.placed_at < shop.start_at:
         return Origin.BEFORE_START
     return Origin.LIVE
+
+
+def _held(hold: Hold) -> Reason:
+    return "held_for_person" if hold.for_person else "channel_hold"
+
+
+def _ought_to_be_known(order: Order) -> bool:
+    """Whether nothing but its content keeps a paid order here: the channel has no reason to keep that to itself."""
+    lets_go = order.hold is None or not order.held or order.hold.value.for_person
+    return order.paid and lets_go and not order.refund_open and not order.confirmations
 
 
 @functools.cache

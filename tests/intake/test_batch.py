@@ -312,6 +312,14 @@ async def test_a_replaced_worker_writes_nothing(desk: Desk) -> None:
     assert memory.places == 1000 and not memory.held
 
 
+async def test_a_paid_order_of_which_the_shop_tells_nothing_is_for_a_person(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", said(1, payment=Payment(True, 2000))))
+    assert [(card.kind, card.code) for card in await cards(desk.pool, Wish())] == [("hold", "paid_no_content")]
+    await decide(decider, desk.arrival("1", paid("1")))
+    assert await cards(desk.pool, Wish()) == []
+
+
 async def test_reconsidering_an_order_nobody_knows_is_nothing(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     nobody = desk.arrival("A404", b"", kind=RECONSIDER)

@@ -16,6 +16,7 @@ from gateway.core.order import (
     Order,
     OrderNumber,
     Origin,
+    Payment,
     ProgressStep,
     Receiver,
     RefundStatus,
@@ -78,8 +79,16 @@ def test_a_phone_number_is_its_digits(phone: str) -> None:
 
 _STAGES = {
     "placed, not paid": ([PLACED], Stage.RECEIVED, ("unpaid",)),
-    "paid, content not known": ([PAID], Stage.RECEIVED, ("no_content",)),
+    "content not known": ([said(1, payment=Payment(False))], Stage.RECEIVED, ("no_content",)),
+    "paid, content not known": ([PAID], Stage.RECEIVED, ("paid_no_content",)),
     "held, content not known": ([PAID, held()], Stage.RECEIVED, ("no_content", "channel_hold")),
+    "held for a person, content not known": (
+        [PAID, held(for_person=True)],
+        Stage.RECEIVED,
+        ("paid_no_content", "held_for_person"),
+    ),
+    "refund open, content not known": ([PAID, refund(3, OPEN)], Stage.RECEIVED, ("no_content",)),
+    "shipped in part, content not known": ([PAID, shipped(final=False, X=1)], Stage.PACKED, ("no_content",)),
     "paid": ([PLACED, PAID], Stage.ALLOCATED, ()),
     "held": ([PLACED, PAID, held()], Stage.RECEIVED, ("channel_hold",)),
     "held, for a person": ([PLACED, held(1, for_person=True), PAID], Stage.RECEIVED, ("held_for_person",)),
