@@ -177,13 +177,19 @@ async def release(pool: asyncpg.Pool, dead_letter_id: int, *, body: bytes | None
     """
     async with pool.acquire() as connection, connection.transaction():
         await lock_letters(connection, [dead_letter_id])
-        number = await connection.fetchval(
-            "SELECT number FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE", dead_letter_id
+        row = await connection.fetchrow(
+            "SELECT number, source, now() FROM dead_letter WHERE dead_letter_id = $1 AND closed_at IS NULL FOR UPDATE",
+            dead_letter_id,
         )
-        if number is None:
+        if row is None:
             return 0
+        number, source, now = row
         await audit(connection, actor=actor, action="dead_letter.release", subject=str(dead_letter_id), reason=reason)
-        return await put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
+        events = await put_back(connection, number, actor=actor, repaired={dead_letter_id: body})
+        if body is not None and number and events == 1:
+            # Repaired, it may be another order's; what this one waits for may have come meanwhile.
+            await put_in(connection, [reconsider(number, source, now)])
+        return events
 
 
 async def discard(pool: asyncpg.Pool, dead_letter_id: int, *, reason: str, actor: str) -> int:
