@@ -261,21 +261,25 @@ class Dispatcher:
     async def _claim_group(self, gate: Gate) -> bool:
         """Claim one group; whether there may be more at once."""
         room = min(gate.spare(), _CLAIM_GROUP)
-        # Refill in strides: a claim per freed place would cost a transaction each.
-        if not room or (room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.sends_waiting()):
+        certain, doubtful = gate.spare_for_orders(), gate.spare_for_questions()
+        if not room or not (certain or doubtful):
             return False
-        doubtful = gate.spare_for_questions()
+        # Refill in strides: a claim per freed place would cost a transaction each.
+        if certain and room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.sends_waiting():
+            return False
         held = await claim(
             self._pool,
             worker_id=self.worker_id,
             target=gate.target,
             operation=gate.operation,
             limit=room,
+            certain=certain,
             doubtful=doubtful,
             names=self._names,
         )
         full = len(held) == room
-        gate.parked = full  # before: what goes straight back into the outbox is parked, too
+        if certain:
+            gate.parked = full  # before: what goes straight back into the outbox is parked, too
         if doubtful:
             gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
         gate.adopt(held)

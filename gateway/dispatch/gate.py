@@ -199,8 +199,12 @@ class Gate:
     # --- memory
 
     def room(self) -> bool:
-        """Take a place for a delivery about to be born, if there is one."""
-        limit = self.policy.places // 2 if self.parked else self.policy.places
+        """Take a place for a delivery about to be born, if there is one.
+
+        While nothing may be sent, half of the places are left to what can be asked about.
+        """
+        half = self.parked or (self._asks is not None and not self._may_send())
+        limit = self.policy.places // 2 if half else self.policy.places
         if self._shut or self._stopping or self._places >= limit:
             self.parked = True
             return False
@@ -208,10 +212,14 @@ class Gate:
         return True
 
     def spare(self) -> int:
-        """How many parked lanes may be claimed now; none while nothing could be sent."""
-        if self._shut or self._stopping or self.breaker.shut_until() is not None:
+        """How many parked lanes may be claimed now."""
+        if self._shut or self._stopping:
             return 0
         return max(0, self.policy.places - self._places)
+
+    def spare_for_orders(self) -> int:
+        """How many lanes in no doubt may be claimed now; none while nothing could be sent."""
+        return self.policy.places if self._may_send() else 0
 
     def spare_for_questions(self) -> int:
         """How many lanes in doubt may be claimed now: what has to be asked about gets half of the places at most.
@@ -219,10 +227,12 @@ class Gate:
         Where the answers come slowly, new orders would otherwise wait in the outbox for all that is in doubt.
         """
         if self._asks is None:
-            return self.policy.places
+            return self.spare_for_orders()
+        if self._held_open():
+            return 0
         if self._asks.breaker.open_until() is not None:
             # Sent without being asked about, or of no use now.
-            return self.policy.places if self.policy.after_unknown is AfterUnknown.RESEND else 0
+            return self.spare_for_orders() if self.policy.after_unknown is AfterUnknown.RESEND else 0
         share = max(1, self.policy.places // 2)
         spare = share - self._asking()
         return spare if spare >= min(share / 2, _STRIDE) else 0  # not a claim for each answer
@@ -457,6 +467,9 @@ class Gate:
         if at is not None and at > self._clock():
             self._wake_at(at)
         return False
+
+    def _may_send(self) -> bool:
+        return self.breaker.shut_until() is None
 
     def _held_open(self) -> bool:
         """Whether a person wants nothing to go to the target, questions included."""

@@ -266,22 +266,25 @@ async def claim(
     operation: Operation,
     limit: int,
     names: Names,
+    certain: int | None = None,
     doubtful: int | None = None,
 ) -> list[Held]:
     """Up to `limit` free lanes of one gate that are due, oldest due first, now claimed by this worker.
 
-    At most `doubtful` of them are in doubt; None: as many as are due. Lanes another worker is claiming are skipped, not
-    waited for. Raises Fenced.
+    At most `certain` of them are in no doubt, and `doubtful` in doubt; None: as many as are due. Lanes another worker
+    is claiming are skipped, not waited for. Raises Fenced.
     """
     target_id = names.id(target)
     held = []
     async with pool.acquire() as connection, connection.transaction():
         if not await holds_lease(connection, worker_id):
             raise Fenced(f"worker {worker_id} has been replaced")
-        if doubtful is None or doubtful >= limit:
-            rows = await connection.fetch(_CLAIM, target_id, str(operation), limit, worker_id)
+        gate = (target_id, str(operation), limit, worker_id)
+        certain, doubtful = (limit if part is None else min(part, limit) for part in (certain, doubtful))
+        if certain == doubtful == limit:
+            rows = await connection.fetch(_CLAIM, *gate)
         else:
-            rows = await connection.fetch(_CLAIM_APART, target_id, str(operation), limit, worker_id, doubtful)
+            rows = await connection.fetch(_CLAIM_APART, *gate, certain, doubtful)
         edits = await _edits(connection, [(row[0], target_id, row[1]) for row in rows])
         for order_id, seq, in_doubt, bursts, taken_at, state in rows:
             edited = edits.get((order_id, target_id, seq))
@@ -500,7 +503,7 @@ SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
 _CLAIM = f"WITH free AS ({_due('$3')}) {_CLAIMED}"
 # What is not in doubt may be behind all that is, and the other way round: two looks.
 _CLAIM_APART = f"""
-WITH certain AS ({_due("$3", "AND NOT in_doubt")}), doubtful AS ({_due("$5", "AND in_doubt")}), free AS (
+WITH certain AS ({_due("$5", "AND NOT in_doubt")}), doubtful AS ({_due("$6", "AND in_doubt")}), free AS (
     SELECT * FROM certain UNION ALL SELECT * FROM doubtful ORDER BY not_before LIMIT $3
 ) {_CLAIMED}
 """

@@ -737,7 +737,7 @@ async def test_an_open_breaker_sends_nothing_and_uses_no_attempt() -> None:
     async with running(bench):
         bench.give(2)
         await asyncio.sleep(0)
-        assert bench.gate.state.queued == 2 and bench.gate.spare() == 0
+        assert bench.gate.state.queued == 2 and bench.gate.spare_for_orders() == 0
         assert bench.script.asked == []
         await bench.outcomes(2)
     assert bench.breaker.snapshot().state is not State.OPEN

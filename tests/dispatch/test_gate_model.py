@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -371,10 +372,13 @@ class Worker:
             gate.freed.clear()
             more = False
             room = min(gate.spare(), 500)
-            if not self.cut and room and not (room < 250 and room < gate.policy.places // 2 and gate.sends_waiting()):
-                doubtful = gate.spare_for_questions()
-                held = self.world.claim(self.number, room, doubtful)
-                gate.parked = more = len(held) == room
+            certain, doubtful = gate.spare_for_orders(), gate.spare_for_questions()
+            stride = certain and room < 250 and room < gate.policy.places // 2 and gate.sends_waiting()
+            if not self.cut and room and (certain or doubtful) and not stride:
+                held = self.world.claim(self.number, room, certain, doubtful)
+                more = len(held) == room
+                if certain:
+                    gate.parked = more
                 if doubtful:
                     gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
                 gate.adopt(held)
@@ -468,7 +472,7 @@ class World:
         delivery = Delivery(order_id=order_id, order=order, command=Command(WMS, 1, Operation.CREATE, "create"))
         return Held(delivery=delivery, in_doubt=lane.in_doubt, bursts=lane.bursts)
 
-    def claim(self, number: int, limit: int, doubtful: int) -> list[Held]:
+    def claim(self, number: int, limit: int, certain: int, doubtful: int) -> list[Held]:
         now = asyncio.get_running_loop().time()
         free = [
             (lane.not_before, order_id)
@@ -476,7 +480,7 @@ class World:
             if order_id < self.born and lane.worker is None and lane.ended is None and lane.not_before <= now
         ]
         asked = [one for one in sorted(free) if self.lanes[one[1]].in_doubt][:doubtful]
-        others = [one for one in free if not self.lanes[one[1]].in_doubt]
+        others = [one for one in sorted(free) if not self.lanes[one[1]].in_doubt][:certain]
         mine = sorted(order_id for _, order_id in sorted([*others, *asked])[:limit])
         for order_id in mine:
             self.lanes[order_id].worker = number
@@ -804,3 +808,49 @@ def test_more_in_doubt_than_fits_in_memory_keeps_no_new_order_waiting() -> None:
     assert max(waited) < 2 * slow_s, "before the last of the old ones, and not after"
     settled = [world.lanes[n].ended_at for n in range(old)]
     assert max(settled) < 2 * old * slow_s / case.in_flight, "and these go on meanwhile"
+
+
+@pytest.mark.parametrize("places", [6, 200])
+@pytest.mark.parametrize("after_unknown", [AfterUnknown.FIND, AfterUnknown.RESEND])
+def test_what_is_in_doubt_is_asked_about_while_orders_are_refused(after_unknown: AfterUnknown, places: int) -> None:
+    """The target has it all the while; a cancel behind it would wait for the end of the outage."""
+    old, due_at, well_at = 30, 300.0, 3600.0
+    case = Case(
+        after_unknown=after_unknown,
+        findable=True,
+        in_flight=8,
+        adaptive=False,
+        places=places,
+        deadline_s=10.0,
+        latency=0.005,
+        jitter=0.0,
+        slow=0.98,
+        settle_s=15.0,
+        rate_per_s=None,
+        burst=1,
+        lease_s=35.0,
+        heartbeat_s=5.0,
+        retry=RetrySettings(),
+        breaker=BreakerSettings(),
+        births=tuple([0.0] * old + [5.0 * number for number in range(300)]),
+        there=frozenset(range(old)),
+        doubted=frozenset(range(old)),
+        refuses_twice=False,
+        faults=(Fault(begins_s=0.0, lasts_s=well_at, sends=("failed",), finds=(), share=1.0),),
+        blows=(),
+        seed=1,
+    )
+
+    async def scene() -> World:
+        world = World(case)
+        world.born = old
+        for order_id in range(old):
+            world.lanes[order_id].not_before = due_at
+        await world.run()
+        return world
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        world = runner.run(scene())
+    assert not world.wrong, world.wrong[:5]
+    assert max(world.lanes[order_id].ended_at for order_id in range(old)) < due_at + 60
+    assert min(world.lanes[order_id].ended_at for order_id in range(old, len(case.births))) > well_at

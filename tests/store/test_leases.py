@@ -129,16 +129,19 @@ async def test_what_is_in_doubt_is_claimed_up_to_its_part_and_the_oldest_first(m
     await pool.execute("UPDATE lane SET blocked = NULL")
     worker_id = await start_worker(pool, name="a/0", lease_s=60.0)
 
-    async def claimed(limit: int, doubtful: int | None) -> list[int]:
+    async def claimed(limit: int, doubtful: int | None, *, certain: int | None = None) -> list[int]:
         held = await claim(
             pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=limit, names=names,
-            doubtful=doubtful,
+            certain=certain, doubtful=doubtful,
         )  # fmt: skip
         return [one.delivery.order_id for one in held]
 
     assert await claimed(20, 5) == [*range(1, 6), *range(101, 116)]
-    assert await claimed(20, 0) == list(range(116, 131)), "and no lane in doubt, where there is no place for one"
-    assert await claimed(10, 10) == list(range(6, 16))
+    assert await claimed(3, 30, certain=0) == [6, 7, 8], "nor one in no doubt, where nothing may be sent"
+    assert await claimed(3, 2, certain=0) == [9, 10]
+    assert await claimed(3, 2, certain=1) == [11, 12, 116]
+    assert await claimed(20, 0) == list(range(117, 131)), "and no lane in doubt, where there is no place for one"
+    assert await claimed(3, 3) == list(range(13, 16))
     assert await claimed(10, 9) == list(range(16, 25))
     assert await claimed(50, None) == [*range(25, 31), *range(201, 231)]
     assert await pool.fetchval("SELECT count(*) FROM lane WHERE worker_id IS NULL") == 0
