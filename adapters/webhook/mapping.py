@@ -7,6 +7,7 @@ disagree; advice is worked out on the error path only.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import enum
 import operator
@@ -221,7 +222,7 @@ def decode(body: bytes, *, max_total_minor: int, at: datetime | None = None) -> 
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput("json", Text("不是 JSON 文档", "is not a JSON document"), advice=_brief(error)) from error
+        raise BadInput("json", Text("不是 JSON 文档", "is not a JSON document"), advice=_brief(error, body)) from error
     if b"\\u0000" in body:
         _refuse_nul(body)
     if order.extra and bytes(order.extra)[:1] != b"{":
@@ -524,11 +525,16 @@ def _refuse_nul(body: bytes) -> None:
     walk(document, "$")
 
 
-def _brief(error: Exception) -> Text:
+def _brief(error: Exception, body: bytes) -> Text:
+    if body.startswith(codecs.BOM_UTF8):
+        return Text("去掉开头的 BOM（EF BB BF）", "leave out the BOM at its beginning (EF BB BF)")
     if isinstance(error, RecursionError):
         return Text("嵌套过深", "nested too deeply")
     if isinstance(error, UnicodeDecodeError):
-        return Text(f"字节 {error.start} 不是 UTF-8", f"byte {error.start} is not UTF-8")
+        try:
+            body.decode()
+        except UnicodeDecodeError as whole:  # the decoder's own counts from the beginning of the text it is in
+            return Text(f"字节 {whole.start} 不是 UTF-8", f"byte {whole.start} is not UTF-8")
     said = str(error)[:100]
     if said == "Input data was truncated":
         return Text("报文不完整", said)

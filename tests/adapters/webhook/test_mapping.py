@@ -301,7 +301,8 @@ def test_the_decoder_s_words_are_told_in_both_languages(document: Any, zh: str, 
     [
         (b"<order/>", "字节 0 处格式有误"),
         (b'{"order_no": "A1"', "报文不完整"),
-        (b'{"order_no":"\xff"}', "字节 0 不是 UTF-8"),
+        (b'{"order_no":"\xff"}', "字节 13 不是 UTF-8"),
+        (b'\xef\xbb\xbf{"order_no":"A1"}', "去掉开头的 BOM（EF BB BF）"),
         (b'{"order_no":"A1","extra":' + b"[" * 100_000, "嵌套过深"),
     ],
 )
