@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.core import words
+from gateway.core.text import Text
 from gateway.core.words import word
 from gateway.remote.answer import Codes, example, print_done, print_more, show
 from gateway.remote.client import Remote, RemoteError
@@ -71,7 +72,10 @@ def resend(
         try:
             body["edit"] = json.loads(content_of(edit))
         except ValueError as error:
-            raise RemoteError(f"{edit} 不是 JSON / is not JSON: {error}") from error
+            place = "不是 UTF-8"
+            if isinstance(error, json.JSONDecodeError):
+                place = f"第 {error.lineno} 行第 {error.colno} 个字符处有误"
+            raise RemoteError(Text(f"{edit} 不是 JSON：{place}", f"{edit} is not JSON: {error}")) from error
     answer = Remote(url, token).post("deliveries", number, target, seq, "resend", body=body)
     show(answer, print_done, lang=lang, as_json=as_json)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.core.text import Text
 from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
 
 _AT_ONCE = 5000
+_TOLD = 20
+"""Lines of a file that are told to be wrong."""
 
 stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
 
@@ -61,31 +63,52 @@ def import_stock(
     lang: Lang = ZH,
 ) -> None:
     """从 CSV 导入在库数量。Set pieces on hand from a CSV file."""
-    items = list(_rows(file))
+    items = _rows(file)
     show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """What stands in it. Raises RemoteError with everything that is wrong."""
     try:
         text = content_of(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RemoteError(f"{file} 不是 UTF-8 / is not UTF-8: save it as “CSV UTF-8”") from error
+        raise RemoteError(
+            Text(
+                f"{file} 不是 UTF-8：在 Excel 里另存为“CSV UTF-8（逗号分隔）”",
+                f"{file} is not UTF-8: save it as “CSV UTF-8”",
+            )
+        ) from error
     reader = csv.DictReader(text.splitlines())
     missing = {"sku", "warehouse", "on_hand"} - set(reader.fieldnames or ())
     if missing:
-        raise RemoteError(f"{file}: 缺少列 / columns missing: {', '.join(sorted(missing))}")
-    seen = set()
+        names = ", ".join(sorted(missing))
+        raise RemoteError(
+            Text(
+                f"{file}: 缺少列 {names}；第一行应为 sku,warehouse,on_hand（半角逗号）",
+                f"{file}: columns missing: {names}; its first line is sku,warehouse,on_hand",
+            )
+        )
+    rows, wrong, lines = [], [], dict[tuple[str, str], int]()
     for row in reader:
         place = ((row["sku"] or "").strip(), (row["warehouse"] or "").strip())
         pieces = (row["on_hand"] or "").strip()
+        line = f"{file}:{reader.line_num}:"
         if not all(place) or not (pieces.isascii() and pieces.isdigit()):
-            raise RemoteError(
-                f"{file}:{reader.line_num}: 需要 SKU、仓库和非负整数 / needs SKU, warehouse and a whole number"
+            wrong.append(f"{line} 需要 SKU、仓库和非负整数 / needs SKU, warehouse and a whole number")
+        elif place in lines:
+            first = lines[place]
+            wrong.append(
+                f"{line} {place[0]} {place[1]} 重复，第 {first} 行已有 / stands there twice, on line {first} too"
             )
-        if place in seen:
-            raise RemoteError(f"{file}:{reader.line_num}: {place[0]} {place[1]} 重复 / stands there twice")
-        seen.add(place)
-        yield {"sku": place[0], "warehouse": place[1], "on_hand": int(pieces)}
+        else:
+            lines[place] = reader.line_num
+            rows.append({"sku": place[0], "warehouse": place[1], "on_hand": int(pieces)})
+    if len(wrong) > _TOLD:
+        more = len(wrong) - _TOLD
+        wrong[_TOLD:] = [f"……另有 {more} 行 / and {more} more lines"]
+    if wrong:
+        raise RemoteError("\n".join(wrong))
+    return rows
 
 
 def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:

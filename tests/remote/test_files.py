@@ -1,0 +1,57 @@
+"""What people hand to commands in files: everything that is wrong in one is told at once, in Chinese first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pages.reading import ROOT
+
+WRONG = "sku,warehouse,on_hand\nCUP-01,W,5\nCUP-01,W,6\nX,,3\nY,W,-1\nZ,W,１２\n"
+
+
+def told(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *command, "--token", "og_x"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_every_wrong_line_of_a_stock_file_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "stock.csv"
+    file.write_text(WRONG)
+    lines = told("stock", "import", str(file), "-r", "盘点").splitlines()
+    assert [line.partition("stock.csv:")[2].partition(":")[0] for line in lines] == ["3", "4", "5", "6"]
+    assert "CUP-01 W 重复，第 2 行已有" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "zh"),
+    [
+        ("sku,warehouse,on_hand\n青瓷,W,5\n".encode("gb18030"), "在 Excel 里另存为“CSV UTF-8（逗号分隔）”"),
+        ("sku，warehouse，on_hand\nX，W，5\n".encode(), "第一行应为 sku,warehouse,on_hand（半角逗号）"),
+        (("sku,warehouse,on_hand\n" + "X,,1\n" * 50).encode(), "……另有 30 行"),
+    ],
+)
+def test_a_stock_file_of_another_form_is_told_what_to_do(content: bytes, zh: str, tmp_path: Path) -> None:
+    (tmp_path / "stock.csv").write_bytes(content)
+    assert zh in told("stock", "import", str(tmp_path / "stock.csv"), "-r", "盘点")
+
+
+@pytest.mark.parametrize(
+    ("content", "zh"),
+    [
+        (b'{"receiver": {},\n}', "第 2 行第 1 个字符处有误"),
+        ("{“receiver”：1}".encode(), "第 1 行第 2 个字符处有误"),
+        ('{"buyer_note": "急"}'.encode("gb18030"), "不是 UTF-8"),
+    ],
+)
+def test_an_edit_that_is_no_json_is_told_where(content: bytes, zh: str, tmp_path: Path) -> None:
+    (tmp_path / "fix.json").write_bytes(content)
+    said = told("deliveries", "resend", "A1", "wms-1", "1", "--edit", str(tmp_path / "fix.json"), "-r", "x")
+    assert f"fix.json 不是 JSON：{zh}" in said
