@@ -50,7 +50,8 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
             kept = [(b, min(b.locked + b.committed + b.shipped, ordered.get(b.sku, 0))) for b in order.booked]
             return tuple([Booking(b.sku, b.warehouse, 0, 0, pieces) for b, pieces in kept if pieces])
         if order.closed or order.refunded:
-            return ()
+            # Closed, a shop does not say any more that it had left.
+            return tuple([Booking(b.sku, b.warehouse, 0, 0, b.shipped) for b in order.booked if b.shipped])
         if order.recipes is not None and unmapped(lines, order.recipes):
             return ()
         if approved:

@@ -105,6 +105,14 @@ def test_what_is_paid_back_instead_of_being_shipped_by_hand_stays_on_the_shelf()
     books.take([(NUMBER, read(shop, tid))])
     is_not_sent(books, whole=True)
     assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5]
+    shop.clock.advance(60)
+    trade.lines[0].update(status="TRADE_CLOSED", refund_status="SUCCESS")
+    trade.detail["status"] = "TRADE_CLOSED"
+    trade.modified = shop.clock.now()
+    books.take([(NUMBER, read(shop, tid))])
+    assert (books.orders[NUMBER].stage, books.orders[NUMBER].commands) == (Stage.CANCELLED, ())
+    assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5], "whoever takes it back counts it"
+    books.check_ledger()
 
 
 def test_what_left_by_hand_after_it_was_sent_is_told_to_a_person() -> None:
