@@ -247,7 +247,7 @@ class Gate:
     def give_back(self) -> None:
         """Free one place."""
         self._places -= 1
-        if self.parked or (self.more_in_doubt and self.spare_for_questions()):
+        if (self.parked and self._may_send()) or (self.more_in_doubt and self.spare_for_questions()):
             self.freed.set()
 
     def take(self, held: Held) -> None:

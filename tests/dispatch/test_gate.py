@@ -897,6 +897,19 @@ async def test_questions_go_on_while_orders_are_refused_but_not_while_a_person_h
         await bench.outcomes(4)
 
 
+async def test_a_place_that_nothing_could_use_wakes_nobody() -> None:
+    """Each look through a long backlog that finds nothing in doubt costs the database tens of milliseconds."""
+    bench = Bench(Script(findings=[Found()] * 8))
+    fail(bench.breaker, 50)
+    async with running(bench):
+        bench.gate.parked = True
+        await asyncio.sleep(0)
+        bench.gate.freed.clear()
+        bench.gate.adopt([held(number, in_doubt=True) for number in range(8)])
+        await bench.outcomes(8)
+        assert bench.gate.state.places == 0 and not bench.gate.freed.is_set()
+
+
 @travelling
 async def test_a_hold_lasts_as_long_as_it_was_to_whatever_this_machines_clock_says() -> None:
     """`NOW` is the database's, which may be years from ours."""
