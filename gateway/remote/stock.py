@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,11 +90,11 @@ def _rows(file: Path) -> list[dict[str, Any]]:
             )
         )
     rows, wrong, lines = [], [], dict[tuple[str, str], int]()
-    for row in reader:
+    for row in _read(reader, file):
         place = ((row["sku"] or "").strip(), (row["warehouse"] or "").strip())
         pieces = (row["on_hand"] or "").strip()
         line = f"{file}:{reader.line_num}:"
-        if not all(place) or not (pieces.isascii() and pieces.isdigit()):
+        if not all(place) or not (pieces.isascii() and pieces.isdigit() and len(pieces) < 20):
             wrong.append(f"{line} 需要 SKU、仓库和非负整数 / needs SKU, warehouse and a whole number")
         elif place in lines:
             first = lines[place]
@@ -109,6 +110,14 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     if wrong:
         raise RemoteError("\n".join(wrong))
     return rows
+
+
+def _read(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str | None]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        line = f"{file}:{reader.line_num + 1}:"
+        raise RemoteError(Text(f"{line} 不是 CSV：{error}", f"{line} is not CSV: {error}")) from error
 
 
 def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:

@@ -30,7 +30,7 @@ def decode_secret(secret: str) -> bytes:
         )
     try:
         key = base64.b64decode(secret[len(PREFIX) :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
         raise BadSetting(f"{PREFIX} 之后不是 base64", f"what follows {PREFIX} is not base64") from error
     if not 24 <= len(key) <= 64:
         raise BadSetting(

@@ -36,6 +36,8 @@ def test_every_wrong_line_of_a_stock_file_is_told(tmp_path: Path) -> None:
         ("sku,warehouse,on_hand\n青瓷,W,5\n".encode("gb18030"), "在 Excel 里另存为“CSV UTF-8（逗号分隔）”"),
         ("sku，warehouse，on_hand\nX，W，5\n".encode(), "第一行应为 sku,warehouse,on_hand（半角逗号）"),
         (("sku,warehouse,on_hand\n" + "X,,1\n" * 50).encode(), "……另有 30 行"),
+        (("sku,warehouse,on_hand\nX,W," + "9" * 5000).encode(), "stock.csv:2: 需要 SKU、仓库和非负整数"),
+        (("sku,warehouse,on_hand\n" + "X" * 200_000).encode(), "stock.csv:2: 不是 CSV"),
     ],
 )
 def test_a_stock_file_of_another_form_is_told_what_to_do(content: bytes, zh: str, tmp_path: Path) -> None:

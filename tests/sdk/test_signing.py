@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.errors import BadSetting
 from gateway.sdk.signing import Signer, decode_secret, sign
 
 
@@ -31,3 +32,10 @@ def test_the_published_vector() -> None:
 def test_a_key_longer_than_a_block_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 64 bytes"):
         Signer(b"x" * 65)
+
+
+@pytest.mark.parametrize("secret", ["secret", "whsec_“x”", "whsec_b3JkZ：XJn", "whsec_a", "whsec_YQ=="])
+def test_a_secret_of_another_form_is_a_bad_setting(secret: str) -> None:
+    with pytest.raises(BadSetting) as told:
+        decode_secret(secret)
+    assert secret not in str(told.value) or secret == "secret"
