@@ -62,6 +62,7 @@ def gate_view(gate: Gate) -> WorkerGate:
         in_flight=state.in_flight,
         limit=gate.limit,
         waiting=state.waiting,
+        throttled_for_s=round(state.throttled_s, 1),
         breaker=_breaker_view(gate.breaker),
         questions=None if gate.questions is None else _breaker_view(gate.questions),
     )

@@ -463,6 +463,8 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
     """One gate as the answering worker has it: deliveries in memory, most of them in flight (`limit`), its breakers.
 
     `questions` is the one before the questions about what is in doubt; null where nothing is ever asked about.
+    `throttled_for_s`: so much longer nothing is sent, as the target has asked for patience; what waits for that counts
+    as in flight.
     """
 
     target: str
@@ -474,6 +476,7 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     breaker: BreakerView
     questions: BreakerView | None
+    throttled_for_s: float = 0.0
 
 
 class ForcedView(msgspec.Struct, frozen=True, kw_only=True):

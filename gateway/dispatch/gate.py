@@ -92,6 +92,8 @@ class GateState(msgspec.Struct, frozen=True):
     in_flight: int
     waiting: int
     paused: bool
+    throttled_s: float
+    """So much longer nothing is sent: the target has asked for patience. What waits for that counts as in flight."""
 
 
 class Line:
@@ -153,6 +155,7 @@ class Gate:
         self._reach = reach
         self._adaptive = adaptive
         self._turns = turns
+        self._patience_until = 0.0
         self._authority = authority
         self._sends = Line(breaker)
         self._asks = Line(questions) if policy.asks and questions is not None else None
@@ -267,7 +270,16 @@ class Gate:
     @property
     def state(self) -> GateState:
         queued = sum(len(line.queue) for line in self._lines)
-        return GateState(self.target, self.operation, self._places, queued, self._busy, len(self._timers), self._paused)
+        return GateState(
+            target=self.target,
+            operation=self.operation,
+            places=self._places,
+            queued=queued,
+            in_flight=self._busy,
+            waiting=len(self._timers),
+            paused=self._paused,
+            throttled_s=max(self.limiter.paused_for_s(), self._patience_until - self._clock(), 0.0),
+        )
 
     def pause(self) -> None:
         """A person said: start nothing new; what is in flight ends as it ends."""
@@ -651,7 +663,11 @@ class Gate:
         else:
             line.breaker.record(permit, concluded.verdict, concluded.took_s)
         if concluded.pause_s:
-            (self._turns or self.limiter).pause(concluded.pause_s)
+            if self._turns is not None:
+                self._turns.pause(concluded.pause_s)
+                self._patience_until = max(self._patience_until, self._clock() + concluded.pause_s)
+            else:
+                self.limiter.pause(concluded.pause_s)
         if concluded.backoff_s:
             self.limiter.pause(concluded.backoff_s)
         self._write(held, concluded)

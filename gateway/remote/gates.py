@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.core import words
+from gateway.core.text import Text
 from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_done, show
 from gateway.remote.client import Remote
@@ -89,7 +90,7 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
         [
             (
                 gate["target"], codes.say(gate["operation"], words.OPERATIONS),
-                terminal.say(word(worker["breaker"]["state"], words.BREAKERS)) if worker else "",
+                _state(terminal, worker) if worker else "",
                 gate["paused"], gate["open"], gate["parked"], gate["blocked"],
                 worker["held"] if worker else "", f"{worker['in_flight']}/{worker['limit']}" if worker else "",
                 f"{worker['breaker']['failure_share']:.0%}" if worker else "",
@@ -108,6 +109,15 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
         f"breakers are those of the worker that answered, one of {answer['workers']};"
         " questions: about what is in doubt",
     )
+
+
+def _state(terminal: Terminal, worker: Any) -> str:
+    """The breaker's state, and how long the target has asked to wait: nothing else says why nothing is sent."""
+    state = terminal.say(word(worker["breaker"]["state"], words.BREAKERS))
+    patience = worker.get("throttled_for_s") or 0  # a gateway of before says nothing of it
+    if patience < 1:
+        return state
+    return state + terminal.say(Text(f"，被限流，还有 {patience:.0f} 秒", f", throttled for {patience:.0f} s"))
 
 
 def _held(terminal: Terminal, forced: Any) -> str:

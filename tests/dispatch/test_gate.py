@@ -340,6 +340,15 @@ async def test_who_is_only_asked_too_much_at_once_gets_the_rest_a_second_later()
     assert now_s() < 40
 
 
+async def test_a_gate_says_how_long_it_has_been_asked_to_wait() -> None:
+    bench = Bench(Script([Throttled(120.0)]))
+    async with running(bench):
+        assert bench.gate.state.throttled_s == 0.0
+        bench.give()
+        await bench.outcomes()
+        assert 110.0 < bench.gate.state.throttled_s <= 120.0
+
+
 async def test_a_throttle_without_end_ends_after_a_day() -> None:
     bench = Bench(Script([Throttled(float("inf"))]))
     async with running(bench):

@@ -330,6 +330,9 @@ def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[st
     gates = printed(capsys, GateList(gates=[GATE], workers=2), "gates", "list")
     assert "wms 下单 试探 12 3 1 9 8/32 50%" in " ".join(gates.split()) and "代码：create 下单" in gates
     assert GATE.worker is not None
+    patient = msgspec.structs.replace(GATE.worker, throttled_for_s=2990.4)
+    gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=patient)], workers=2), "gates", "list")
+    assert "试探，被限流，还有 2990 秒" in gates
     asking = msgspec.structs.replace(GATE.worker, questions=msgspec.structs.replace(GATE.worker.breaker, state="open"))
     gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=asking)], workers=2), "gates", "list")
     assert "8/32 50% 断开" in " ".join(gates.split())
