@@ -19,6 +19,7 @@ from gateway.core.order import (
     Recipe,
     RefundStatus,
     Sku,
+    Stage,
 )
 from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
@@ -143,6 +144,27 @@ def test_scarce_stock_is_never_sold_twice(
     for batch in batches:
         books.take(batch)
         books.check_ledger()
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_nothing_rests_without_a_word(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
+    """What waits says why, what was stopped after it was sent is cancelled, and what is over keeps no stock."""
+    books = _books(by, {"X": 10_000, "Y": 10_000})
+    for batch in arrivals[1]:
+        books.take(batch)
+    for order in books.orders.values():
+        create, cancel = order.issued(Operation.CREATE), order.issued(Operation.CANCEL)
+        stopped = order.closed or order.refunded or order.refund_open
+        if order.stage in (Stage.RECEIVED, Stage.REVIEWED):
+            assert order.reasons
+        if order.stage is Stage.ALLOCATED:
+            assert create is not None or order.conflicts
+        if create is not None and not order.shipped_final:
+            assert cancel is not None or not stopped
+            assert cancel is None or stopped or "reopened_after_cancel" in order.conflicts
+        if order.closed or order.refunded or order.shipped_final:
+            assert not any(booking.locked or booking.committed for booking in order.booked)
 
 
 @_thorough
