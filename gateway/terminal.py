@@ -87,6 +87,8 @@ def shown(cell: Any) -> str:
         return "✓" if cell else ""
     if isinstance(cell, float):
         return f"{cell:.3g}"
+    if isinstance(cell, datetime):
+        return when(cell.isoformat())
     if isinstance(cell, list | tuple):
         return " ".join(shown(part) for part in cell)
     return str(cell)
