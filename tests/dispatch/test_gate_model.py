@@ -567,7 +567,7 @@ class World:
         """Orders go on coming in; a breaker in front of a target that is well closes."""
         loop, case = asyncio.get_running_loop(), self.case
         breaker, latest = self.workers[-1].breaker, list(self.lanes.values())
-        until = loop.time() + self.bound_s()
+        until = max(loop.time(), case.well_at_s) + self.bound_s()
         while loop.time() < until and case.quick:
             latest = [lane for lane in latest if lane.ended is None]
             if breaker.snapshot().state is State.CLOSED and not latest:
