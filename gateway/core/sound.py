@@ -24,6 +24,8 @@ _decode = msgspec.msgpack.Decoder(Facts).decode
 _KINDS = {**JSON_KINDS, "None": "空"}
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
+_NEGATIVE = Text("不能为负", "it is negative")
+
 DEFECT = Text("这是适配器的缺陷，修复后放行", "this is a defect of the adapter: release the event once it is mended")
 """What is done about an event that its adapter cannot tell of."""
 
@@ -65,12 +67,20 @@ def _flaws(facts: Facts) -> Iterator[tuple[str, Text]]:
                     ),
                 )
         if content.total_minor < 0:
-            yield "$.content.total_minor", Text("不能为负", "it is negative")
+            yield "$.content.total_minor", _NEGATIVE
         yield from _naive("$.content.placed_at", content.placed_at)
         yield from _naive("$.content.latest_ship_at", content.latest_ship_at)
     if facts.payment is not None:
+        if facts.payment.amount_minor < 0:
+            yield "$.payment.amount_minor", _NEGATIVE
         yield from _naive("$.payment.paid_at", facts.payment.paid_at)
+    for index, refund in enumerate(facts.refunds):
+        if refund.amount_minor < 0:
+            yield f"$.refunds[{index}].amount_minor", _NEGATIVE
     for index, confirmation in enumerate(facts.confirmations):
+        counted = (confirmation.shipped, *(parcel.items for parcel in confirmation.parcels))
+        if any(pieces < 0 for items in counted for _, pieces in items):
+            yield f"$.confirmations[{index}]", Text("件数不能为负", "a number of pieces is negative")
         yield from _naive(f"$.confirmations[{index}].at", confirmation.at)
     for index, progress in enumerate(facts.progress):
         yield from _naive(f"$.progress[{index}].at", progress.at)

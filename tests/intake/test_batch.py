@@ -30,6 +30,8 @@ from gateway.core.order import (
     Progress,
     ProgressStep,
     Receiver,
+    Refund,
+    RefundStatus,
     Route,
     Sku,
 )
@@ -59,6 +61,9 @@ LIES: dict[bytes, Facts] = {
     b"$.content.total_minor float": _told(total_minor=20.5),
     b"$.content.lines[0].price_minor float": _told(line=Line("1", Sku("S1"), 2, 10.5)),  # type: ignore[arg-type]
     b"$.content.lines[0] none of it": _told(line=Line("1", Sku("S1"), -2, 1000)),
+    b"$.payment.amount_minor negative": _told(payment=Payment(True, -1)),
+    b"$.refunds[0].amount_minor negative": _told(refunds=(Refund("R1", RefundStatus.DONE, -1),)),
+    b"$.confirmations[0] takes back": _told(confirmations=(Confirmation("1", True, shipped=((Sku("S1"), -2),)),)),
     b"$.payment.paid_at naive": _told(payment=Payment(True, paid_at=NOW.replace(tzinfo=None))),
     b"$ too large": _told(total_minor=2**70),
     b"$ nothing": None,  # type: ignore[dict-item]
