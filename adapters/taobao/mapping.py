@@ -220,6 +220,9 @@ def decode(body: bytes, settings: Settings) -> Facts:
     stands = [_place(line.status or trade.status, _at(trade, i, "status"), settings)[1] for i, line in enumerate(lines)]
     closed_lines = [own in _ENDED for own in stands]
     ended = stand in _ENDED or (bool(lines) and all(closed_lines))
+    kept = [line for closed, line in zip(closed_lines, lines, strict=True) if not closed or _left(line)]
+    # Closed, a trade does not say any more that it was shipped: its lines do, and those that were not are left out.
+    left = stand in _SHIPPED or (ended and bool(kept) and all(map(_left, kept)))
     modified_at = _instant(trade.modified, "$.modified")
     return Facts(
         party=Party.SHOP,
@@ -229,7 +232,7 @@ def decode(body: bytes, settings: Settings) -> Facts:
         content=_content(trade, [closed and not _left(line) for closed, line in zip(closed_lines, lines, strict=True)]),
         payment=_payment(trade, stand),
         hold=_hold(trade, stand, stands, step),
-        left=stand in _SHIPPED,
+        left=left,
         closing=Closing(True, trade.status or "", all(map(_left, lines))) if ended else Closing(False),
         refunds=_refunds(trade, settings),
     )

@@ -115,6 +115,30 @@ def test_what_is_paid_back_instead_of_being_shipped_by_hand_stays_on_the_shelf()
     books.check_ledger()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_left_by_hand_stays_off_the_shelf_whichever_line_is_paid_back_first(first: int) -> None:
+    shop, books = Shop(), Books(rules(), {"A": 5, "B": 5})
+    tid = shop.fake.place(LINES, paid=False)
+    books.take([(NUMBER, read(shop, tid))])
+    shop.fake.pay(tid)
+    by_hand(shop, tid, 0)
+    books.take([(NUMBER, read(shop, tid))])
+    trade = shop.fake.trades[tid]
+    for line, status in (
+        (first, "WAIT_SELLER_SEND_GOODS" if first == 0 else "WAIT_BUYER_CONFIRM_GOODS"),
+        (1 - first, "TRADE_CLOSED"),
+    ):
+        shop.clock.advance(60)
+        trade.lines[line].update(status="TRADE_CLOSED", refund_status="SUCCESS")
+        trade.detail["status"] = status
+        trade.modified = shop.clock.now()
+        books.take([(NUMBER, read(shop, tid))])
+        assert books.orders[NUMBER].commands == ()
+    assert books.orders[NUMBER].stage is Stage.CANCELLED
+    assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5], "whoever takes it back counts it"
+    books.check_ledger()
+
+
 def test_what_left_by_hand_after_it_was_sent_is_told_to_a_person() -> None:
     shop, books = Shop(), Books(rules(), {"A": 5, "B": 5})
     tid = shop.fake.place(LINES, paid=True)
