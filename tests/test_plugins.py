@@ -200,3 +200,20 @@ class Source:
     found = await reach(settings)
     assert [p.what.en for p in found.problems if p.where == "connections.shop-a"] == [told.value.text.en]
     assert "secret-word" not in str(told.value)
+
+
+async def test_an_adapter_that_ends_the_program_when_tried_ends_no_check(root: Path) -> None:
+    code = """import sys
+import msgspec
+class Settings(msgspec.Struct, frozen=True): url: str
+class Target:
+    def __init__(self, setup, http): ...
+    async def send(self, delivery, *, deadline_s): ...
+    async def find(self, delivery, *, deadline_s): ...
+    async def check(self, *, deadline_s): sys.exit(3)
+"""
+    plant(root / "ending" / "mywms", name="mywms", code=code)
+    text = "connections: {wms-1: {adapter: mywms, settings: {url: x}}}"
+    found = await reach(parse(text, {}, discover("ending"), name="og.yaml", folder=root))
+    (problem,) = [problem for problem in found.problems if problem.where == "connections.wms-1"]
+    assert "SystemExit" in problem.what.en

@@ -283,7 +283,7 @@ class Renewal:
             if is_ours():
                 raise
             answer = Failed("adapter", raised(error))
-        except Exception as error:  # a broken adapter is contained here
+        except (Exception, SystemExit) as error:  # a broken adapter is contained here
             answer = Failed("adapter", raised(error))
         match answer:
             case Token():

@@ -144,7 +144,7 @@ class WindowReader:
             if is_ours():
                 raise
             return self._broken(raised(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return self._broken(raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):
             return self._broken(f"an answer of {type(answer).__name__}")

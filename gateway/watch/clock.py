@@ -136,7 +136,7 @@ class ClockWatch:
         try:
             async with asyncio.timeout(_WITHIN_S):
                 await self._askable[name]()
-        except Exception:  # an adapter may raise anything; who does not answer is its gates' affair
+        except (Exception, SystemExit):  # an adapter may raise anything; who does not answer is its gates' affair
             return
 
     async def _database(self) -> tuple[Reading | None, bool]:

@@ -336,7 +336,7 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
         if is_ours():
             raise
         return Unknown("adapter", "the notifier failed: CancelledError")
-    except Exception as error:  # a broken adapter is contained here; its words may hold a secret
+    except (Exception, SystemExit) as error:  # a broken adapter is contained here; its words may hold a secret
         return Unknown("adapter", f"the notifier failed: {raised(error)}")
 
 

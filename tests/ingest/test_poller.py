@@ -32,7 +32,7 @@ POLICY = PullPolicy(window_s=600, overlap_s=60, lookback_s=86400, delay_s=0, eve
 class Source:
     """Answers from a list, then with empty pages."""
 
-    def __init__(self, *answers: Pulled) -> None:
+    def __init__(self, *answers: Pulled | BaseException) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[Window, str]] = []
         self.enough = asyncio.Event()
@@ -41,7 +41,10 @@ class Source:
         self.asked.append((window, position))
         if len(self.asked) >= 5:
             self.enough.set()
-        return self.answers.pop(0) if self.answers else Page(())
+        answer = self.answers.pop(0) if self.answers else Page(())
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def decode(self, event: Event) -> Facts:
         raise NotImplementedError
@@ -145,6 +148,13 @@ async def test_the_same_is_asked_again_after_whatever_is_not_a_page(migrated_url
     assert [one.what for one in bench.happened if isinstance(one, Trouble)] == [
         "shop pull: an event of another connection"
     ]
+    await bench.pool.close()
+
+
+async def test_an_adapter_that_ends_the_program_ends_no_worker(migrated_url: str) -> None:
+    bench = Bench(Source(SystemExit(3), KeyError("x")), now=ahead(timedelta()))
+    await bench.run(migrated_url)
+    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["adapter", "adapter"]
     await bench.pool.close()
 
 

@@ -38,7 +38,7 @@ class Desk:
         self.pool = pool
         self.number = number
         self.worker_id = worker_id
-        self.answer: Token | Unauthorised | Failed = REFUSED
+        self.answer: Token | Unauthorised | Failed | BaseException = REFUSED
         self.asked = 0
         self.happened: list[Happening] = []
         self.passed = timedelta(0)
@@ -73,6 +73,8 @@ class Desk:
 
     async def refresh(self, token: Token, *, deadline_s: float) -> Token | Unauthorised | Failed:
         self.asked += 1
+        if isinstance(self.answer, BaseException):
+            raise self.answer
         return self.answer
 
     async def look(self, *, passed: timedelta = timedelta(0)) -> int:
@@ -181,3 +183,10 @@ async def test_a_token_of_the_configuration_of_before_does_not_come_back_while_t
     assert await plant(desk.pool, desk.number, old) == ""
     stored = (await read_credentials(desk.pool, [desk.number]))[desk.number]
     assert (stored.token.access, stored.refused, stored.planted) == ("good", None, (seed_of(new),))
+
+
+@pytest.mark.parametrize("defect", [SystemExit(3), KeyError("x")])
+async def test_a_broken_authoriser_is_contained(desk: Desk, defect: BaseException) -> None:
+    desk.answer = defect
+    assert await desk.look() == 1
+    assert not desk.shop.held and desk.troubles() == ["shop: not renewed: adapter"]

@@ -246,6 +246,14 @@ async def test_who_has_not_talked_is_asked_once(room: Room) -> None:
     assert len(room.asked) == 2, "neither again, whether it was right or silent"
 
 
+async def test_who_ends_the_program_when_asked_ends_no_worker(room: Room) -> None:
+    async def end() -> None:
+        raise SystemExit(3)
+
+    room.askable["broken"] = end
+    await room.watch.ask()
+
+
 async def test_who_was_off_is_asked_again_and_who_was_right_is_forgotten_when_silent(room: Room) -> None:
     await room.open("erp")
     await room.open("shop")

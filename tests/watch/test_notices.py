@@ -581,6 +581,7 @@ class Broken(Picky):
         super().__init__("")
         self.answers: list[Any] = [
             RuntimeError(f"key={KEY}"),
+            SystemExit(KEY),
             asyncio.CancelledError(),
             None,
             Failed("\x00", "\x00 \udc80"),
@@ -602,7 +603,7 @@ async def test_a_broken_notifier_is_contained(stage: Stage) -> None:
     for _ in range(90):
         await stage.second(1)
     assert broken.answers == [] and await stage.states() == {"sent": 1}
-    assert await stage.results() == ["unknown", "unknown", "unknown", "failed", "throttled", "sent"]
+    assert await stage.results() == ["unknown", "unknown", "unknown", "unknown", "failed", "throttled", "sent"]
     said = await stage.pool.fetch("SELECT code, detail FROM notice_message")
     assert KEY not in str([tuple(row) for row in said])
 
