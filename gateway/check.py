@@ -543,7 +543,7 @@ class _Probe:
                 given = http if token is None else Access(http, unlimited, lambda: token)
                 target = built(connection, kind, setup_of(connection, self._settings), given)
                 await target.check(deadline_s=_WITHIN_S - 2)
-        except (Exception, SystemExit) as error:  # an adapter of somebody else's may raise anything; it is all a problem
+        except (Exception, SystemExit) as error:  # an adapter may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
             unknown = None if known else _same(f"{type(error).__name__}: {_line(str(error))}")
             advice = Text("检查 settings 里的地址和密钥", "check the address and keys in its settings")
@@ -570,7 +570,7 @@ class _Probe:
         try:
             async with asyncio.timeout(_WITHIN_S), self._asking(connection) as http:
                 await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
-        except (Exception, SystemExit) as error:  # an adapter of somebody else's may raise anything; it is all a problem
+        except (Exception, SystemExit) as error:  # an adapter may raise anything; it is all a problem
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
             unknown = None if known else _same(type(error).__name__)
             return _problem(

@@ -302,7 +302,9 @@ _WIDE = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _WIDE |= dict.fromkeys("“”", '"') | dict.fromkeys("‘’", "'") | {"【": "[", "】": "]"}
 _WIDE |= dict.fromkeys("\u3000\u00a0", "空格")
 """What a Chinese input method types → what YAML and the settings understand. To the eye they are nearly the same."""
-_WIDE_QUOTES = "“”‘’＂＇"
+_WIDE_QUOTED = re.compile("[“”‘’＂＇][^“”‘’＂＇]*[“”‘’＂＇]")
+_SYNTACTIC = frozenset(wide for wide, plain in _WIDE.items() if plain in (*":,\"'[]{}#-", "空格"))
+"""Those whose half-width form YAML reads as more than text; （ and ！ only stand in names."""
 _HALF_WIDTH = Text(
     "改成半角的；若本来就属于值，给整个值加上半角引号",
     "type it half-width; where it belongs there, quote the whole value",
@@ -367,10 +369,17 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str, name: str) -> Problem:
 
 
 def _wide_before(text: str, line: int) -> Text | None:
-    """That a full-width character on `line`, or above it, is what YAML stumbled over: it names the line after."""
+    """That a full-width character on `line`, or above it, is what YAML stumbled over: it names the line after.
+
+    Above it, what follows a key that YAML has read is only a value.
+    """
+    lines = text.split(_LINE_END)
     for number in (line - 1, line):
-        said = text.split(_LINE_END)[number - 1] if 0 < number <= text.count(_LINE_END) + 1 else ""
-        wide = _wide(re.sub(r"""(^|\s)#.*|"[^"]*"|'[^']*'""", "", said))
+        said = lines[number - 1] if 0 < number <= len(lines) else ""
+        said = re.sub(r"""(^|\s)#.*|"[^"]*"|'[^']*'""", "", said)
+        if number < line:
+            said = re.sub(": .*", "", said)
+        wide = _wide("".join(character for character in said if character in _SYNTACTIC))
         if wide is not None:
             return Text(f"第 {number} 行{wide.zh}", f"line {number} {wide.en}")
     return None
@@ -387,14 +396,12 @@ def _wide(text: str) -> Text | None:
     return Text(f"有全角的 {found} ，改成半角的 {plain}", f"has a full-width {found} : make it {plain}")
 
 
-def _typed_wide(text: str, *, listed: bool) -> Text | None:
-    """What YAML takes for a part of a plain value, and nobody means to be one. `listed`: it is one of a list."""
-    if len(text) > 1 and text[0] in _WIDE_QUOTES and text[-1] in _WIDE_QUOTES:
+def _typed_wide(text: str) -> Text | None:
+    """What YAML takes for a part of a plain value, and nobody means to be one."""
+    if _WIDE_QUOTED.fullmatch(text):
         return Text("全角引号成了值的一部分", "has full-width quotes, which are a part of the value")
     if re.search(r"\s＃", text):
         return Text("全角的 ＃ 不是注释，成了值的一部分", "has a full-width ＃, which begins no comment")
-    if listed and "，" in text:
-        return Text("全角逗号分不开两项，成了值的一部分", "has a full-width comma, which parts no items")
     return None
 
 
@@ -432,18 +439,15 @@ def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: li
                 inner[text] = _node(value, name, key.start_mark.line, loader, problems, (*path, text))
         return Node(inner, origin)
     if isinstance(source, yaml.SequenceNode):
+        if source.flow_style:
+            _report_unparted(source, name, problems, path)
         items = enumerate(source.value)
         return Node(
             [_node(item, name, item.start_mark.line, loader, problems, (*path, i)) for i, item in items], origin
         )
     text = str(source.value)
     kind = source.tag.removeprefix("tag:yaml.org,2002:")
-    listed = bool(path) and isinstance(path[-1], int)
-    if (
-        isinstance(source, yaml.ScalarNode)
-        and source.style is None
-        and (wide := _typed_wide(text, listed=listed)) is not None
-    ):
+    if isinstance(source, yaml.ScalarNode) and source.style is None and (wide := _typed_wide(text)) is not None:
         problems.append(Problem(f"{origin} {spell(path)}".strip(), wide, _HALF_WIDTH))
     if kind == "null":
         return Node(None, origin, text)
@@ -454,6 +458,15 @@ def _node(source: yaml.Node, name: str, line: int, loader: _Loader, problems: li
     if kind == "float":
         return Node(float(text), origin, text)
     return Node(text, origin, text)
+
+
+def _report_unparted(source: yaml.SequenceNode, name: str, problems: list[Problem], path: KeyPath) -> None:
+    """Items of ``[a，b]``. One that stands on a line of its own may have such a comma: nothing else is meant there."""
+    for index, item in enumerate(source.value):
+        if isinstance(item, yaml.ScalarNode) and item.style is None and "，" in item.value:
+            what = Text("全角逗号分不开两项，成了值的一部分", "has a full-width comma, which parts no items")
+            where = f"{name}:{item.start_mark.line + 1} {spell((*path, index))}"
+            problems.append(Problem(where, what, _HALF_WIDTH))
 
 
 def _report_twice(source: yaml.MappingNode, name: str, problems: list[Problem], path: KeyPath) -> None:

@@ -763,8 +763,18 @@ def test_full_width_marks_are_no_silent_part_of_a_value(text: str, where: str, z
 
 
 def test_full_width_text_that_is_meant_stays() -> None:
-    said = "nick: “小店”旗舰店，杭州\nsender: {detail: 仓前路1号（东门），2楼}\n"
+    said = (
+        "nick: “小店”旗舰店，杭州\nnote: “甲”和“乙”\n"
+        "sender: {detail: 仓前路1号（东门），2楼}\nlines:\n  - 仓前路1号，2楼\n"
+    )
     assert not schema.read_yaml(said, name="og.yaml")[1]
+
+
+@pytest.mark.parametrize("name", ["旗舰店（上海）", "旗舰店：上海，“一号”"])
+@pytest.mark.parametrize("next_line", ["\tb: 1", "b: c: d", "b: 旗舰店（上海）: d"])
+def test_full_width_text_that_is_meant_is_not_blamed_for_another_mistake(name: str, next_line: str) -> None:
+    _, (found,) = schema.read_yaml(f"name: {name}\n{next_line}\n", name="og.yaml")
+    assert "全角" not in found.proposal.zh, found
 
 
 def test_a_wrong_value_with_full_width_characters_says_so() -> None:
