@@ -19,7 +19,20 @@ from gateway.core.order import Facts
 from gateway.core.shape import JSON_KINDS, verdict_in_chinese
 from gateway.core.text import Text
 
-_encode = msgspec.msgpack.Encoder().encode
+
+def _plain(value: object) -> object:
+    """What a parser's own kind of text, number or instant stands for (lxml, pendulum)."""
+    match value:
+        case str():
+            return str.__str__(value)
+        case int():
+            return int.__int__(value)
+        case datetime():
+            return datetime.combine(value.date(), value.timetz())
+    raise TypeError
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(Facts).decode
 _KINDS = {**JSON_KINDS, "None": "空"}
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
