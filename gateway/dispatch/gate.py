@@ -11,6 +11,7 @@ delivery keeps until its outcome is durable is a *place*: places bound the memor
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -156,6 +157,7 @@ class Gate:
         self._adaptive = adaptive
         self._turns = turns
         self._patience_until = 0.0
+        self._joins_until = -math.inf
         self._authority = authority
         self._sends = Line(breaker)
         self._asks = Line(questions) if policy.asks and questions is not None else None
@@ -278,8 +280,13 @@ class Gate:
             in_flight=self._busy,
             waiting=len(self._timers),
             paused=self._paused,
-            throttled_s=max(self.limiter.paused_for_s(), self._patience_until - self._clock(), 0.0),
+            throttled_s=self._throttled_s(),
         )
+
+    def _throttled_s(self) -> float:
+        now = self._clock()
+        asked_s = self.limiter.paused_for_s() if now >= self._joins_until else 0.0  # before, the pause is our own
+        return max(asked_s, self._patience_until - now, 0.0)
 
     def pause(self) -> None:
         """A person said: start nothing new; what is in flight ends as it ends."""
@@ -329,6 +336,7 @@ class Gate:
         self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
         if joins:
             self.limiter.pause(self.policy.joins_s)
+            self._joins_until = self._clock() + self.policy.joins_s
 
     def breaker_changed(self) -> None:
         """A breaker moved: look whether more may go now."""

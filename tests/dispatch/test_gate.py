@@ -319,6 +319,7 @@ async def test_a_worker_that_joins_others_sends_nothing_until_they_use_less() ->
         await asyncio.sleep(10.0)
         second.gate.share(2)
         second.give(200)
+        assert second.gate.state.throttled_s == 0.0, "its target has asked for nothing"
         await asyncio.sleep(3.0)
         first.gate.share(2)
         for passed_s in range(13, 30):
