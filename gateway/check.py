@@ -207,7 +207,7 @@ class _Probe:
         if settings.kafka is not None:
             probes.append(self._kafka(settings.kafka))
         for connection in settings.connections.values():
-            if connection.adapter.source_type is not None:
+            if connection.adapter.source_type is not None or connection.pull is not None:
                 probes.append(self._source(connection))
             if connection.pull is not None:
                 probes.append(self._shop(connection))
@@ -527,8 +527,18 @@ class _Probe:
 
     async def _source(self, connection: Connection) -> Checked:
         """Whether the way in can be built, as a worker does before it takes anything."""
+        adapter, setup = connection.adapter, setup_of(connection, self._settings)
         try:
-            built(connection, connection.adapter.source_type, setup_of(connection, self._settings))
+            if adapter.source_type is not None:
+                built(connection, adapter.source_type, setup)
+            if connection.pull is not None:
+                async with Http(connections=1) as http:
+                    access = Access(
+                        http, ConnectionBudget(None, clock=time.monotonic), lambda: connection.settings.token
+                    )
+                    built(connection, adapter.pull_type, setup, access)
+                    if adapter.authoriser_type is not None:
+                        built(connection, adapter.authoriser_type, setup, access)
         except OrdergateError as error:
             return _problem(f"connections.{connection.name}", error.text, NOTHING)
         return Checked()

@@ -19,7 +19,7 @@ from gateway.core.delivery import Delivery, Finding, Found, NotFound
 from gateway.core.errors import OrdergateError
 from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Operation, Order, OrderNumber, Origin
-from gateway.parts import setup_of
+from gateway.parts import built, setup_of
 from gateway.sdk.adapter import Target
 from gateway.sdk.http import Http
 from gateway.settings import Connection, Settings
@@ -135,7 +135,7 @@ async def _ask(
             f" / {connection.name} cannot be asked for an order: its adapter declares `create` as not findable"
         )
     async with Http(connections=1) as http:
-        target = connection.adapter.target_type(setup_of(connection, settings), http)
+        target = built(connection, connection.adapter.target_type, setup_of(connection, settings), http)
         for order_id, order in orders:
             asked = OrderNumber(order.channel_no) if channel_numbers else order.number
             finding = await _find(target, order_id, order, asked, connection=connection, deadline_s=policy.deadline_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from gateway.api.desk import Desk, asking_of
 from gateway.core.errors import OrdergateError
@@ -194,7 +194,8 @@ def notifier_of(settings: Settings, name: str, http: Http, *, now: Clock = now) 
     """The notifier of the connection `name`, which has one."""
     connection = settings.connections[ConnectionName(name)]
     assert connection.adapter.notifier_type is not None
-    return connection.adapter.notifier_type(setup_of(connection, settings, now=now), http)
+    setup = setup_of(connection, settings, now=now)
+    return cast(Notifier, built(connection, connection.adapter.notifier_type, setup, http))
 
 
 def telling_of(settings: Settings) -> Telling:

@@ -256,7 +256,7 @@ class Shops:
             all_shops=self.authorisations,
             authoriser=None
             if kind is None
-            else kind(self._setup(connection), self._access(connection, Urgency.UNDER_WAY)),
+            else built(connection, kind, self._setup(connection), self._access(connection, Urgency.UNDER_WAY)),
             budget=self._owned(connection, Urgency.UNDER_WAY),
             deadline_s=policy.deadline_s,
             now=self._now,
@@ -301,7 +301,7 @@ class Shops:
     def _source(self, connection: Connection, urgency: Urgency) -> PullSource:
         kind: Any = connection.adapter.pull_type
         access = msgspec.structs.replace(self._access(connection, urgency), budget=self._owned(connection, urgency))
-        return cast(PullSource, kind(self._setup(connection), access))
+        return cast(PullSource, built(connection, kind, self._setup(connection), access))
 
     def _access(self, connection: Connection, urgency: Urgency) -> Access:
         return Access(

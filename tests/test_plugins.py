@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,13 @@ import pytest
 from gateway import plugins
 from gateway.check import reach
 from gateway.core.errors import OrdergateError, SettingsError
-from gateway.parts import sources_of
+from gateway.dispatch.lease import Lease
+from gateway.ingest.inbound import Inbound, InboxLeg
+from gateway.parts import notifier_of, setup_of, sources_of
+from gateway.sdk.http import Http
 from gateway.settings import parse
+from gateway.shops import Shops
+from gateway.store.sql import open_pool, register_connections
 from tests.languages import english
 
 MANIFEST = """
@@ -217,3 +225,78 @@ class Target:
     found = await reach(parse(text, {}, discover("ending"), name="og.yaml", folder=root))
     (problem,) = [problem for problem in found.problems if problem.where == "connections.wms-1"]
     assert "SystemExit" in problem.what.en
+
+
+@pytest.mark.parametrize("part", ["Source", "Authoriser"])
+async def test_a_polled_shop_that_cannot_be_built_is_told_in_one_line(root: Path, migrated_url: str, part: str) -> None:
+    """Its source and what renews its token are built apart from its target."""
+    code = f"""import msgspec
+from gateway.sdk.pull import Token
+class Settings(msgspec.Struct, frozen=True):
+    key: str
+    @property
+    def token(self): return Token(self.key)
+class Source:
+    def __init__(self, setup, access): {"bytes.fromhex(setup.settings.key)" if part == "Source" else "..."}
+    async def pull(self, window, position, *, deadline_s): ...
+    def decode(self, event): ...
+class Authoriser:
+    def __init__(self, setup, access): {"bytes.fromhex(setup.settings.key)" if part == "Authoriser" else "..."}
+    async def refresh(self, token, *, deadline_s): ...
+"""
+    manifest = """name = "mall"
+settings = "code:Settings"
+source = "code:Source"
+authoriser = "code:Authoriser"
+[title]
+en = "Mall"
+[pull]
+window_s = 600
+overlap_s = 60
+lookback_s = 86400
+"""
+    plant(root / f"polled_{part}" / "mall", name="mall", manifest=manifest, code=code)
+    text = "connections: {shop-a: {adapter: mall, prefix: A, mode: observe, settings: {key: secret-word}}}"
+    settings = parse(text, {}, discover(f"polled_{part}"), name="og.yaml", folder=root)
+    found = await reach(settings)
+    told = f"{part} of the adapter mall cannot be made of the settings of shop-a: ValueError at code.py"
+    assert [p.what.en for p in found.problems if p.where == "connections.shop-a" and p.what.en.startswith(told)]
+    pool = await open_pool(migrated_url, size=2)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(pool.close)
+        shops = Shops(
+            settings,
+            pool=pool,
+            names=await register_connections(pool, list(settings.connections)),
+            worker_id=1,
+            lease=Lease(10.0, clock=time.monotonic, granted_at=time.monotonic()),
+            setup=lambda connection: setup_of(connection, settings),
+            hold=lambda name, held: None,
+            now=lambda: datetime.now(UTC),
+            observe=lambda happenings: None,
+            reach=lambda point: None,
+        )
+        await shops.open(stack)
+        inbox = InboxLeg(pool, observe=lambda happenings: None)
+        with pytest.raises(OrdergateError, match=told):
+            shops.duties(Inbound(kafka=None, inbox=inbox, observe=lambda happenings: None))
+
+
+async def test_a_notifier_that_cannot_be_built_is_told_in_one_line(root: Path) -> None:
+    code = """import msgspec
+class Settings(msgspec.Struct, frozen=True): key: str
+class Notifier:
+    def __init__(self, setup, http): bytes.fromhex(setup.settings.key)
+    limits = None
+    async def notify(self, message, *, deadline_s): ...
+    async def check(self, *, deadline_s): ...
+"""
+    manifest = 'name = "pager"\nsettings = "code:Settings"\nnotifier = "code:Notifier"\n[title]\nen = "Pager"\n'
+    plant(root / "paged" / "pager", name="pager", manifest=manifest, code=code)
+    text = "connections: {pager: {adapter: pager, settings: {key: secret-word}}}\nnotices: {channels: [pager]}"
+    settings = parse(text, {}, discover("paged"), name="og.yaml", folder=root)
+    async with Http(connections=1) as http:
+        with pytest.raises(
+            OrdergateError, match="Notifier of the adapter pager cannot be made of the settings of pager"
+        ):
+            notifier_of(settings, "pager", http)
