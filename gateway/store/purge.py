@@ -118,11 +118,9 @@ async def begin_walk(connection: Connection, now: datetime) -> None:
 async def narrow_movements(connection: Connection) -> None:
     """Summarize the block ranges of `movement` anew: removed rows still widen them, and an order's are sought by them.
 
-    Reads the table once; writers are not held up.
+    Reads the table twice; writers are not held up, and this user need not own the table (migration 0016).
     """
-    for index, pages in (("movement_order", 16), ("movement_moved", 128)):
-        await connection.execute(_DESUMMARIZE, index, pages)
-        await connection.execute("SELECT brin_summarize_new_values($1::text::regclass)", index, timeout=600)
+    await connection.execute("SELECT narrow_movements()", timeout=600)
 
 
 async def count_due(connection: Connection, ages: Ages) -> dict[str, int]:
@@ -286,12 +284,6 @@ WITH gone AS ({gone}), past AS (
     RETURNING 1
 )
 SELECT count(*) FROM gone
-"""
-
-_DESUMMARIZE = """
-SELECT brin_desummarize_range($1::text::regclass, block)
-  FROM generate_series(0, pg_relation_size('movement') / current_setting('block_size')::integer - 1, $2::integer)
-    AS block
 """
 
 _FORGET_WHY = """

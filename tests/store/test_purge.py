@@ -181,6 +181,22 @@ async def test_what_was_said_of_a_conflict_goes_with_the_timeline_and_that_it_wa
     assert [tuple(row) for row in rows] == [(1, "shipped_short", "wang", "", None)]
 
 
+async def test_a_user_who_does_not_own_the_tables_purges_them(pool: asyncpg.Pool, migrated_url: str) -> None:
+    """Summarizing block ranges anew is for their owner alone: without that an order's movements take ever longer."""
+    await fill(pool, 4, days_old=100)
+    user = f"app_of_{await pool.fetchval('SELECT current_database()')}"
+    await pool.execute(
+        f"CREATE ROLE {user} LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
+    )
+    own = await open_pool(migrated_url.replace("user=ordergate", f"user={user}"), size=1)
+    try:
+        assert (await purge(own))["movement"] == 8
+    finally:
+        await own.close()
+        await pool.execute(f"DROP OWNED BY {user}; DROP ROLE {user}")
+    assert await ledger_is_whole(pool)
+
+
 async def test_dead_letters_that_were_closed_and_records_go_by_their_own_age(pool: asyncpg.Pool) -> None:
     await pool.execute(
         f"INSERT INTO dead_letter ({_DEAD_LETTER}, closed_at)"
