@@ -4,8 +4,8 @@ Two ages. At `timeline` an order that is over loses its events, attempts, moveme
 the order (its number, the versions it won by, what was planned and booked) keeps a late duplicate from having any
 effect. At `tombstone`, longer than any channel looks back, that goes too.
 
-Over means: shipped, cancelled or refunded, without a lane and without an open dead letter, and untouched since. An
-order that never got there keeps its timeline: somebody may have to look at it.
+Over means: shipped, cancelled, refunded, or a conflict that a person has dealt with; without a lane and without an open
+dead letter, and untouched since. An order that never got there keeps its timeline: somebody may have to look at it.
 
 The orders are walked by id in windows. Each step is one short transaction, the walk's place in it, so that it goes on
 where it was killed. It locks only orders that nothing has touched for months, skips those that somebody else has
@@ -259,7 +259,10 @@ SELECT order_id, created_at < $3 AS old FROM orders WHERE order_id > $1 ORDER BY
 _DUE = """
 SELECT o.order_id, o.updated_at, o.state, o.number
   FROM orders o
- WHERE o.order_id BETWEEN $1 AND $2 AND o.created_at < $3 AND o.updated_at < $3 AND o.stage = ANY($4::text[])
+ WHERE o.order_id BETWEEN $1 AND $2 AND o.created_at < $3 AND o.updated_at < $3
+   AND (o.stage = ANY($4::text[]) OR o.stage = 'conflict' AND EXISTS (
+        SELECT 1 FROM conflict_handled h
+         WHERE h.order_id = o.order_id AND h.conflicts = o.conflicts AND h.handled_at < $3))
    AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.order_id = o.order_id)
    AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.number = o.number AND d.closed_at IS NULL)
  ORDER BY o.order_id

@@ -181,6 +181,33 @@ async def test_what_was_said_of_a_conflict_goes_with_the_timeline_and_that_it_wa
     assert [tuple(row) for row in rows] == [(1, "shipped_short", "wang", "", None)]
 
 
+@pytest.mark.parametrize(
+    ("conflicts", "days_ago", "goes"),
+    [
+        ("cancelled_but_shipped", 100, True),
+        ("cancelled_but_shipped", 80, False),
+        ("shipped_short", 100, False),
+    ],
+    ids=["dealt with", "dealt with lately", "another than was dealt with"],
+)
+async def test_an_order_whose_conflict_was_dealt_with_is_over(
+    pool: asyncpg.Pool, conflicts: str, days_ago: int, goes: bool
+) -> None:
+    """It stays a conflict, for nobody any more: else its buyer would be kept for ever."""
+    await fill(pool, 1, days_old=100, stage=Stage.CONFLICT)
+    await pool.execute("UPDATE orders SET conflicts = 'cancelled_but_shipped'")
+    assert await purge(pool) == {}
+    await pool.execute(
+        "INSERT INTO conflict_handled (order_id, conflicts, author, handled_at) VALUES (1, $1, 'wang', $2)",
+        conflicts,
+        NOW - timedelta(days=days_ago),
+    )
+    removed = await purge(pool, now=NOW + AGAIN_AFTER, ages=AGES)
+    assert removed == ({"event": 2, "attempt": 2, "movement": 2, "reduced": 1} if goes else {})
+    content = decode_state(await pool.fetchval("SELECT state FROM orders")).content
+    assert content is not None and (content.value.receiver == Receiver()) is goes
+
+
 async def test_a_user_who_does_not_own_the_tables_purges_them(pool: asyncpg.Pool, migrated_url: str) -> None:
     """Summarizing block ranges anew is for their owner alone: without that an order's movements take ever longer."""
     await fill(pool, 4, days_old=100)
