@@ -171,7 +171,7 @@ class EmbeddedPostgres:
             with _locked(self.data_dir / "lock", self._deadline_s):
                 self._register()
                 try:
-                    self._server = self._checked(_running(self.data_dir / "data") or self._boot(account))
+                    self._server = self._checked(self._found() or self._boot(account))
                 except BaseException:
                     self._deregister()
                     raise
@@ -206,6 +206,14 @@ class EmbeddedPostgres:
         if self._server is None:
             raise EmbeddedPostgresError(f"{self.data_dir}: the server has not been started; call start() first")
         return self._server
+
+    def _found(self) -> _Running | None:
+        """The server that runs here. One whose folder was moved under it is ended: nobody finds its socket any more."""
+        server = _running(self.data_dir / "data")
+        if server is None or server.listens_on_tcp or (server.socket_dir / f".s.PGSQL.{server.port}").exists():
+            return server
+        self._shut_down(server)
+        return None
 
     def _checked(self, server: _Running) -> _Running:
         if self._tcp and (not server.listens_on_tcp or self._port not in (None, server.port)):

@@ -98,18 +98,33 @@ async def test_second_user_attaches_and_the_last_one_turns_off_the_light(server_
     assert not (server_folder / "pg" / "data" / "postmaster.pid").exists()
 
 
-async def test_attaches_to_the_server_of_a_process_that_died(server_folder: Path) -> None:
+def _left_by_a_process_that_died(folder: Path) -> int:
+    """Process id of a server that runs in `folder`, without anybody who uses it."""
     script = (
         "import os, sys; from pathlib import Path; from gateway.embedded.postgres import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(Path(sys.argv[1])); server.start_blocking()\n"
         "print(server.pid, flush=True); os._exit(9)"
     )
     died = subprocess.run(
-        [sys.executable, "-c", script, server_folder / "pg"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, folder], capture_output=True, text=True, timeout=60, check=False
     )
     assert died.returncode == 9, died.stderr
+    return int(died.stdout)
+
+
+async def test_attaches_to_the_server_of_a_process_that_died(server_folder: Path) -> None:
+    left = _left_by_a_process_that_died(server_folder / "pg")
     async with EmbeddedPostgres(server_folder / "pg") as server:
-        assert server.pid == int(died.stdout)
+        assert server.pid == left
+        assert await ask(server.url, "SELECT 1") == 1
+
+
+async def test_a_server_whose_folder_was_moved_under_it_is_started_anew(server_folder: Path) -> None:
+    """After a kill -9 it still runs, with its socket where nobody looks any more."""
+    left = _left_by_a_process_that_died(server_folder / "pg")
+    (server_folder / "pg").rename(server_folder / "moved")
+    async with EmbeddedPostgres(server_folder / "moved") as server:
+        assert server.pid != left
         assert await ask(server.url, "SELECT 1") == 1
 
 
