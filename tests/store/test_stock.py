@@ -13,7 +13,7 @@ from gateway.core.order import Content, Line, Order, OrderNumber, Receiver, Regi
 from gateway.core.stock import Place
 from gateway.store.orders import encode_state
 from gateway.store.sql import open_pool, register_connections
-from gateway.store.stock import Missing, read_missing, wake_waiting_for
+from gateway.store.stock import Missing, StockSet, read_missing, set_stock, wake_waiting_for
 from gateway.store.vault import Vault
 
 NOW = datetime(2026, 5, 1, 8, tzinfo=UTC)
@@ -96,3 +96,16 @@ async def test_what_an_order_lacks_is_told_of_those_that_wait_for_stock(pool: as
     x = Missing(sku="X", warehouse="W", pieces=2, available=3)
     z = Missing(sku="Z", warehouse="W", pieces=2, available=None)
     assert found == {"A1": (x,), "A2": (x, z), "A4": ()}
+
+
+async def test_setting_what_is_there_uses_up_no_numbers(pool: asyncpg.Pool) -> None:
+    """There are two billion; whoever tells thousands of balances every few minutes must not come to their end."""
+
+    async def told(*places: Place) -> StockSet:
+        return await set_stock(pool, dict.fromkeys(places, 5), reason="count", actor="wang", now=NOW)
+
+    assert (await told(X)).created == 1
+    for _ in range(20):
+        assert (await told(X)).created == 0
+    assert (await told(X, Y)).created == 1
+    assert [row[0] for row in await pool.fetch("SELECT stock_id FROM stock ORDER BY 1")] == [1, 2]
