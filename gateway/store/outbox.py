@@ -223,6 +223,7 @@ async def doubt_everything(pool: asyncpg.Pool) -> int:
     So is every lane that an event from before now gives birth to: the backup does not know what was sent since it. A
     redrive that still runs in it asks as well, even one that was forced; one that resolves is stopped: that cannot be
     undone, and whether somebody has stopped it since is not known. What shops were told of stock is not known either.
+    What waits for a person has waited as long as before.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO restoration DEFAULT VALUES")
@@ -231,7 +232,7 @@ async def doubt_everything(pool: asyncpg.Pool) -> int:
         await connection.execute("UPDATE listing SET sent = NULL, sending = NULL")
         status = await connection.execute(
             "UPDATE lane SET in_doubt = true, bursts = CASE WHEN in_doubt THEN bursts ELSE 0 END,"
-            " worker_id = NULL, not_before = now()"
+            " worker_id = NULL, not_before = CASE WHEN blocked IS NULL THEN now() ELSE not_before END"
         )
     return int(status.rsplit(" ", 1)[1])
 

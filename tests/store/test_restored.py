@@ -55,3 +55,15 @@ async def test_levels_are_told_again(migrated_url: str) -> None:
     await doubt_everything(pool)
     assert await pool.fetchval("SELECT sent FROM listing") is None
     await pool.close()
+
+
+@pytest.mark.feature("F130")
+async def test_what_waits_for_a_person_has_waited_as_long_as_before(migrated_url: str) -> None:
+    """Since when it waits is what people choose by, and what the oldest is told by."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 2)
+    since = "SELECT not_before FROM lane WHERE blocked IS NOT NULL ORDER BY order_id"
+    before = await pool.fetch(since)
+    assert await doubt_everything(pool) == len(before) == 2
+    assert await pool.fetch(since) == before
+    await pool.close()
