@@ -265,6 +265,7 @@ def purge(
     settings = read_settings(config)
     vault = vault_of(settings.encryption.decoded)
     rows: Counter[str] = Counter()
+    unopened: list[str] = []
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -280,14 +281,16 @@ def purge(
                 raise OrdergateError("网关正在清除 / the gateway is purging just now")
             try:
                 await begin_walk(connection, now())
-                await purge_all(connection, ages=partial(ages_of, settings), now=now, told=rows.update)
+                await purge_all(
+                    connection, ages=partial(ages_of, settings), now=now, told=rows.update, unopened=unopened.extend
+                )
             finally:
                 await unlock(connection, LOCK)
 
     _in_database(config, work)
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
-        terminal.json({"dry_run": dry_run, "rows": rows})
+        terminal.json({"dry_run": dry_run, "rows": rows, "unopened": unopened})
     elif not rows:
         terminal.line("没有到期的内容", "nothing is old enough")
     else:
@@ -295,6 +298,12 @@ def purge(
         buyers = terminal.choose("orders（仅买家信息）", "orders (their buyer only)")
         named = {buyers if table == "reduced" else table: count for table, count in rows.items()}
         terminal.table([("表", "Table"), what], sorted(named.items()))
+    if unopened and not as_json:
+        listed = ", ".join(unopened[:20])
+        terminal.line(
+            f"{len(unopened)} 张订单打不开（缺密钥），仍保留买家信息：{listed}",
+            f"{len(unopened)} orders keep their buyer, as they cannot be opened (a key is missing): {listed}",
+        )
 
 
 def compare(

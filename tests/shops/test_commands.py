@@ -221,6 +221,22 @@ async def test_a_key_that_is_gone_for_good_can_be_given_up(shop: Shop) -> None:
         await enter_keys(shop.pool, new)
 
 
+async def test_purging_names_the_orders_that_keep_their_buyer(shop: Shop) -> None:
+    """Somebody may purge because a buyer asked for it: no word would mean that it is done."""
+    config = shop.folder / "ordergate.yaml"
+    listed = base64.b64encode(b"n" * 32).decode()
+    config.write_text(shop.text(extra=f"encryption: {{keys: ['{listed}']}}"), encoding="utf-8")
+    await shop.pool.execute(
+        "INSERT INTO orders (order_id, number, stage, state, created_at, updated_at)"
+        " VALUES (1, 'A-1', 'shipped', $1, now() - interval '300 days', now() - interval '300 days')",
+        Vault([b"k" * 32]).seal(b"1"),
+    )
+    code, page = await ordergate("purge", "-c", str(config))
+    assert code == 0 and "1 张订单打不开（缺密钥），仍保留买家信息：A-1" in page, page
+    code, page = await ordergate("purge", "-c", str(config), "--json")
+    assert (code, json.loads(page)["unopened"]) == (0, ["A-1"])
+
+
 async def test_a_command_asks_for_the_migration_that_it_needs(shop: Shop) -> None:
     config = shop.folder / "ordergate.yaml"
     config.write_text(shop.text(), encoding="utf-8")
