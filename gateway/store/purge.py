@@ -115,12 +115,13 @@ async def begin_walk(connection: Connection, now: datetime) -> None:
     )
 
 
-async def narrow_movements(connection: Connection) -> None:
-    """Summarize the block ranges of `movement` anew: removed rows still widen them, and an order's are sought by them.
+async def summarize_movements(connection: Connection, *, anew: bool) -> None:
+    """Summarize the block ranges of `movement` that are not yet, or all of them `anew`, since removed rows still widen
+    them: an order's movements are sought by them, and what has moved lately, and what is not summarized is read.
 
-    Reads the table twice; writers are not held up, and this user need not own the table (migration 0016).
+    `anew` reads the table twice; writers are not held up. This user need not own the table (migration 0016).
     """
-    await connection.execute("SELECT narrow_movements()", timeout=600)
+    await connection.execute("SELECT summarize_movements($1)", anew, timeout=600)
 
 
 async def count_due(connection: Connection, ages: Ages) -> dict[str, int]:

@@ -129,9 +129,9 @@ async def set_stock(
         )
         if there < len(places):
             await connection.execute("SELECT pg_advisory_xact_lock($1)", NEW_PLACES_LOCK)
-        # New rows in key order too: two bulk settings at once must not wait for each other in a circle. A row that is only
-        # tried takes a number as well, and there are two billion: a warehouse that tells all its stock every few minutes
-        # would have used them up in a year.
+        # New rows in key order too: two bulk settings at once must not wait for each other in a circle. A row that is
+        # only tried takes a number as well, and there are two billion: a warehouse that tells all its stock every few
+        # minutes would have used them up in a year.
         born = await connection.fetch(
             "INSERT INTO stock (sku, warehouse) SELECT sku, warehouse"
             " FROM unnest($1::text[], $2::text[]) AS p(sku, warehouse)"

@@ -15,7 +15,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.happening import Observer, Purged, Trouble
-from gateway.store.purge import LOCK, WINDOW, Ages, Step, narrow_movements, purge_closed, purge_orders
+from gateway.store.purge import LOCK, WINDOW, Ages, Step, purge_closed, purge_orders, summarize_movements
 from gateway.store.sql import AWAY, Connection, unlock
 
 _BEIJING = timezone(timedelta(hours=8))
@@ -142,6 +142,5 @@ async def purge_all(
                 if window <= _LEAST_WINDOW:
                     raise
                 window //= 2
-    if moved:
-        await narrow_movements(connection)
+    await summarize_movements(connection, anew=moved > 0)
     return True

@@ -208,6 +208,14 @@ async def test_an_order_whose_conflict_was_dealt_with_is_over(
     assert content is not None and (content.value.receiver == Receiver()) is goes
 
 
+async def test_movements_can_be_sought_by_their_blocks_although_nothing_is_old(pool: asyncpg.Pool) -> None:
+    """PostgreSQL does it by itself once a fifth of the table is new: millions of rows, all read by every look."""
+    await fill(pool, 3_000, days_old=10)
+    assert await purge(pool) == {}
+    for index in ("movement_order", "movement_moved"):
+        assert await pool.fetchval("SELECT brin_summarize_new_values($1::text::regclass)", index) == 0
+
+
 async def test_a_user_who_does_not_own_the_tables_purges_them(pool: asyncpg.Pool, migrated_url: str) -> None:
     """Summarizing block ranges anew is for their owner alone: without that an order's movements take ever longer."""
     await fill(pool, 4, days_old=100)
