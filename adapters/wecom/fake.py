@@ -122,7 +122,8 @@ class FakeWecom(FakeServer):
         if message.get("agentid") != company.agent_id:
             return _said(301002, "not allow operate another agent with this accesstoken")
         named = str(message.get("touser", "")).split("|")
-        there = [userid for userid in named if userid in company.members or userid == "@all"]
+        # "@all" means all where nothing stands beside it; among others it is a userid that nobody has.
+        there = [userid for userid in named if userid in company.members or named == ["@all"]]
         missed = [userid for userid in named if userid not in there]
         if not there:
             return _said(81013, "user & party & tag all invalid")

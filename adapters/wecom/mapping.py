@@ -24,6 +24,7 @@ _BUSY_PAUSE_S = 5.0
 _REFUSED = frozenset({93000, 40001, 40013, 40056, 40091, 41004, 60011, 60020, 301002, 81013, 82001})
 # Not this content: message type, parameters, characters, length.
 _CONTENT = frozenset({40008, 40033, 40035, 40058, 44004, 45002})
+_ALL = "@all"
 TOKEN_ENDED = frozenset({40014, 42001})
 
 
@@ -54,11 +55,12 @@ def application_body(message: Message, *, agent_id: int, to: Sequence[str]) -> b
     """A text to those who hear of everything and those who own what it says.
 
     The duplicate check drops a content that was sent in the last ten minutes: what is sent again because nobody knows
-    whether it arrived, is shown once.
+    whether it arrived, is shown once. Where all hear of everything, `@all` stands alone: beside a userid it names nobody.
     """
+    named = _once([*to, *(person.userid for person in message.people if person.userid)])
     return msgspec.json.encode(
         {
-            "touser": "|".join(_once([*to, *(person.userid for person in message.people if person.userid)])),
+            "touser": _ALL if _ALL in named else "|".join(named),
             "msgtype": "text",
             "agentid": agent_id,
             "text": {"content": message.text},

@@ -146,6 +146,12 @@ async def test_an_application_tells_its_readers_and_the_owner_and_keeps_its_toke
     assert len(fake.tokens) == 1
 
 
+async def test_where_all_hear_of_everything_an_owner_does_not_keep_it_from_the_others() -> None:
+    async with FakeWecom(company=COMPANY) as fake, notifier(application(fake, "ops", "@all")) as wecom:
+        assert await wecom.notify(message("x", wecom.outlets[0], WANG), deadline_s=5) == Done()
+    assert [told.to for told in fake.told] == [("@all",)]
+
+
 @pytest.mark.parametrize(
     "end", [lambda fake: fake.tokens.clear(), lambda fake: fake.tokens.update({"token-0001": 0.0})]
 )
