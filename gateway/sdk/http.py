@@ -196,7 +196,8 @@ class Http:
         try:
             parts = urlsplit(base)
             port = parts.port
-        except ValueError as error:
+            name = (parts.hostname or "").encode("idna")
+        except ValueError as error:  # UnicodeError, too: a name with a part that is empty or over 63 characters
             raise NotSent("url", f"the URL cannot be read: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
             raise NotSent("url", "the URL is not http(s)://host[:port]/path")
@@ -211,7 +212,9 @@ class Http:
             loop=self._loop,
             departures=self._departures,
         )
-        return origin, parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        # A port is no part of the name: encoded with it, it would be taken for a part of the last label.
+        host = parts.netloc.encode() if parts.netloc.isascii() else name + (b"" if port is None else b":%d" % port)
+        return origin, host
 
     async def _connected(self, origin: Origin, ends_at: float, loop: asyncio.AbstractEventLoop) -> Wire:
         try:
@@ -222,7 +225,9 @@ class Http:
                 raise NotSent("pool", "no connection became free in time") from error
             raise NotSent("connect_timeout", f"nobody answers within {self._connect_timeout_s:g} s") from error
         except ssl.SSLError as error:
-            raise NotSent("tls", error.reason or type(error).__name__) from error
+            # Of a certificate that it has expired, or is for another name; the reason only says that it is not good.
+            said = getattr(error, "verify_message", "") or error.reason or type(error).__name__
+            raise NotSent("tls", said) from error
         except OSError as error:
             raise NotSent("connect", error.strerror or type(error).__name__) from error
 

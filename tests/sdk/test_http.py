@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +21,7 @@ from gateway.core.delivery import Failed, Rejected
 from gateway.core.text import Text
 from gateway.sdk.http import Http, NoAnswer, NotSent, date_of, retry_after_s
 from gateway.sdk.wire import Departures, Lost, Origin, Wire
+from tests.certificates import Authority
 from tests.languages import is_told
 
 
@@ -158,6 +161,51 @@ async def test_a_handshake_that_failed_leaves_its_slot(rude: Rude) -> None:
             with pytest.raises(NotSent) as caught:
                 await http.post(rude.url.replace("http:", "https:"), b"x", deadline_s=2)
             assert caught.value.code in ("connect", "tls")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expired", "said"),
+    [(["localhost"], True, "certificate has expired"), (["wms.example.com"], False, "not valid for 'localhost'")],
+)
+async def test_what_is_wrong_with_a_certificate_is_told(
+    rude: Rude, tmp_path: Path, hosts: list[str], expired: bool, said: str
+) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue("server", *hosts, expired=expired))
+    server = await asyncio.start_server(rude.serve, "localhost", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Http(connections=1, ca_pem=authority.file.read_text()) as http:
+        with pytest.raises(NotSent) as caught:
+            await http.post(f"https://localhost:{port}/", b"x", deadline_s=5)
+    assert caught.value.code == "tls" and said in caught.value.text.zh and said in caught.value.text.en
+
+
+@pytest.mark.parametrize("host", ["wms..example.com", "w" * 64 + ".example.com", "仓库..example.com"])
+async def test_a_name_that_no_server_can_have_is_not_sent(host: str) -> None:
+    async with Http(connections=1) as http:
+        with pytest.raises(NotSent) as caught:
+            await http.post(f"http://{host}:8080/", b"x", deadline_s=2)
+    assert caught.value.code == "url"
+
+
+async def test_the_name_of_a_host_is_written_without_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async def resolve(host: str, port: int, **_: object) -> list[object]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    async with server, Http(connections=1) as http:
+        await http.post(f"http://仓库.中国:{port}/", b"", deadline_s=5)
+    assert f"\r\nhost: xn--5mqv79a.xn--fiqs8s:{port}\r\n".encode() in asked[0]
 
 
 async def test_a_connection_that_never_opened_leaves_its_slot() -> None:
