@@ -14,13 +14,15 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Mailbox:
-    """What the server took. `replies` are its refusals, by address or command; `hang_up`: in the middle of the mail."""
+    """What the server took. `replies` are its refusals, by address or command; `hang_up`: in the middle of the mail.
+    `slow_s`: so long it looks through each."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.replies: dict[str, str] = {}
         self.hang_up = False
+        self.slow_s = 0.0
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -50,6 +52,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        await asyncio.sleep(self.slow_s)
         if self.hang_up:
             assert server.transport is not None
             server.transport.abort()

@@ -89,6 +89,13 @@ def test_without_the_section_nobody_is_told() -> None:
             "not a known key",
             "backlog_age_s",
         ),
+        (
+            "email: 王@example.com",
+            "email: wang@example.com",
+            "og.yaml:5 notices.people.wang.email",
+            "has the wrong form",
+            "like wang@example.com",
+        ),
         ("wang: {}", None, "og.yaml:5 notices.people.wang", "cannot be reached", "add `userid`"),
     ],
 )

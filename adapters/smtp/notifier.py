@@ -16,6 +16,9 @@ from gateway.sdk.models import Answer, Done, Failed, OrdergateError, Text, Unaut
 from gateway.sdk.notify import Limits, Message
 
 _TEXT_BYTES = 64 * 1024
+_PATIENCE_S = 60.0
+"""A server may look through a mail before it says that it has taken it (RFC 5321, section 4.5.3.2.6, asks for ten
+minutes): whoever hangs up on it sends the same mail again, and again."""
 
 
 class SmtpNotifier:
@@ -25,7 +28,9 @@ class SmtpNotifier:
         self._settings: Settings = setup.settings
         self._now = setup.now
         self.outlets: tuple[str, ...] = (self._settings.sender,)
-        self.limits = Limits(messages=self._settings.per_hour, window_s=3600.0, text_bytes=_TEXT_BYTES)
+        self.limits = Limits(
+            messages=self._settings.per_hour, window_s=3600.0, text_bytes=_TEXT_BYTES, patience_s=_PATIENCE_S
+        )
 
     async def notify(self, message: Message, *, deadline_s: float) -> Answer:
         settings, ends_at = self._settings, time.monotonic() + deadline_s
@@ -35,17 +40,30 @@ class SmtpNotifier:
             client = await self._ready(deadline_s)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return _before(error)
+        refused: list[int] = []
+        taken = 0
         try:
             try:
                 async with asyncio.timeout(max(0.1, ends_at - time.monotonic())):
-                    refused, _ = await client.sendmail(settings.sender, recipients, mail)
-            except aiosmtplib.SMTPHeloError as error:
-                return _before(error)
+                    size = [f"size={len(mail)}"] if client.supports_extension("size") else []
+                    await client.mail(settings.sender, options=size)
+                    for recipient in recipients:
+                        try:
+                            await client.rcpt(recipient)
+                            taken += 1
+                        except aiosmtplib.SMTPRecipientRefused as error:
+                            refused.append(error.code)
             except aiosmtplib.SMTPSenderRefused as error:
                 return mapping.answer_of(error.code, "sender")
-            except aiosmtplib.SMTPRecipientsRefused as error:
+            except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+                # A server that hangs up on whom it refuses has said so before.
+                return mapping.answer_of(min(refused), "recipients") if refused and not taken else _before(error)
+            if not taken:
                 # One that may be taken later counts: a mailbox that is full, a server that wants us to come again.
-                return mapping.answer_of(min(one.code for one in error.recipients), "recipients")
+                return mapping.answer_of(min(refused), "recipients")
+            try:
+                async with asyncio.timeout(max(0.1, ends_at - time.monotonic()) + _PATIENCE_S):
+                    await client.data(mail, timeout=None)
             except aiosmtplib.SMTPResponseException as error:
                 return mapping.answer_of(error.code)
             except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
@@ -62,6 +80,13 @@ class SmtpNotifier:
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             answer = _before(error)
             place = f"{self._settings.host}:{self._settings.port}"
+            if isinstance(answer, Failed) and answer.code == _UNSUPPORTED:
+                raise OrdergateError(
+                    Text(
+                        f"{place} 不支持设置所要求的加密或登录：{answer.message}",
+                        f"{place} lacks the encryption or the login that the settings ask for: {answer.message}",
+                    )
+                ) from error
             if isinstance(answer, Failed):
                 code = "connect_timeout" if answer.code == "connect_timeout" else "connect"
                 # The library's error only says that it could not connect; the system's says why.
@@ -94,6 +119,9 @@ class SmtpNotifier:
         return client
 
 
+_UNSUPPORTED = "unsupported"
+
+
 def _before(error: Exception) -> Failed | Unauthorised:
     """What kept us from handing the mail over: it certainly has not left."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
@@ -102,4 +130,7 @@ def _before(error: Exception) -> Failed | Unauthorised:
         return answer if isinstance(answer, Unauthorised) else Failed(str(error.code), f"the server says {error.code}")
     if isinstance(error, TimeoutError):
         return Failed("connect_timeout", "nobody answers in time")
+    if type(error) is aiosmtplib.SMTPException:
+        # No STARTTLS, no AUTH: the library's own words.
+        return Failed(_UNSUPPORTED, str(error)[:120])
     return Failed("connect", type(error).__name__)

@@ -8,8 +8,16 @@ import msgspec
 
 from gateway.sdk.models import BadSetting, described
 
+# What every server takes without an extension and fits into a header as it is: a dot-atom (RFC 5322, section 3.2.3).
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9-]+"
 MailAddress = Annotated[
-    str, described("邮箱，如 ops@example.com", "ops@example.com", pattern=r"^[^@\s<>,;]{1,64}@[A-Za-z0-9.-]{1,253}$")
+    str,
+    described(
+        "邮箱，如 ops@example.com",
+        "ops@example.com",
+        pattern=rf"^(?=.{{1,64}}@){_ATOM}(\.{_ATOM})*@(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z",
+    ),
 ]
 
 

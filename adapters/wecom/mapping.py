@@ -55,7 +55,7 @@ def application_body(message: Message, *, agent_id: int, to: Sequence[str]) -> b
     """A text to those who hear of everything and those who own what it says.
 
     The duplicate check drops a content that was sent in the last ten minutes: what is sent again because nobody knows
-    whether it arrived, is shown once. Where all hear of everything, `@all` stands alone: beside a userid it names nobody.
+    whether it arrived, is shown once. Where all hear of everything, `@all` stands alone: among others it names nobody.
     """
     named = _once([*to, *(person.userid for person in message.people if person.userid)])
     return msgspec.json.encode(

@@ -39,11 +39,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one outlet takes: `messages` in any `window_s`, each of at most `text_bytes` in UTF-8."""
+    """What one outlet takes: `messages` in any `window_s`, each of at most `text_bytes` in UTF-8.
+
+    `patience_s`: so much longer than its deadline an attempt may last, once the message has been handed over.
+    """
 
     messages: int
     window_s: float
     text_bytes: int
+    patience_s: float = 0.0
 
 
 class Notifier(Protocol):
@@ -55,7 +59,8 @@ class Notifier(Protocol):
     def __init__(self, setup: Setup, http: Http) -> None: ...
 
     async def notify(self, message: Message, *, deadline_s: float) -> Answer:
-        """One attempt. Never retries, never raises for what the medium answers.
+        """One attempt. Never retries, never raises for what the medium answers; done after `deadline_s`, and the
+        `patience_s` of its limits.
 
         `Done`: taken; `reference` may say for whom it was not. `Failed`: certainly not taken, later perhaps.
         `Throttled`: over the medium's rate. `Rejected`: this content will never be taken. `Unauthorised`: the outlet

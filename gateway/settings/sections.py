@@ -317,6 +317,12 @@ class Encryption(_Section, frozen=True, kw_only=True):
         return tuple(decode_key(key) for key in self.keys)
 
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9-]+"
+_MAIL_ADDRESS = rf"^(?=.{{1,64}}@){_ATOM}(\.{_ATOM})*@(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z"
+"""A dot-atom (RFC 5322, section 3.2.3): what every mail server takes, and a header holds as it is."""
+
+
 class PersonEntry(_Section, frozen=True, kw_only=True):
     """Somebody who is told; by each medium that knows one of these."""
 
@@ -329,7 +335,8 @@ class PersonEntry(_Section, frozen=True, kw_only=True):
         described("企业微信的手机号，没有 userid 时用", "In WeCom, where there is no userid"),
     ] = None
     email: Annotated[
-        Annotated[str, Meta(pattern=r"^[^@\s<>,;]+@[A-Za-z0-9.-]+$")] | None, described("邮箱", "Mail")
+        Annotated[str, Meta(pattern=_MAIL_ADDRESS)] | None,
+        described("邮箱，如 wang@example.com", "Mail, like wang@example.com"),
     ] = None
 
     def __repr__(self) -> str:

@@ -325,7 +325,7 @@ class NoticeWatch:
 async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) -> Answer:
     """`notifier.notify`, whatever it does: one that raises, or does not keep its deadline, has an unknown outcome."""
     try:
-        async with asyncio.timeout(deadline_s + _GRACE_S):
+        async with asyncio.timeout(deadline_s + notifier.limits.patience_s + _GRACE_S):
             answer: object = await notifier.notify(message, deadline_s=deadline_s)
         if isinstance(answer, Answer):
             return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -136,6 +137,51 @@ async def test_one_recipient_that_is_refused_does_not_keep_the_others_from_heari
     assert box.recipients == [["ops@example.com"]]
 
 
+async def test_a_server_that_looks_through_a_mail_for_long_is_sent_it_once() -> None:
+    box = Mailbox()
+    box.slow_s = 1.5
+    async with mail_server(box) as port:
+        async with notifier(port) as mail:
+            assert await mail.notify(MESSAGE, deadline_s=0.5) == Done()
+    assert len(box.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind", "code"),
+    [
+        ({"RCPT": "550 nobody of that name"}, Unauthorised, "550"),
+        ({"RCPT": "421 too many"}, Failed, "421"),
+        ({"MAIL": "250 OK"}, Failed, "connect"),
+    ],
+)
+async def test_a_server_that_hangs_up_before_it_has_the_mail_leaves_nothing_unknown(
+    replies: dict[str, str], kind: type, code: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.com\r\n")
+        while line := await reader.readline():
+            command = line[:4].decode().upper()
+            writer.write(f"{replies.get(command, '250 OK')}\r\n".encode())
+            if command in replies:
+                break
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, notifier(server.sockets[0].getsockname()[1]) as mail:
+        answer = await mail.notify(MESSAGE, deadline_s=5)
+    assert isinstance(answer, kind) and getattr(answer, "code", None) == code
+
+
+async def test_a_server_that_cannot_encrypt_is_told_as_that() -> None:
+    async with mail_server(Mailbox()) as port:
+        async with notifier(port, security="starttls", username="gateway", password=PASSWORD) as mail:
+            answer = await mail.notify(MESSAGE, deadline_s=5)
+            assert isinstance(answer, Failed) and answer.code == "unsupported" and "STARTTLS" in answer.message
+            with pytest.raises(OrdergateError, match="STARTTLS") as told:
+                await mail.check(deadline_s=5)
+            assert is_told(told.value.text)
+
+
 async def test_a_connection_that_breaks_while_the_mail_is_handed_over_leaves_it_unknown() -> None:
     box = Mailbox()
     box.hang_up = True
@@ -161,6 +207,9 @@ async def test_nobody_there_is_not_sent() -> None:
         {"username": "gateway", "password": PASSWORD, "security": "none"},
         {"to": []},
         {"sender": "not an address"},
+        # What no header holds: no mail with such an address in it would ever leave, whoever else is to hear.
+        *({"to": [address]} for address in ("运维@example.com", "a..b@example.com", 'a"b@example.com', "a@b..com")),
+        {"to": ["ops@example.com\n"]},
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
