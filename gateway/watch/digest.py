@@ -149,22 +149,27 @@ def _drafts(channel: Channel, rooms: Mapping[str, int], notices: Sequence[Notice
 
 
 def _grouped(notices: Sequence[Notice], messages: int) -> list[list[Notice]]:
-    """`notices` in at most so many groups; those that have to go alone first, and those that find no room in none."""
-    alone = [[notice] for notice in notices if notice.apart][:messages]
+    """`notices` in at most so many groups, most urgent first; those that find no room are in none.
+
+    Some have to go alone, hundreds perhaps: one message is kept from them for all the others.
+    """
     rest = [notice for notice in notices if not notice.apart]
-    messages -= len(alone)
-    if not rest or not messages:
-        return alone
+    alone = [[notice] for notice in notices if notice.apart][: messages - bool(rest)]
+    groups = alone + (_together(rest, messages - len(alone)) if rest else [])
+    return sorted(groups, key=lambda group: _order(group[0]))
+
+
+def _together(notices: Sequence[Notice], messages: int) -> list[list[Notice]]:
     for together in (
         lambda notice: (notice.key.kind, notice.key.connection, notice.change),
         lambda notice: (notice.key.kind,),
     ):
         groups: dict[tuple[str, ...], list[Notice]] = {}
-        for notice in rest:
+        for notice in notices:
             groups.setdefault(together(notice), []).append(notice)
         if len(groups) <= messages:
-            return [*alone, *groups.values()]
-    return [*alone, rest]
+            return list(groups.values())
+    return [list(notices)]
 
 
 def _summary(notices: Sequence[Notice], say: Say) -> str:

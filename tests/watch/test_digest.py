@@ -128,6 +128,15 @@ def test_what_was_refused_together_goes_alone() -> None:
     assert [draft.notices for draft in plan(notices, [channel()], at=T0, style=STYLE)] == [(1,), (2,), (3, 4)]
 
 
+@pytest.mark.parametrize(
+    "usage", [Usage(), Usage(used=9, last_at=T0), Usage(used=15, last_at=T0 - timedelta(minutes=1))]
+)
+def test_what_has_to_go_alone_keeps_nothing_else_from_being_told(usage: Usage) -> None:
+    alone = [notice(number, apart=True) for number in range(1, 400)]
+    drafts = plan([*alone, notice(900, Kind.TARGET, "wms-1")], [channel("robot", usage)], at=T0, style=STYLE)
+    assert drafts[0].notices == (900,)
+
+
 def test_what_begins_stands_before_what_is_over() -> None:
     notices = [notice(1, Kind.TARGET, change=Change.CLOSED), notice(2, Kind.CONFLICT), notice(3, Kind.TARGET)]
     assert [draft.notices for draft in plan(notices, [channel()], at=T0, style=STYLE)] == [(3,), (2,), (1,)]
