@@ -71,8 +71,9 @@ class QimenTarget:
         return Rejected(verdict.code, message)
 
     async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
-        """`create`: whether the document is there. `cancel`: whether its status says cancelled; any other status of a
-        document that is there counts as *not found*, because sending a cancel again does no harm."""
+        """`create`: whether the document is there; one that is cancelled while the shop wants the order is a case for a
+        person, because nothing of it would ever be shipped. `cancel`: whether its status says cancelled; any other
+        status of a document that is there counts as *not found*, because sending a cancel again does no harm."""
         settings = self._settings
         number = delivery.order.number
         body = mapping.render_query(number, mapping.warehouse_of(delivery, settings), settings)
@@ -91,7 +92,12 @@ class QimenTarget:
             if not reply.order_code and settings.not_found_when_empty:
                 return NotFound()
             return Unknown("not_proven", "the WMS answers success without this document", answered=True)
-        if delivery.operation is not Operation.CANCEL or reply.status in mapping.CANCELLED_STATUSES:
+        order, cancelled = delivery.order, reply.status in mapping.CANCELLED_STATUSES
+        if delivery.operation is not Operation.CANCEL:
+            if cancelled and not (order.closed or order.refunded or order.refund_open):
+                return Unknown("not_proven", "the WMS has this document, and has cancelled it", answered=True)
+            return Found(reply.reference)
+        if cancelled:
             return Found(reply.reference)
         if reply.status:
             return NotFound()

@@ -25,6 +25,7 @@ from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http, NotSent
 from gateway.sdk.models import (
     Answer,
+    Closing,
     Command,
     ConnectionName,
     Content,
@@ -136,6 +137,22 @@ async def test_a_duplicate_is_believed_after_a_query(http: Http) -> None:
             "duplicate", "S002 出库单 SA1 已存在", answered=True
         )
     assert (wms.books.orders["SA1"].documents, wms.books.repeats) == (1, 2)
+
+
+async def test_a_document_that_the_wms_has_cancelled_is_no_created_order(http: Http) -> None:
+    async with FakeWms(secret="s", dedupe=True) as wms:
+        out = QimenTarget(setup_for(wms.url), http)
+        await out.send(delivery(), deadline_s=5)
+        await out.send(CANCEL, deadline_s=5)
+
+        found = await out.find(delivery(), deadline_s=5)
+        assert isinstance(found, Unknown) and found.answered and "cancelled" in found.message
+        assert isinstance(await out.send(delivery(), deadline_s=5), Unknown)
+        # Where the shop does not want the order any more, it is as it should be.
+        unwanted = delivery()
+        closed = msgspec.structs.replace(unwanted.order, closing=Register(1, 1, Closing(True)))
+        unwanted = msgspec.structs.replace(unwanted, order=closed)
+        assert await out.find(unwanted, deadline_s=5) == Found("W-SA1")
 
 
 async def test_cancelling_twice_cancels_once(wms: FakeWms, http: Http) -> None:
