@@ -63,6 +63,8 @@ class FakeWecom(FakeServer):
         """Access tokens that are good, and until when."""
         self._clock = clock
         self._minute: dict[str, deque[float]] = {}
+        self._said: dict[bytes, float] = {}
+        """What the application was asked to say, and until when the same request is dropped."""
 
     async def serve(self, request: web.BaseRequest, body: bytes) -> web.Response:
         query = request.query
@@ -98,7 +100,7 @@ class FakeWecom(FakeServer):
         message = _object(body)
         if message.get("msgtype") != "text":
             return _said(40008, "invalid message type")
-        return await self._take(key, message, to=())
+        return await self._take(key, body, message, to=())
 
     def _token_of(self, corp_id: str, secret: str) -> web.Response:
         company = self.company
@@ -127,9 +129,11 @@ class FakeWecom(FakeServer):
         missed = [userid for userid in named if userid not in there]
         if not there:
             return _said(81013, "user & party & tag all invalid")
-        return await self._take("application", message, to=there, invaliduser="|".join(missed))
+        return await self._take("application", body, message, to=there, invaliduser="|".join(missed))
 
-    async def _take(self, outlet: str, message: dict[str, Any], *, to: Iterable[str], **more: Any) -> web.Response:
+    async def _take(
+        self, outlet: str, body: bytes, message: dict[str, Any], *, to: Iterable[str], **more: Any
+    ) -> web.Response:
         text = message.get("text")
         if not isinstance(text, dict) or not text.get("content"):
             return _said(44004, "text content is empty")
@@ -146,6 +150,10 @@ class FakeWecom(FakeServer):
                 self._count("over_the_rate")
                 return self.throttled_in_200()
             minute.append(now)
+            if message.get("enable_duplicate_check") == 1:
+                if self._said.get(body, 0.0) > now:
+                    return _said(0, "ok", **more)
+                self._said[body] = now + message["duplicate_check_interval"]
             self.told.append(
                 Told(
                     at=now,

@@ -17,7 +17,7 @@ from gateway.core.owner import OwnerRule, matter_of, owners_of
 from gateway.core.words import NOTICES
 from gateway.sdk.notify import Limits
 from gateway.store.notices import Draft, Usage
-from gateway.watch.wording import Language, Say, sayer
+from gateway.watch.wording import Language, Say, sayer, when
 
 _RESERVE = 4
 """A quarter of an outlet's rate is kept for what is urgent."""
@@ -108,7 +108,11 @@ def fit(text: str, limit_bytes: int) -> str:
 
 
 def compose(notices: Sequence[Notice], *, limit_bytes: int, language: Language) -> tuple[str, str]:
-    """Title and text of one message that holds all of `notices`, most urgent first."""
+    """Title and text of one message that holds all of `notices`, most urgent first.
+
+    It says when the first of them came: what begins, ends and begins again would read the same the second time, and a
+    medium that drops what it has just been sent (WeCom's applications do) would keep it to itself.
+    """
     say = sayer(language)
     notices = sorted(notices, key=_order)
     first = notices[0].words
@@ -116,7 +120,9 @@ def compose(notices: Sequence[Notice], *, limit_bytes: int, language: Language) 
         return first.title, fit("\n".join(filter(None, (first.title, first.facts, first.advice))), limit_bytes)
     title = _summary(notices, say)
     alike = len({(notice.key.kind, notice.key.connection, notice.change) for notice in notices}) == 1
-    tail = f"\n{first.advice}" if alike and first.advice else ""
+    since = when(min(notice.at for notice in notices))
+    tail = say(f"\n最早的一条：{since}。", f"\nThe first of them: {since}.")
+    tail += f"\n{first.advice}" if alike and first.advice else ""
     return title, _listed(title, [notice.words.title for notice in notices], tail, limit_bytes, say)
 
 

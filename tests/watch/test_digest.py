@@ -54,7 +54,8 @@ def test_few_go_out_one_by_one_and_those_of_one_kind_and_connection_together() -
     drafts = plan(notices, [channel()], at=T0, style=STYLE)
     assert [draft.notices for draft in drafts] == [(4,), (1, 2), (3,)]
     assert drafts[1].body == (
-        "2 条通知：死信 2\n· 死信：shop-a code-1，1 条\n· 死信：shop-a code-2，2 条\n处理：修复后放行"
+        "2 条通知：死信 2\n· 死信：shop-a code-1，1 条\n· 死信：shop-a code-2，2 条\n"
+        "最早的一条：05-01 09:30:00 (UTC+8)。\n处理：修复后放行"
     )
 
 

@@ -16,8 +16,9 @@ import pytest
 from adapters.smtp.notifier import SmtpNotifier
 from adapters.smtp.settings import Settings as MailSettings
 from adapters.webhook.fake import FakeShop
-from adapters.wecom.fake import PER_MINUTE, FakeWecom
+from adapters.wecom.fake import PER_MINUTE, Company, FakeWecom
 from adapters.wecom.notifier import WecomNotifier
+from adapters.wecom.settings import Application
 from adapters.wecom.settings import Settings as WecomSettings
 from gateway.core.access import Token
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled
@@ -440,6 +441,24 @@ async def test_an_account_that_is_refused_loses_no_notice_and_says_it_when_it_is
     box.replies = {}
     await stage.second(600)
     assert await stage.states() == {"sent": 2}
+
+
+async def test_what_comes_back_is_told_again_by_an_application_that_drops_what_it_has_just_said(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    company = Company(corp_id="ww1234", secret="application-secret", agent_id=1, members=frozenset({"ops"}))
+    fake = await stack.enter_async_context(FakeWecom(company=company, clock=stage.seconds))
+    http = await stack.enter_async_context(Http(connections=1))
+    told_by = Application(corp_id="ww1234", secret="application-secret", agent_id=1, to=("ops",))
+    stage.channels["app"] = WecomNotifier(_setup(WecomSettings(application=told_by, base_url=fake.url)), http)
+    for _ in range(2):
+        await stage.dead_letter("shop-a", "json")
+        await stage.dead_letter("shop-a", "shape")
+        await stage.second(1)
+        await stage.close_dead_letters()
+        for _ in range(20):
+            await stage.second(6)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["2 条通知：死信 2", "2 条通知：恢复 2"] * 2
 
 
 async def test_a_second_robot_takes_over_before_the_next_medium_does(stage: Stage, stack: AsyncExitStack) -> None:

@@ -140,8 +140,8 @@ async def test_each_robot_is_an_outlet_of_its_own() -> None:
 
 async def test_an_application_tells_its_readers_and_the_owner_and_keeps_its_token() -> None:
     async with FakeWecom(company=COMPANY) as fake, notifier(application(fake)) as wecom:
-        for _ in range(3):
-            assert await wecom.notify(message("x", wecom.outlets[0], WANG), deadline_s=5) == Done()
+        for text in ("x", "y", "z"):
+            assert await wecom.notify(message(text, wecom.outlets[0], WANG), deadline_s=5) == Done()
     assert [told.to for told in fake.told] == [("ops", "wang")] * 3
     assert len(fake.tokens) == 1
 
