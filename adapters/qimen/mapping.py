@@ -457,7 +457,8 @@ def _confirm(root: ElementTree.Element, carriers: Mapping[str, str]) -> Facts:
         _text(root, "deliveryOrder/operateTime") or _text(root, "deliveryOrder/orderConfirmTime"),
         where="/request/deliveryOrder/operateTime",
     )
-    parcels = []
+    # A WMS may list a parcel once for each SKU in it.
+    parcels: dict[tuple[str, str], dict[Sku, int]] = {}
     packed: dict[Sku, int] = {}
     for index, package in enumerate(root.iterfind("packages/package"), 1):
         where = f"/request/packages/package[{index}]"
@@ -468,7 +469,9 @@ def _confirm(root: ElementTree.Element, carriers: Mapping[str, str]) -> Facts:
             packed[sku] = packed.get(sku, 0) + pieces
         carrier = _required(package, "logisticsCode", where).upper()
         tracking_no = _required(package, "expressCode", where)
-        parcels.append(Parcel(carriers.get(carrier, carrier), tracking_no, tuple(sorted(items.items()))))
+        parcel = parcels.setdefault((carriers.get(carrier, carrier), tracking_no), {})
+        for sku, pieces in items.items():
+            parcel[sku] = parcel.get(sku, 0) + pieces
     shipped: dict[Sku, int] = {}
     for index, line in enumerate(root.iterfind("orderLines/orderLine"), 1):
         # A line of zero stays: without any line the confirmation would read "as ordered".
@@ -480,7 +483,7 @@ def _confirm(root: ElementTree.Element, carriers: Mapping[str, str]) -> Facts:
             Confirmation(
                 confirmation_id(root),
                 _confirm_type(root) == "0" and status != "PARTDELIVERED",
-                tuple(sorted(parcels, key=lambda parcel: (parcel.carrier, parcel.tracking_no))),
+                tuple(Parcel(*named, tuple(sorted(items.items()))) for named, items in sorted(parcels.items())),
                 tuple(sorted((shipped or packed).items())),
                 at,
             ),

@@ -344,6 +344,16 @@ def test_a_confirmation() -> None:
     )
 
 
+def test_a_parcel_that_is_listed_for_each_sku_in_it_is_one() -> None:
+    again = "".join(
+        f"<package><logisticsCode>ZTO-wms</logisticsCode><expressCode>78900000000001</expressCode><items><item>"
+        f"<itemCode>{sku}</itemCode><quantity>{pieces}</quantity></item></items></package>"
+        for sku, pieces in (("CUP-01", 2), ("TEE-01", 1))
+    )
+    [confirmation] = told(SAMPLE.replace("</packages>", f"{again}</packages>")).confirmations
+    assert confirmation.parcels == (Parcel("ZTO", "78900000000001", ((Sku("CUP-01"), 3), (Sku("TEE-01"), 1))),)
+
+
 def test_a_carrier_is_named_as_we_do() -> None:
     confirmation = told(SAMPLE.replace("zto", "ZTO-wms")).confirmations[0]
     assert confirmation.parcels[0].carrier == "ZTO"
