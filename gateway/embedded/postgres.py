@@ -208,9 +208,17 @@ class EmbeddedPostgres:
         return self._server
 
     def _found(self) -> _Running | None:
-        """The server that runs here. One whose folder was moved under it is ended: nobody finds its socket any more."""
+        """The server that runs here. One whose folder was moved under it is ended: nobody finds its socket any more.
+
+        Not while somebody else uses it: the socket may be where only we cannot see it (a `/tmp` of a service's own).
+        """
         server = _running(self.data_dir / "data")
         if server is None or server.listens_on_tcp or (server.socket_dir / f".s.PGSQL.{server.port}").exists():
+            return server
+        alone = self._alone()
+        self._deregister()
+        self._register()
+        if not alone:
             return server
         self._shut_down(server)
         return None

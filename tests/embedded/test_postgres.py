@@ -128,6 +128,17 @@ async def test_a_server_whose_folder_was_moved_under_it_is_started_anew(server_f
         assert await ask(server.url, "SELECT 1") == 1
 
 
+async def test_a_server_that_somebody_uses_is_left_alone_where_its_socket_is_not_seen(server_folder: Path) -> None:
+    """A service may have a /tmp of its own, and a long path has its socket there."""
+    async with EmbeddedPostgres(server_folder / "pg") as gateway:
+        connection = await asyncpg.connect(gateway.url)
+        (server_folder / "pg" / "run" / ".s.PGSQL.5432").unlink()
+        async with EmbeddedPostgres(server_folder / "pg") as command:
+            assert command.pid == gateway.pid
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+
 async def test_starts_although_the_old_process_id_now_belongs_to_somebody(server_folder: Path) -> None:
     server = EmbeddedPostgres(server_folder / "pg")
     await server.start()
