@@ -50,6 +50,7 @@ def story(page: Page, town: Town) -> None:
     until(lambda: "\n" in held.said() or held.ended(), "the database to be there")
     assert held.said().startswith(f"export DATABASE_URL='{town.server.url}' PGHOST={town.server.data_dir / 'run'} PG")
     town.wms.faults = Faults()
+    town.sql(_DUE, waiting)  # the longer the backup has taken, the longer it would wait
     town.sent(waiting)
 
     town.gateway.stop()
@@ -154,4 +155,5 @@ def _retention(page: Page, town: Town) -> None:
     assert page.stage.run("ordergate purge --dry-run").out == nothing
 
 
+_DUE = "UPDATE lane l SET not_before = now() FROM orders o WHERE o.order_id = l.order_id AND o.number = $1"
 _OPEN = "SELECT 1 FROM lane l JOIN orders o USING (order_id) WHERE o.number = $1"

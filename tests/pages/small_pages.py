@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from gateway.core.keys import KEY_BYTES
+from gateway.core.words import NOTICES
 from gateway.sdk.signing import decode_secret
 from tests.pages.page import Page
 from tests.pages.reading import text_of
@@ -66,9 +67,9 @@ def notices(page: Page, town: Town) -> None:
     assert "✓" in page.run("ordergate notices test ops-robot")
     assert _tried(town) == [("wangwu",)]
     town.blocked("3001")
-    until(lambda: "已发，消息" in page.stage.run("ordergate notices list").out, "the notice to be sent")
-    listed = page.run("ordergate notices list")
-    assert "blocked" in listed and "ops-robot" in listed
+    told = re.compile(rf"{NOTICES['blocked'].zh} .*已发，消息 \d+ +ops-robot ")
+    until(lambda: told.search(page.stage.run("ordergate notices list").out), "the robot to tell of it")
+    assert "blocked" in page.run("ordergate notices list")
     assert "✓" in page.run("ordergate notices test ops-mail")
     assert "Ordergate 测试通知" in str(town.mailbox.mails[-1]["Subject"])
     assert town.mailbox.recipients[-1] == ["ops@example.com", "wang@example.com"]
