@@ -181,6 +181,7 @@ def target(page: Page, town: Town) -> None:
     with town.trouble(AWAY):
         numbers = [town.order(str(4501 + n)) for n in range(BREAKER_JUDGES_FROM + 2)]
         town.until_gate("open")
+        until(lambda: any(town.sql(_FAILED, number) for number in numbers), "a failure on record")
         assert re.search(r"wms-1 +下单 +断开 .* \d+%", page.run("ordergate gates list"))
         assert re.search("失败.*http_503", page.run("ordergate deliveries list --target wms-1"))
     page.run("ordergate gates close wms-1 create --for 60 --reason why")
