@@ -204,6 +204,7 @@ FIELDS: Mapping[str, Text] = {
     "receiver.town": Text("街道", "the town"),
     "receiver.detail": Text("详细地址", "the address"),
     "receiver.postcode": Text("邮编", "the postcode"),
+    "lines": Text("商品明细", "what was ordered"),
 }
 BLOCKS: Mapping[str, Text] = {
     "rejected": Text("被目标拒收", "the target refuses it"),

@@ -34,6 +34,8 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
     if order.refund_open:
         reasons.append("refund_open")
     content = order.content.value
+    if not content.lines:
+        reasons.append(MissingField("missing:lines"))
     if content.total_minor > rules.max_total_minor:
         reasons.append("over_limit")
     if not all(_fields(rules.mandatory)(content)):

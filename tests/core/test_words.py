@@ -86,7 +86,7 @@ SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
     ("hows", literal(Group, "how"), words.HOWS),
     ("happened", (kind.__struct_config__.tag for kind in get_args(Happened)), words.HAPPENED),
     ("actions", actions(), words.ACTIONS),
-    ("fields", get_args(ReceiverField), words.FIELDS),
+    ("fields", (*get_args(ReceiverField), "lines"), words.FIELDS),
     ("blocks", ["rejected", "unknown", "unreadable", "sealed"], words.BLOCKS),
     ("answers", ANSWERS | {"unsupported", "redirect"}, words.ANSWERS),
     ("resolutions", ["open", "released", "discarded", "superseded"], words.RESOLUTIONS),

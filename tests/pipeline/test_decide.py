@@ -152,12 +152,13 @@ def test_the_stage_follows_from_the_facts(facts: list[Facts | Step], stage: Stag
         (rules(mandatory=("receiver.phone", "receiver.name")), [said(1, content=content(receiver=Receiver())), PAID],
          ("missing:receiver.phone", "missing:receiver.name")),
         (rules(mandatory=("receiver.phone",)), [said(1, content=content(receiver=Receiver(token="OAID"))), PAID], ()),
+        (rules(), [said(1, content=content({})), PAID], ("missing:lines",)),
         (rules(routes=()), [PLACED, PAID], ("no_route",)),
         (rules(unknown_sku=UnknownSku.HOLD), [placed(1, Z=1), PAID], ("unknown_sku",)),
         (rules(unknown_sku=UnknownSku.PASS), [placed(1, Z=1), PAID], ()),
     ],
-    ids=["over the limit", "at the limit", "fields missing", "ciphertext stands in", "no route", "unknown held",
-         "unknown passes"],
+    ids=["over the limit", "at the limit", "fields missing", "ciphertext stands in", "nothing ordered",
+         "no route", "unknown held", "unknown passes"],
 )  # fmt: skip
 def test_what_a_person_sees_first(by: object, facts: list[Facts], reasons: tuple[str, ...]) -> None:
     order = decide(*facts, by=by)  # type: ignore[arg-type]
