@@ -137,8 +137,12 @@ def render_create(delivery: Delivery, content: Content, items: Sequence[Item], s
 
     `createTime` and `operateTime` are when the order was paid (else placed): the standard wants them, and the time of
     the attempt would make two attempts two documents to a WMS that compares.
+
+    The receiver's token goes along as `oaid` where the shop's platform is one of `oaid_platforms` only: what other
+    platforms give to print by is no OAID, and a WMS that takes it for one prints nothing, or the mask.
     """
     order = delivery.order
+    platform = settings.platform_codes.get(order.connection, settings.platform_code)
     payment = None if order.payment is None else order.payment.value
     paid_at = payment.paid_at if payment is not None and payment.paid_at is not None else content.placed_at
     paid_minor = payment.amount_minor if payment is not None and payment.paid else 0
@@ -164,13 +168,11 @@ def render_create(delivery: Delivery, content: Content, items: Sequence[Item], s
             f"<actualPrice>{format_minor(item.price_minor)}</actualPrice>"
             f"<discountAmount>{format_minor(item.discount_minor)}</discountAmount></orderLine>"
         )
-    token = ""
-    if receiver.token:
-        token = f"<oaidOrderSourceCode>{channel_no}</oaidOrderSourceCode>"
+    oaid = receiver.token if platform in settings.oaid_platforms else ""
+    token = f"<oaidOrderSourceCode>{channel_no}</oaidOrderSourceCode>" if oaid else ""
     latest = ""
     if content.latest_ship_at is not None:
         latest = f"<latestDeliveryTime>{beijing(content.latest_ship_at)}</latestDeliveryTime>"
-    platform = settings.platform_codes.get(order.connection, settings.platform_code)
     return (
         '<?xml version="1.0" encoding="utf-8"?><request><deliveryOrder>'
         f"<deliveryOrderCode>{escape(order.number)}</deliveryOrderCode>"
@@ -194,7 +196,7 @@ def render_create(delivery: Delivery, content: Content, items: Sequence[Item], s
         f"<province>{escape(receiver.province)}</province><city>{escape(receiver.city)}</city>"
         f"{_element('area', receiver.district)}{_element('town', receiver.town)}"
         f"<detailAddress>{escape(receiver.detail)}</detailAddress>"
-        f"{_element('zipCode', receiver.postcode)}{_element('oaid', receiver.token)}</receiverInfo>"
+        f"{_element('zipCode', receiver.postcode)}{_element('oaid', oaid)}</receiverInfo>"
         f"{_element('buyerMessage', content.buyer_note)}{_element('sellerMessage', content.seller_note)}"
         f"</deliveryOrder><orderLines>{''.join(lines)}</orderLines></request>"
     ).encode()

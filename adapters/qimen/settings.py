@@ -81,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     platform_codes: Annotated[
         dict[str, str], described("店铺连接 → TB、TM、JD、DD 等", "shop connection → TB, TM, JD, DD, ...")
     ] = {}
+    oaid_platforms: Annotated[
+        tuple[str, ...],
+        described(
+            "收货人密文作为 `oaid` 发送的平台编码；其他平台的密文不是 OAID，不发送",
+            "platform codes whose receivers' ciphertext goes out as `oaid`; that of other platforms is no OAID and does"
+            " not go out",
+        ),
+    ] = ("TB", "TM")
     not_found: Annotated[
         tuple[Match, ...],
         described(

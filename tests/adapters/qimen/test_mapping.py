@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
@@ -148,6 +149,34 @@ def test_create_says_what_the_standard_asks_for() -> None:
             "discountAmount": "10.00",
         }
     ]
+
+
+PDD = '{"open_address_id":"a-1","name":"~AgAAAA==~cipher~"}'
+
+
+@pytest.mark.parametrize(
+    ("shop", "token", "more", "oaid"),
+    [
+        ("shop-a", "1abc", {}, "1abc"),
+        ("pdd-1", PDD, {}, None),
+        ("mini", PDD, {}, None),
+        ("mini", "1abc", {"platform_code": "TM"}, "1abc"),
+        ("mini", "1abc", {"oaid_platforms": ("OTHER",)}, "1abc"),
+        ("shop-a", "", {}, None),
+    ],
+)
+def test_only_the_token_of_a_platform_that_has_them_is_an_oaid(
+    shop: str, token: str, more: dict[str, Any], oaid: str | None
+) -> None:
+    content = msgspec.structs.replace(CONTENT, receiver=msgspec.structs.replace(CONTENT.receiver, token=token))
+    settings = msgspec.structs.replace(SETTINGS, platform_codes={"shop-a": "TB", "pdd-1": "PDD"}, **more)
+    sent = delivery(content)
+    sent = msgspec.structs.replace(sent, order=msgspec.structs.replace(sent.order, connection=ConnectionName(shop)))
+    body = mapping.render_create(sent, content, items_of(content.lines, None), settings)
+    root = ElementTree.fromstring(body)
+    assert root.findtext("deliveryOrder/receiverInfo/oaid") == oaid
+    assert root.findtext("deliveryOrder/oaidOrderSourceCode") == (oaid and "4200000000000000001")
+    assert b"cipher" not in body
 
 
 @pytest.mark.feature("F125")
