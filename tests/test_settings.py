@@ -809,6 +809,28 @@ def test_whole_orders_stay_longer_than_their_timelines(adapters: plugins.Registr
     assert parsed(GOOD + "\nretention: {hours: '23:00-01:30'}\n", adapters).retention.minutes == (1380, 90)
 
 
+@pytest.mark.parametrize(("days", "problem"), [(200, "shop may tell of orders from 200 days ago"), (201, None)])
+def test_whole_orders_stay_longer_than_a_shop_looks_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, problem: str | None
+) -> None:
+    """What the shop tells of an order that is gone would be a new order."""
+    folder = tmp_path / "planted_long" / "mall"
+    folder.mkdir(parents=True)
+    days_200 = str(200 * 86_400)
+    (folder / "manifest.toml").write_text(MANIFESTS["mall"].replace("lookback_s = 86400", f"lookback_s = {days_200}"))
+    (folder / "code.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    adapters = plugins.discover(shipped="planted_long", group="ordergate.none")
+    shop = "connections: {shop: {adapter: mall, prefix: M, mode: observe, settings: {url: 'https://mall.example'}}}"
+    text = f"{shop}\nretention: {{tombstone_days: {days}}}\n"
+    if problem is None:
+        assert parsed(text, adapters).retention.tombstone_days == days
+        return
+    [found] = problems(text, adapters)
+    assert found.where.endswith("retention.tombstone_days") and problem in found.what
+    assert found.proposal == "at least 201"
+
+
 POLLED = """\
 connections:
   mall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from collections.abc import Collection, Mapping
@@ -485,7 +486,7 @@ def check_retention(retention: Retention, connections: Mapping[ConnectionName, C
     for name, connection in connections.items():
         pull = connection.manifest.pull
         if pull is not None and tombstone_days * 86_400 <= pull.lookback_s:
-            days = int(pull.lookback_s // 86_400) + 1
+            days = math.ceil(pull.lookback_s / 86_400)
             what = Text(
                 f"为 {tombstone_days}，而 {name} 可能给出 {days} 天前的订单",
                 f"is {tombstone_days}, but {name} may tell of orders from {days} days ago",
