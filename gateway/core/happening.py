@@ -180,6 +180,17 @@ class ClockChanged(msgspec.Struct, frozen=True, gc=False):
     ahead_s: int | None
 
 
+class ClockCompared(msgspec.Struct, frozen=True, gc=False):
+    """The first comparison with a clock since the start: ours is ahead of it by `ahead_s`, give or take `give_s`; below
+    zero it is behind. `off`: farther apart than is right. Told once for each clock, so it tells nobody to do anything.
+    """
+
+    clock: str
+    ahead_s: float
+    give_s: float
+    off: bool
+
+
 class Trouble(msgspec.Struct, frozen=True, gc=False):
     """Something in the gateway itself failed and was contained: `where` from a closed set, `what` for a person."""
 
@@ -213,6 +224,7 @@ Happening = (
     | LevelTold
     | Purged
     | ClockChanged
+    | ClockCompared
     | Trouble
 )
 Observer = Callable[[Sequence[Happening]], None]

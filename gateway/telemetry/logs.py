@@ -27,6 +27,7 @@ from gateway.core.happening import (
     AttemptEnded,
     BatchCommitted,
     ClockChanged,
+    ClockCompared,
     ConnectionChanged,
     DeadLettered,
     GateChanged,
@@ -411,6 +412,11 @@ def _describe(happening: Happening, at: str) -> tuple[int, Event]:
         case ClockChanged(clock, ahead_s):
             off = ahead_s is not None
             return _line("warning" if off else "info", "clock_changed", at, clock=clock, off=off, ahead_s=ahead_s)
+        case ClockCompared(clock, ahead_s, give_s, off):
+            return _line(
+                "warning" if off else "info", "clock_compared", at, clock=clock, off=off,
+                ahead_s=round(ahead_s, 1), give_s=round(give_s, 1),
+            )  # fmt: skip
         case Trouble(where, what):
             return _line("error", "trouble", at, where=where, what=what)
         case Refused(source, code):

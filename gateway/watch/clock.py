@@ -1,8 +1,9 @@
 """Compares this machine's clock with those of the platforms, the targets and the database, and tells whose is off.
 
 Platforms say theirs with every answer (`gateway.sdk.http`); a target that has not been sent anything is asked once,
-soon after the start. Each worker looks for itself, since its machine's clock is nobody else's. Whose clock is off is
-decided in `gateway.core.clock`; here it becomes a log line when it lasts, and a sighting, of which notices are made.
+soon after the start. The first comparison with each is a log line. Each worker looks for itself, since its machine's
+clock is nobody else's. Whose clock is off is decided in `gateway.core.clock`; here it becomes a log line when it lasts,
+and a sighting, of which notices are made.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.core.clock import DATABASE, OURS, Off, Reading, Skew, judge, skew
-from gateway.core.happening import ClockChanged, Observer, Trouble
+from gateway.core.clock import DATABASE, MOST_OFF_S, OURS, Off, Reading, Skew, judge, skew
+from gateway.core.happening import ClockChanged, ClockCompared, Observer, Trouble
 from gateway.core.notice import Sighting
 from gateway.store.clock import read_clock
 from gateway.store.sql import AWAY
@@ -69,6 +70,7 @@ class ClockWatch:
         self._off: Mapping[str, Off] = {}
         self._since: dict[str, float] = {}
         self._told: set[str] = set()
+        self._compared: set[str] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -121,6 +123,7 @@ class ClockWatch:
             if elsewhere:
                 witnesses[DATABASE] = known[DATABASE]
         self._draw(known)
+        self._tell_first(known)
         verdict = judge(witnesses, self._apart)
         self._apart, self._off = verdict.apart, verdict.off
         self._tell(monotonic_s)
@@ -153,6 +156,16 @@ class ClockWatch:
         for name in self._shown - known.keys():
             self._show(name, math.nan)
         self._shown = frozenset(known)
+
+    def _tell_first(self, known: Mapping[str, Skew]) -> None:
+        """How far apart each is at the start, before anybody knows whether that lasts."""
+        new = sorted(known.keys() - self._compared)
+        self._compared.update(new)
+        if new:
+            skews = [(name, known[name]) for name in new]
+            self._observe(
+                [ClockCompared(_name(who), one.ahead_s, one.give_s, one.certain_s > MOST_OFF_S) for who, one in skews]
+            )
 
     def _tell(self, at_s: float) -> None:
         """What lasts is told once, and once when it is over."""

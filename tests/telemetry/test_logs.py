@@ -25,6 +25,7 @@ from gateway.core.happening import (
     Accepted,
     AttemptEnded,
     ClockChanged,
+    ClockCompared,
     DeadLettered,
     GateChanged,
     LetterSuperseded,
@@ -121,6 +122,15 @@ def test_a_clock_that_is_off_is_a_warning_and_one_that_is_right_again_is_not(log
     off, right = map(json.loads, lines())
     assert (off["event"], off["level"], off["clock"], off["ahead_s"]) == ("clock_changed", "warning", "wms-1", -63)
     assert (right["level"], right["clock"], right["off"]) == ("info", "ours", False)
+
+
+def test_the_first_comparison_of_a_clock_says_how_far_apart_in_which_direction(log: Any) -> None:
+    logs, lines = log()
+    logs([ClockCompared("wms-1", -63.04, 0.51, True), ClockCompared("database", 0.004, 0.001, False)])
+    off, right = map(json.loads, lines())
+    assert (off["event"], off["level"], off["clock"]) == ("clock_compared", "warning", "wms-1")
+    assert (off["ahead_s"], off["give_s"], off["off"]) == (-63.0, 0.5, True)
+    assert (right["level"], right["clock"], right["ahead_s"]) == ("info", "database", 0.0)
 
 
 def test_levels_choose_lines(log: Any) -> None:

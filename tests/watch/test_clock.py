@@ -25,7 +25,7 @@ from adapters.wecom.fake import FakeWecom
 from gateway.app import Worker, WorkerPlace
 from gateway.core.clock import DATABASE, Off, Reading
 from gateway.core.event import ConnectionName
-from gateway.core.happening import ClockChanged, Happening, Trouble
+from gateway.core.happening import ClockChanged, ClockCompared, Happening, Trouble
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.plugins import discover
 from gateway.sdk.adapter import Setup
@@ -145,6 +145,30 @@ async def test_one_target_that_is_odd_is_told_of_once_and_once_when_it_is_right(
     assert await room.look(10) == {}
     await room.look(10)
     assert room.told()[1:] == [("wms", None)]
+
+
+async def test_the_first_comparison_with_each_is_told_at_once_and_never_again(room: Room) -> None:
+    for name, faults in (("erp", None), ("fast", AHEAD), ("slow", BEHIND)):
+        await room.open(name, faults)
+    await room.talk("erp", "fast")
+    await room.look()
+
+    def told() -> list[ClockCompared]:
+        return [one for one in room.happened if isinstance(one, ClockCompared)]
+
+    assert [(one.clock, one.off) for one in told()] == [("database", False), ("erp", False), ("fast", True)]
+    # In both directions: ours is behind a clock that is fast.
+    assert told()[2].ahead_s == pytest.approx(-63, abs=2) and abs(told()[1].ahead_s) < 2
+    assert all(0 <= one.give_s < 2 for one in told())
+    await room.talk()
+    await room.look()
+    [slow] = told()[3:]
+    assert (slow.clock, slow.off, slow.ahead_s) == ("slow", True, pytest.approx(63, abs=2))
+    room.wrong_s = 500.0
+    for _ in range(3):
+        await room.talk()
+        await room.look(100)
+    assert len(told()) == 4
 
 
 async def test_it_is_ours_when_most_of_the_others_say_so(room: Room) -> None:
