@@ -196,6 +196,21 @@ def test_only_what_is_wrong_with_the_text_is_held_against_it(errcode: int, kind:
     assert isinstance(answer, kind)
 
 
+@pytest.mark.parametrize(
+    ("errcode", "meant"),
+    [
+        # Too many at once is over in seconds, too many a minute only with the minute.
+        (45033, Throttled(5.0, "45033 later")),
+        (45009, Throttled(60.0, "45009 later")),
+        # A conflict of data: nothing was taken, and the same text may be sent again.
+        (6000, Failed("6000", "later")),
+    ],
+)
+def test_what_is_too_much_or_in_conflict_waits(errcode: int, meant: Throttled | Failed) -> None:
+    body = msgspec.json.encode({"errcode": errcode, "errmsg": "later"})
+    assert mapping.answer_of(200, body, retry_after_s=None) == meant
+
+
 def test_a_text_of_an_answer_never_repeats_the_key() -> None:
     body = msgspec.json.encode({"errcode": 7, "errmsg": f"bad key={KEY} and more"})
     answer = mapping.answer_of(200, body, retry_after_s=None, secrets=[KEY])
