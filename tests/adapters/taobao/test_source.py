@@ -13,6 +13,7 @@ import pytest
 
 from adapters.taobao.fake import BUSY, FREQUENT, QUOTA
 from adapters.taobao.source import DETAIL, LIST, MOST_ODDITIES, TaobaoSource
+from gateway.plugins import discover
 from gateway.sdk.http import Http
 from gateway.sdk.models import BadInput, Event, Failed, Throttled, Token, Unauthorised
 from gateway.sdk.pull import Page, Pulled, Window
@@ -533,3 +534,12 @@ async def test_a_real_rate_limit(shop: Shop, http: Http) -> None:
     source = TaobaoSource(shop.setup(), shop.access(http))
     answers = [await source.pull(until_now(shop), "", deadline_s=5) for _ in range(2)]
     assert [type(answer) for answer in answers] == [Page, Throttled]
+
+
+def test_the_manifest_keeps_to_the_platform_s_windows() -> None:
+    """A window of a day is the most, half an hour what the vendor advises; three months is as far as it looks back."""
+    manifest = discover().manifests["taobao"]
+    assert manifest.pull is not None
+    assert manifest.pull.overlap_s < manifest.pull.window_s <= 1800
+    assert manifest.pull.delay_s >= 1
+    assert manifest.pull.lookback_s <= 90 * 86_400
