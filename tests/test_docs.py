@@ -6,7 +6,11 @@ Its commands are run by `tests/test_pages.py`.
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +19,8 @@ from gateway.admin import all_settings
 from gateway.plugins import discover
 from gateway.settings import parse
 from tests.languages import CHINESE
+from tests.pages.page import PLACEHOLDERS
+from tests.pages.reading import commands_of, only_named, pages, text_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -61,3 +67,58 @@ def test_the_steps_of_a_cut_over_are_configurations(page: str, tmp_path: Path) -
         document = yaml.safe_dump({"connections": {**entries, "wms-1": wms}})
         made = parse(document, {"SHOP_A_SECRET": secret}, discover(), name=page, folder=tmp_path)
         assert made.connections["shop-a"].mode == change.get("mode", "observe")  # type: ignore[index]
+
+
+COMPOSE = "deploy/compose/compose.yaml"
+
+
+def inside(command: str) -> str | None:
+    """What `docker compose exec` and `run` have `ordergate` do; None for all else.
+
+    Fails where the file or a service that is named is not there.
+    """
+    words = shlex.split(command)
+    if words[:2] != ["docker", "compose"]:
+        return None
+    given = list(takewhile(lambda word: word[0] not in "|<>&;", words[2:]))
+    file = given[given.index("-f") + 1] if "-f" in given else COMPOSE
+    assert (ROOT / file).is_file(), f"`{command}`: there is no {file}"
+    services: Mapping[str, Any] = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["services"]
+    verb = next((one for one in ("exec", "run", "stop", "logs") if one in given), None)
+    if verb is None:
+        return None
+    given = given[given.index(verb) + 1 :]
+    while given and given[0].startswith("-"):
+        # Of the options only that for a variable has its value in a word of its own.
+        del given[: 2 if given[0] in ("-e", "--env") else 1]
+    assert given, f"`{command}`: of which service?"
+    for service in given[:1] if verb in ("exec", "run") else given:
+        assert service in services, f"`{command}`: {file} has no service `{service}`"
+    service, *inner = given
+    if verb == "run" and services[service]["image"].startswith("ordergate:"):
+        return shlex.join(["ordergate", *inner])
+    return shlex.join(inner) if verb == "exec" and inner[:1] == ["ordergate"] else None
+
+
+def test_what_the_pages_have_containers_do_is_there() -> None:
+    """No test runs these: they need an engine."""
+    found = [command for page in pages() for command in commands_of(text_of(page), PLACEHOLDERS)]
+    inner = [command for command in map(inside, found) if command is not None]
+    assert [command for command in inner if only_named(command)] == []
+    assert {"ordergate check", "ordergate orders list", "ordergate restored"} <= set(inner)
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("docker compose -f deploy/compose.yaml logs gateway-1", "there is no deploy/compose.yaml"),
+        ("docker compose logs gateway-1 gateway-3 | grep x", "has no service `gateway-3`"),
+        ("docker compose stop gateway", "has no service `gateway`"),
+        ("docker compose exec -T postgresql pg_dump >ordergate.dump", "has no service `postgresql`"),
+        ("docker compose exec -e ORDERGATE_TOKEN gateway-1 ordergate orders lst", "there is no `lst`"),
+        ("docker compose run --rm gateway-1 check --confg x", "there is no option `--confg`"),
+    ],
+)
+def test_what_no_container_can_do_is_told(command: str, wrong: str) -> None:
+    with pytest.raises(AssertionError, match=wrong):
+        only_named(inside(command) or "")
