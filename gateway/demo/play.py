@@ -12,11 +12,10 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -29,6 +28,7 @@ from gateway.demo.baskets import BEIJING, Basket, Totals, data_file, sample
 from gateway.demo.figures import Figures, Watch
 from gateway.demo.scene import WAREHOUSE, WMS, Scene, open_scene
 from gateway.demo.shops import SURGE, Day, Shops, day_of
+from gateway.demo.tuned import Figure, differences
 from gateway.demo.verdict import Verdict
 
 STOCK_SPARE = 5
@@ -99,7 +99,8 @@ async def _play(wishes: Wishes) -> int:
     with _folder(wishes.keep) as folder:
         console.print("[dim]准备数据库、WMS、店铺和网关 … setting the scene[/]")
         async with open_scene(folder) as scene:
-            console.print(view.introduction(day, configuration=scene.configuration))
+            differs = differences(scene.configuration)
+            console.print(view.introduction(day, differs=differs))
             await _fill_shelves(scene, baskets)
             result = await _Performance(scene, wishes, baskets, day, console).run()
         seconds = time.monotonic() - began
@@ -107,7 +108,7 @@ async def _play(wishes: Wishes) -> int:
         if wishes.keep is not None:
             console.print(f"[dim]日志、账本和数据 logs, books and data: {folder}[/]")
         if wishes.as_json:
-            print(_summary(result, wishes, day, scene.configuration, seconds).decode(), flush=True)
+            print(_summary(result, wishes, day, differs, seconds).decode(), flush=True)
     return 0 if result.ok else 1
 
 
@@ -302,7 +303,9 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _summary(result: Verdict, wishes: Wishes, day: Day, configuration: Any, seconds: float) -> bytes:
+def _summary(
+    result: Verdict, wishes: Wishes, day: Day, differs: Mapping[str, tuple[Figure, Figure]], seconds: float
+) -> bytes:
     figures = msgspec.structs.asdict(result)
     return msgspec.json.encode(
         {
@@ -315,9 +318,7 @@ def _summary(result: Verdict, wishes: Wishes, day: Day, configuration: Any, seco
                 "time_lapse": round(day.time_lapse, 1),
                 "surge": SURGE,
                 "workers": 1,
-                "retry": configuration["retry"],
-                "breaker": configuration["breaker"],
-                "wms": {key: configuration["connections"]["wms"][key] for key in ("settle_s", "gates")},
+                "differs": {key: {"demo": here, "default": default} for key, (here, default) in differs.items()},
             },
         }
     )

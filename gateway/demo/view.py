@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 from rich import box
@@ -15,9 +14,11 @@ from rich.text import Text
 
 from gateway.core.money import format_minor
 from gateway.core.order import Stage
+from gateway.demo.baskets import SHOPS
 from gateway.demo.figures import Figures
 from gateway.demo.incident import ACTS
 from gateway.demo.shops import SURGE, Day
+from gateway.demo.tuned import Figure
 from gateway.demo.verdict import Loss, Verdict
 
 
@@ -61,6 +62,34 @@ BREAKER: Mapping[str, tuple[str, str, str]] = {
 }
 RESTING = ("缓了一口气", "a breather")
 _ALWAYS = ("done", "failed", "unknown", "found", "not_found")
+_TUNED: Mapping[str, str] = {
+    "kafka.acknowledge_within_s": "Kafka 多久不确认",
+    "retry.base_s": "重试首次停顿",
+    "retry.max_s": "重试最长停顿",
+    "retry.durable_base_s": "一轮之后首次停顿",
+    "retry.durable_max_s": "一轮之后最长停顿",
+    "breaker.window_s": "熔断判断窗口",
+    "breaker.open_s": "首次熔断",
+    "breaker.open_max_s": "最长熔断",
+    "breaker.ramp_s": "恢复到全速",
+    "notices.backlog_age_s": "多久算积压",
+    "notices.settle_s": "多久算恢复",
+    "wms.settle_s": "查无多久才算数",
+    "wms.gates.create.rate_per_s": "WMS 限速",
+    "wms.gates.create.burst": "WMS 突发",
+    "wms.gates.create.in_flight": "WMS 在途",
+    "wms.gates.create.deadline_s": "WMS 时限",
+    "wms.gates.create.slow_s": "WMS 算慢",
+    "shops.gates.ship.in_flight": "回写在途",
+    "shops.gates.ship.deadline_s": "回写时限",
+    "shops.gates.ship.slow_s": "回写算慢",
+    "shops.pull.every_s": "店铺轮询间隔",
+    "shops.pull.overlap_s": "店铺窗口重叠",
+    "shops.pull.reread_days": "每日重读天数",
+    "shops.rate.per_s": "店铺限速",
+    "shops.rate.burst": "店铺突发",
+}
+"""Settings in Chinese; one that is not here is shown by its key."""
 FULL_HEIGHT = 32
 """A terminal with fewer lines gets the current act alone."""
 
@@ -108,29 +137,15 @@ def notice_line(text: str) -> str:
     return "企业微信 WeCom ▶ " + text.replace("\n", " ")
 
 
-def introduction(day: Day, *, configuration: Mapping[str, Any]) -> RenderableType:
-    """What is going to happen, and the demo's own times beside those of production."""
-    retry, breaker, kafka = configuration["retry"], configuration["breaker"], configuration["kafka"]
-    wms = configuration["connections"]["wms"]
-    create = wms["gates"]["create"]
+def introduction(day: Day, *, differs: Mapping[str, tuple[Figure, Figure]]) -> RenderableType:
+    """What is going to happen, and each setting of the demo that differs, beside the default of the product."""
     times = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    times.add_column("演示用的短时间 · times of this demo", no_wrap=True)
-    times.add_column("演示 demo", justify="right")
-    times.add_column("默认 default", justify="right", style="dim")
-    for zh, en, here, default in (
-        ("请求时限", "deadline of a call", f"{create['deadline_s']:g} s", "5 s"),
-        ("查无结果多久才算数", "'not found' counts after", f"{wms['settle_s']:g} s", "15 s"),
-        ("Kafka 多久不确认改走收件箱", "inbox takes over after", f"{kafka['acknowledge_within_s']:g} s", "2 s"),
-        ("店铺轮询", "shops are asked every", "1 s", "30 s"),
-        ("熔断断开", "breaker open", f"{breaker['open_s']:g}–{breaker['open_max_s']:g} s", "10–60 s"),
-        (
-            "重试一轮后的退避",
-            "back-off after a burst",
-            f"{retry['durable_base_s']:g}–{retry['durable_max_s']:g} s",
-            "10–300 s",
-        ),
-    ):
-        times.add_row(f"{zh} [dim]{en}[/]", here, default)
+    times.add_column("演示改过的设置 · set for this demo", no_wrap=True)
+    times.add_column("演示 demo", justify="right", no_wrap=True)
+    times.add_column("默认 default", justify="right", style="dim", no_wrap=True)
+    for (key, here), defaults in _alike(differs).items():
+        label = f"{_TUNED[key]} [dim]{key}[/]" if key in _TUNED else key
+        times.add_row(label, _with_unit(key, here), " · ".join(_with_unit(key, one) for one in defaults))
     orders = len(day.bought_s)
     return Group(
         Text.from_markup(
@@ -235,6 +250,26 @@ def verdict_panel(verdict: Verdict, *, seconds: float) -> RenderableType:
         padding=(0, 1),
         expand=False,
     )
+
+
+def _alike(differs: Mapping[str, tuple[Figure, Figure]]) -> dict[tuple[str, Figure], list[Figure]]:
+    """Setting and value → its defaults: shops are set alike and are one row, with the default of each platform."""
+    rows: dict[tuple[str, Figure], list[Figure]] = {}
+    shops = {shop.name for shop in SHOPS}
+    for path, (here, default) in differs.items():
+        key = path.removeprefix("connections.")
+        name, _, rest = key.partition(".")
+        defaults = rows.setdefault((f"shops.{rest}" if name in shops else key, here), [])
+        if default not in defaults:
+            defaults.append(default)
+    return rows
+
+
+def _with_unit(key: str, figure: Figure) -> str:
+    if figure is None or isinstance(figure, bool):
+        return {None: "无 none", True: "是 yes", False: "否 no"}[figure]
+    unit = "/s" if key.endswith("per_s") else " s" if key.endswith("_s") else ""
+    return f"{figure:g}{unit}"
 
 
 def _progress(picture: Picture) -> RenderableType:

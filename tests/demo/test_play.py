@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from adapters.qimen.fake import signed_query
 from gateway.demo import view
+from gateway.demo.baskets import SHOPS
 from gateway.demo.figures import Figures, GateFigures, JournalTail
 from gateway.demo.incident import ACTS
 from gateway.testing.fakes import Effect
@@ -63,10 +65,33 @@ async def test_a_short_day_survives_the_incident(server_folder: Path) -> None:
     assert summary["ok"] and not summary["samples"]
     assert summary["notice_s"] is not None and summary["catch_up_s"] is not None and summary["inbox_events"] > 0
     assert summary["config"]["workers"] == 1
+    differs = summary["config"]["differs"]
+    assert differs["connections.wms.gates.create.rate_per_s"] == {"demo": 300.0, "default": None}
+    for key, figures in differs.items():
+        assert_is_shown(key.replace("connections.", ""), out, **figures)
     for act in ACTS:
         assert act.zh in out
     assert list(server_folder.iterdir()) == []
     assert processes_in(server_folder) == []
+
+
+def assert_is_shown(key: str, out: str, *, demo: float, default: float | None) -> None:
+    """In a row of the table before the beginning, the default beside it; shops share theirs."""
+    for shop in SHOPS:
+        key = key.replace(f"{shop.name}.", "shops.")
+    rows = [line for line in out.splitlines() if f" {key} " in line]
+    assert rows, f"{key} is not shown"
+    figures = [set(re.findall(r"(?<![\w.])[0-9.]+", row.partition(key)[2])) for row in rows]
+    wanted = {f"{demo:g}"} | ({f"{default:g}"} if default is not None else set())
+    assert any(wanted <= shown for shown in figures), (key, wanted, rows)
+
+
+def figures_of(entry: Any, key: str = "") -> dict[str, float]:
+    """The numbers in a configuration, by their path. What wires it up is text."""
+    if isinstance(entry, dict):
+        found = [figures_of(inner, f"{key}.{name}" if key else name) for name, inner in entry.items()]
+        return {path: figure for one in found for path, figure in one.items()}
+    return {key: entry} if isinstance(entry, (bool, int, float)) else {}
 
 
 PLANTED = ("--orders", "60", "--seed", "3", "--rate", "5", "--json")
@@ -92,6 +117,9 @@ async def test_a_lost_and_a_doubled_order_end_with_1(server_folder: Path) -> Non
         send_again(folder, created()[0])
 
     summary = await ended_with(process, 1, after=plant)
+    document = yaml.safe_load((folder / "ordergate.yaml").read_text(encoding="utf-8"))
+    differs = {key: figures["demo"] for key, figures in summary["config"]["differs"].items()}
+    assert len(differs) > 20 and differs == figures_of(document), "whatever is set, and nothing else"
     numbers = [effect.order for effect in created()]
     assert (summary["orders_placed"], summary["orders_at_wms"], summary["ok"]) == (61, 60, False)
     assert (summary["lost"], summary["samples"]["lost"]) == (1, ["D-planted"])
