@@ -36,7 +36,7 @@ from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.queries import lanes_without_gate, watched_since
-from gateway.store.sql import AWAY, created, later_migrations, pending_migrations, reason_of
+from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
 from gateway.watch.wording import clock_facts
@@ -44,11 +44,6 @@ from gateway.watch.wording import clock_facts
 MIN_POSTGRES = 15
 """What the README asks for."""
 
-# Only its owner may alter a table; those of others may stand beside ours.
-_OF_ANOTHER = """
-SELECT EXISTS (SELECT 1 FROM pg_class
-                WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))
-"""
 _LACKING = """
 SELECT relname FROM pg_class
  WHERE relnamespace = current_schema()::regnamespace AND relname = ANY($1) AND NOT CASE relkind
@@ -336,7 +331,7 @@ class _Probe:
         elif pending and not await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"):
             what = Text("当前用户不能建表", "this user may not create tables")
             problems.append(Problem("database", what, _same("GRANT CREATE ON SCHEMA public TO …")))
-        elif pending and await connection.fetchval(_OF_ANOTHER):
+        elif pending and await of_another(connection):
             what = Text(
                 "表属于别的数据库用户，当前用户不能升级", "the tables are another user's: this one cannot migrate"
             )

@@ -16,7 +16,7 @@ import asyncpg
 
 from gateway.core.errors import OrdergateError, Unavailable
 from gateway.core.event import ConnectionName
-from gateway.core.text import NOTHING, Text, system_reason
+from gateway.core.text import NOTHING, Text, in_both, system_reason
 
 Connection: TypeAlias = Any
 """An asyncpg connection, whether straight or lent by the pool (asyncpg carries no types)."""
@@ -276,23 +276,27 @@ async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _:
     migration that was cut short starts again from nothing. `told` hears of one that has to wait.
 
     A schema that is up to date is only read: who runs the gateway need not own it. Raises OrdergateError, with nothing
-    done, where it is of a later release; and where this user may not change it.
+    done, where it is of a later release, and where the tables are another user's; and where this user may not change it.
     """
     async with pool.acquire() as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_WITHIN_S)
         try:
             return await _bring_up(connection, told)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise OrdergateError(
-                Text(
-                    f"当前数据库用户不能升级数据库结构（{error}）："
-                    "请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
-                    f"this user may not bring the database up ({error}): run `ordergate migrate` as the owner of its"
-                    " tables, then let this user read and write them",
-                )
-            ) from error
+            raise _may_not_migrate(in_both(str(error))) from error
         finally:
             await unlock(connection, _MIGRATION_LOCK)
+
+
+def _may_not_migrate(why: Text) -> OrdergateError:
+    return OrdergateError(
+        Text(
+            f"当前数据库用户不能升级数据库结构（{why.zh}）："
+            "请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
+            f"this user may not bring the database up ({why.en}): run `ordergate migrate` as the owner of its"
+            " tables, then let this user read and write them",
+        )
+    )
 
 
 async def _bring_up(connection: Connection, told: Callable[[str], None]) -> list[str]:
@@ -306,6 +310,9 @@ async def _bring_up(connection: Connection, told: Callable[[str], None]) -> list
             )
         )
     if pending:
+        if await of_another(connection):
+            # One that alters no table would go through, and what it makes would be the wrong user's.
+            raise _may_not_migrate(Text("表属于别的用户", "the tables are another user's"))
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migration"
             " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -357,6 +364,15 @@ async def pending_migrations(connection: Connection) -> list[str]:
 async def later_migrations(connection: Connection) -> list[str]:
     """Names of the migrations that the database has and this release does not know, sorted."""
     return sorted(await _applied(connection) - {name for name, _ in migrations()})
+
+
+async def of_another(connection: Connection) -> bool:
+    """Whether the tables are there and another user's, who alone may alter them."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM pg_class"
+        " WHERE oid IN (to_regclass('migration'), to_regclass('orders')) AND NOT pg_has_role(relowner, 'USAGE'))"
+    )
+    return found
 
 
 async def _applied(connection: Connection) -> set[str]:

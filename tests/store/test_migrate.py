@@ -192,6 +192,21 @@ async def test_who_does_not_own_the_tables_starts_where_nothing_is_pending(first
     await owner.close()
 
 
+async def test_a_migration_that_alters_no_table_is_its_owners_work_too(first: str) -> None:
+    """What it makes would be the wrong user's, who may not do what it is for: nobody would notice before the night."""
+    owner = await open_pool(first, size=2)
+    await migrate(owner)
+    await owner.execute("DROP FUNCTION summarize_movements; DELETE FROM migration WHERE name LIKE '0016%'")
+    own = await _user_of_the_gateway(owner, first)
+    await owner.execute(f"GRANT CREATE ON SCHEMA public TO {await own.fetchval('SELECT current_user')}")
+    with pytest.raises(OrdergateError) as refused:
+        await migrate(own)
+    assert "表属于别的用户" in refused.value.text.zh and "another user's" in refused.value.text.en
+    assert await migrate(owner) == ["0016_summarize_movements"]
+    await own.close()
+    await owner.close()
+
+
 async def _user_of_the_gateway(owner: asyncpg.Pool, url: str) -> asyncpg.Pool:
     """A pool of a user who may read and write what there is."""
     name = f"app_of_{await owner.fetchval('SELECT current_database()')}"
