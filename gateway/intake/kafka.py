@@ -190,6 +190,8 @@ class KafkaReader:
                 await self._end(consumer, "offsets not committed", self._commit)
             finally:
                 self._joined = False
+                if self._stopping:
+                    _leave(consumer)
                 if not await self._end(consumer, "consumer did not stop cleanly", AIOKafkaConsumer.stop):
                     await self._end(consumer, "connections not closed", _disconnect)
 
@@ -527,6 +529,15 @@ async def _own_cancel_only(wait: Awaitable[T]) -> T:
         if ours is not None and ours.cancelling():
             raise
         raise _Stalled("one of its tasks was cancelled") from None
+
+
+def _leave(consumer: AIOKafkaConsumer) -> None:
+    """Have the stop of `consumer` leave the group, which aiokafka (0.14) spares a static member, who may come back.
+
+    Those who take over have other names: they would get no partition before this member's session has run out.
+    """
+    if consumer._coordinator is not None:
+        consumer._coordinator._group_instance_id = None
 
 
 async def _disconnect(consumer: AIOKafkaConsumer) -> None:

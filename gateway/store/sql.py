@@ -276,7 +276,7 @@ async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _:
     migration that was cut short starts again from nothing. `told` hears of one that has to wait.
 
     A schema that is up to date is only read: who runs the gateway need not own it. Raises OrdergateError, with nothing
-    done, where it is of a later release, and where the tables are another user's; and where this user may not change it.
+    done, where it is of a later release or another user's; and where this user may not change it.
     """
     async with pool.acquire() as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_WITHIN_S)
@@ -291,8 +291,7 @@ async def migrate(pool: asyncpg.Pool, *, told: Callable[[str], None] = lambda _:
 def _may_not_migrate(why: Text) -> OrdergateError:
     return OrdergateError(
         Text(
-            f"当前数据库用户不能升级数据库结构（{why.zh}）："
-            "请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
+            f"当前数据库用户不能升级数据库结构（{why.zh}）：请用表的所有者运行 `ordergate migrate`，再给本用户读写权限",
             f"this user may not bring the database up ({why.en}): run `ordergate migrate` as the owner of its"
             " tables, then let this user read and write them",
         )

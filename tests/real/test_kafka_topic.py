@@ -65,15 +65,17 @@ async def _all(asked: dict[Any, Future[Any]]) -> None:
 
 
 @asynccontextmanager
-async def reading(broker: KafkaBroker, topic: str) -> AsyncIterator[tuple[KafkaReader, Desk, list[Happening]]]:
+async def reading(
+    broker: KafkaBroker, topic: str, *, member: str = "worker-0", session_s: int = SESSION_S
+) -> AsyncIterator[tuple[KafkaReader, Desk, list[Happening]]]:
     desk, happened = Desk(), list[Happening]()
     reader = KafkaReader(
         topic=topic,
         options={
             "bootstrap_servers": broker.bootstrap,
             "group_id": topic,
-            "group_instance_id": "worker-0",
-            "session_timeout_ms": SESSION_S * 1000,
+            "group_instance_id": member,
+            "session_timeout_ms": session_s * 1000,
         },
         decider=desk,  # type: ignore[arg-type]
         decide_lock=asyncio.Lock(),
@@ -106,6 +108,20 @@ async def test_events_are_read_however_their_producer_compresses_them(broker: Ka
     await topic.tell(ids("e", 100), producer=topic.producer(**{"compression.type": codec}))
     async with reading(broker, topic.name) as (_, desk, happened):
         await until(lambda: desk.decided == ids("e", 100))
+    assert happened == []
+
+
+async def test_who_stops_in_order_keeps_no_partition_from_those_who_come_after(broker: KafkaBroker) -> None:
+    """A gateway that is started again has members of other names, which must not wait for the sessions of the old."""
+    topic = Topic(broker, "handed-over")
+    await topic.make(2)
+    async with reading(broker, topic.name, member="first-0", session_s=600) as (_, desk, _):
+        await topic.tell(ids("a", 20))
+        await until(lambda: desk.decided == ids("a", 20))
+    async with reading(broker, topic.name, member="second-0", session_s=600) as (_, desk, happened):
+        for partition in (0, 1):
+            await topic.tell(ids(f"b{partition}-", 20), partition=partition)
+        await until(lambda: desk.decided == ids("b0-", 20) | ids("b1-", 20))
     assert happened == []
 
 
