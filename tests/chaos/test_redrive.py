@@ -33,6 +33,7 @@ from tests.chaos.load import PLAIN, stories
 
 WMS = "wms"
 BURST = 20
+STRETCH_S = 5.0
 REFUSING = Faults(share_5xx=1.0, status_5xx=400, commands=("create",))
 
 
@@ -161,23 +162,29 @@ async def redriven(
 
 
 def fastest_per_s(samples: Sequence[tuple[float, int]]) -> float:
-    """The most requests a second over any stretch of at least five seconds."""
+    """The most requests a second over any stretch of at least `STRETCH_S`."""
     fastest = 0.0
     for index, (at, count) in enumerate(samples):
-        later = next(((t, c) for t, c in samples[index + 1 :] if t - at >= 5.0), None)
+        later = next(((t, c) for t, c in samples[index + 1 :] if t - at >= STRETCH_S), None)
         if later is not None:
             fastest = max(fastest, (later[1] - count) / (later[0] - at))
     return fastest
 
 
 def check(told: dict[str, Any], *, orders: int, rate_per_s: float) -> None:
+    """All of them there once, and never more in a stretch than its rate and two bursts.
+
+    One burst may have been saved up when the stretch began (all workers together have one), and whoever takes a killed
+    worker's place, alone, begins with another; two kills are further apart than a stretch. Beside others a new worker
+    waits for two heartbeats, in which the others come to their new share, so sharing adds nothing: a heartbeat of two
+    workers that both used the whole rate would add 0.8 s of it.
+    """
     assert (told["duplicates"], told["repeats"]) == (0, 0), told
     assert told["documents"] == told["orders_at_wms"] == orders, told
     assert told["open_lanes"] == 0, told
     assert (told["redrive"]["state"], told["redrive"]["done"]) == ("done", orders), told
     assert told["redrive"]["found"] >= told["arrived_before"], told
-    # A worker that was killed and its successor may have a burst each, and the others hear of it with a heartbeat.
-    assert told["fastest_per_s"] <= rate_per_s + 2 * BURST, told
+    assert told["fastest_per_s"] <= rate_per_s + 2 * BURST / STRETCH_S, told
 
 
 @pytest.mark.feature("F78")
