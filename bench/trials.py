@@ -1,7 +1,7 @@
 """Trials that are not about speed alone: a long backlog, a dead target, a full database, a killed worker,
 a target with a knee.
 
-Each returns lines for people and a dict for programs.
+Each returns lines for people and a dict for programs, and says which of the limits that the gateway promises it broke.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ from bench.scenario import START_WITHIN_S, await_arrival, measure, verify
 
 SMALL = 10_000
 """Orders in the database that count as few."""
+
+MEMORY_BELOW_MB = 300
+"""Parent and worker together, however much waits."""
+FLOWS_WITHIN_S = 5
+STORED_AT_MOST = 1.3
+"""Times what an order costs with few orders stored."""
 
 BACKLOG_S = 60.0
 DEAD_S = 20.0
@@ -52,10 +58,11 @@ TARGETS = {
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What one trial came to."""
+    """What one trial came to. `broken`: the limits it did not keep, with their figures."""
 
     name: str
     figures: dict[str, Any]
+    broken: tuple[str, ...] = ()
 
 
 def backlog(machine: Machine, *, events: int, in_flight: int) -> Trial:
@@ -67,7 +74,7 @@ def backlog(machine: Machine, *, events: int, in_flight: int) -> Trial:
             time.sleep(0.5)
         through = machine.sink.books().distinct
         figures = {"events": events, "still_waiting": events - through, **_memory(product)}
-    return Trial("backlog", figures)
+    return Trial("backlog", figures, memory_broken(figures["peak_mb"]))
 
 
 def dead_target(machine: Machine, *, events: int, in_flight: int) -> Trial:
@@ -82,7 +89,7 @@ def dead_target(machine: Machine, *, events: int, in_flight: int) -> Trial:
         if lanes != events:
             raise AssertionError(f"{lanes} lanes of {events} are open")
         figures = {"events": events, "taken_in_s_with_start": round(taken_s, 1), **_memory(product)}
-    return Trial("dead target", figures)
+    return Trial("dead target", figures, memory_broken(figures["peak_mb"]))
 
 
 def killed(machine: Machine, *, count: int, in_flight: int) -> Trial:
@@ -99,8 +106,9 @@ def killed(machine: Machine, *, count: int, in_flight: int) -> Trial:
         # What was on the wire at that moment still arrives.
         next_ns = next(at for at in times if at > killed_ns + 50_000_000)
         asyncio.run(verify(machine, database_url, topic=topic, count=count, pieces=pieces, repeats=True))
-        figures = {"flows_again_s": round((next_ns - killed_ns) / 1e9, 2), "repeats": machine.sink.books().duplicates}
-    return Trial("kill -9 of the worker", figures)
+        flows_s = (next_ns - killed_ns) / 1e9
+        figures = {"flows_again_s": round(flows_s, 2), "repeats": machine.sink.books().duplicates}
+    return Trial("kill -9 of the worker", figures, flow_broken(flows_s))
 
 
 def stored(machine: Machine, *, orders_stored: int, count: int, in_flight: int) -> Trial:
@@ -126,7 +134,19 @@ def stored(machine: Machine, *, orders_stored: int, count: int, in_flight: int) 
         "ratio": round(cost[1] / cost[0], 2),
         "database_mb": int(size),
     }
-    return Trial("cost with many orders stored", figures)
+    return Trial("cost with many orders stored", figures, cost_broken(cost[1] / cost[0]))
+
+
+def memory_broken(peak_mb: float) -> tuple[str, ...]:
+    return () if peak_mb < MEMORY_BELOW_MB else (f"peak_mb {peak_mb:.1f} is not below {MEMORY_BELOW_MB}",)
+
+
+def flow_broken(flows_again_s: float) -> tuple[str, ...]:
+    return () if flows_again_s <= FLOWS_WITHIN_S else (f"flows_again_s {flows_again_s:.3f} is above {FLOWS_WITHIN_S}",)
+
+
+def cost_broken(ratio: float) -> tuple[str, ...]:
+    return () if ratio <= STORED_AT_MOST else (f"ratio {ratio:.4f} is above {STORED_AT_MOST}",)
 
 
 def adaptive(machine: Machine, *, count: int) -> Iterator[Trial]:
