@@ -22,7 +22,7 @@ from gateway.core.money import format_minor
 from gateway.core.order import Content, Operation
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
-from gateway.store.queries import LaneRow, list_lanes, receivers_of
+from gateway.store.queries import LaneRow, contents_of, list_lanes
 from gateway.store.repair import Head, NoSuchDelivery, NoSuchOrder, NotNow, resend, resolve
 from gateway.store.sql import CannotRead
 
@@ -74,10 +74,10 @@ class Deliveries:
         if not rows:
             await check_connection(self._pool, query.target, where="target")
         more = _next(rows[-1]) if len(rows) == query.limit else ""
-        receivers = await receivers_of(self._pool, [row.number for row in rows if row.last_detail])
+        contents = await contents_of(self._pool, [row.number for row in rows if row.last_detail])
         return LaneList(
             deliveries=[
-                self._desk.seen(masked_lane(row, receivers.get(row.number), known=row.number in receivers))
+                self._desk.seen(masked_lane(row, contents.get(row.number), known=row.number in contents))
                 for row in rows
             ],
             next=more,

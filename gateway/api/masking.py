@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.api.views import OrderState
-from gateway.core.order import Order, Receiver
+from gateway.core.order import Closing, Content, Hold, Order, Receiver, Register
 from gateway.telemetry.logs import mask_text
 
 HIDDEN = "***"
@@ -31,11 +31,12 @@ def masked(receiver: Receiver) -> Receiver:
 _HIDDEN_PARTS = ("name", "phone", "town", "detail", "postcode", "token")
 
 
-def unquoted(text: str, receiver: Receiver | None) -> str:
-    """`text`, which may quote `receiver`, with its parts as `masked` shows them and without telephone numbers."""
-    if receiver is not None:
-        shown = masked(receiver)
-        parts = [(getattr(receiver, part), getattr(shown, part)) for part in _HIDDEN_PARTS]
+def unquoted(text: str, content: Content | None) -> str:
+    """`text`, which may quote what was ordered: receiver and notes as `state_of` shows them, no telephone numbers."""
+    if content is not None:
+        shown = masked(content.receiver)
+        parts = [(getattr(content.receiver, part), getattr(shown, part)) for part in _HIDDEN_PARTS]
+        parts += [(content.buyer_note, HIDDEN), (content.seller_note, HIDDEN)]
         # The longest first: an address may begin with the town's name, or hold the buyer's.
         for said, instead in sorted(parts, key=lambda pair: -len(pair[0])):
             if len(said) > 1:
@@ -45,16 +46,40 @@ def unquoted(text: str, receiver: Receiver | None) -> str:
 
 def state_of(order: Order, *, unmask: bool) -> Any:
     """`order` as the API shows it."""
-    register = order.content
-    if register is not None and not unmask:
-        content = msgspec.structs.replace(
-            register.value,
-            receiver=masked(register.value.receiver),
-            buyer_note=HIDDEN if register.value.buyer_note else "",
-            seller_note=HIDDEN if register.value.seller_note else "",
-        )
-        order = msgspec.structs.replace(order, content=msgspec.structs.replace(register, value=content))
-    return msgspec.convert(order, OrderState, from_attributes=True)
+    return msgspec.convert(order if unmask else _masked(order), OrderState, from_attributes=True)
+
+
+def _masked(order: Order) -> Order:
+    """Why a refund was asked for are a buyer's own words, like a note; other reasons may quote one."""
+    content = None if order.content is None else order.content.value
+
+    def hushed(register: Register[_Reasoned] | None) -> Register[_Reasoned] | None:
+        return None if register is None else _with(register, reason=unquoted(register.value.reason, content))
+
+    return msgspec.structs.replace(
+        order,
+        content=order.content
+        and _with(
+            order.content,
+            receiver=masked(order.content.value.receiver),
+            buyer_note=HIDDEN if order.content.value.buyer_note else "",
+            seller_note=HIDDEN if order.content.value.seller_note else "",
+        ),
+        hold=hushed(order.hold),
+        closing=hushed(order.closing),
+        refunds={
+            key: _with(refund, reason=HIDDEN if refund.value.reason else "") for key, refund in order.refunds.items()
+        },
+        progress=tuple(msgspec.structs.replace(one, text=unquoted(one.text, content)) for one in order.progress),
+    )
+
+
+_Value = TypeVar("_Value", bound=msgspec.Struct)
+_Reasoned = TypeVar("_Reasoned", Hold, Closing)
+
+
+def _with(register: Register[_Value], **changes: str | Receiver) -> Register[_Value]:
+    return msgspec.structs.replace(register, value=msgspec.structs.replace(register.value, **changes))
 
 
 def _initial(name: str) -> str:

@@ -15,7 +15,7 @@ from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.masking import HIDDEN, state_of, unquoted
 from gateway.api.routing import Call, Route
 from gateway.api.views import Done, OrderList, OrderPage, OrdersQuery, Payload, ReasonBody, UnmaskQuery
-from gateway.core.order import Receiver, Stage
+from gateway.core.order import Content, Stage
 from gateway.core.text import Text
 from gateway.store.audit import audit
 from gateway.store.queries import (
@@ -91,7 +91,7 @@ class Orders:
         if unmask:
             await audit(self._pool, actor=call.actor, action="order.unmask", subject=number)
         missing = await read_missing(self._pool, [number])
-        receiver = None if detail.order.content is None else detail.order.content.value.receiver
+        content = None if detail.order.content is None else detail.order.content.value
         known = not detail.unopened
         return OrderPage(
             number=number,
@@ -100,9 +100,9 @@ class Orders:
             masked=not unmask,
             order=state_of(detail.order, unmask=unmask),
             lanes=[
-                self._desk.seen(lane if unmask else masked_lane(lane, receiver, known=known)) for lane in detail.lanes
+                self._desk.seen(lane if unmask else masked_lane(lane, content, known=known)) for lane in detail.lanes
             ],
-            timeline=[one if unmask else _masked(one, receiver, known=known) for one in detail.timeline],
+            timeline=[one if unmask else _masked(one, content, known=known) for one in detail.timeline],
             missing=missing.get(number, ()),
             unopened=detail.unopened,
         )
@@ -144,25 +144,25 @@ def text_of(body: bytes) -> str | None:
         return None
 
 
-def masked_lane(lane: LaneRow, receiver: Receiver | None, *, known: bool) -> LaneRow:
-    """A target's words may quote the receiver. `known` False: nobody can tell what to mask, so none are shown."""
+def masked_lane(lane: LaneRow, content: Content | None, *, known: bool) -> LaneRow:
+    """A target's words may quote the buyer. `known` False: nobody can tell what to mask, so none are shown."""
     if lane.last_detail is None:
         return lane
-    return msgspec.structs.replace(lane, last_detail=_said(lane.last_detail, receiver, known=known))
+    return msgspec.structs.replace(lane, last_detail=_said(lane.last_detail, content, known=known))
 
 
-def _masked(one: Happened, receiver: Receiver | None, *, known: bool) -> Happened:
+def _masked(one: Happened, content: Content | None, *, known: bool) -> Happened:
     """So may what people write."""
     match one:
         case AttemptEnded():
-            return msgspec.structs.replace(one, detail=_said(one.detail, receiver, known=known))
+            return msgspec.structs.replace(one, detail=_said(one.detail, content, known=known))
         case ByHand():
-            return msgspec.structs.replace(one, reason=_said(one.reason, receiver, known=known))
+            return msgspec.structs.replace(one, reason=_said(one.reason, content, known=known))
     return one
 
 
-def _said(words: str, receiver: Receiver | None, *, known: bool) -> str:
-    return unquoted(words, receiver) if known or not words else HIDDEN
+def _said(words: str, content: Content | None, *, known: bool) -> str:
+    return unquoted(words, content) if known or not words else HIDDEN
 
 
 async def no_order(pool: asyncpg.Pool, number: str, desk: Desk) -> ApiError:

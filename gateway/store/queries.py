@@ -18,7 +18,7 @@ import zstandard
 
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
-from gateway.core.order import Order, OrderNumber, Origin, Receiver, Stage
+from gateway.core.order import Content, Order, OrderNumber, Origin, Stage
 from gateway.core.text import NOTHING, Text
 from gateway.store.orders import decode_state, read_state
 from gateway.store.sql import (
@@ -348,17 +348,17 @@ async def list_lanes(
     return [_lane(row) for row in rows]
 
 
-async def receivers_of(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, Receiver | None]:
-    """Number → who gets the order, None where the shop has not said so; an order that cannot be read is left out."""
-    receivers: dict[str, Receiver | None] = {}
+async def contents_of(pool: asyncpg.Pool, numbers: Sequence[str]) -> dict[str, Content | None]:
+    """Number → what was ordered, None where the shop has not said so; an order that cannot be read is left out."""
+    contents: dict[str, Content | None] = {}
     rows = await pool.fetch("SELECT number, state FROM orders WHERE number = ANY($1::text[])", numbers)
     for number, state in rows:
         try:
             order = decode_state(state)
         except msgspec.MsgspecError:
             continue
-        receivers[number] = None if order.content is None else order.content.value.receiver
-    return receivers
+        contents[number] = None if order.content is None else order.content.value
+    return contents
 
 
 async def list_dead_letters(
