@@ -303,7 +303,7 @@ def event_id(order_sn: str, updated_at: datetime | None, body: bytes) -> str:
 
 
 def refusal(order_sn: str, updated_at: str, message: str) -> bytes:
-    """What stands for an order without its detail: `decode` refuses it (`unread`), and says why."""
+    """What stands for an order without its detail: `decode` refuses it (`unread`) and names the code."""
     return msgspec.json.encode({"order_sn": order_sn, "updated_at": updated_at, _REFUSED: message})
 
 
@@ -563,7 +563,14 @@ def _explain(message: str, body: bytes) -> BadInput:
     except msgspec.MsgspecError:
         refused = None
     if isinstance(refused, str):
-        said = Text(f"平台没有给出详情：{refused[:200]}", f"the platform does not give its detail: {refused[:200]}")
+        # The platform's own words may quote the buyer: they stay in the payload, and are sealed with it.
+        code = _REFUSAL_CODE.match(refused)
+        said = Text(
+            f"平台没有给出详情（{code[0]}）" if code is not None else "平台没有给出详情",
+            f"the platform does not give its detail ({code[0]})"
+            if code is not None
+            else "the platform does not give its detail",
+        )
         advice = Text(
             "在店铺后台查看该订单；再次读到时此条自动关闭，确认无用可放弃",
             "look at the order in the shop; a later reading closes this by itself, or discard it",
@@ -590,6 +597,7 @@ def _refuse_nul(told: OrderInfo | Case, where: str) -> None:
 
 
 _REFUSED = "detail_refused"
+_REFUSAL_CODE = re.compile(r"(?:HTTP )?[0-9]{1,6}(?![^ ])")
 _LOOK = Text(
     "在店铺后台查看该订单；若平台改变了应答，更新适配器",
     "look at the order in the shop; if the platform changed its answers, update the adapter",

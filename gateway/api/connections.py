@@ -160,7 +160,7 @@ def _no_connection(name: str) -> ApiError:
 def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:
     if row.paused:
         return ConnectionState.PAUSED, mask_text(row.pause_reason)
-    return (ConnectionState.READY, "") if refused is None else (ConnectionState.RE_AUTHORISE, refused)
+    return (ConnectionState.READY, "") if refused is None else (ConnectionState.RE_AUTHORISE, mask_text(refused))
 
 
 def _token(body: AuthoriseBody) -> Token:

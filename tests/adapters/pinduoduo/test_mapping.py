@@ -623,11 +623,22 @@ def test_every_refusal_says_what_where_and_what_to_do(body: bytes, code: str, wh
     assert "13800001111" not in str(refused.value)
 
 
-def test_a_detail_the_platform_refuses_says_so() -> None:
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("40001 订单不存在", "$: 平台没有给出详情（40001）"),
+        ("50001 王丽 138 0000 1234 的订单异常", "$: 平台没有给出详情（50001）"),
+        ("HTTP 500", "$: 平台没有给出详情（HTTP 500）"),
+        ("王丽的订单异常", "$: 平台没有给出详情"),
+        ("138号院王丽", "$: 平台没有给出详情"),
+        ("13800001234 王丽", "$: 平台没有给出详情"),
+    ],
+)
+def test_a_detail_the_platform_refuses_says_so_and_quotes_nobody(words: str, shown: str) -> None:
     with pytest.raises(BadInput) as refused:
-        mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", "40001 订单不存在"), SETTINGS)
-    assert refused.value.code == "unread"
-    assert "40001 订单不存在" in str(refused.value) and refused.value.advice
+        mapping.decode(mapping.refusal(SN, "2026-05-01 09:28:35", words), SETTINGS)
+    assert refused.value.code == "unread" and refused.value.advice
+    assert f"{refused.value.where}: {refused.value.message.zh}" == shown
 
 
 def test_an_instant_before_there_was_a_shop_is_none() -> None:

@@ -605,9 +605,10 @@ async def test_an_order_whose_detail_is_refused_is_kept_and_refused(http: Http) 
 
     assert (event.order_key, bad.order_key, bad.time) == (good, gone, START)
     source.decode(event)
-    with pytest.raises(BadInput, match="40001 订单不存在") as refused:
+    with pytest.raises(BadInput, match="（40001）") as refused:
         source.decode(bad)
     assert refused.value.code == "unread" and refused.value.advice
+    assert "40001 订单不存在" in bad.body.decode()
 
 
 async def test_an_order_the_platform_always_fails_at_stops_nobody_else(http: Http) -> None:
