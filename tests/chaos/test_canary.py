@@ -76,10 +76,10 @@ class Desk:
             assert answer.status == 200, await answer.text()
 
 
-async def at_the_desk(gateway: Gateway, session: aiohttp.ClientSession) -> Desk:
+async def new_token(gateway: Gateway) -> str:
     pool = await open_pool(gateway.database_url, size=1)
     try:
-        return Desk(gateway, session, await replace_token(pool))
+        return await replace_token(pool)
     finally:
         await pool.close()
 
@@ -142,7 +142,7 @@ async def _run(
         await until(
             lambda: _settled(gateway), within_s=60, what="orders to be sent and dead letters kept", log=gateway.log
         )
-        await seen_and_handled(await at_the_desk(gateway, session))
+        await seen_and_handled(Desk(gateway, session, await new_token(gateway)))
         async with session.get(f"http://127.0.0.1:{gateway.settings.http.metrics_bind[1]}/metrics") as answer:
             metrics = await answer.text()
         found = await look(gateway)
