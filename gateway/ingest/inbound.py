@@ -17,6 +17,7 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    RecordListTooLargeError,
     RecordTooLargeError,
     RequestTimedOutError,
 )
@@ -123,17 +124,22 @@ class KafkaLeg:
         was_failing = self._unacknowledged is not None
         if was_failing:
             self._down_until = now + self._ask_again_s
+        acknowledged: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(self._within_s):
                 acknowledged = await producer.send(self._topic, **record)
                 # Shielded: the batch is shared with other events, and may well be acknowledged later.
                 await asyncio.shield(acknowledged)
-        except (MessageSizeTooLargeError, RecordTooLargeError):
+        except (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError):
             # Says nothing about the brokers: the topic takes less than we do. The inbox carries this one event.
             self._down_until = 0.0
             if event is self._unacknowledged:
                 self._unacknowledged = None  # it would be refused for ever
             self._observe([Trouble("kafka", "an event is larger than the topic allows, the inbox takes it")])
+            if acknowledged is not None and producer is self._producer:
+                # The brokers did not count it and the producer did (aiokafka 0.14): whatever else it sends to that
+                # partition would be refused as out of order.
+                self._replace()
             return False
         except Exception as error:  # what ended a producer's sending task comes out here, of whatever type
             if producer is self._producer:  # one that has been replaced meanwhile says nothing about its successor
@@ -143,6 +149,12 @@ class KafkaLeg:
         self._down_until = 0.0
         self._refusals = 0
         return True
+
+    def _replace(self) -> None:
+        """Have `run` start another producer, and give nothing more to this one meanwhile."""
+        self._producer = None
+        if self._broken is not None:
+            _settle(self._broken)
 
     def _record(self, event: Event) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,8 +15,11 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from gateway.brokers import topic_id
-from gateway.core.happening import Happening
+from gateway.core.event import MAX_BODY_BYTES, ConnectionName, Event, EventId, Leg
+from gateway.core.happening import Happening, Trouble
+from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
 from gateway.intake.kafka import KafkaReader
+from gateway.store.sql import open_pool
 from tests.real.broker import KafkaBroker
 from tests.real.test_kafka_stopped import SESSION_S, Desk
 
@@ -37,8 +41,8 @@ class Topic:
         self._address = {"bootstrap.servers": broker.bootstrap}
         self._admin = AdminClient(self._address)
 
-    async def make(self, partitions: int = 1) -> None:
-        await _all(self._admin.create_topics([NewTopic(self.name, partitions, 1)]))
+    async def make(self, partitions: int = 1, **settings: str) -> None:
+        await _all(self._admin.create_topics([NewTopic(self.name, partitions, 1, config=settings)]))
 
     async def remove(self) -> None:
         await _all(self._admin.delete_topics([self.name]))
@@ -123,6 +127,64 @@ async def test_who_stops_in_order_keeps_no_partition_from_those_who_come_after(b
             await topic.tell(ids(f"b{partition}-", 20), partition=partition)
         await until(lambda: desk.decided == ids("b0-", 20) | ids("b1-", 20))
     assert happened == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "length"),
+    [
+        ({"max.message.bytes": "10000"}, 20_000),
+        ({}, MAX_BODY_BYTES),
+        ({"max.message.bytes": "2000000", "segment.bytes": "1048576"}, MAX_BODY_BYTES),
+    ],
+    ids=["message", "default", "segment"],
+)
+async def test_the_inbox_takes_what_is_larger_than_the_topic_allows_and_kafka_goes_on_with_the_rest(
+    broker: KafkaBroker, migrated_url: str, limits: dict[str, str], length: int
+) -> None:
+    """Unless it is told otherwise a topic takes 1 MiB with all that is around it, and our own door a body of 1 MiB."""
+    topic = Topic(broker, f"small-{length}-{len(limits)}")
+    await topic.make(**limits)
+    pool = await open_pool(migrated_url, size=2)
+    happened: list[Happening] = []
+    kafka = KafkaLeg(
+        topic=topic.name,
+        options={"bootstrap_servers": broker.bootstrap},
+        acknowledge_within_s=5.0,
+        clock=asyncio.get_running_loop().time,
+        observe=happened.extend,
+    )
+    inbox = InboxLeg(pool, observe=happened.extend)
+    inbound = Inbound(kafka=kafka, inbox=inbox, observe=lambda _: None)
+    async with asyncio.TaskGroup() as group:
+        legs = [group.create_task(kafka.run(), name="kafka"), group.create_task(inbox.run(), name="inbox")]
+        async with asyncio.timeout(30):
+            await until(lambda: kafka.up)
+            for n in range(4):  # more often than refusals of another kind replace a producer
+                assert await inbound.put(_event(f"small{n}", 100)) is Leg.KAFKA
+                assert await inbound.put(_event(f"large{n}", length)) is Leg.INBOX
+                await until(lambda: kafka.up)
+            assert await inbound.put(_event("small4", 100)) is Leg.KAFKA
+        for leg in legs:
+            leg.cancel()
+    too_large = Trouble("kafka", "an event is larger than the topic allows, the inbox takes it")
+    assert happened.count(too_large) == 4
+    assert not any("not acknowledged" in str(one) for one in happened)
+    rows = await pool.fetch("SELECT event_id FROM inbox ORDER BY event_id")
+    assert [row[0] for row in rows] == [f"large{n}" for n in range(4)]
+    await pool.close()
+    async with reading(broker, topic.name) as (_, desk, _):
+        await until(lambda: desk.decided == ids("small", 5))
+
+
+def _event(name: str, length: int) -> Event:
+    return Event(
+        id=EventId(name),
+        source=ConnectionName("shop"),
+        type="t",
+        order_key="1",
+        time=datetime(2026, 5, 1, tzinfo=UTC),
+        body=b"x" * length,
+    )
 
 
 async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(broker: KafkaBroker) -> None:
