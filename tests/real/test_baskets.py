@@ -64,7 +64,7 @@ def first_baskets(orders: int | None) -> Iterator[Basket]:
     ],
 )
 async def test_every_basket_is_exactly_one_document(
-    orders: int | None, kafka: Any, postgres_url: str, server_folder: Path
+    orders: int | None, kafka: Any, postgres_url: str, server_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topic = f"baskets-{orders or 'all'}"
     secrets = {shop.name: scene.new_secret() for shop in SHOPS}
@@ -103,12 +103,13 @@ async def test_every_basket_is_exactly_one_document(
             await settled(postgres_url, kafka.bootstrap, topic)
             at_end = await sizes(gateway.pid, postgres_url)
             books, known = await read_books(wms_url), await read_known(postgres_url)
-    print(
-        f"\n{totals.orders:,} orders of {sum(totals.pieces.values()):,} pieces and {len(totals.pieces):,} products,"
-        f" {totals.excluded} baskets excluded: {took_s:.1f} s, {totals.orders / took_s:,.0f} orders/s"
-        f"\n  start: {at_start}\n  end:   {at_end}\n  peak:  gateway {peak_mb:.0f} MB"
-        f"\n  database per order: {(at_end.database_mb - at_start.database_mb) * 1e3 / totals.orders:.2f} kB"
-    )
+    with capsys.disabled():
+        print(
+            f"\n{totals.orders:,} orders of {sum(totals.pieces.values()):,} pieces and {len(totals.pieces):,} products,"
+            f" {totals.excluded} baskets excluded: {took_s:.1f} s, {totals.orders / took_s:,.0f} orders/s"
+            f"\n  start: {at_start}\n  end:   {at_end}\n  peak:  gateway {peak_mb:.0f} MB"
+            f"\n  database per order: {(at_end.database_mb - at_start.database_mb) * 1e3 / totals.orders:.2f} kB"
+        )
 
     if orders is None:
         assert (totals.orders, totals.excluded) == (BASKETS - EMPTY, EMPTY)
