@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from gateway.core.order import (
     Closing,
     Facts,
     Operation,
+    Order,
     OrderNumber,
     Part,
     Payment,
@@ -76,8 +78,11 @@ Event = tuple[OrderNumber, Facts | Step]
 def _arrivals(draw: st.DrawFn, *, gone: bool = True) -> tuple[list[Event], list[list[Event]]]:
     """Distinct events in a fixed sequence, and the same events shuffled, repeated and cut into batches."""
     facts = st.one_of(_facts, _gone) if gone else _facts
-    number = st.sampled_from(["A1", "A2", "A3"]).map(OrderNumber)
+    number = st.sampled_from(["A1", "A1", "A1", "A2", "A3"]).map(OrderNumber)
     events = draw(st.lists(st.tuples(number, facts), min_size=1, max_size=14))
+    if draw(st.booleans()):
+        # Left to chance hardly any order has all it takes to be sent, and something that would have kept it.
+        events += [(OrderNumber("A1"), placed(2, X=2)), (OrderNumber("A1"), paid(2, 2000))]
     distinct = sorted({repr(event): event for event in events}.values(), key=repr)
     repeats = draw(st.lists(st.sampled_from(distinct), max_size=10))
     arriving = draw(st.permutations(distinct + repeats))
@@ -95,12 +100,32 @@ def _books(by: Rules, stock: Mapping[str, int]) -> Books:
     return books
 
 
+_OF_WHAT_WAS_SENT = frozenset(
+    {"changed_after_sent", "held_after_sent", "reopened_after_cancel", "refunded_but_shipped", "shipped_elsewhere"}
+)
+"""Conflicts between the facts and the commands that had left before them."""
+
+
+def _apart_from_what_was_sent(order: Order) -> set[str]:
+    return set(order.conflicts) - _OF_WHAT_WAS_SENT
+
+
 _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.feature("F13")
+@pytest.mark.feature("F45")
 @_thorough
 @given(_arrivals(gone=False), _rules)
 def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[list[Event]]], by: Rules) -> None:
+    """Facts, stage, bookings and conflicts, save those conflicts that are about what was sent.
+
+    A command that has left is not taken back, and whether it left depends on what was known first:
+    `changed_after_sent`, `held_after_sent` and `shipped_elsewhere` need a *create* that went out before the shop
+    changed, held or shipped the order; `reopened_after_cancel` and `refunded_but_shipped` a *cancel* that went out
+    before the shop wanted the order after all, or before the parcel left. Told the other way round nothing is sent, and
+    nothing contradicts it. Where the same was sent, they are the same too.
+    """
     distinct, batches = arrivals
     stock = {"X": 10_000, "Y": 10_000}
     sorted_books, books = _books(by, stock), _books(by, stock)
@@ -115,7 +140,9 @@ def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[l
         assert facts_of(order) == facts_of(expected)
         assert (order.stage, order.reasons) == (expected.stage, expected.reasons)
         assert order.booked == expected.booked
-        assert ("shipped_short" in order.conflicts) == ("shipped_short" in expected.conflicts)
+        assert _apart_from_what_was_sent(order) == _apart_from_what_was_sent(expected)
+        if (order.commands, order.sent_content) == (expected.commands, expected.sent_content):
+            assert order.conflicts == expected.conflicts
     assert books.sums() == sorted_books.sums()
 
 
