@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.testing.fakes import Faults
-from tests.chaos.gateway import Gateway
-from tests.chaos.load import PLAIN
+from tests.chaos.gateway import Gateway, read_topic
+from tests.chaos.load import PLAIN, Mix
 from tests.chaos.run import Plan, Report, Scene, kills, make_database, run
 from tests.chaos.test_faults import isolation, of_isolation
 from tests.real.broker import KafkaBroker
@@ -43,6 +44,7 @@ def held_to(report: Report) -> None:
     assert report.doubled == 0
 
 
+@pytest.mark.feature("F2")
 async def test_five_kills_of_a_worker(kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show) -> None:
     seed = random.randrange(10**6)
     plan = Plan(orders=2500, seed=seed, rate_per_s=150, by="both", topic=topic, workers=2, ships=True)
@@ -96,17 +98,23 @@ async def test_a_worker_stopped_for_twenty_seconds(
     assert report.notes["adopted"] >= 1
 
 
+@pytest.mark.feature("F2")
 async def test_kill_9_of_postgresql(kafka: Any, topic: str, folder: Path, show: Show) -> None:
     server = EmbeddedPostgres(folder / "postgres")
     await server.start()
     plan = Plan(orders=2000, seed=23, rate_per_s=150, by="both", topic=topic, workers=2)
 
     async def disturb(scene: Scene) -> None:
+        pids = [server.pid]
         for moment in (0.3, 0.7):
             await scene.at(moment, plan.orders)
-            os.kill(server.pid, signal.SIGKILL)
+            assert not scene.over.is_set(), "under load"
+            os.kill(pids[-1], signal.SIGKILL)
             await asyncio.sleep(2)
+            assert not psutil.pid_exists(pids[-1]) or psutil.Process(pids[-1]).status() == psutil.STATUS_ZOMBIE
             await server.start()
+            pids.append(server.pid)
+        scene.report.notes["pids"] = pids
 
     try:
         url = await make_database(server, "killed")
@@ -115,6 +123,9 @@ async def test_kill_9_of_postgresql(kafka: Any, topic: str, folder: Path, show: 
         await server.stop()
     show(report)
     held_to(report)
+    assert len(set(report.notes["pids"])) == 3
+    recovered = (folder / "postgres" / "log" / "server.log").read_text().count("automatic recovery in progress")
+    assert recovered == 2
 
 
 async def test_kafka_stopped_for_thirty_seconds_and_killed(
@@ -140,6 +151,7 @@ async def test_kafka_stopped_for_thirty_seconds_and_killed(
     assert report.slowest_ack_s < 10
 
 
+@pytest.mark.feature("F15")
 async def test_rebalances_from_one_worker_to_three_and_back(
     kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
 ) -> None:
@@ -169,6 +181,7 @@ async def test_rebalances_from_one_worker_to_three_and_back(
     held_to(report)
 
 
+@pytest.mark.feature("F65")
 async def test_a_wms_that_throttles(kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show) -> None:
     """A storm of 429: it asks for patience, and gets it."""
     faults = Faults(throttle_per_s=60, retry_after="1")
@@ -176,9 +189,21 @@ async def test_a_wms_that_throttles(kafka: Any, topic: str, postgres_url: str, f
     report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap)
     show(report)
     held_to(report)
-    assert report.injected["throttled"] > 10
+    # A storm: as many refusals as orders at least. And patience: after one nobody sends for a second, so that in each
+    # no more are refused than both workers may have under way, of both operations.
+    assert report.injected["throttled"] > report.documents
+    assert report.injected["throttled"] <= 2 * 2 * 32 * (report.told_s + report.drained_s)
 
 
+_MEANWHILE = """
+SELECT count(*) FILTER (WHERE result IN (1, 6)), count(*) FILTER (WHERE result NOT IN (1, 6)),
+       array_agg(DISTINCT coalesce(code, ''))
+  FROM attempt
+ WHERE ended_at BETWEEN $1::timestamptz + interval '1 second' AND $1::timestamptz + interval '29 seconds'
+"""
+
+
+@pytest.mark.feature("F69")
 async def test_a_wms_that_is_down_for_thirty_seconds(
     kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
 ) -> None:
@@ -186,11 +211,49 @@ async def test_a_wms_that_is_down_for_thirty_seconds(
 
     async def disturb(scene: Scene) -> None:
         await scene.at(0.2, plan.orders)
+        before = scene.producer.acknowledged
         await scene.fake.faults(down_s=30)
+        [[since]] = await scene.gateway.fetch("SELECT now()")
+        await asyncio.sleep(29)
+        [[done, failed, codes]] = await scene.gateway.fetch(_MEANWHILE, since)
+        scene.report.notes |= {"done_meanwhile": done, "failed_meanwhile": failed, "codes": codes}
+        scene.report.notes["acknowledged_meanwhile"] = scene.producer.acknowledged - before
 
     report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
     show(report)
     held_to(report)
+    assert report.injected == {"down": 1}
+    assert report.notes["done_meanwhile"] == 0
+    # Two workers' breakers stay open for two seconds at most, then one call finds out that it is still down.
+    assert report.notes["failed_meanwhile"] >= 20
+    assert report.notes["codes"] == ["connect"]
+    assert report.notes["acknowledged_meanwhile"] > 1000
+
+
+@pytest.mark.feature("F11")
+async def test_many_more_orders_are_under_way_than_there_are_partitions_and_each_keeps_its_sequence(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """The checker compares the sequence of each order's commands; half of the orders have two."""
+    latency_s = 0.3
+    plan = Plan(
+        orders=1500,
+        seed=29,
+        rate_per_s=300,
+        by="kafka",
+        topic=topic,
+        mix=Mix(cancelled=0.5, scarce=0),
+        faults=Faults(latency_ms=1000 * latency_s),
+        gates={"in_flight": 64, "deadline_s": 1.0, "slow_s": 0.9},
+        lease_s=6.0,
+    )
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap)
+    _, ends = await read_topic(kafka.bootstrap, topic)
+    under_way = report.requests * latency_s / (report.told_s + report.drained_s)
+    report.notes |= {"partitions": len(ends), "under_way": round(under_way, 1)}
+    show(report)
+    held_to(report)
+    assert under_way > 3 * len(ends)
 
 
 async def test_ten_thousand_orders_with_a_fifth_of_first_attempts_timing_out_after_accept(
@@ -219,6 +282,7 @@ async def test_ten_thousand_orders_with_a_fifth_of_first_attempts_timing_out_aft
     assert report.injected["commit_then_timeout"] + report.injected["commit_late"] > 1900
 
 
+@pytest.mark.feature("F73")
 async def test_a_dead_target_leaves_the_others_p95_within_one_and_a_half(
     postgres_url: str, folder: Path, show: Show
 ) -> None:
