@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import gzip
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.sdk.adapter import UNPROVEN
 from gateway.sdk.signing import decode_secret, sign
+from tests.ports import free_port
+from tests.test_cli import ORDER as PUSHED
+from tests.test_cli import running
 
 from .conftest import ERP_SECRET, ORDER, SHOP_SECRET, Gateway, is_told
 
@@ -51,6 +58,40 @@ async def test_an_unproven_sender_is_refused_and_nothing_is_kept(gateway: Gatewa
     assert answer.status == 401
     assert answer.body == UNPROVEN.body.decode(), "the same for all of them"
     assert await gateway.kept() == 0
+
+
+def test_who_is_refused_is_counted_on_the_page_of_metrics(migrated_url: str, tmp_path: Path) -> None:
+    """By HTTP, as partners push and Prometheus reads. A name that nobody configured is no label."""
+
+    def push(connection: str, signature: str) -> int:
+        headers = {"webhook-id": "m1", "webhook-timestamp": str(int(time.time())), "webhook-signature": signature}
+        request = urllib.request.Request(f"{run.url}/hooks/{connection}", data=PUSHED, headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        refused.value.close()
+        return refused.value.code
+
+    def counted() -> dict[tuple[str, str], float]:
+        with urllib.request.urlopen(f"{run.metrics_url}/metrics", timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (sample.labels["source"], sample.labels["code"]): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "ordergate_events_refused_total"
+        }
+
+    with running(tmp_path, migrated_url, f"http://127.0.0.1:{free_port()}") as run:
+        before = counted()
+        assert before.get(("shop", "signature"), 0) == 0
+        assert push("shop", "v1,AAAA") == 401
+        assert counted()["shop", "signature"] == 1
+        assert [push("shop", "v1,AAAA"), push("nobody", "v1,AAAA")] == [401, 401]
+        after = counted()
+    assert {key: value for key, value in after.items() if value != before.get(key, 0)} == {
+        ("shop", "signature"): 2,
+        ("other", "signature"): 1,
+    }
 
 
 async def test_a_clock_that_is_a_little_off_is_accepted(gateway: Gateway) -> None:
@@ -191,6 +232,7 @@ async def test_an_order_of_500_lines_reaches_the_target(gateway: Gateway) -> Non
     assert len(gateway.erp.books.sums) == 500
 
 
+@pytest.mark.feature("F5")
 async def test_a_changed_payload_shape_holds_its_order_until_it_is_repaired(gateway: Gateway) -> None:
     """The platform renames a field: quarantined, later events of that order wait, other orders flow."""
     broken = {**without("receiver"), "consignee": ORDER["receiver"]}

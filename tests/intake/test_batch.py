@@ -14,7 +14,7 @@ import pytest
 
 from gateway.core.delivery import Held
 from gateway.core.errors import BadInput, Fenced
-from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Happening, Trouble
 from gateway.core.order import (
     Closing,
@@ -40,6 +40,7 @@ from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.outbox import start_worker
+from gateway.store.queries import read_dead_letter, read_payload
 from gateway.store.sql import Names, open_pool, register_connections
 from gateway.store.work import Wish, cards, conflicts_handled
 
@@ -155,6 +156,12 @@ def paid(order_no: str) -> Facts:
     return Facts(party=Party.SHOP, order_no=order_no, version=1, content=EVERYTHING, payment=Payment(True, 2000))
 
 
+def filled(length: int) -> bytes:
+    """The body of the paid order 2, whose note is of this length."""
+    content = msgspec.structs.replace(EVERYTHING, buyer_note="x" * length)
+    return msgspec.msgpack.encode(msgspec.structs.replace(paid("2"), content=content))
+
+
 def said(version: int, **groups: Any) -> Facts:
     """What the shop says of its order 1 at `version`."""
     return Facts(party=Party.SHOP, order_no="1", version=version, **groups)
@@ -182,6 +189,7 @@ async def decide(decider: Decider, *arrivals: Arrival) -> None:
     await decider.decide(decider.prepare(arrivals), leg=Leg.KAFKA)
 
 
+@pytest.mark.feature("F9")
 async def test_a_paid_order_is_stored_once_and_handed_over_claimed(desk: Desk) -> None:
     memory = Memory()
     decider = await desk.worker(memory)
@@ -234,6 +242,28 @@ async def test_facts_that_break_their_types_cost_one_event_and_are_told_by_field
     assert letters == [(f"A{index}", "adapter") for index in range(len(LIES))]
     for letter, lie in zip(decider.prepare(lies).unsound, LIES, strict=True):
         assert letter.message.zh.startswith(f"{lie.decode().split()[0]}: 适配器给出的 Facts 有误：")
+
+
+async def test_a_body_over_the_limit_is_set_aside_whole_and_what_is_within_is_decided(desk: Desk) -> None:
+    """Nobody stands between a topic and intake: it may take what our own door would answer with 413."""
+    memory = Memory()
+    decider = await desk.worker(memory)
+    room = MAX_BODY_BYTES - len(filled(1 << 16)) + (1 << 16)
+    full = filled(room)
+    assert len(full) == MAX_BODY_BYTES
+    over = filled(room + 1)
+    await decide(decider, desk.arrival("1", over), desk.arrival("1", paid("1")), desk.arrival("2", full))
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
+    assert [held.delivery.idempotency_key for held in memory.held] == ["A2/create"]
+    letters = await desk.rows("SELECT number, code, leg FROM dead_letter ORDER BY dead_letter_id")
+    assert sorted(letters) == [("A1", "behind", "kafka"), ("A1", "too_large", "kafka")]
+
+    ((letter_id,),) = await desk.rows("SELECT dead_letter_id FROM dead_letter WHERE code = 'too_large'")
+    kept = await read_dead_letter(desk.pool, letter_id)
+    assert kept is not None and kept[1] == over, "whole, for whoever splits it"
+    assert "1048577" in kept[0].message.zh and "1048577" in kept[0].message.en
+    repaired = msgspec.msgpack.encode(paid("1"))
+    assert await release(desk.pool, letter_id, body=repaired, actor="wang") == 2
 
 
 async def test_an_adapter_that_exits_ends_no_worker(desk: Desk) -> None:
@@ -296,6 +326,7 @@ async def test_an_event_from_the_future_is_set_aside(desk: Desk) -> None:
     assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "clock")]
 
 
+@pytest.mark.feature("F9")
 async def test_two_workers_that_meet_the_same_new_orders_store_each_once(desk: Desk) -> None:
     memories = [Memory() for _ in range(4)]
     workers = [await desk.worker(memory) for memory in memories]
@@ -305,6 +336,43 @@ async def test_two_workers_that_meet_the_same_new_orders_store_each_once(desk: D
     assert await desk.rows("SELECT count(*) FROM delivery") == [(200,)]
     assert sum(len(memory.held) for memory in memories) == 200
     assert {memory.places + len(memory.held) for memory in memories} == {1000}
+
+
+@pytest.mark.feature("F46")
+async def test_workers_that_meet_at_the_last_pieces_sell_each_of_them_once(desk: Desk) -> None:
+    await desk.pool.execute("INSERT INTO stock (sku, warehouse, on_hand) VALUES ('S1', 'W', 15)")
+    workers = [await desk.worker(Memory()) for _ in range(4)]
+
+    async def sell(worker: Decider, first: int) -> None:
+        for n in range(first, 40, len(workers)):
+            await decide(worker, desk.arrival(str(n), paid(str(n))))
+
+    await asyncio.gather(*(sell(worker, first) for first, worker in enumerate(workers)))
+    stages = await desk.rows("SELECT stage, count(*) FROM orders GROUP BY stage ORDER BY stage")
+    assert stages == [("allocated", 7), ("reviewed", 33)], "of two pieces each"
+    assert await desk.rows("SELECT on_hand, locked, committed FROM stock") == [(15, 0, 14)]
+    assert await desk.rows("SELECT sum(committed), count(*) FROM movement") == [(14, 7)]
+    with pytest.raises(asyncpg.CheckViolationError):
+        await desk.pool.execute("UPDATE stock SET committed = committed + 2")
+
+
+@pytest.mark.feature("F4")
+async def test_what_was_sent_is_kept_with_its_order_as_it_came_and_can_be_read_again(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    arrivals = [desk.arrival("1", paid("1")), desk.arrival("1", said(2, closing=Closing(True)))]
+    await decide(decider, *arrivals)
+    found = [await read_payload(desk.pool, "A1", n) for n in (1, 2)]
+    kept = {seen.event_id: body for seen, body in filter(None, found)}
+    assert kept == {arrival.event.id: arrival.event.body for arrival in arrivals}
+    from_what_is_kept = [
+        msgspec.structs.replace(arrival, event=msgspec.structs.replace(arrival.event, body=kept[arrival.event.id]))
+        for arrival in arrivals
+    ]
+    (order,) = await desk.rows("SELECT state FROM orders")
+    await desk.pool.execute("TRUNCATE orders, event, delivery, lane")
+    again = await desk.worker(Memory())
+    await decide(again, *from_what_is_kept)
+    assert await desk.rows("SELECT state FROM orders") == [order]
 
 
 async def test_a_replaced_worker_writes_nothing(desk: Desk) -> None:
