@@ -12,7 +12,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 FIRST_RELEASE = (6, 7, 8, 24, *range(75, 82), 94, 103, *range(115, 118), 120, 125, 126, 127, 129, 130)
-"""What the first release does (issue 4, by the rows of the feature list)."""
+"""What the first release does beside the way of an order (issue 4, by the rows of the feature list)."""
+WAY_OF_AN_ORDER = (2, 4, 5, 9, 11, 13, 15, 45, 46, *range(63, 66), *range(67, 72), 73, 109)
+"""What it rests on: orders in once, decided once, and out once whatever fails."""
 
 
 def marks(tree: ast.Module) -> Iterator[tuple[str, bool]]:
@@ -46,7 +48,7 @@ def collect() -> dict[str, list[str]]:
 
 def test_every_row_of_the_first_release_has_a_test_that_proves_it() -> None:
     found = collect()
-    assert [f"F{row}" for row in FIRST_RELEASE if f"F{row}" not in found] == []
+    assert [f"F{row}" for row in (*WAY_OF_AN_ORDER, *FIRST_RELEASE) if f"F{row}" not in found] == []
 
 
 def test_marks_name_rows() -> None:

@@ -174,6 +174,7 @@ def test_good_file_becomes_structs(adapters: plugins.Registry) -> None:
     assert (wms.settle_s, shop.settle_s) == (20.0, 15.0)
 
 
+@pytest.mark.feature("F109")
 def test_gate_is_manifest_with_file_laid_over(adapters: plugins.Registry) -> None:
     wms = parsed(GOOD, adapters).connections["wms-1"]  # type: ignore[index]
     create = wms.gate(Operation.CREATE)

@@ -608,6 +608,7 @@ async def test_two_who_hold_a_breaker_at_once_are_both_heard(gateway: Gateway) -
     assert len(await gateway.audit()) == 35
 
 
+@pytest.mark.feature("F70")
 async def test_a_breaker_is_held_open_and_let_go(gateway: Gateway) -> None:
     async def state() -> str:
         gates = (await gateway.get("/gates"))["gates"]
@@ -635,6 +636,32 @@ async def test_a_breaker_is_held_open_and_let_go(gateway: Gateway) -> None:
     await becomes("forced_closed")
     await becomes("closed")
     assert [row[1] for row in await gateway.audit()] == ["breaker.open", "breaker.automatic", "breaker.closed"]
+
+
+@pytest.mark.feature("F68")
+async def test_a_breaker_is_of_one_operation(gateway: Gateway) -> None:
+    """What cannot be created just now can be cancelled."""
+    first = await gateway.order(order_no="1")
+    await gateway.sent(first)
+    await gateway.post("/gates/erp/create/breaker", {"force": "open", "reason": "their migration", "for_s": 600})
+
+    async def held() -> dict[str, str]:
+        return {g["operation"]: g["worker"]["breaker"]["state"] for g in (await gateway.get("/gates"))["gates"]}
+
+    async def is_open() -> bool:
+        return (await held())["create"] == "forced_open"
+
+    await gateway.until(is_open)
+    assert (await held())["cancel"] == "closed"
+    second = await gateway.order(order_no="2")
+    await gateway.stage(second, "allocated")
+    await gateway.order(
+        order_no="1", updated_at="2026-05-01T10:00:00+08:00", status="cancelled", cancelled={"reason": "buyer"}
+    )
+    await gateway.stage(first, "cancelled")
+    await gateway.sent(first)
+    assert gateway.erp.books.orders[first].cancelled
+    assert second not in gateway.erp.books.orders
 
 
 async def test_stock_is_set_with_a_movement_and_wakes_what_waited(gateway: Gateway) -> None:

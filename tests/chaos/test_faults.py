@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from gateway.testing.fakes import Faults
 from tests.chaos.gateway import SHOPS, Fake, Gateway
 from tests.chaos.journal import Journal
@@ -27,6 +29,7 @@ async def test_kill_9_of_a_worker_at_random_moments(postgres_url: str, folder: P
     assert report.notes["kills"] == 2
 
 
+@pytest.mark.feature("F9")
 async def test_duplicates_reordering_and_cancels_before_their_create(
     postgres_url: str, folder: Path, show: Show
 ) -> None:
@@ -132,6 +135,8 @@ def of_isolation(p95: tuple[list[float], list[float]]) -> tuple[float, float, Re
     return healthy, beside_dead, Report(notes={"p95_ms": p95_ms, "ratio": round(beside_dead / healthy, 2)})
 
 
+@pytest.mark.feature("F68")
+@pytest.mark.feature("F73")
 async def test_a_dead_target_does_not_slow_a_healthy_one(postgres_url: str, folder: Path, show: Show) -> None:
     p95 = await isolation(folder, postgres_url, orders=800, rounds=1, rate_per_s=200)
     healthy, beside_dead, report = of_isolation(p95)

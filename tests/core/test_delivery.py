@@ -9,6 +9,7 @@ from gateway.core.order import Command, Operation, Order, OrderNumber
 from tests.core.sample import SHOP, WMS
 
 
+@pytest.mark.feature("F109")
 @pytest.mark.parametrize(
     ("idempotent", "findable", "policy"),
     [

@@ -90,6 +90,7 @@ def reclose(rig: Rig) -> None:
     assert rig.state is State.CLOSED
 
 
+@pytest.mark.feature("F67")
 @pytest.mark.parametrize(
     ("letters", "state", "cause"),
     [
@@ -278,6 +279,7 @@ def test_the_first_probe_has_to_succeed_and_one_bad_of_three_is_let_pass() -> No
     assert rig.state is State.CLOSED
 
 
+@pytest.mark.feature("F71")
 def test_a_cancelled_probe_gives_its_permit_back_without_a_verdict() -> None:
     rig = opened()
     rig.clock.now += 10
@@ -289,6 +291,7 @@ def test_a_cancelled_probe_gives_its_permit_back_without_a_verdict() -> None:
     assert len(rig.changes) == 2
 
 
+@pytest.mark.feature("F71")
 def test_a_lost_probe_frees_its_place_when_its_lease_ends() -> None:
     rig = opened()
     rig.clock.now += 10
@@ -307,6 +310,7 @@ def test_a_lost_probe_frees_its_place_when_its_lease_ends() -> None:
     assert sum(isinstance(rig.breaker.admit(), Permit) for _ in range(10)) == 3
 
 
+@pytest.mark.feature("F69")
 def test_the_ramp_grows_to_the_full_limit() -> None:
     rig = opened()
     assert rig.breaker.ramp_limit(256) == 256
@@ -334,6 +338,7 @@ def test_next_change_of_each_state() -> None:
     assert rig.breaker.next_change_at() == 1_010.0
 
 
+@pytest.mark.feature("F70")
 def test_forced_open_refuses_until_its_end_and_then_closes_with_the_ramp() -> None:
     rig = Rig()
     under_way = rig.permit()
@@ -377,6 +382,7 @@ def test_forced_open_over_an_open_one_says_so_and_does_not_lengthen_later_times(
     assert rig.labels() == ["open", "forced_open", "half_open", "open"]
 
 
+@pytest.mark.feature("F70")
 def test_forced_closed_admits_counts_and_ends() -> None:
     rig = opened()
     rig.breaker.force_close("their status page is wrong", rig.clock.now + 60)
@@ -426,6 +432,7 @@ def test_resume_of_a_hold_over_an_open_one_probes() -> None:
     assert rig.labels() == ["open", "forced_open", "open", "half_open"]
 
 
+@pytest.mark.feature("F70")
 @pytest.mark.parametrize(("reason", "until"), [("", 2_000.0), ("halt", float("inf")), ("halt", float("nan"))])
 def test_a_hold_needs_a_reason_and_an_end(reason: str, until: float) -> None:
     rig = Rig()
@@ -436,6 +443,7 @@ def test_a_hold_needs_a_reason_and_an_end(reason: str, until: float) -> None:
     assert rig.breaker.snapshot().manual_reason is None
 
 
+@pytest.mark.feature("F70")
 def test_dry_run_admits_always_and_says_what_would_have_been() -> None:
     rig = Rig(dry_run=True)
     rig.feed("f" * 500, every_s=0.01)

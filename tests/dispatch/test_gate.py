@@ -222,6 +222,7 @@ async def test_done_ends_the_delivery_and_frees_its_place() -> None:
     assert attempted(ended[0])[2] == b"R1"
 
 
+@pytest.mark.feature("F64")
 async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_outbox() -> None:
     bench = Bench(Script([Failed("http_503")] * 9))
     async with running(bench):
@@ -232,6 +233,7 @@ async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_
     assert 8 <= last.outcome.delay_s <= 10 and last.outcome.bursts == 1
 
 
+@pytest.mark.feature("F65")
 async def test_throttled_is_not_an_attempt_and_pauses_the_gate() -> None:
     bench = Bench(Script([Throttled(0.0)]))
     started = time.monotonic()
@@ -741,6 +743,8 @@ async def test_no_more_in_flight_than_allowed_and_no_more_in_memory_than_places(
     assert bench.script.most_at_once == 2
 
 
+@pytest.mark.feature("F67")
+@pytest.mark.feature("F69")
 async def test_an_open_breaker_sends_nothing_and_uses_no_attempt() -> None:
     bench = Bench(Script())
     bench.breaker.force_open("WMS is being moved", time.monotonic() + 0.15)
@@ -986,6 +990,7 @@ async def test_what_was_handed_to_a_runner_that_never_began_is_left_in_the_outbo
     assert [outcome.lane[0] for outcome in bench.gate.leftovers()] == [0]
 
 
+@pytest.mark.feature("F67")
 @travelling
 async def test_questions_that_wait_when_their_breaker_opens_go_back_into_the_outbox() -> None:
     clock = asyncio.get_running_loop().time

@@ -595,6 +595,7 @@ async def test_without_authorisation_everything_is_kept(desk: Desk) -> None:
     assert desk.shop.levels == {"A": 5, "B": 5, "C": 5}
 
 
+@pytest.mark.feature("F67")
 async def test_the_breaker_stands_before_the_calls(desk: Desk) -> None:
     for number in range(12):
         await desk.sell(f"S{number}")

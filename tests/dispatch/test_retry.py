@@ -28,6 +28,7 @@ class Bottom(random.Random):
         return 1 - 2**-53
 
 
+@pytest.mark.feature("F63")
 @pytest.mark.parametrize(
     ("tries", "elapsed_s", "retry_after_s", "longest_s"),
     [
@@ -62,6 +63,7 @@ def test_no_retries() -> None:
     assert next_wait(RetryPolicy(burst_retries=0), tries=1, elapsed_s=0.0, rng=Top()) is None
 
 
+@pytest.mark.feature("F63")
 def test_full_jitter_spreads_evenly() -> None:
     rng = random.Random(1)
     waits = [next_wait(POLICY, tries=1, elapsed_s=0.0, rng=rng) for _ in range(4_000)]
@@ -71,6 +73,7 @@ def test_full_jitter_spreads_evenly() -> None:
     assert sum(numbers) / 4_000 == pytest.approx(0.1, abs=0.005)
 
 
+@pytest.mark.feature("F63")
 @pytest.mark.parametrize(
     ("bursts", "shortest_s", "longest_s"),
     [

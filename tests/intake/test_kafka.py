@@ -114,6 +114,7 @@ async def test_the_next_batch_is_prepared_while_one_is_decided_and_takes_what_co
     assert consumer.committed[-1] == {P0: 5}
 
 
+@pytest.mark.feature("F15")
 async def test_what_was_read_before_partitions_were_given_up_is_not_decided() -> None:
     desk, consumer = Desk(), Consumer([0, 1])
     desk.may_decide.set()
@@ -183,6 +184,7 @@ async def test_a_broker_that_does_not_confirm_holds_up_nobody(monkeypatch: pytes
     assert consumer.committed == [{P0: 2}]
 
 
+@pytest.mark.feature("F15")
 async def test_partitions_are_given_up_behind_the_commit_under_way() -> None:
     """Answered only after the new join, it would be refused, and the refusal taken for the new member's."""
     desk, consumer = Desk(), Consumer([0, 1])

@@ -198,6 +198,7 @@ _COMMANDS = {
 }
 
 
+@pytest.mark.feature("F13")
 @pytest.mark.parametrize(("facts", "expected"), _COMMANDS.values(), ids=_COMMANDS)
 def test_commands_follow_in_sequence(facts: list[Facts | Step], expected: list[str]) -> None:
     assert commands(decide(*facts)) == expected
@@ -489,6 +490,7 @@ def _booked(order: Order) -> list[tuple[str, int, int, int]]:
     return [(b.sku, b.locked, b.committed, b.shipped) for b in order.booked]
 
 
+@pytest.mark.feature("F45")
 @pytest.mark.parametrize(
     ("facts", "booked"),
     [
