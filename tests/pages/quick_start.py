@@ -95,3 +95,4 @@ def story(page: Page, tell: Callable[[str], None]) -> None:
     assert "SKU" in page.run("ordergate stock list")
     gateway.stop()
     assert "0 条未完成的下发" in page.run("ordergate restored")
+    assert "--stored" in page.run("./dev bench --help")

@@ -114,6 +114,7 @@ def dead_letter(page: Page, town: Town) -> None:
     assert page.run("ordergate dead release ID --body given", instead={"ID": repaired}) == "1 条消息重新处理\n"
     town.sent("A4302")
     page.run("ordergate dead discard ID --reason why", instead={"ID": useless})
+    assert "13800000000" in page.run("ordergate dead show ID --unmask", instead={"ID": useless})
     left = page.stage.run("ordergate dead list --source shop-a").out
     assert "4302" not in left and "4303" not in left
 
