@@ -424,7 +424,6 @@ class KafkaReader:
         self._reach("kafka.before_offset")
         if time.monotonic() - self._committed_at >= _COMMIT_EVERY_S:
             await self._commit(consumer)
-            self._reach("kafka.after_offset")
 
     async def _decide_until_done(self, batch: Batch) -> None:
         while True:
@@ -485,6 +484,7 @@ class KafkaReader:
         try:
             async with asyncio.timeout(_COMMIT_WITHIN_S):
                 await consumer.commit(offsets)
+            self._reach("kafka.after_offset")
         except (CommitFailedError, IllegalStateError) as error:
             # The group moved on without us: the new owner reads these events again, which changes nothing.
             self._observe([Trouble("kafka", f"offsets not committed: {type(error).__name__}")])

@@ -29,7 +29,7 @@ KAFKA_POINTS = (
     "intake.before_commit:2",
     "intake.after_commit:2",
     "kafka.before_offset:2",
-    "kafka.after_offset:1",
+    "kafka.after_offset:2",  # the first commit is of where reading begins
 )
 INBOX_POINTS = (
     "inbox.before_commit:3",

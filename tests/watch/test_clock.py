@@ -276,6 +276,10 @@ async def test_who_ends_the_program_when_asked_ends_no_worker(room: Room) -> Non
 
     room.askable["broken"] = end
     await room.watch.ask()
+    await room.open("wms")
+    await room.talk("wms")
+    await room.look()
+    assert room.shown.keys() == {"wms", DATABASE}, "the others are compared all the same"
 
 
 async def test_who_was_off_is_asked_again_and_who_was_right_is_forgotten_when_silent(room: Room) -> None:
