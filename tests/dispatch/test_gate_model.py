@@ -760,32 +760,39 @@ def test_a_probe_keeps_its_place_for_longer_than_an_attempt_may_take() -> None:
         assert breaker_policy_of(app, gate).probe_lease_s > deadline_s + 0.5, "its answer would not be heard"
 
 
+def _calm(**changes: Any) -> Case:
+    """A target that can be asked and a gateway that nothing happens to, but for `changes`."""
+    given: dict[str, Any] = {
+        "after_unknown": AfterUnknown.FIND,
+        "findable": True,
+        "adaptive": False,
+        "deadline_s": 10.0,
+        "latency": 0.005,
+        "jitter": 0.0,
+        "slow": 0.98,
+        "settle_s": 15.0,
+        "rate_per_s": None,
+        "burst": 1,
+        "lease_s": 35.0,
+        "heartbeat_s": 5.0,
+        "retry": RetrySettings(),
+        "breaker": BreakerSettings(),
+        "there": frozenset(),
+        "refuses_twice": False,
+        "faults": (),
+        "blows": (),
+        "seed": 1,
+    }
+    return Case(**given | changes)
+
+
 def test_more_in_doubt_than_fits_in_memory_keeps_no_new_order_waiting() -> None:
     """A worker with a full gate has died, and the answers to questions take five seconds each."""
     old, slow_s = 200, 5.0
-    case = Case(
-        after_unknown=AfterUnknown.FIND,
-        findable=True,
+    case = _calm(
         in_flight=4,
-        adaptive=False,
         places=40,
-        deadline_s=10.0,
-        latency=0.005,
-        jitter=0.0,
-        slow=0.98,
-        settle_s=15.0,
-        rate_per_s=None,
-        burst=1,
-        lease_s=35.0,
-        heartbeat_s=5.0,
-        retry=RetrySettings(),
-        breaker=BreakerSettings(),
         births=tuple([0.0] * old + [10.0 + number for number in range(60)]),
-        there=frozenset(),
-        refuses_twice=False,
-        faults=(),
-        blows=(),
-        seed=1,
     )
 
     class Slow(Target):
@@ -815,30 +822,14 @@ def test_more_in_doubt_than_fits_in_memory_keeps_no_new_order_waiting() -> None:
 def test_what_is_in_doubt_is_asked_about_while_orders_are_refused(after_unknown: AfterUnknown, places: int) -> None:
     """The target has it all the while; a cancel behind it would wait for the end of the outage."""
     old, due_at, well_at = 30, 300.0, 3600.0
-    case = Case(
+    case = _calm(
         after_unknown=after_unknown,
-        findable=True,
         in_flight=8,
-        adaptive=False,
         places=places,
-        deadline_s=10.0,
-        latency=0.005,
-        jitter=0.0,
-        slow=0.98,
-        settle_s=15.0,
-        rate_per_s=None,
-        burst=1,
-        lease_s=35.0,
-        heartbeat_s=5.0,
-        retry=RetrySettings(),
-        breaker=BreakerSettings(),
         births=tuple([0.0] * old + [5.0 * number for number in range(300)]),
         there=frozenset(range(old)),
         doubted=frozenset(range(old)),
-        refuses_twice=False,
         faults=(Fault(begins_s=0.0, lasts_s=well_at, sends=("failed",), finds=(), share=1.0),),
-        blows=(),
-        seed=1,
     )
 
     async def scene() -> World:

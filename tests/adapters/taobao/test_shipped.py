@@ -43,6 +43,15 @@ def by_hand(shop: Shop, tid: str, *lines: int) -> None:
     shop.fake.consign(tid, FakeParcel(tuple(oids[line] for line in lines), "SF", "by hand"))
 
 
+def paid_back(shop: Shop, tid: str, line: int, status: str) -> None:
+    """A line's money is given back, which leaves the trade in `status`."""
+    shop.clock.advance(60)
+    trade = shop.fake.trades[tid]
+    trade.lines[line].update(status="TRADE_CLOSED", refund_status="SUCCESS")
+    trade.detail["status"] = status
+    trade.modified = shop.clock.now()
+
+
 def is_not_sent(books: Books, *, whole: bool) -> None:
     """What has left whole needs nobody and holds no stock; what left in part waits for the hand that sent it,
     which the desk calls."""
@@ -97,18 +106,11 @@ def test_what_is_paid_back_instead_of_being_shipped_by_hand_stays_on_the_shelf()
     by_hand(shop, tid, 0)
     books.take([(NUMBER, read(shop, tid))])
     is_not_sent(books, whole=False)
-    shop.clock.advance(60)
-    trade = shop.fake.trades[tid]
-    trade.lines[1].update(status="TRADE_CLOSED", refund_status="SUCCESS")
-    trade.detail["status"] = "WAIT_BUYER_CONFIRM_GOODS"
-    trade.modified = shop.clock.now()
+    paid_back(shop, tid, 1, "WAIT_BUYER_CONFIRM_GOODS")
     books.take([(NUMBER, read(shop, tid))])
     is_not_sent(books, whole=True)
     assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5]
-    shop.clock.advance(60)
-    trade.lines[0].update(status="TRADE_CLOSED", refund_status="SUCCESS")
-    trade.detail["status"] = "TRADE_CLOSED"
-    trade.modified = shop.clock.now()
+    paid_back(shop, tid, 0, "TRADE_CLOSED")
     books.take([(NUMBER, read(shop, tid))])
     assert (books.orders[NUMBER].stage, books.orders[NUMBER].commands) == (Stage.CANCELLED, ())
     assert [books.balances[Sku(sku), "WH1"].on_hand for sku in "AB"] == [4, 5], "whoever takes it back counts it"
@@ -123,15 +125,11 @@ def test_what_left_by_hand_stays_off_the_shelf_whichever_line_is_paid_back_first
     shop.fake.pay(tid)
     by_hand(shop, tid, 0)
     books.take([(NUMBER, read(shop, tid))])
-    trade = shop.fake.trades[tid]
     for line, status in (
         (first, "WAIT_SELLER_SEND_GOODS" if first == 0 else "WAIT_BUYER_CONFIRM_GOODS"),
         (1 - first, "TRADE_CLOSED"),
     ):
-        shop.clock.advance(60)
-        trade.lines[line].update(status="TRADE_CLOSED", refund_status="SUCCESS")
-        trade.detail["status"] = status
-        trade.modified = shop.clock.now()
+        paid_back(shop, tid, line, status)
         books.take([(NUMBER, read(shop, tid))])
         assert books.orders[NUMBER].commands == ()
     assert books.orders[NUMBER].stage is Stage.CANCELLED
