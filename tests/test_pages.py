@@ -78,13 +78,13 @@ TWINS = {
 """Page → the page of the other language, which has the story of both."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fakes() -> Iterator[Fakes]:
     with Fakes() as fakes:
         yield fakes
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def town(fakes: Fakes) -> Iterator[Town]:
     with short_folder() as folder, Stage(folder) as stage:
         yield Town(stage, fakes)

@@ -67,7 +67,7 @@ def notices(page: Page, town: Town) -> None:
     assert "✓" in page.run("ordergate notices test ops-robot")
     assert _tried(town) == [("wangwu",)]
     town.blocked("3001")
-    told = re.compile(rf"{NOTICES['blocked'].zh} .*已发，消息 \d+ +ops-robot ")
+    told = re.compile(rf"{NOTICES['blocked'].zh} .*(?:已发，消息|并入消息) \d+.* ops-robot ")
     until(lambda: told.search(page.stage.run("ordergate notices list").out), "the robot to tell of it")
     assert "blocked" in page.run("ordergate notices list")
     assert "✓" in page.run("ordergate notices test ops-mail")
