@@ -14,8 +14,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -462,9 +462,8 @@ class _Probe:
         return Checked(tuple(problems), tuple(notes))
 
     async def _kafka(self, kafka: Kafka) -> Checked:
-        # What the library logs about a broker that is away is said here, once and readably.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        met = await meet(kafka, within_s=_WITHIN_S)
+        with _quiet("aiokafka"):  # what it logs of a broker that is away is said here, once and readably
+            met = await meet(kafka, within_s=_WITHIN_S)
         problems, notes = list(met.problems), list[Note]()
         if met.topic == UnknownTopicOrPartitionError.errno:
             create = (
@@ -708,3 +707,15 @@ def of_settings(problems: Sequence[Problem]) -> Checked:
     """Problems of the file itself, each with something to do about it."""
     proposal = Text("对照示例配置和适配器说明", "compare with the example configuration and the adapter's page")
     return Checked(tuple(p if p.proposal else msgspec.structs.replace(p, proposal=proposal) for p in problems))
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """It logs nothing that one can survive."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from tests.chaos.gateway import ALLOWED_BLOCKS
 from tests.chaos.journal import Acked, read
 from tests.chaos.run import Plan, make_database, play, stage
 
+_numbers = itertools.count(1)
 PLAN = Plan(orders=120, seed=11, workers=1, ships=True)
 
 
@@ -46,7 +48,8 @@ class Ran(msgspec.Struct):
 def ran(postgres_server: EmbeddedPostgres) -> Iterator[Ran]:
     async def once() -> Ran:
         folder = Path(tempfile.mkdtemp(prefix="ordergate-test-", dir="/tmp"))
-        url = await make_database(postgres_server, "checker")
+        name = f"checker_{next(_numbers)}"
+        url = await make_database(postgres_server, name)
         try:
             async with stage(PLAN, folder, database_url=url) as scene:
                 report = await play(PLAN, scene)
@@ -57,7 +60,7 @@ def ran(postgres_server: EmbeddedPostgres) -> Iterator[Ran]:
                 acked = read(gateway.journal_path)
         finally:
             shutil.rmtree(folder)
-        return Ran(postgres_server, "checker", acked, evidence.books, rules, decoders, report.violations)
+        return Ran(postgres_server, name, acked, evidence.books, rules, decoders, report.violations)
 
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(lambda: asyncio.run(once())).result()
