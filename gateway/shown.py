@@ -63,6 +63,7 @@ def gate_view(gate: Gate) -> WorkerGate:
         limit=gate.limit,
         waiting=state.waiting,
         throttled_for_s=round(state.throttled_s, 1),
+        learnt_per_s=None if state.learnt_per_s is None else round(state.learnt_per_s, 1),
         breaker=_breaker_view(gate.breaker),
         questions=None if gate.questions is None else _breaker_view(gate.questions),
     )

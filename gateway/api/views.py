@@ -464,7 +464,8 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
 
     `questions` is the one before the questions about what is in doubt; null where nothing is ever asked about.
     `throttled_for_s`: so much longer nothing is sent, as the target has asked for patience; what waits for that counts
-    as in flight.
+    as in flight. `learnt_per_s`: so many requests a second the target lets through, as this worker has learnt from its
+    refusals; null where it refuses none.
     """
 
     target: str
@@ -477,6 +478,7 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
     breaker: BreakerView
     questions: BreakerView | None
     throttled_for_s: float = 0.0
+    learnt_per_s: float | None = None
 
 
 class ForcedView(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,8 +26,10 @@ from gateway.core.delivery import (
     AfterUnknown,
     Answer,
     Delivery,
+    Failed,
     Finding,
     Held,
+    Throttled,
     Unauthorised,
     Unknown,
 )
@@ -42,6 +44,7 @@ from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
+from gateway.dispatch.pace import LearntRate
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.pull import Budget
 from gateway.store.control import Forced
@@ -95,6 +98,8 @@ class GateState(msgspec.Struct, frozen=True):
     paused: bool
     throttled_s: float
     """So much longer nothing is sent: the target has asked for patience. What waits for that counts as in flight."""
+    learnt_per_s: float | None
+    """So many requests a second the target lets through, as far as this worker has found out; None: it refuses none."""
 
 
 class Line:
@@ -156,6 +161,8 @@ class Gate:
         self._reach = reach
         self._adaptive = adaptive
         self._turns = turns
+        self._learnt = LearntRate(policy.in_flight)
+        self._rate = (policy.rate_per_s, policy.burst)
         self._patience_until = 0.0
         self._joins_until = -math.inf
         self._authority = authority
@@ -281,6 +288,7 @@ class Gate:
             waiting=len(self._timers),
             paused=self._paused,
             throttled_s=self._throttled_s(),
+            learnt_per_s=self._learnt.rate_per_s,
         )
 
     def _throttled_s(self) -> float:
@@ -333,10 +341,18 @@ class Gate:
             return
         joins = self._workers is None and workers > 1
         self._workers = workers
-        self.limiter.set_rate(self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
+        self._rate = (self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
+        self._set_rate()
         if joins:
             self.limiter.pause(self.policy.joins_s)
             self._joins_until = self._clock() + self.policy.joins_s
+
+    def _set_rate(self) -> None:
+        """The lower of this worker's part of the configured rate and what the target lets through, evenly."""
+        (rate_per_s, burst), learnt_per_s = self._rate, self._learnt.rate_per_s
+        if learnt_per_s is not None and (rate_per_s is None or learnt_per_s < rate_per_s):
+            rate_per_s, burst = learnt_per_s, 1
+        self.limiter.set_rate(rate_per_s, burst)
 
     def breaker_changed(self) -> None:
         """A breaker moved: look whether more may go now."""
@@ -629,6 +645,8 @@ class Gate:
             self.limit = self._adaptive.record(answer, started_at=started, took_s=took_s, in_flight=len(self._flying))
         if not isinstance(answer, Answer):  # an adapter may answer anything
             answer = self._broken(f"an answer of {type(answer).__name__}")  # type: ignore[unreachable]
+        if self._learnt.listens or isinstance(answer, Throttled):
+            self._learn(answer, started)
         self._follow_up(self._sends, held, permit, self._conclude.sent(held, answer, took_s))
         if isinstance(answer, Unauthorised) and self._authority is not None:
             self._authority.refused(version, answer)
@@ -654,9 +672,20 @@ class Gate:
         took_s = self._clock() - started
         if not isinstance(finding, Finding):  # an adapter may answer anything
             finding = self._broken(f"a finding of {type(finding).__name__}")  # type: ignore[unreachable]
+        if self._learnt.listens or isinstance(finding, Throttled):
+            self._learn(finding, started)
         self._follow_up(line, held, permit, self._conclude.asked(held, finding, took_s))
         if isinstance(finding, Unauthorised) and self._authority is not None:
             self._authority.refused(version, finding)
+
+    def _learn(self, answer: Answer | Finding, started: float) -> None:
+        """Send as fast as the target lets through. What has failed was perhaps not even counted."""
+        now, most_per_s = self._clock(), self._rate[0] or math.inf
+        if isinstance(answer, Throttled):
+            self._learnt.refused(sent_at=started, now=now, most_per_s=most_per_s)
+        elif not isinstance(answer, Failed | Unknown):
+            self._learnt.passed(now, most_per_s=most_per_s)
+        self._set_rate()
 
     def _broken(self, how: str) -> Unknown:
         """What a broken adapter's attempt counts as: whether it sent is not known. Its words may hold buyer data."""

@@ -112,12 +112,16 @@ def _print_gates(terminal: Terminal, answer: Any) -> None:
 
 
 def _state(terminal: Terminal, worker: Any) -> str:
-    """The breaker's state, and how long the target has asked to wait: nothing else says why nothing is sent."""
+    """The breaker's state, and what the target has asked for: nothing else says why nothing is sent, or so little."""
     state = terminal.say(word(worker["breaker"]["state"], words.BREAKERS))
-    patience = worker.get("throttled_for_s") or 0  # a gateway of before says nothing of it
-    if patience < 1:
-        return state
-    return state + terminal.say(Text(f"，被限流，还有 {patience:.0f} 秒", f", throttled for {patience:.0f} s"))
+    patience, pace = worker.get("throttled_for_s"), worker.get("learnt_per_s")  # a gateway of before says neither
+    if patience and patience >= 1:
+        return state + terminal.say(Text(f"，被限流，还有 {patience:.0f} 秒", f", throttled for {patience:.0f} s"))
+    if pace:
+        return state + terminal.say(
+            Text(f"，被限流，降到每秒 {pace:.0f} 次", f", throttled, down to {pace:.0f} a second")
+        )
+    return state
 
 
 def _held(terminal: Terminal, forced: Any) -> str:

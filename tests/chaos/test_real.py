@@ -189,10 +189,10 @@ async def test_a_wms_that_throttles(kafka: Any, topic: str, postgres_url: str, f
     report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap)
     show(report)
     held_to(report)
-    # A storm: as many refusals as orders at least. And patience: after one nobody sends for a second, so that in each
-    # no more are refused than both workers may have under way, of both operations.
-    assert report.injected["throttled"] > report.documents
-    assert report.injected["throttled"] <= 2 * 2 * 32 * (report.told_s + report.drained_s)
+    # A storm at first, and one refusal each time a worker tries whether more goes through. No configuration names a
+    # rate: with patience alone ten requests are refused for each order (8,765 of 9,739), and all takes five times as
+    # long.
+    assert 50 < report.injected["throttled"] < report.documents / 2
 
 
 _MEANWHILE = """

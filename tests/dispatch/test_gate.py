@@ -276,6 +276,54 @@ async def test_a_target_that_asks_for_patience_for_an_hour_is_asked_less_and_les
         assert bench.gate.state.places == 0
 
 
+class Counting(Script):
+    """A target that lets `per_s` requests a second through and has a tenth of them in store, as most limiters do."""
+
+    def __init__(self, per_s: float) -> None:
+        super().__init__()
+        self.per_s = per_s
+        self.passed = self.refused = 0
+        self._stored, self._at = per_s / 10, now_s()
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        await asyncio.sleep(0.02)
+        self._stored = min(self.per_s / 10, self._stored + (now_s() - self._at) * self.per_s)
+        self._at = now_s()
+        if self._stored < 1:
+            self.refused += 1
+            return Throttled(1.0)
+        self._stored -= 1
+        self.passed += 1
+        return Done("R1")
+
+
+@travelling
+async def test_a_target_that_counts_requests_gets_about_as_many_as_it_lets_through() -> None:
+    """Two workers who know of no rate. A second of patience after each refusal, and then all at once, gave it 7."""
+    target = Counting(60.0)
+    workers = [Bench(target, clock=now_s, in_flight=32, places=2000) for _ in range(2)]
+
+    async def work(for_s: float) -> float:
+        passed, until = target.passed, now_s() + for_s
+        while now_s() < until:
+            for bench in workers:
+                while bench.gate.room():
+                    bench.gate.take(held(0))
+            await asyncio.sleep(1.0)
+        return (target.passed - passed) / for_s
+
+    for bench in workers:
+        bench.lease.renewed(now_s() + 1e6)
+    async with running(workers[0]), running(workers[1]):
+        assert await work(120.0) > 0.7 * 60
+        assert target.refused < 0.05 * target.passed
+        assert all(0 < (bench.gate.state.learnt_per_s or 0) < 60 for bench in workers)
+        target.per_s = 1e6
+        await work(120.0)
+        assert [bench.gate.state.learnt_per_s for bench in workers] == [None, None]
+        assert await work(10.0) > 1000
+
+
 @travelling
 async def test_an_unnamed_wait_of_one_operation_costs_the_others_of_its_connection_a_second_each_time() -> None:
     """The shop whose ship calls are over their quota is still read."""
@@ -335,12 +383,14 @@ async def test_a_worker_that_joins_others_sends_nothing_until_they_use_less() ->
 
 
 @travelling
-async def test_who_is_only_asked_too_much_at_once_gets_the_rest_a_second_later() -> None:
-    bench = Bench(Throttling(until_s=3600.0, every=2), clock=now_s, in_flight=8, places=100)
+async def test_refusals_that_do_not_come_from_the_pace_are_answered_by_a_second_of_patience() -> None:
+    """Going slower is tried once in ten minutes."""
+    bench = Bench(Throttling(until_s=3600.0, every=2), clock=now_s, in_flight=8, places=2000)
+    bench.lease.renewed(now_s() + 1e6)
     async with running(bench):
-        bench.give(100)
-        await bench.outcomes(100, within_s=40.0)
-    assert now_s() < 40
+        bench.give(2000)
+        await bench.outcomes(2000, within_s=600.0)
+    assert now_s() < 600, "4 a second, as without"
 
 
 async def test_a_gate_says_how_long_it_has_been_asked_to_wait() -> None:
