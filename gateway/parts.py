@@ -85,6 +85,7 @@ def setup_of(connection: Connection, settings: Settings, *, now: Clock = now) ->
         settings=connection.settings,
         now=now,
         carriers=load_carriers().extended(settings.carriers),
+        adapters={one.name: one.adapter.manifest.name for one in settings.connections.values()},
     )
 
 

@@ -19,6 +19,7 @@ from adapters.qimen.settings import Match, Settings
 from gateway.sdk.models import (
     BadInput,
     Confirmation,
+    ConnectionName,
     Content,
     Delivery,
     Facts,
@@ -39,6 +40,9 @@ CANCEL = "order.cancel"
 QUERY = "deliveryorder.query"
 CONFIRM = "deliveryorder.confirm"
 REPORT = "orderprocess.report"
+
+PLATFORMS: Mapping[str, str] = {"taobao": "TB"}
+"""Adapter of a shop → `sourcePlatformCode`; an adapter of Taobao cannot tell a shop of Tmall, TM."""
 
 BEIJING = timezone(timedelta(hours=8))
 
@@ -130,6 +134,17 @@ def parse_xml(body: bytes) -> ElementTree.Element:
 # --- what goes out ----------------------------------------------------------------------------------------------
 
 
+def with_platforms(settings: Settings, adapters: Mapping[ConnectionName, str]) -> Settings:
+    """`settings` with the platform code of every shop whose adapter tells it, where they name no code for the rest.
+
+    `adapters`: shop connection → adapter. Without the code of its platform an order goes out without its OAID.
+    """
+    if settings.platform_code is not None:
+        return settings
+    known = {str(shop): PLATFORMS[adapter] for shop, adapter in adapters.items() if adapter in PLATFORMS}
+    return msgspec.structs.replace(settings, platform_codes={**known, **settings.platform_codes})
+
+
 def render_create(delivery: Delivery, content: Content, items: Sequence[Item], settings: Settings) -> bytes:
     """The body of `deliveryorder.create`; the same bytes for the same order, whenever it is sent.
 
@@ -142,7 +157,7 @@ def render_create(delivery: Delivery, content: Content, items: Sequence[Item], s
     platforms give to print by is no OAID, and a WMS that takes it for one prints nothing, or the mask.
     """
     order = delivery.order
-    platform = settings.platform_codes.get(order.connection, settings.platform_code)
+    platform = settings.platform_codes.get(order.connection) or settings.platform_code or "OTHER"
     payment = None if order.payment is None else order.payment.value
     paid_at = payment.paid_at if payment is not None and payment.paid_at is not None else content.placed_at
     paid_minor = payment.amount_minor if payment is not None and payment.paid else 0

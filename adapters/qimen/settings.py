@@ -72,12 +72,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "OTHER"
     order_type: Annotated[str, described("`orderType`；JYCK 为销售出库", "`orderType`; JYCK is a sale")] = "JYCK"
     platform_code: Annotated[
-        str,
+        str | None,
         described(
-            "不在 `platform_codes` 里的店铺的 `sourcePlatformCode`",
-            "`sourcePlatformCode` of shops not in `platform_codes`",
+            "不在 `platform_codes` 里的店铺的 `sourcePlatformCode`；不写时 `taobao` 适配器的店铺是 `TB`，其余 `OTHER`",
+            "`sourcePlatformCode` of shops not in `platform_codes`; without it `TB` for those of the adapter `taobao`,"
+            " `OTHER` for the rest",
         ),
-    ] = "OTHER"
+    ] = None
     platform_codes: Annotated[
         dict[str, str], described("店铺连接 → TB、TM、JD、DD 等", "shop connection → TB, TM, JD, DD, ...")
     ] = {}

@@ -40,7 +40,7 @@ class QimenTarget:
     """
 
     def __init__(self, setup: Setup, http: Http) -> None:
-        self._settings: Settings = setup.settings
+        self._settings: Settings = mapping.with_platforms(setup.settings, setup.adapters)
         self._now = setup.now
         self._http = http
 

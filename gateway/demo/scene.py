@@ -127,7 +127,6 @@ def configuration(
                 "city": "杭州市",
                 "detail": "一号库",
             },
-            "platform_codes": {shop.name: "TB" for shop in SHOPS if shop.platform == "taobao"},
             "not_found": [{"code": "S404"}],
         },
     }

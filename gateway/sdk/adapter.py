@@ -72,13 +72,15 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter is built from. `settings` is an instance of the adapter's own Settings.
 
     `now` is the wall clock (aware UTC). Two instances of one connection share nothing. A Settings class may have a
-    property `operations` (a set of Operation) where one connection uses less than the manifest declares.
+    property `operations` (a set of Operation) where one connection uses less than the manifest declares. `adapters`:
+    connection → name of its adapter, of all that are configured; a WMS may be to know which platform an order is from.
     """
 
     connection: ConnectionName
     settings: Any
     now: Callable[[], datetime]
     carriers: Carriers
+    adapters: Mapping[ConnectionName, str] = {}
 
 
 class Source(Protocol):

@@ -98,6 +98,18 @@ Platform = Taobao | Pinduoduo
 KINDS: dict[str, type[Taobao] | type[Pinduoduo]] = {"taobao": Taobao, "pinduoduo": Pinduoduo}
 
 
+class Qimen(FakeWms):
+    """A WMS, and what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(secret="fake-secret")
+        self.bodies: list[bytes] = []
+
+    async def serve(self, request: web.BaseRequest, body: bytes) -> web.Response:
+        self.bodies.append(body)
+        return await super().serve(request, body)
+
+
 class Chain:
     """Shop, gateway and warehouse; as many workers as a test starts, and what each of them told."""
 
@@ -108,7 +120,7 @@ class Chain:
         url: str,
         folder: Path,
         shop: Platform,
-        wms: FakeWms,
+        wms: Qimen,
         pool: asyncpg.Pool,
         stack: AsyncExitStack,
     ) -> None:
@@ -196,7 +208,7 @@ class Chain:
 @asynccontextmanager
 async def chain(kind: str, url: str, folder: Path) -> AsyncIterator[Chain]:
     pool = await open_pool(url, size=2)
-    async with KINDS[kind]() as shop, FakeWms(secret="fake-secret") as wms, AsyncExitStack() as stack:
+    async with KINDS[kind]() as shop, Qimen() as wms, AsyncExitStack() as stack:
         yield Chain(kind=kind, url=url, folder=folder, shop=shop, wms=wms, pool=pool, stack=stack)
     await pool.close()
 
@@ -267,3 +279,17 @@ async def test_the_limit_holds_over_reading_and_write_back_of_two_workers(
 
 def _wrote_back(happening: Happening) -> bool:
     return isinstance(happening, AttemptEnded) and happening.operation == "ship"
+
+
+@pytest.mark.feature("F24")
+@pytest.mark.parametrize(("kind", "platform", "printable"), [("taobao", "TB", True), ("pinduoduo", "OTHER", False)])
+async def test_a_warehouse_gets_what_it_prints_by_without_being_told_which_shop_is_of_which_platform(
+    kind: str, platform: str, printable: bool, migrated_url: str, tmp_path: Path
+) -> None:
+    async with chain(kind, migrated_url, tmp_path) as it:
+        await it.start()
+        sold = it.shop.sell()
+        await it.until(lambda: it.shop.told(sold))
+    (created,) = [body for body in it.wms.bodies if sold.encode() in body and b"<receiverInfo>" in body]
+    assert f"<sourcePlatformCode>{platform}</sourcePlatformCode>".encode() in created
+    assert (b"<oaid>" in created) is printable

@@ -179,6 +179,20 @@ def test_only_the_token_of_a_platform_that_has_them_is_an_oaid(
     assert b"cipher" not in body
 
 
+@pytest.mark.parametrize(
+    ("more", "codes"),
+    [
+        ({}, {"shop-tb": "TB", "shop-tm": "TM"}),
+        ({"platform_code": "POS"}, {"shop-tm": "TM"}),
+    ],
+)
+def test_a_taobao_shop_is_known_by_its_adapter(more: dict[str, Any], codes: dict[str, str]) -> None:
+    settings = msgspec.structs.replace(SETTINGS, platform_codes={"shop-tm": "TM"}, **more)
+    names = {"shop-tb": "taobao", "shop-tm": "taobao", "pdd-1": "pinduoduo", "wms": "qimen"}
+    adapters = {ConnectionName(shop): adapter for shop, adapter in names.items()}
+    assert mapping.with_platforms(settings, adapters).platform_codes == codes
+
+
 @pytest.mark.feature("F125")
 def test_a_bundle_is_a_line_per_item_and_adds_up() -> None:
     content = msgspec.structs.replace(
