@@ -15,6 +15,7 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -26,7 +27,7 @@ from gateway.core.delivery import Result
 from gateway.core.event import Leg
 from gateway.core.happening import ConnectionState
 from gateway.core.order import Operation, Stage
-from gateway.telemetry.processes import SETTLED
+from gateway.telemetry.processes import SETTLED, VARIABLE
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 OTHER = "other"
@@ -695,11 +696,29 @@ class ParentMetrics:
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
     """The metrics as Prometheus reads them (`CONTENT_TYPE`); of all workers where several run."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if os.environ.get(VARIABLE):
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        _Files(registry)  # type: ignore[no-untyped-call]
     with SETTLED:
         return prometheus_client.generate_latest(registry)
+
+
+class _Files(MultiProcessCollector):
+    """The files of all processes, without those that a process has just made, or was killed over: there is nothing in
+    them yet, and over one of them the library would give no page at all."""
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        files = [str(file) for file in Path(os.environ[VARIABLE]).glob("*.db") if _size(file)]
+        merged: Iterable[prometheus_client.Metric] = self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _size(file: Path) -> int:
+    """0 where it has just been removed."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 _CODE_FORM = re.compile(r"[A-Za-z0-9_.:-]{1,40}")

@@ -418,6 +418,15 @@ def scraped(folder: Path) -> Samples:
     return parsed(run(SCRAPE, folder=folder))
 
 
+def test_the_page_is_there_while_a_process_makes_its_files(tmp_path: Path) -> None:
+    """And when it was killed over it."""
+    run(WORKER, "10", folder=tmp_path)
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        (tmp_path / f"{kind}_4711.db").touch()
+    found = scraped(tmp_path)
+    assert value(found, "ordergate_events_accepted_total", source="shop-a", leg="inbox") == 10
+
+
 def counts(samples: Samples) -> Samples:
     gauges = {metric.name for metric in METRICS if metric.kind == "gauge"}
     return {key: number for key, number in samples.items() if key[0] not in gauges}
