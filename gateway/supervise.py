@@ -91,6 +91,9 @@ class Supervisor:
     def stop(self) -> None:
         self._stop.set()
 
+    def _say(self, zh: str, en: str) -> None:
+        self._tell(Text(zh, en).both)
+
     async def run(self) -> None:
         """Until SIGTERM, SIGINT, SIGHUP or `stop`. Raises Unavailable when the database cannot be reached at the start,
         and OrdergateError when an address cannot be listened on; then nothing has been done.
@@ -118,7 +121,7 @@ class Supervisor:
                 server = await stack.enter_async_context(EmbeddedPostgres(Path(self._settings.data_dir) / "postgres"))
                 url = server.url
             if not await self._prepared(url):
-                self._tell("stopped before the database was ready")
+                self._say("已停止，数据库尚未就绪", "stopped before the database was ready")
                 return
             # Only now: until then a load balancer is refused, and does not wait.
             _listen(sock, "http.listen")
@@ -129,15 +132,19 @@ class Supervisor:
             stack.callback(os.close, lifeline_write)
             stack.callback(os.close, lifeline_read)
             # The real addresses: port 0 in the settings means any free one.
-            self._tell(f"metrics on http://{address_of(metrics_sock)}/metrics")
-            self._tell(f"listening on http://{address_of(sock)} with {self._workers} worker(s)")
+            address = f"http://{address_of(metrics_sock)}/metrics"
+            self._say(f"指标：{address}", f"metrics on {address}")
+            address, workers = f"http://{address_of(sock)}", self._workers
+            self._say(
+                f"网关已启动：{address}，{workers} 个工作进程", f"listening on {address} with {workers} worker(s)"
+            )
             async with asyncio.TaskGroup() as group:
                 if server is not None:
                     group.create_task(self._keep_database(server), name="database")
                 for slot in range(self._workers):
                     keeping = self._keep(slot, url=url, sock=sock, lifeline=lifeline_read, metrics=metrics)
                     group.create_task(keeping, name=f"slot {slot}")
-            self._tell("stopped")
+            self._say("已停止", "stopped")
 
     async def _prepared(self, url: str) -> bool:
         """Whether the database is ready; not where the stop comes first, which cuts the wait and a migration off.
@@ -167,7 +174,7 @@ class Supervisor:
     async def _prepare_reached(self, pool: asyncpg.Pool) -> None:
         try:
             for name in await migrate(pool, told=self._tell):
-                self._tell(f"database migrated: {name}")
+                self._say(f"数据库已迁移：{name}", f"database migrated: {name}")
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:
@@ -190,8 +197,8 @@ class Supervisor:
             if not told and await asyncio.to_thread(server.runs):
                 continue
             if not told:
-                self._tell(
-                    "自带的 PostgreSQL 停了，正在重新启动 / the bundled PostgreSQL has ended: it is started again"
+                self._say(
+                    "自带的 PostgreSQL 停了，正在重新启动", "the bundled PostgreSQL has ended: it is started again"
                 )
             try:
                 # Not to be cancelled: what starts in a thread would be left running.
@@ -203,7 +210,7 @@ class Supervisor:
                     self._tell(error.text.both)
                 continue
             told = ""
-            self._tell("自带的 PostgreSQL 恢复运行 / the bundled PostgreSQL runs again")
+            self._say("自带的 PostgreSQL 恢复运行", "the bundled PostgreSQL runs again")
 
     async def _stops_within(self, pause_s: float) -> bool:
         try:
@@ -224,8 +231,7 @@ class Supervisor:
                 # Short of memory, processes or threads: the other workers go on, and this one follows.
                 failures += 1
                 why = system_reason(error) if isinstance(error, OSError) else Text(str(error), str(error))
-                said = Text(f"工作进程 {slot} 无法启动：{why.zh}", f"worker {slot} cannot be started: {why.en}")
-                self._tell(said.both)
+                self._say(f"工作进程 {slot} 无法启动：{why.zh}", f"worker {slot} cannot be started: {why.en}")
                 await self._stops_within(max(1.0, RESTART_S[min(failures, len(RESTART_S)) - 1]))
                 continue
             try:
@@ -239,13 +245,19 @@ class Supervisor:
             try:
                 await asyncio.to_thread(forget, process.pid)
             except OSError as error:
-                self._tell(f"the metrics of worker {process.pid} stay in its own files: {error}")
+                self._say(
+                    f"进程 {process.pid} 的指标留在它自己的文件里：{error}",
+                    f"the metrics of worker {process.pid} stay in its own files: {error}",
+                )
             if self._stop.is_set():
                 return
             metrics.restarted(_end(code))
             failures = 0 if time.monotonic() - started > SETTLED_S else failures + 1
             pause_s = RESTART_S[min(failures, len(RESTART_S)) - 1] if failures else 0.0
-            self._tell(f"worker {slot} ended with code {code}; restart in {pause_s:g} s")
+            self._say(
+                f"工作进程 {slot} 已结束，代码 {code}；{pause_s:g} 秒后重启",
+                f"worker {slot} ended with code {code}; restart in {pause_s:g} s",
+            )
             await self._stops_within(pause_s)
 
     async def _start(
@@ -299,11 +311,10 @@ class Supervisor:
             elif silent is not None:
                 silent += 1
         for_s = HUNG_AFTER * self._pulse_every_s
-        said = Text(
+        self._say(
             f"工作进程 {slot} 已 {for_s:g} 秒没有动静，强行结束",
             f"worker {slot} has not moved for {for_s:g} s and is killed",
         )
-        self._tell(said.both)
         with suppress(ProcessLookupError):  # it has just ended
             process.kill()
 
@@ -319,7 +330,10 @@ class Supervisor:
                 async with asyncio.timeout(self._stop_within_s):
                     return await asyncio.shield(ended)
             except TimeoutError:
-                self._tell(f"worker {process.pid} did not stop within {self._stop_within_s:g} s: killed")
+                self._say(
+                    f"进程 {process.pid} 没有在 {self._stop_within_s:g} 秒内停下，已强制结束",
+                    f"worker {process.pid} did not stop within {self._stop_within_s:g} s: killed",
+                )
                 process.kill()
         return await ended
 

@@ -340,7 +340,10 @@ async def _apply(connection: Connection, name: str, text: str, told: Callable[[s
             if time.monotonic() > until:
                 raise
             if not waited:
-                told(f"migration {name} waits: somebody has a table that it alters in use for long (a backup?)")
+                told(
+                    f"迁移 {name} 在等待：有人长时间占用它要改的表（在备份？） / "
+                    f"migration {name} waits: somebody has a table that it alters in use for long (a backup?)"
+                )
             waited = True
             await asyncio.sleep(_MIGRATION_PAUSE_S)
 
