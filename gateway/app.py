@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from importlib import metadata
 from typing import Any, cast
@@ -609,6 +609,7 @@ class Worker:
             unknown=self._gauges.backlog_unknown,
             observe=self._observe,
             every_s=GAUGES_EVERY_S,
+            ship_by_lead=timedelta(seconds=self._settings.notices.ship_by_lead_s),
         )
         return [
             ("backlog", backlog.run),

@@ -134,6 +134,7 @@ def desk_of(settings: Settings) -> Desk:
         owners=owners_in(settings),
         language=settings.language,
         watched=bool(settings.notices.channels),
+        ship_by_lead=timedelta(seconds=settings.notices.ship_by_lead_s),
         prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
         rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
@@ -203,7 +204,12 @@ def telling_of(settings: Settings) -> Telling:
     """Who is told what, and when."""
     notices = settings.notices
     return Telling(
-        policy=Policy(backlog_age_s=notices.backlog_age_s, settle_s=notices.settle_s, mute=frozenset(notices.mute)),
+        policy=Policy(
+            backlog_age_s=notices.backlog_age_s,
+            ship_by_lead_s=notices.ship_by_lead_s,
+            settle_s=notices.settle_s,
+            mute=frozenset(notices.mute),
+        ),
         language=settings.language,
         people={
             name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")

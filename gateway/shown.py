@@ -137,6 +137,7 @@ def backlog_shown(
         gauges.inbox(backlog.inbox_rows, oldest_s=backlog.inbox_oldest_s)
         gauges.dead_letters_open({**dict.fromkeys(sources, 0), **backlog.dead_letters})
         gauges.levels_refused(backlog.levels_refused)
+        gauges.near_ship_by({place: near.count for place, near in backlog.nearing.items()})
 
     return show
 

@@ -304,6 +304,17 @@ CHANNELS = Row(
             ),
         ),
         Panel(
+            "临近发货时限",
+            "Near the time to ship",
+            "没到仓库的订单，和已过时限的（ordergate orders list --near-ship-by）。No warehouse has them; past it.",
+            (
+                Query(f"max by (connection) (ordergate_ship_by_near_orders{{{CONNECTION}}})", "{{connection}}"),
+                Query(
+                    f"max by (connection) (ordergate_ship_by_past_orders{{{CONNECTION}}})", "{{connection}} 已过 past"
+                ),
+            ),
+        ),
+        Panel(
             "授权状态",
             "Authorisation",
             "失效的店铺须重新授权。A shop that is not authorised has to be authorised again.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
@@ -22,11 +23,13 @@ _SHARE = 0.5
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """`owners`: whose work is whose. `prefixes`: of the shops' order numbers. `asking` and `rates` are per target and
-    operation; a rate of None has no limit. `watched`: whether conditions are looked for."""
+    operation; a rate of None has no limit. `watched`: whether conditions are looked for. `ship_by_lead`: how near a
+    shop's latest time to ship has to be."""
 
     owners: tuple[OwnerRule, ...] = ()
     language: Literal["zh", "en"] = "zh"
     watched: bool = False
+    ship_by_lead: timedelta = timedelta(hours=4)
     prefixes: Mapping[ConnectionName, str] = {}
     asking: Mapping[tuple[ConnectionName, str], Asking] = {}
     rates: Mapping[tuple[ConnectionName, str], float | None] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, not_found, unread
+from gateway.api.errors import ApiError, not_found, off_list, unread
 from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.masking import HIDDEN, state_of, unquoted
 from gateway.api.routing import Call, Route
@@ -24,6 +24,7 @@ from gateway.store.queries import (
     Happened,
     LaneRow,
     OrderFilter,
+    OrderRow,
     known_numbers,
     list_orders,
     read_order,
@@ -32,6 +33,8 @@ from gateway.store.queries import (
 from gateway.store.repair import reconsider_order
 from gateway.store.sql import CannotRead
 from gateway.store.stock import read_missing
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class Orders:
@@ -64,6 +67,8 @@ class Orders:
 
     async def list_orders(self, call: Call) -> OrderList:
         query: OrdersQuery = call.query
+        near = bool(query.near_ship_by)
+        before, behind = _place(query.after, near=near)
         rows = await list_orders(
             self._pool,
             OrderFilter(
@@ -73,7 +78,9 @@ class Orders:
                 connection=query.connection,
                 prefix=query.number,
                 numbers=None if query.channel_no is None else tuple(self._desk.numbers(query.channel_no)),
-                before=None if query.after is None else int(query.after),
+                before=before,
+                near=self._desk.ship_by_lead if near else None,
+                behind=behind,
             ),
             limit=query.limit,
         )
@@ -81,7 +88,7 @@ class Orders:
             await check_connection(self._pool, query.connection, where="connection")
             check_reason(query.reason)
             check_conflict(query.conflict)
-        return OrderList(orders=rows, next=str(rows[-1].order_id) if len(rows) == query.limit else "")
+        return OrderList(orders=rows, next=_cursor(rows[-1], near=near) if len(rows) == query.limit else "")
 
     async def get_order(self, call: Call) -> OrderPage:
         number, unmask = call.path["number"], bool(call.query.unmask)
@@ -134,6 +141,28 @@ class Orders:
         if not found:
             raise await no_order(self._pool, number, self._desk)
         return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
+
+
+def _cursor(row: OrderRow, *, near: bool) -> str:
+    """Where the list goes on behind `row`: by its id, or by its latest time to ship (in µs) and its id."""
+    if not near or row.ship_by is None:
+        return str(row.order_id)
+    return f"{(row.ship_by - _EPOCH) // _MICROSECOND}.{row.order_id}"
+
+
+def _place(text: str | None, *, near: bool) -> tuple[int | None, tuple[datetime, int] | None]:
+    """What `_cursor` has said. Raises ApiError where it was said of the other list."""
+    if text is None:
+        return None, None
+    first, _, order_id = text.partition(".")
+    if near is not bool(order_id):
+        raise off_list()
+    if not near:
+        return int(first), None
+    try:
+        return None, (_EPOCH + int(first) * _MICROSECOND, int(order_id))
+    except OverflowError as error:
+        raise off_list() from error
 
 
 def text_of(body: bytes) -> str | None:

@@ -143,7 +143,16 @@ class OrdersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     connection: Name | None = None
     number: Annotated[Name, Meta(description="Our number begins with this")] | None = None
     channel_no: Annotated[Name, Meta(description="The shop's own number, whole")] | None = None
-    after: After | None = None
+    near_ship_by: Annotated[
+        Literal[0, 1],
+        Meta(
+            description="1: only what no warehouse has within `notices.ship_by_lead_s` of the shop's latest time to"
+            " ship, or after it; the most urgent first"
+        ),
+    ] = 0
+    after: (
+        Annotated[str, Meta(pattern=r"^\d{1,18}(\.\d{1,18})?$(?!\n)", description="`next` of the page before")] | None
+    ) = None
     limit: Limit = 50
 
 

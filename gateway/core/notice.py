@@ -32,6 +32,8 @@ class Kind(enum.StrEnum):
     """A worker has gone without retiring."""
     INBOX = "inbox"
     """Kafka does not take events, the inbox does."""
+    SHIP_BY = "ship_by"
+    """Orders that no warehouse has while the shop's latest time to ship is near, or past."""
     BACKLOG = "backlog"
     """The oldest that waits is older than the threshold."""
     LEVEL = "level"
@@ -57,13 +59,15 @@ class Change(enum.StrEnum):
 
 RENEWAL = "renewal"
 RESTARTS = "restarts"
+PAST = "past"
 
 
 class Key(NamedTuple):
     """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty.
 
     Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from the end it leads to.
-    Of WORKER it is `RESTARTS` where workers end again and again, and each has a successor.
+    Of WORKER it is `RESTARTS` where workers end again and again, and each has a successor. Of SHIP_BY it is `PAST` for
+    the orders whose time is over: one that nobody ever sees to must not hide what comes near after it.
     """
 
     kind: Kind
@@ -76,7 +80,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
 
     `firm` False: enough to keep a condition open, not to begin one (the way back of a threshold). `count`: orders,
     events, deliveries or listings it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that waits.
-    `until`: what it leads to comes then.
+    `until`: what it leads to comes then; of `past` others it has come.
     """
 
     key: Key
@@ -88,6 +92,7 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
     of_workers: int = 0
     age_s: float = 0.0
     until: datetime | None = None
+    past: int = 0
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +123,14 @@ class Group(msgspec.Struct, frozen=True):
 
     count: int
     first_at: datetime
+
+
+class Nearing(msgspec.Struct, frozen=True):
+    """Orders that no warehouse has though they are to be shipped soon, or were: since when, and the first by when."""
+
+    count: int
+    since: datetime
+    first_by: datetime
 
 
 class Sighting(NamedTuple):
@@ -185,8 +198,9 @@ class Lost(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """One look at the gateway, as signs are made of it. Connections by name.
 
-    `inbox` are events not decided, `levels` listings whose stock level is refused. `uncounted`: which of these could
-    not be counted now; they are as they were, or empty where nobody has counted them before.
+    `inbox` are events not decided, `levels` listings whose stock level is refused, `nearing` orders by their shop, and
+    `PAST` or nothing. `uncounted`: which of these could not be counted now; they are as they were, or empty where
+    nobody has counted them before.
     """
 
     seen: Mapping[tuple[str, str], Seen] = {}
@@ -200,6 +214,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: Mapping[tuple[str, str], Group] = {}
     conflicts: Mapping[tuple[str, str], Group] = {}
     levels: Mapping[tuple[str, str], Group] = {}
+    nearing: Mapping[tuple[str, str], Nearing] = {}
     inbox: Waiting | None = None
     uncounted: frozenset[str] = frozenset()
 

@@ -414,6 +414,22 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.returned and not self.confirmed and self.issued(Operation.CREATE) is None
 
     @property
+    def ship_by(self) -> datetime | None:
+        """Until when the shop wants it shipped. None where it says nothing, or there is nothing to ship (any more).
+
+        A year out of `_YEARS` is some platform's way of saying nothing.
+        """
+        if self.content is None:
+            return None
+        latest = self.content.value.latest_ship_at
+        if latest is None or latest.year not in _YEARS:
+            return None
+        over = self.closed or self.refunded or (self.left is not None and self.left.value)
+        if over or self.origin is not Origin.LIVE or self.confirmed or self.reported:
+            return None
+        return latest
+
+    @property
     def refund_open(self) -> bool:
         return bool(self.refunds) and any(r.value.status is RefundStatus.OPEN for r in self.refunds.values())
 
@@ -541,6 +557,7 @@ def _digest_with_notes(content: Content) -> bytes:
     return hashlib.blake2b(_encode(content), digest_size=8).digest()
 
 
+_YEARS = range(2000, 9999)
 _REDUCED = 1 << 40
 """Added to a rank: above every rank of a platform, below the next version."""
 

@@ -21,6 +21,7 @@ OwnerKind = Literal[
     "clock",
     "worker",
     "inbox",
+    "ship_by",
     "backlog",
     "level",
     "blocked",

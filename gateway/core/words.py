@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
-from gateway.core.notice import RENEWAL, RESTARTS, Change, Kind
+from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Kind
 from gateway.core.order import Conflict, Operation, Reason, Stage
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
@@ -138,6 +138,7 @@ NOTICES: Mapping[Kind, Text] = {
     Kind.CLOCK: Text("时钟不准", "clock off"),
     Kind.WORKER: Text("进程失联", "worker gone"),
     Kind.INBOX: Text("Kafka 不可用", "Kafka away"),
+    Kind.SHIP_BY: Text("临近发货时限", "ship-by near"),
     Kind.BACKLOG: Text("积压", "backlog"),
     Kind.LEVEL: Text("库存回传被拒", "stock level refused"),
     Kind.DEAD_LETTER: Text("死信", "dead letters"),
@@ -300,6 +301,8 @@ def subject(kind: str, code: str) -> Text:
             return Text("续期被拒", "renewal refused")
         case Kind.WORKER if code == RESTARTS:
             return Text("反复重启", "restarted again and again")
+        case Kind.SHIP_BY if code == PAST:
+            return Text("已过时限", "past")
         case Kind.DEAD_LETTER:
             return word(code, LETTERS)
         case Kind.BLOCKED:

@@ -35,6 +35,12 @@ def list_orders(
     channel_no: Annotated[
         str | None, typer.Option("--channel-no", help="店铺自己的单号。The shop's own number")
     ] = None,
+    near_ship_by: Annotated[
+        bool,
+        typer.Option(
+            "--near-ship-by", help="临近或已过发货时限、还没到仓库的，最急的在前。Ship-by near, most urgent first"
+        ),
+    ] = False,
     after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
@@ -51,6 +57,7 @@ def list_orders(
         connection=connection,
         number=number,
         channel_no=channel_no,
+        near_ship_by=near_ship_by,
         after=after,
         limit=limit,
     )
@@ -139,6 +146,7 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
             ("阶段", "Stage"),
             ("原因", "Reasons"),
             ("冲突", "Conflicts"),
+            ("最晚发货", "Ship by"),
             ("更新", "Updated"),
         ],
         [
@@ -148,6 +156,7 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
                 codes.say(row["stage"], words.STAGES),
                 codes.list(row["reasons"], words.reason),
                 codes.list(row["conflicts"], words.CONFLICTS),
+                when(row["ship_by"]),
                 when(row["updated_at"]),
             )
             for row in answer["orders"]

@@ -388,6 +388,13 @@ class Notices(_Section, frozen=True, kw_only=True):
     backlog_age_s: Annotated[
         Seconds, described("下发等待超过这么久算积压", "A delivery that waits longer is a backlog")
     ] = 900.0
+    ship_by_lead_s: Annotated[
+        Annotated[float, Meta(gt=0, le=604800)],
+        described(
+            "距最晚发货时间不足这么久、还没到仓库的订单，通知人处理",
+            "An order that has not reached its warehouse so long before the shop's latest time to ship is told of",
+        ),
+    ] = 14400.0
     settle_s: Annotated[
         Seconds,
         described(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import asyncpg
@@ -31,6 +32,7 @@ from gateway.core.notice import (
     Words,
 )
 from gateway.store.credentials import read_token
+from gateway.store.ship_by import near_ship_by
 from gateway.store.sql import Connection
 
 Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "rejected"]
@@ -141,20 +143,26 @@ async def read_changing(connection: Connection) -> Facts:
     )
 
 
-async def read_waiting(connection: Connection, known: Facts = _NOTHING) -> Facts:
+async def read_waiting(
+    connection: Connection, known: Facts = _NOTHING, *, ship_by_lead: timedelta | None = None
+) -> Facts:
     """The facts that are counted: open lanes, dead letters, conflicts, levels, the inbox. Reads every open lane.
 
-    What stands in a table that somebody has locked, or takes longer than the server lets it, is as `known` says.
+    With `ship_by_lead` also what is to be shipped so soon; without, that is as `known` says. So is what stands in a
+    table that somebody has locked, or takes longer than the server lets it.
     """
     found: dict[str, Any] = {}
-    for name, count in _COUNTS.items():
+    counts = dict(_COUNTS)
+    if ship_by_lead is not None:
+        counts["nearing"] = partial(near_ship_by, lead=ship_by_lead)
+    for name, count in counts.items():
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {_LOCKED_WITHIN_MS}")
                 found[name] = await count(connection)
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             continue
-    return msgspec.structs.replace(known, **found, uncounted=frozenset(_COUNTS.keys() - found.keys()))
+    return msgspec.structs.replace(known, **found, uncounted=frozenset(counts.keys() - found.keys()))
 
 
 async def _count_lanes(connection: Connection) -> Mapping[tuple[str, str], Waiting]:

@@ -177,6 +177,7 @@ async def write_orders(
                         w.order.stage,
                         " ".join(w.order.reasons),
                         " ".join(w.order.conflicts),
+                        w.order.ship_by,
                         encode_state(w.order),
                     )
                     for w in new
@@ -192,6 +193,7 @@ async def write_orders(
             [str(w.order.stage) for w in changed],
             [" ".join(w.order.reasons) for w in changed],
             [" ".join(w.order.conflicts) for w in changed],
+            [w.order.ship_by for w in changed],
             [encode_state(w.order) for w in changed],
         )
     if anew := [w.order_id for w in changed if w.disputed_anew]:
@@ -300,7 +302,7 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite])
     )
 
 
-_ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts state".split()
+_ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts ship_by state".split()
 _EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stage".split()
 _MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed".split()
 _DELIVERY_COLUMNS = "order_id target_id seq operation key".split()
@@ -309,9 +311,9 @@ _LANE_COLUMNS = "order_id target_id operation head tail worker_id".split()
 _UPDATE_ORDERS = """
 UPDATE orders o
    SET connection_id = n.connection_id, stage = n.stage, state = n.state, updated_at = now(),
-       reasons = n.reasons, conflicts = n.conflicts
-  FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::bytea[])
-    AS n(order_id, connection_id, stage, reasons, conflicts, state)
+       reasons = n.reasons, conflicts = n.conflicts, ship_by = n.ship_by
+  FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+    AS n(order_id, connection_id, stage, reasons, conflicts, ship_by, state)
  WHERE o.order_id = n.order_id
 """
 

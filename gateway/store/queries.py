@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import asyncpg
@@ -18,9 +18,11 @@ import zstandard
 
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
+from gateway.core.notice import Nearing
 from gateway.core.order import Content, Order, OrderNumber, Origin, Stage
 from gateway.core.text import NOTHING, Text
 from gateway.store.orders import decode_state, read_state
+from gateway.store.ship_by import NEAR, UNDER_WAY
 from gateway.store.sql import (
     DAMAGED,
     CannotOpen,
@@ -36,7 +38,10 @@ _MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 
 
 class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One order in a list. `order_id` is the place to go on from."""
+    """One order in a list. `order_id` is the place to go on from.
+
+    `ship_by`: until when its shop wants it shipped, while there is something to ship and the shop has said so.
+    """
 
     order_id: int
     number: str
@@ -46,12 +51,14 @@ class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
+    ship_by: datetime | None = None
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which orders; None means any. `before` is the `order_id` of the last row seen: newest come first.
 
-    `numbers`: only these, whole.
+    `numbers`: only these, whole. `near`: only what no warehouse has and is to be shipped so soon, the most urgent
+    first; `behind` is then the last row seen, as `ship_by` and `order_id`.
     """
 
     stage: Stage | None = None
@@ -61,6 +68,8 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str | None = None
     numbers: tuple[str, ...] | None = None
     before: int | None = None
+    near: timedelta | None = None
+    behind: tuple[datetime, int] | None = None
 
 
 class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
@@ -238,22 +247,21 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     inbox_oldest_s: float
     dead_letters: Mapping[str, int]
     levels_refused: Mapping[str, int]
+    nearing: Mapping[tuple[str, str], Nearing] = {}
+    """What `gateway.store.ship_by` finds, which is read less often."""
 
 
 async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) -> list[OrderRow]:
-    """The newest orders that fit `wanted`."""
-    statement, numbers = (_ORDERS, ()) if wanted.numbers is None else (_ORDERS_NUMBERED, (list(wanted.numbers),))
-    rows = await pool.fetch(
-        statement,
-        wanted.stage,
-        wanted.reason,
-        wanted.conflict,
-        wanted.connection,
-        wanted.prefix,
-        wanted.before,
-        min(limit, MAX_ROWS),
-        *numbers,
-    )
+    """The newest orders that fit `wanted`, or the most urgent of those that are `near`."""
+    asked = (wanted.stage, wanted.reason, wanted.conflict, wanted.connection, wanted.prefix)
+    limit = min(limit, MAX_ROWS)
+    if wanted.near is not None:
+        at, order_id = wanted.behind or (None, None)
+        rows = await pool.fetch(_ORDERS_NEAR, wanted.near, UNDER_WAY, *asked, wanted.numbers, at, order_id, limit)
+    elif wanted.numbers is not None:
+        rows = await pool.fetch(_ORDERS_NUMBERED, *asked, wanted.before, limit, wanted.numbers)
+    else:
+        rows = await pool.fetch(_ORDERS, *asked, wanted.before, limit)
     return [
         OrderRow(
             order_id=row[0],
@@ -264,6 +272,7 @@ async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) ->
             conflicts=tuple(row[5].split()),
             created_at=row[6],
             updated_at=row[7],
+            ship_by=row[8],
         )
         for row in rows
     ]
@@ -613,7 +622,7 @@ _BEHIND_NUMBER = {"delivery": re.compile(r"[a-z0-9-]+/\d+"), "order.raw": re.com
 _LANE_STATES = {"open": None, "waiting": False, "blocked": True}
 
 _ORDERS = """
-SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at
+SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at, o.ship_by
   FROM orders o LEFT JOIN connection c USING (connection_id)
  WHERE ($1::text IS NULL OR o.stage = $1)
    AND ($2::text IS NULL OR $2 = ANY (string_to_array(o.reasons, ' ')))
@@ -626,6 +635,20 @@ SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_
 """
 
 _ORDERS_NUMBERED = _ORDERS.replace(" WHERE ", " WHERE o.number = ANY($8::text[]) AND ", 1)
+
+_ORDERS_NEAR = f"""
+SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at, o.ship_by
+  FROM ({NEAR}) n JOIN orders o USING (order_id) LEFT JOIN connection c ON c.connection_id = o.connection_id
+ WHERE ($3::text IS NULL OR o.stage = $3)
+   AND ($4::text IS NULL OR $4 = ANY (string_to_array(o.reasons, ' ')))
+   AND ($5::text IS NULL OR $5 = ANY (string_to_array(o.conflicts, ' ')))
+   AND ($6::text IS NULL OR c.name = $6)
+   AND ($7::text IS NULL OR starts_with(o.number, $7))
+   AND ($8::text[] IS NULL OR o.number = ANY ($8))
+   AND ($9::timestamptz IS NULL OR (n.ship_by, n.order_id) > ($9, $10::bigint))
+ ORDER BY n.ship_by, n.order_id
+ LIMIT $11
+"""
 
 _WATCHED = """
 SELECT o.state FROM orders o JOIN connection c USING (connection_id)

@@ -294,7 +294,7 @@ _LAST_ID = 2**63 - 1
 
 # The words of the partial indexes: the planner takes an index only for the same expression.
 # What a warehouse has already is for a person once, as the conflict `held_after_sent`.
-_IS_HELD = (
+IS_HELD = (
     f"reasons <> '' AND reasons !~ '(^| )({'|'.join(WAIT_FOR_OTHERS)})( |$)'"
     " AND NOT (reasons ~ '(^| )held_for_person( |$)' AND conflicts ~ '(^| )held_after_sent( |$)')"
 )
@@ -336,9 +336,9 @@ SELECT o.order_id, o.number, o.connection_id, o.{column}, o.updated_at, o.stage,
 """
 
 
-_HOLD_GROUPS, _CONFLICT_GROUPS = _groups("reasons", _IS_HELD), _groups("conflicts", _IS_CONFLICT)
-_HOLD_SAMPLES, _CONFLICT_SAMPLES = _some("reasons", _IS_HELD), _some("conflicts", _IS_CONFLICT)
-_HOLDS, _CONFLICTS = _some_orders("reasons", _IS_HELD), _some_orders("conflicts", _IS_CONFLICT)
+_HOLD_GROUPS, _CONFLICT_GROUPS = _groups("reasons", IS_HELD), _groups("conflicts", _IS_CONFLICT)
+_HOLD_SAMPLES, _CONFLICT_SAMPLES = _some("reasons", IS_HELD), _some("conflicts", _IS_CONFLICT)
+_HOLDS, _CONFLICTS = _some_orders("reasons", IS_HELD), _some_orders("conflicts", _IS_CONFLICT)
 
 _LANE_GROUPS = """
 SELECT l.target_id, l.operation, l.blocked, (SELECT c.name FROM connection c WHERE c.connection_id = l.target_id),

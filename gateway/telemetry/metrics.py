@@ -26,6 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from gateway.core.delivery import Result
 from gateway.core.event import Leg
 from gateway.core.happening import ConnectionState
+from gateway.core.notice import PAST
 from gateway.core.order import Operation, Stage
 from gateway.telemetry.processes import SETTLED, VARIABLE
 
@@ -409,6 +410,22 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_ship_by_near_orders",
+        kind="gauge",
+        help="Orders that no warehouse has less than notices.ship_by_lead_s before the shop's latest time to ship",
+        zh="距最晚发货时间不足 notices.ship_by_lead_s 而还没到仓库的订单",
+        labels=(_CONNECTION,),
+        across="livemostrecent",
+    ),
+    Metric(
+        name="ordergate_ship_by_past_orders",
+        kind="gauge",
+        help="Orders that no warehouse has after the shop's latest time to ship",
+        zh="已过最晚发货时间而还没到仓库的订单",
+        labels=(_CONNECTION,),
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_notice_untold_seconds",
         kind="gauge",
         help="Age of the oldest notice that no channel has taken",
@@ -624,6 +641,11 @@ class Gauges:
     def levels_refused(self, counts: Mapping[str, int]) -> None:
         """Per shop, the listings whose level it refuses; a shop left out has none."""
         self._snapshot("ordergate_levels_refused", {(shop,): n for shop, n in counts.items()})
+
+    def near_ship_by(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Per shop, and `PAST` or nothing, the orders near their latest time to ship; what is left out has none."""
+        for name, wanted in (("ordergate_ship_by_near_orders", ""), ("ordergate_ship_by_past_orders", PAST)):
+            self._snapshot(name, {(shop,): n for (shop, over), n in counts.items() if over == wanted})
 
     def backlog_unknown(self) -> None:
         """This process reads the database's picture no longer: what it showed last is not the state now.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 import asyncpg
+import msgspec
 
 from gateway.core.happening import Observer, Trouble
+from gateway.core.notice import Nearing
 from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.queries import Backlog, read_backlog
+from gateway.store.ship_by import LOOK_EVERY_S, near_ship_by
 from gateway.store.sql import AWAY, Connection
 
 _LOCK = 7_262_002
@@ -30,6 +34,7 @@ class BacklogWatch:
         observe: Observer,
         unknown: Callable[[], None] = lambda: None,
         every_s: float = 5.0,
+        ship_by_lead: timedelta,
     ) -> None:
         """`unknown` is called when this worker stops reading: what it has shown last is then nobody's picture."""
         self._pool = pool
@@ -38,6 +43,7 @@ class BacklogWatch:
         self._unknown = unknown
         self._observe = observe
         self._every_s = every_s
+        self._ship_by_lead = ship_by_lead
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,10 +62,15 @@ class BacklogWatch:
 
     async def _watch(self, connection: Connection) -> None:
         """As the one who reads, until cancelled or the database is away."""
+        nearing: Mapping[tuple[str, str], Nearing] = {}
+        near_at = 0.0
         try:
             while True:
                 started = time.monotonic()
-                self._show(await read_backlog(connection))
+                if started >= near_at:
+                    nearing = await near_ship_by(connection, self._ship_by_lead)
+                    near_at = started + LOOK_EVERY_S
+                self._show(msgspec.structs.replace(await read_backlog(connection), nearing=nearing))
                 await asyncio.sleep(max(self._every_s, _SHARE * (time.monotonic() - started)))
         finally:
             self._unknown()

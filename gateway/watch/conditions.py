@@ -17,7 +17,7 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.code import code_of
-from gateway.core.notice import RENEWAL, RESTARTS, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
+from gateway.core.notice import PAST, RENEWAL, RESTARTS, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
 
 _OPEN_AFTER_S: Mapping[Kind, float] = {
     # A worker that its supervisor starts again within seconds is nobody's business; neither is a start before Kafka is
@@ -31,6 +31,7 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     # Whose clock it is shows only when all have answered since it was set.
     Kind.CLOCK: 60.0,
     # The first of many: they are counted together.
+    Kind.SHIP_BY: 5.0,
     Kind.LEVEL: 5.0,
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
@@ -42,8 +43,9 @@ _COUNTED: Mapping[Kind, str] = {
     Kind.DEAD_LETTER: "dead_letters",
     Kind.CONFLICT: "conflicts",
     Kind.LEVEL: "levels",
+    Kind.SHIP_BY: "nearing",
 }
-_GROWS = frozenset({Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
+_GROWS = frozenset({Kind.SHIP_BY, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
@@ -53,11 +55,13 @@ _RESTARTS_WITHIN_S = 300.0
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """`backlog_age_s`: older is a backlog, and half of it is none any more. `settle_s`: so long there has to be no sign
+    """`backlog_age_s`: older is a backlog, and half of it is none any more. `ship_by_lead_s`: so long before the shop's
+    latest time to ship an order that no warehouse has is told of. `settle_s`: so long there has to be no sign
     before a condition has ended; doubles up to `settle_max_s` for one that comes back within `again_s` of its end.
     """
 
     backlog_age_s: float = 900.0
+    ship_by_lead_s: float = 14_400.0
     settle_s: float = 20.0
     settle_max_s: float = 600.0
     again_s: float = 900.0
@@ -238,6 +242,15 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
             yield Sign(key=Key(Kind.WORKER, "", gone.name), since=gone.lost_at, count=gone.lanes, of_workers=workers)
     yield from _backlogs(facts, at, policy)
     yield from _levels(facts)
+    for (connection, over), near in facts.nearing.items():
+        past = facts.nearing.get((connection, PAST)) if not over else None
+        yield Sign(
+            key=Key(Kind.SHIP_BY, connection, over),
+            since=near.since,
+            count=near.count,
+            until=near.first_by,
+            past=past.count if past is not None else 0,
+        )
     for kind, groups in (
         (Kind.DEAD_LETTER, facts.dead_letters),
         (Kind.BLOCKED, facts.blocked),

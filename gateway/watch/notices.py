@@ -20,7 +20,7 @@ from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled, Una
 from gateway.core.event import ConnectionName
 from gateway.core.fault import raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
-from gateway.core.notice import Facts, Sighting
+from gateway.core.notice import Facts, Kind, Sighting
 from gateway.core.owner import OwnerRule
 from gateway.sdk.cancelled import is_ours
 from gateway.sdk.notify import Limits, Message, Notifier, Person
@@ -46,6 +46,7 @@ from gateway.store.notices import (
     untold_s,
     write_changes,
 )
+from gateway.store.ship_by import LOOK_EVERY_S
 from gateway.store.sql import AWAY, Connection
 from gateway.watch.conditions import Policy, judge, replacements, signs
 from gateway.watch.digest import Channel, Outlet, Style, is_out, plan, room
@@ -172,13 +173,18 @@ class NoticeWatch:
 
     async def _lead(self, connection: Connection) -> None:
         await self.take_over(connection)
-        counted, count_at, forget_at = Facts(), 0.0, 0.0
+        counted, count_at, near_at, forget_at = Facts(), 0.0, 0.0, 0.0
+        policy = self._telling.policy
+        ship_by_lead = None if Kind.SHIP_BY in policy.mute else timedelta(seconds=policy.ship_by_lead_s)
         while True:
             started = time.monotonic()
             changing = await read_changing(connection)
             # What has just begun is told of with the numbers of now.
             if started >= count_at or changing.seen.keys() - counted.seen.keys():
-                before, counted = counted, await read_waiting(connection, counted)
+                near = ship_by_lead if started >= near_at else None
+                before, counted = counted, await read_waiting(connection, counted, ship_by_lead=near)
+                if "nearing" not in counted.uncounted and near is not None:
+                    near_at = started + LOOK_EVERY_S
                 if counted.uncounted - before.uncounted:
                     what = f"not counted, the last count stands: {', '.join(sorted(counted.uncounted))}"
                     self._observe([Trouble("notices", f"{what} (somebody has locked a table?)")])

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
-from gateway.core.notice import RENEWAL, RESTARTS, Change, Kind, Sign, Words
+from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Kind, Sign, Words
 from gateway.core.text import Text
 from gateway.core.words import ANSWERS, OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
@@ -93,6 +93,16 @@ def _closed(changed: Changed, say: Say) -> str:
             return say("Kafka 已能读取", "Kafka is read again")
         case Kind.INBOX:
             return say("Kafka 已恢复，事件重新走 Kafka", "Kafka is back and carries the events again")
+        case Kind.SHIP_BY if key.subject == PAST:
+            return say(
+                f"没有已过发货时限而未到仓库的订单了：{key.connection}",
+                f"No orders past their ship-by time any more: {key.connection}",
+            )
+        case Kind.SHIP_BY:
+            return say(
+                f"没有临近发货时限而未到仓库的订单了：{key.connection}",
+                f"No orders near their ship-by time any more: {key.connection}",
+            )
         case Kind.BACKLOG if not key.connection:
             return say("收件箱积压已消除", "The inbox has caught up")
         case Kind.BACKLOG:
@@ -314,6 +324,29 @@ def _backlog(sign: Sign, say: Say) -> tuple[str, str, str]:
     )
 
 
+def _ship_by(sign: Sign, say: Say) -> tuple[str, str, str]:
+    shop, count = sign.key.connection, sign.count
+    assert sign.until is not None
+    if sign.key.subject == PAST:
+        title = say(
+            f"已过发货时限：{shop}，{count} 单未到仓库", f"Past ship-by: {shop}, {count} orders not at a warehouse"
+        )
+        first = say(f"最早的应在 {when(sign.until)} 前发货。", f"The first was to be shipped by {when(sign.until)}.")
+    else:
+        title = say(
+            f"临近发货时限：{shop}，{count} 单未到仓库", f"Ship-by near: {shop}, {count} orders not at a warehouse"
+        )
+        if sign.past:
+            title += say(f"，另有 {sign.past} 单已过时限", f", {sign.past} more are past it")
+        first = say(f"最早的要在 {when(sign.until)} 前发货。", f"The first has to be shipped by {when(sign.until)}.")
+    fact = first + say(
+        "过了时限网关也不会放弃，照常发送；迟发由平台处罚。",
+        " The gateway does not give up when the time is over and sends all the same; the platform fines what is late.",
+    )
+    listed = f"ordergate orders list --near-ship-by --connection {shop}"
+    return title, fact, say(f"{listed}，按原因处理最早的", f"{listed}; see to the first ones, by what they wait for")
+
+
 def _level(sign: Sign, say: Say) -> tuple[str, str, str]:
     shop, code = sign.key.connection, code_of(sign.code)
     title = say(
@@ -441,6 +474,7 @@ _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.WORKER: _worker,
     Kind.KAFKA_NOT_READ: _kafka_not_read,
     Kind.INBOX: _inbox,
+    Kind.SHIP_BY: _ship_by,
     Kind.BACKLOG: _backlog,
     Kind.LEVEL: _level,
     Kind.DEAD_LETTER: _dead_letter,

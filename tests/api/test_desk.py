@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 
 import msgspec
@@ -27,6 +27,7 @@ from tests.store.stuck import BLOCKED_AT, ERP, letter, open_desk, stick
 from .conftest import ORDER, Gateway, is_told
 from .test_routes import REFUSING
 
+BEIJING = timezone(timedelta(hours=8))
 WANTED = {"wanted": {"target": "erp"}}
 
 
@@ -39,6 +40,33 @@ async def refused(gateway: Gateway, *order_nos: str) -> list[str]:
         await gateway.blocked(numbers[-1])
     gateway.erp.faults = Faults()
     return numbers
+
+
+@pytest.mark.feature("F74")
+@pytest.mark.parametrize("limit", [1, 2, 500])
+async def test_what_has_to_be_shipped_soon_is_listed_most_urgent_first(gateway: Gateway, limit: int) -> None:
+    much = {"total": "9000.00", "payment": {"paid": True, "amount": "9000.00"}}
+    now = datetime.now(UTC).replace(microsecond=123_456)
+    for order_no, hours in (("1", 3.0), ("2", -5.0), ("3", 48.0), ("4", None), ("5", 3.0), ("6", 0.5)):
+        at = None if hours is None else (now + timedelta(hours=hours)).astimezone(BEIJING).isoformat()
+        await gateway.order(order_no=order_no, latest_ship_at=at, **much)
+        await gateway.stage(f"S{order_no}", "received", reason="over_limit")
+    await gateway.order(order_no="7", latest_ship_at=now.isoformat())
+    await gateway.stage("S7", "allocated")
+
+    seen: list[dict[str, Any]] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await gateway.get("/orders", near_ship_by=1, connection="shop", limit=limit, **after)
+        seen += page["orders"]
+        if not page["next"]:
+            break
+        after = {"after": page["next"]}
+    # Of two with one time the first that came is first.
+    assert [row["number"] for row in seen] == ["S2", "S6", "S1", "S5"]
+    assert datetime.fromisoformat(seen[1]["ship_by"]) == now + timedelta(minutes=30)
+    assert (await gateway.get("/orders", near_ship_by=1, connection="erp"))["orders"] == []
+    assert [row["number"] for row in (await gateway.get("/orders", near_ship_by=1, channel_no="6"))["orders"]] == ["S6"]
 
 
 @pytest.mark.feature("F115")

@@ -66,7 +66,7 @@ def test_every_text_is_in_both_languages() -> None:
         ({"limit": 501}, OrdersQuery, "$.limit", "应为整数且 <= 500"),
         ({"stage": "lost"}, OrdersQuery, "$.stage", "不是可用的值"),
         ({"unmask": 2}, UnmaskQuery, "$.unmask", "不是可用的值"),
-        ({"after": "x"}, OrdersQuery, "$.after", "应为文本，并符合正则 '^\\\\d{1,18}$(?!\\\\n)'"),
+        ({"after": "x"}, OrdersQuery, "$.after", "应为文本，并符合正则 '^\\\\d{1,18}(\\\\.\\\\d{1,18})?$(?!\\\\n)'"),
         ({"wanted": {}, "reason": "x", "per_s": 0}, RedriveBody, "$.per_s", "应为小数且 >= 0.001"),
         ({"force": "open", "reason": "x", "for_s": 0}, ForceBody, "$.for_s", "应为小数且 > 0.0"),
         ({"wanted": {}, "reason": "x", "per_s": "1"}, RedriveBody, "$.per_s", "应为小数或空，现为文本"),

@@ -38,6 +38,7 @@ def story(page: Page, town: Town) -> None:
     (folder / "stock.csv").write_text("sku,warehouse,on_hand\nCUP-01,WH-HZ,110\nCUP-03,WH-HZ,5\n", encoding="utf-8")
     assert "已更改 2 项（其中新建 1 项）" in page.run('ordergate stock import stock.csv -r "盘点"')
 
+    assert "最晚发货" in page.run("ordergate orders list --near-ship-by")
     shown = page.run("ordergate orders show A1001")
     assert "rejected:http_4xx" in shown and "张三" not in shown and "13800000000" not in shown
     town.order("3927461500123")

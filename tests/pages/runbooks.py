@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import yaml
 
@@ -65,6 +66,22 @@ def level(page: Page, town: Town) -> None:
     assert "茶罐" not in page.stage.run("ordergate skus list tmall --refused").out
     town.sql("DELETE FROM listing WHERE sku = '茶罐' RETURNING 1")
     town.taobao.levels.clear()
+
+
+def ship_by(page: Page, town: Town) -> None:
+    assert page.stage.run("ordergate stock set CUP-01 WH-HZ 0 -r new").code == 0
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    number = town.order("4151", sku="CUP-01", latest_ship_at=soon.isoformat())
+    later = town.order("4152", sku="CUP-01", latest_ship_at=(soon + timedelta(days=2)).isoformat())
+    for one in (number, later):
+        town.held(one, "short_of_stock")
+    listed = page.run("ordergate orders list --near-ship-by --connection shop-a")
+    assert re.search(rf"{number} +shop-a +\S+ +库存不足", listed) and later not in listed
+    assert "库存不足" in page.run("ordergate orders show NUMBER", instead={"NUMBER": number})
+    until(lambda: re.search(r"临近发货时限 +shop-a", page.stage.run("ordergate notices open").out), "the condition")
+    assert page.stage.run("ordergate stock set CUP-01 WH-HZ 9 -r arrived").code == 0
+    town.sent(number)
+    assert number not in page.stage.run("ordergate orders list --near-ship-by").out
 
 
 def blocked(page: Page, town: Town) -> None:

@@ -73,6 +73,7 @@ ORDER = OrderRow(
     conflicts=(),
     created_at=PLACED_AT,
     updated_at=PLACED_AT,
+    ship_by=PLACED_AT + timedelta(days=2),
 )
 LANE = LaneRow(
     number="A1",
@@ -220,7 +221,10 @@ def printed(capsys: pytest.CaptureFixture[str], answer: Any, *command: str) -> s
 
 
 LISTS = {
-    ("orders", "list"): (lambda rest: OrderList(orders=[ORDER], next=rest), "A1 shop 已接收 未付款、平台暂停发货"),
+    ("orders", "list"): (
+        lambda rest: OrderList(orders=[ORDER], next=rest),
+        "A1 shop 已接收 未付款、平台暂停发货 2026-05-03 09:00:00 2026-05-01 09:00:00",
+    ),
     ("deliveries", "list"): (
         lambda rest: LaneList(deliveries=[LANE], next=rest),
         "A1 wms 1 下单 待人工 被目标拒收 3 被拒收 business",

@@ -39,6 +39,7 @@ from gateway.core.happening import (
     Watched,
     WindowRead,
 )
+from gateway.core.notice import PAST
 from gateway.core.order import Operation, OrderNumber, Stage
 from gateway.plugins import discover
 from gateway.settings import parse
@@ -322,6 +323,8 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.dead_letters_open({"shop-a": 4})
     gauges.dead_letters_open({})
     gauges.levels_refused({"shop-a": 2})
+    gauges.near_ship_by({("shop-a", ""): 12, ("shop-a", PAST): 7})
+    gauges.near_ship_by({("shop-a", ""): 9, ("shop-b", PAST): 1})
     gauges.held("wms-1", "create", 7)
     gauges.limit("wms-1", "create", 12)
     gauges.inbox(9, oldest_s=3.5)
@@ -337,6 +340,8 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_oldest_waiting_seconds", target=OTHER) == 3
     assert value(found, "ordergate_dead_letters_open", source="shop-a") == 0
     assert value(found, "ordergate_levels_refused", connection="shop-a") == 2
+    assert value(found, "ordergate_ship_by_near_orders", connection="shop-a") == 9
+    assert value(found, "ordergate_ship_by_past_orders", connection="shop-a") == 0
     assert value(found, "ordergate_gate_held_deliveries", target="wms-1", operation="create") == 7
     assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9

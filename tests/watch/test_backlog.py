@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -37,6 +38,7 @@ async def test_only_one_reads_and_another_goes_on_when_it_has_ended(pool: asyncp
             unknown=lambda: given_up.append(name),
             observe=troubles.extend,
             every_s=0.02,
+            ship_by_lead=timedelta(hours=4),
         )
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.core.notice import (
+    PAST,
     RENEWAL,
     RESTARTS,
     Alive,
@@ -18,6 +19,7 @@ from gateway.core.notice import (
     Key,
     Kind,
     Lost,
+    Nearing,
     NotRenewed,
     Refusal,
     Seen,
@@ -110,7 +112,9 @@ def test_looking_twice_changes_nothing() -> None:
     assert book.look(3) == Judged((), ())
 
 
-@pytest.mark.parametrize("kind", [Kind.WORKER, Kind.INBOX, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT])
+@pytest.mark.parametrize(
+    "kind", [Kind.WORKER, Kind.INBOX, Kind.SHIP_BY, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT]
+)
 def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
     book = Book()
     sign = Sign(key=Key(kind, "", "x"), since=at(0))
@@ -259,6 +263,7 @@ def test_what_the_facts_show() -> None:
             ("shop-a", "promoted"): Group(7, at(-10)),
             ("shop-b", "它不接受"): Group(1, at(-30)),
         },
+        nearing={("shop-a", ""): Nearing(9, at(-600), at(60)), ("shop-a", PAST): Nearing(3, at(-60), at(-60))},
         not_renewed={"shop-a": NotRenewed("27", at(-55), at(86400))},
         inbox=Waiting(4, at(-2)),
     )
@@ -269,6 +274,8 @@ def test_what_the_facts_show() -> None:
         Key(Kind.KAFKA_NOT_READ, "", ""),
         Key(Kind.AUTHORISE, "shop-a", ""),
         Key(Kind.AUTHORISE, "shop-a", RENEWAL),
+        Key(Kind.SHIP_BY, "shop-a", ""),
+        Key(Kind.SHIP_BY, "shop-a", PAST),
         Key(Kind.LEVEL, "shop-a", ""),
         Key(Kind.LEVEL, "shop-b", ""),
         Key(Kind.SHOP_NOT_READ, "shop-b", ""),
@@ -285,9 +292,52 @@ def test_what_the_facts_show() -> None:
     refused = found[Key(Kind.LEVEL, "shop-a", "")]
     assert (refused.count, refused.since, refused.code) == (10, at(-20), "promoted")
     assert found[Key(Kind.LEVEL, "shop-b", "")].code == "other"
+    near, past = (Key(Kind.SHIP_BY, "shop-a", over) for over in ("", PAST))
+    assert found[near] == Sign(key=near, since=at(-600), count=9, until=at(60), past=3)
+    assert found[past] == Sign(key=past, since=at(-60), count=3, until=at(-60))
     assert found[Key(Kind.INBOX, "", "")].count == 4
     unread = found[Key(Kind.KAFKA_NOT_READ, "", "")]
     assert (unread.since, unread.workers, unread.of_workers) == (at(-70), 2, 3)
+
+
+@pytest.mark.feature("F74")
+def test_orders_near_their_ship_by_time_are_told_once_again_tenfold_and_when_none_is_left() -> None:
+    book = Book()
+    key = Key(Kind.SHIP_BY, "shop-a", "")
+    for second, count in ((4, 3), (6, 3), (60, 9), (14_401, 29), (14_600, 30)):
+        near = Facts(nearing={("shop-a", ""): Nearing(count, at(0), at(14_400))})
+        book.look(second, *signs(near, at=at(second), policy=book.policy))
+    for second in range(15_000, 15_060):
+        book.look(second)
+    assert book.told == [(6, Change.OPENED, key), (14_600, Change.GROWN, key), (15_020, Change.CLOSED, key)]
+
+
+@pytest.mark.feature("F74")
+def test_an_order_that_nobody_sees_to_when_its_time_is_over_hides_none_that_comes_near_later() -> None:
+    book = Book()
+    near, past = (Key(Kind.SHIP_BY, "shop-a", over) for over in ("", PAST))
+    forgotten = Nearing(1, at(100), at(100))
+    for second in (*range(0, 100, 10), *range(100, 200, 10), *range(50_000, 50_050, 10)):
+        nearing = {("shop-a", PAST): forgotten} if second >= 100 else {("shop-a", ""): Nearing(1, at(-60), at(100))}
+        if second >= 50_000:
+            nearing["shop-a", ""] = Nearing(2, at(49_990), at(60_000))
+        book.look(second, *signs(Facts(nearing=nearing), at=at(second), policy=book.policy))
+    assert book.told == [
+        (0, Change.OPENED, near),
+        (110, Change.OPENED, past),
+        (120, Change.CLOSED, near),
+        (50_000, Change.OPENED, near),
+    ]
+
+
+@pytest.mark.feature("F74")
+def test_that_ship_by_times_were_not_looked_at_does_not_say_that_none_is_near() -> None:
+    book = Book()
+    near = Facts(nearing={("shop-a", ""): Nearing(3, at(-60), at(600))})
+    book.look(0, *signs(near, at=at(0), policy=POLICY))
+    for second in range(1, 90):
+        known = list(book.conditions.values())
+        assert judge([], known, at=at(second), policy=POLICY, uncounted={"nearing"}) == Judged((), ())
 
 
 def test_sources_that_nobody_knows_are_one_matter() -> None:

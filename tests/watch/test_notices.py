@@ -23,7 +23,7 @@ from adapters.wecom.settings import Settings as WecomSettings
 from gateway.core.access import Token
 from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled
 from gateway.core.event import ConnectionName
-from gateway.core.happening import Happening, MessageEnded, Trouble
+from gateway.core.happening import Happening, MessageEnded, Trouble, Watched
 from gateway.core.notice import Kind, Sighting
 from gateway.core.owner import OwnerRule
 from gateway.sdk.adapter import Setup
@@ -40,6 +40,7 @@ from gateway.store.sql import Connection, open_pool
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.notices import LOCK, NoticeWatch, Sightings, Telling, merged
+from gateway.watch.wording import when
 from tests.mailbox import Mailbox, mail_server
 
 SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -48,6 +49,8 @@ PEOPLE = {
     "wang": Person(name="wang", userid="wangwu", email="wang@example.com"),
     "li": Person(name="li", mobile="13800000002"),
 }
+
+LEAD = timedelta(hours=4)
 
 pytestmark = pytest.mark.feature("F81")
 
@@ -108,7 +111,7 @@ class Stage:
     async def second(self, seconds: float = 0.0) -> None:
         """Let that much time pass; then the leader looks once, and tells."""
         self.at += timedelta(seconds=seconds)
-        facts = merged(await read_changing(self.connection), await read_waiting(self.connection))
+        facts = merged(await read_changing(self.connection), await read_waiting(self.connection, ship_by_lead=LEAD))
         await self.leader.look(self.connection, facts)
         await self.leader.tell(self.connection)
 
@@ -250,14 +253,22 @@ async def test_one_notice_when_it_begins_and_one_when_it_is_over(stage: Stage, s
     assert [(one.result, one.notices) for one in sent] == [("sent", 1)] * 2
 
 
-def leading(stage: Stage, pool: asyncpg.Pool, worker_id: int) -> NoticeWatch:
+async def looked(stage: Stage, times: int) -> None:
+    """Until a leader has looked so often."""
+    begun = len(stage.happened)
+    async with asyncio.timeout(20):
+        while sum(isinstance(one, Watched) for one in stage.happened[begun:]) < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def leading(stage: Stage, pool: asyncpg.Pool, worker_id: int, *, mute: Kind | None = None) -> NoticeWatch:
     """By the real clock, and in a hurry."""
     return NoticeWatch(
         pool,
         worker_id=worker_id,
         channels=stage.channels,
         telling=Telling(
-            policy=Policy(settle_s=0.1),
+            policy=Policy(settle_s=0.1, mute=frozenset({mute} - {None})),
             language="en",
             people={},
             owners=(),
@@ -316,8 +327,8 @@ async def test_tables_that_somebody_has_locked_keep_nobody_from_hearing_of_the_r
     await stage.pool.execute(
         "INSERT INTO condition (kind, connection, subject, opened_at, told)"
         " SELECT kind, connection, subject, now(), 1 FROM (VALUES ('conflict', 'shop-a', 'x'), ('level', 'shop-a', ''),"
-        " ('blocked', 'shop-a', 'x'), ('target', 'shop-a', 'create'), ('backlog', '', 'inbox'))"
-        " AS open(kind, connection, subject)"
+        " ('blocked', 'shop-a', 'x'), ('target', 'shop-a', 'create'), ('backlog', '', 'inbox'),"
+        " ('ship_by', 'shop-a', '')) AS open(kind, connection, subject)"
     )
     locker = await asyncpg.connect(migrated_url)
     stack.push_async_callback(locker.close)
@@ -331,7 +342,7 @@ async def test_tables_that_somebody_has_locked_keep_nobody_from_hearing_of_the_r
         await stage.close_dead_letters()
         await heard(fake, "No dead letters any more: shop-a json", within_s=30)
         kinds = [str(one.key.kind) for one in await list_conditions(stage.pool)]
-        assert sorted(kinds) == ["backlog", "blocked", "conflict", "level", "target"]
+        assert sorted(kinds) == ["backlog", "blocked", "conflict", "level", "ship_by", "target"]
         await lock.rollback()
         async with asyncio.timeout(30):
             while await list_conditions(stage.pool):  # noqa: ASYNC110
@@ -779,6 +790,67 @@ async def test_refused_stock_levels_are_told_once_for_a_shop_with_their_number(
         "wang"
     }
     assert (await read_backlog(stage.connection)).levels_refused == {}
+
+
+@pytest.mark.feature("F74")
+async def test_orders_near_their_ship_by_time_are_told_once_with_their_number(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    """From the tables to the people. One that is forgotten hides nothing that comes near afterwards."""
+    fake = await robot(stage, stack)
+    stage.owners = (OwnerRule(people=("wang",), kind="ship_by"),)
+    await stage.succeed()
+    stuck = (
+        "WITH shop AS (INSERT INTO connection (name) VALUES ('shop-a') ON CONFLICT (name) DO UPDATE SET name = 'shop-a'"
+        " RETURNING connection_id) INSERT INTO orders (order_id, number, connection_id, stage, reasons, state, ship_by)"
+        " SELECT n, 'A' || n, connection_id, 'received', 'over_limit', '', now() + interval '90 minutes'"
+        " FROM shop, generate_series($1::integer, $2::integer) n"
+    )
+
+    async def look(seconds: int) -> None:
+        for _ in range(seconds):
+            await stage.second(1)
+            await stage.succeed()
+
+    await stage.pool.execute(stuck, 1, 3)
+    await look(10)
+    first_by = await stage.pool.fetchval("UPDATE orders SET ship_by = now() - interval '1 s' RETURNING ship_by")
+    await look(40)
+    await stage.pool.execute(stuck, 4, 7)
+    await look(10)
+    await stage.pool.execute(stuck, 8, 50)
+    await look(10)
+    await stage.pool.execute("UPDATE orders SET stage = 'cancelled', reasons = '', ship_by = NULL")
+    await look(60)
+    told = await stage.pool.fetch("SELECT title, facts, state FROM notice ORDER BY notice_id")
+    assert [row["title"] for row in told] == [
+        "临近发货时限：shop-a，3 单未到仓库",
+        "已过发货时限：shop-a，3 单未到仓库",
+        "没有临近发货时限而未到仓库的订单了：shop-a",
+        "临近发货时限：shop-a，4 单未到仓库，另有 3 单已过时限",
+        "临近发货时限：shop-a，47 单未到仓库，另有 3 单已过时限（增多）",
+        "没有已过发货时限而未到仓库的订单了：shop-a",
+        "没有临近发货时限而未到仓库的订单了：shop-a",
+    ]
+    assert f"最早的应在 {when(first_by)} 前发货" in told[1]["facts"]
+    assert {row["state"] for row in told} <= {"sent", "merged"}
+    assert all(message.mentioned == ("wangwu",) for message in fake.told)
+    assert await list_conditions(stage.pool) == []
+
+
+@pytest.mark.feature("F74")
+async def test_a_leader_looks_for_ship_by_times_unless_nobody_is_to_be_told(stage: Stage) -> None:
+    await stage.pool.execute(
+        "INSERT INTO orders (order_id, number, stage, reasons, state, ship_by)"
+        " VALUES (1, 'A1', 'received', 'over_limit', '', now())"
+    )
+    worker = await start_worker(stage.pool, name="a/0", lease_s=60)
+    async with running(leading(stage, stage.pool, worker, mute=Kind.SHIP_BY)):
+        await looked(stage, 3)
+    assert await stage.pool.fetchval("SELECT count(*) FROM condition") == 0
+    async with running(leading(stage, stage.pool, worker)), asyncio.timeout(20):
+        while not await list_conditions(stage.pool):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_already(

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.clock import DATABASE, Off
-from gateway.core.notice import RENEWAL, RESTARTS, Change, Condition, Key, Kind, Notice, Sign
+from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Condition, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
@@ -29,6 +29,7 @@ KEYS = {
     Kind.WORKER: Key(Kind.WORKER, "", "9f3c/0"),
     Kind.INBOX: Key(Kind.INBOX, "", ""),
     Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
+    Kind.SHIP_BY: Key(Kind.SHIP_BY, "shop-a", ""),
     Kind.LEVEL: Key(Kind.LEVEL, "shop-a", ""),
     Kind.DEAD_LETTER: Key(Kind.DEAD_LETTER, "shop-a", "json"),
     Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
@@ -40,7 +41,7 @@ CHANGES = [(kind, change) for kind in Kind for change in Change]
 
 def text_of(key: Key, change: Change, language: Language, *, off: Off = ALONE) -> str:
     code = msgspec.json.encode(off).decode() if key.kind is Kind.CLOCK else "27 invalid session"
-    sign = Sign(key=key, since=T0, count=132, code=code, workers=2, of_workers=3, age_s=754.0)
+    sign = Sign(key=key, since=T0, count=132, code=code, workers=2, of_workers=3, age_s=754.0, until=T0)
     condition = Condition(key=key, opened_at=T0)
     changed = Changed(change, condition, None if change is Change.CLOSED else sign)
     said = words(changed, at=T0 + timedelta(minutes=31), language=language, runbooks="docs/runbooks/")
@@ -62,6 +63,33 @@ def test_a_target_that_is_down_reads_like_this() -> None:
     assert text_of(KEYS[Kind.TARGET], Change.CLOSED, "en") == (
         "Up again: wms-1 create\nSince 05-01 09:30:05 (UTC+8), for 31 min."
     )
+
+
+@pytest.mark.feature("F74")
+def test_orders_near_their_ship_by_time_read_like_this() -> None:
+    key = KEYS[Kind.SHIP_BY]
+    assert text_of(key, Change.OPENED, "zh") == (
+        "临近发货时限：shop-a，132 单未到仓库\n"
+        "始于 05-01 09:30:05 (UTC+8)。最早的要在 05-01 09:30:05 (UTC+8) 前发货。"
+        "过了时限网关也不会放弃，照常发送；迟发由平台处罚。\n"
+        "处理：ordergate orders list --near-ship-by --connection shop-a，按原因处理最早的\n"
+        "docs/runbooks/ship_by.md"
+    )
+    sign = Sign(key=key, since=T0, count=9, until=T0 + timedelta(hours=8), past=3)
+    opened = Changed(Change.OPENED, Condition(key=key, opened_at=T0), sign)
+    assert words(opened, at=T0, language="zh", runbooks="r/").title == (
+        "临近发货时限：shop-a，9 单未到仓库，另有 3 单已过时限"
+    )
+    said = words(opened, at=T0, language="en", runbooks="r/")
+    assert said.title == "Ship-by near: shop-a, 9 orders not at a warehouse, 3 more are past it"
+    assert "The first has to be shipped by 05-01 17:30:05 (UTC+8). The gateway does not give up" in said.facts
+    past = Key(Kind.SHIP_BY, "shop-a", PAST)
+    assert text_of(past, Change.OPENED, "zh").startswith(
+        "已过发货时限：shop-a，132 单未到仓库\n"
+        "始于 05-01 09:30:05 (UTC+8)。最早的应在 05-01 09:30:05 (UTC+8) 前发货。过了"
+    )
+    assert text_of(past, Change.CLOSED, "zh").startswith("没有已过发货时限而未到仓库的订单了：shop-a\n")
+    assert text_of(past, Change.OPENED, "en").startswith("Past ship-by: shop-a, 132 orders not at a warehouse\n")
 
 
 def test_workers_that_end_again_and_again_read_like_this() -> None:
