@@ -63,6 +63,7 @@ STORIES = {
     "docs/runbooks/intake_lag.md": Story(runbooks.intake_lag),
     "docs/runbooks/kafka_not_read.md": Story(runbooks.broker_away),
     "docs/runbooks/level.md": Story(runbooks.level, {"NAME": "tmall"}),
+    "docs/runbooks/retries.md": Story(runbooks.backlog),
     "docs/runbooks/ship_by.md": Story(runbooks.ship_by, {"NAME": "shop-a"}),
     "docs/runbooks/shop_not_read.md": Story(runbooks.shop_not_read),
     "docs/runbooks/target.md": Story(runbooks.target),
