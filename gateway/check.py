@@ -35,6 +35,7 @@ from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
+from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored
 from gateway.store.queries import lanes_without_gate, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
@@ -340,6 +341,8 @@ class _Probe:
         stands = [] if pending else [await self._rights(connection)]
         if stands and not stands[0].problems:
             stands += [await self._keys(connection), await self._stranded(connection)]
+            if await is_restored(connection):
+                stands.append(_problem("database", RESTORED, RUN_RESTORED))
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending

@@ -26,6 +26,7 @@ from gateway.core.errors import OrdergateError
 from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
 from gateway.settings import Settings
+from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored, note_identity
 from gateway.store.sql import migrate, open_pool, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
@@ -96,7 +97,8 @@ class Supervisor:
 
     async def run(self) -> None:
         """Until SIGTERM, SIGINT, SIGHUP or `stop`. Raises Unavailable when the database cannot be reached at the start,
-        and OrdergateError when an address cannot be listened on; then nothing has been done.
+        and OrdergateError when an address cannot be listened on or the database was restored and nobody has said so;
+        then nothing has been done.
 
         To be called before prometheus_client is imported.
         """
@@ -175,6 +177,12 @@ class Supervisor:
         try:
             for name in await migrate(pool, told=self._tell):
                 self._say(f"数据库已迁移：{name}", f"database migrated: {name}")
+            async with pool.acquire() as connection:
+                if await is_restored(connection):
+                    raise OrdergateError(
+                        Text(f"{RESTORED.zh}。{RUN_RESTORED.zh}", f"{RESTORED.en}; {RUN_RESTORED.en}")
+                    )
+                await note_identity(connection)
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
@@ -43,6 +44,7 @@ metrics.Gauges(counted).worker(alive_at=time.time(), cpu_s=0.1, memory_bytes=1)
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
+from urllib.parse import urlsplit
 from gateway.cli import _tell
 from gateway.plugins import discover
 from gateway.settings import load
@@ -359,3 +361,38 @@ def test_the_bundled_database_is_started_again_when_it_ends(server_folder: Path)
         process.terminate()
         assert process.wait(30) == 0, log.read_text()
     assert not (server / "data" / "postmaster.pid").exists(), "it ends with the gateway"
+
+
+@pytest.mark.feature("F130")
+async def test_a_database_that_was_restored_is_refused_until_somebody_says_so(
+    parent: Parent, postgres_url: str, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Whoever sends what is open in it sends again what was sent since the backup."""
+
+    def starts(one: Parent) -> None:
+        with one.running("time.sleep(60)") as process:
+            one.until(lambda page: page.get("ordergate_workers_wanted") == 1)
+            process.terminate()
+            assert process.wait(30) == 0, one.log.read_text()
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "gateway", *command, "-c", str(copy.config)]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    starts(parent)
+    starts(parent)
+    connection = await asyncpg.connect(postgres_server.url)
+    name = urlsplit(postgres_url).path[1:]
+    try:
+        await connection.execute(f"CREATE DATABASE {name}_again TEMPLATE {name}")
+        copy = Parent(tmp_path / "again", postgres_server.url_of(f"{name}_again"))
+        refused = run("run")
+        assert refused.returncode == 1 and "ordergate restored" in refused.stderr, refused.stderr
+        checked = run("check")
+        assert checked.returncode == 2 and "是从备份恢复的" in checked.stdout
+        assert run("restored").returncode == 0
+        starts(copy)
+        assert "是从备份恢复的" not in run("check").stdout
+    finally:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name}_again WITH (FORCE)")
+        await connection.close()

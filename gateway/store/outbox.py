@@ -19,6 +19,7 @@ from gateway.core.delivery import Delivery, Held, Result
 from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
+from gateway.store.identity import note_identity
 from gateway.store.orders import decode_state, holds_lease
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
 from gateway.store.vault import ENTER_KEY, lacking, one_at_a_time
@@ -227,6 +228,7 @@ async def doubt_everything(pool: asyncpg.Pool) -> int:
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO restoration DEFAULT VALUES")
+        await note_identity(connection, anew=True)  # the next start is not refused
         await connection.execute(_KEEP_UNRESOLVED)
         await connection.execute("UPDATE redrive_item SET ask = true WHERE state = 'waiting' AND NOT ask")
         await connection.execute("UPDATE listing SET sent = NULL, sending = NULL")
