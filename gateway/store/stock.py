@@ -64,19 +64,28 @@ class StockSet(msgspec.Struct, frozen=True):
 
 
 async def list_stock(
-    pool: asyncpg.Pool, *, prefix: str | None, warehouse: str | None, after: Place | None, limit: int
+    pool: asyncpg.Pool,
+    *,
+    prefix: str | None,
+    warehouse: str | None,
+    after: Place | None,
+    limit: int,
+    off: bool = False,
 ) -> list[StockRow]:
-    """Balances in (SKU, warehouse) order. `after`: the last one seen."""
+    """Balances in (SKU, warehouse) order. `after`: the last one seen. `off`: those that were not the sum of their
+    movements at the last check."""
     sku, place = after if after is not None else (None, None)
     rows = await pool.fetch(
         "SELECT sku, warehouse, on_hand, locked, committed, on_hand - locked - committed AS available FROM stock"
         " WHERE ($1::text IS NULL OR starts_with(sku, $1)) AND ($2::text IS NULL OR warehouse = $2)"
-        " AND ($3::text IS NULL OR (sku, warehouse) > ($3, $4::text)) ORDER BY sku, warehouse LIMIT $5",
+        " AND ($3::text IS NULL OR (sku, warehouse) > ($3, $4::text))"
+        " AND (NOT $6 OR stock_id IN (SELECT stock_id FROM ledger_off)) ORDER BY sku, warehouse LIMIT $5",
         prefix,
         warehouse,
         sku,
         place,
         limit,
+        off,
     )
     return [StockRow(**dict(row)) for row in rows]
 
@@ -174,7 +183,7 @@ async def set_stock(
             )
         more = {place[0] for place, balance in balances.items() if wanted[place] > balance.on_hand}
         more |= {Sku(row[0]) for row in born}
-        woken = await _wake_waiting(connection, more, now) if more else 0
+        woken = await wake_waiting_all(connection, more, now) if more else 0
         subject = ", ".join(f"{sku}@{warehouse}={wanted[sku, warehouse]}" for sku, warehouse in places[:20])
         if len(places) > 20:
             subject += f" and {len(places) - 20} more"
@@ -325,7 +334,7 @@ def reconsider(number: str, source: str, now: datetime) -> Event:
     )
 
 
-async def _wake_waiting(connection: Connection, skus: Set[Sku], now: datetime) -> int:
+async def wake_waiting_all(connection: Connection, skus: Set[Sku], now: datetime) -> int:
     """Have the orders that lack one of `skus` decided again, the oldest first."""
     woken, last = 0, -1
     while True:
