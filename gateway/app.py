@@ -92,6 +92,7 @@ from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.observe import MetricsObserver
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
+from gateway.watch.ledger import LedgerWatch
 from gateway.watch.notices import NoticeWatch, Sightings
 from gateway.watch.purge import Hours, PurgeWatch
 from gateway.watch.redrive import RedriveLoop
@@ -234,7 +235,7 @@ class Worker:
         ]
         if kafka_leg is not None:
             background.append(("kafka leg", kafka_leg.run))
-        background += await self._purging(stack)
+        background += await self._purging(dispatcher.worker_id, stack)
         background += self._watching(
             pool, names, dispatcher, shops, readers=of_kafka, kafka_leg=kafka_leg, inbox_leg=inbox_leg
         )
@@ -572,8 +573,9 @@ class Worker:
             what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
             self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
 
-    async def _purging(self, stack: AsyncExitStack) -> list[Loop]:
-        # Of its own: at night it keeps a connection for hours, and `pool` may have two.
+    async def _purging(self, worker_id: int, stack: AsyncExitStack) -> list[Loop]:
+        """What keeps a connection for long: the purge at night, for hours, and the check of the ledger, for seconds."""
+        # Of its own: `pool` may have two.
         night = await open_pool(self._url, size=NIGHT_CONNECTIONS, vault=vault_of(self._settings.encryption.decoded))
         stack.push_async_callback(_close, night)
         purge = PurgeWatch(
@@ -583,7 +585,8 @@ class Worker:
             observe=self._observe,
             now=self._now,
         )
-        return [("purge", purge.run)]
+        ledger = LedgerWatch(night, worker_id=worker_id, observe=self._observe)
+        return [("purge", purge.run), ("ledger", ledger.run)]
 
     def _watching(
         self,

@@ -32,10 +32,10 @@ from gateway.watch.notices import Telling
 Clock = Callable[[], datetime]
 
 KEEPER_CONNECTIONS = 2
-NIGHT_CONNECTIONS = 1
+NIGHT_CONNECTIONS = 2
 TELLING_CONNECTIONS = 2
 LISTEN_CONNECTIONS = 1
-"""To the database, beside its pool: of the lease, the purge, the notices and what wakes."""
+"""To the database, beside its pool: of the lease, the purge and the ledger, the notices and what wakes."""
 
 
 def now() -> datetime:

@@ -138,6 +138,7 @@ def backlog_shown(
         gauges.dead_letters_open({**dict.fromkeys(sources, 0), **backlog.dead_letters})
         gauges.levels_refused(backlog.levels_refused)
         gauges.near_ship_by({place: near.count for place, near in backlog.nearing.items()})
+        gauges.ledger_off(backlog.ledger_off)
 
     return show
 

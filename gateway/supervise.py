@@ -179,9 +179,7 @@ class Supervisor:
                 self._say(f"数据库已迁移：{name}", f"database migrated: {name}")
             async with pool.acquire() as connection:
                 if await is_restored(connection):
-                    raise OrdergateError(
-                        Text(f"{RESTORED.zh}。{RUN_RESTORED.zh}", f"{RESTORED.en}; {RUN_RESTORED.en}")
-                    )
+                    raise OrdergateError(Text(f"{RESTORED.zh}。{RUN_RESTORED.zh}", f"{RESTORED.en}; {RUN_RESTORED.en}"))
                 await note_identity(connection)
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)

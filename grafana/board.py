@@ -391,6 +391,12 @@ GATEWAY = Row(
             (Query(_per_minute("ordergate_troubles_total", JOB, "where"), "{{where}}"),),
         ),
         Panel(
+            "库存账不平",
+            "Ledger off",
+            "与变动之和不符的库存，应为零（stock list --off）。Balances that are not the sum of their movements.",
+            (Query(f"max(ordergate_ledger_off{{{JOB}}})"),),
+        ),
+        Panel(
             "工作进程",
             "Workers",
             "现有、应有，10 分钟内的重启。Those that are there and should be; restarts within 10 minutes.",

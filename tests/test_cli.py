@@ -442,11 +442,11 @@ async def test_check_says_how_many_connections_there_are_for_workers(
         assert few.code == 2, few.out
         [problem] = few.json["problems"]
         assert problem["where"] == "database.pool_size"
-        assert "takes up to 10 connections; the database allows 9, others hold 0" in problem["what"], "of this user"
+        assert "takes up to 11 connections; the database allows 9, others hold 0" in problem["what"], "of this user"
         await admin.execute(f"ALTER ROLE {user} CONNECTION LIMIT -1")
         others = [await asyncpg.connect(postgres_url) for _ in range(3)]
         most = int(await admin.fetchval("SHOW max_connections")) - 3  # those that PostgreSQL keeps for administrators
-        taken = await check(most - 4)
+        taken = await check(most - 5)
         assert taken.code == 0 and taken.json["problems"] == [], taken.out
         *others_warned, warned = taken.json["warnings"]
         assert [one["where"] for one in others_warned] == PLAIN_AND_UNTOLD

@@ -62,6 +62,9 @@ STORIES = {
     "docs/runbooks/inbox.md": Story(runbooks.broker_away),
     "docs/runbooks/intake_lag.md": Story(runbooks.intake_lag),
     "docs/runbooks/kafka_not_read.md": Story(runbooks.broker_away),
+    "docs/runbooks/ledger.md": Story(
+        runbooks.ledger, {"SKU": "CUP-01", "仓库": "WH-HZ", "WAREHOUSE": "WH-HZ", "数量": "5", "PIECES": "5"}
+    ),
     "docs/runbooks/level.md": Story(runbooks.level, {"NAME": "tmall"}),
     "docs/runbooks/retries.md": Story(runbooks.backlog),
     "docs/runbooks/ship_by.md": Story(runbooks.ship_by, {"NAME": "shop-a"}),

@@ -1,4 +1,4 @@
-"""Stock: balances, and setting them."""
+"""Stock: balances, setting them, and their movements beside them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from gateway.api.errors import conflict, off_list, wrong
+from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
 from gateway.api.routing import Call, Route
-from gateway.api.views import StockBody, StockList, StockQuery
+from gateway.api.views import LedgerQuery, SettleBody, StockBody, StockList, StockQuery
 from gateway.core.order import Sku
 from gateway.core.stock import Place
 from gateway.core.text import Text
+from gateway.store.ledger import BelowBooked, PlaceLedger, Settled, read_ledger, settle
 from gateway.store.stock import StockSet, TooLow, list_stock, set_stock
 
 
@@ -35,6 +36,16 @@ class Stock:
                 errors=(400, 401, 409, 413, 422, 503),
                 zh="设置在库数量", en="Set pieces on hand, all or none; orders that waited for them go on",
             ),
+            Route(
+                method="GET", path="/stock/ledger", handler=self.ledger, query=LedgerQuery, answer=PlaceLedger,
+                errors=(401, 404, 422, 503),
+                zh="库存与其变动", en="A balance beside the sum of its movements, and the newest of them",
+            ),
+            Route(
+                method="POST", path="/stock/settle", handler=self.settle, body=SettleBody, answer=Settled,
+                errors=(400, 401, 404, 409, 413, 422, 503),
+                zh="平账", en="Put a balance and the sum of its movements right",
+            ),
         ]  # fmt: skip
 
     async def list_stock(self, call: Call) -> StockList:
@@ -45,6 +56,7 @@ class Stock:
             warehouse=query.warehouse,
             after=None if query.after is None else _cursor(query.after),
             limit=query.limit,
+            off=query.off,
         )
         full = len(rows) == query.limit
         return StockList(
@@ -81,6 +93,42 @@ class Stock:
                 where="$.items",
                 details=error.rows,
             ) from error
+
+    async def ledger(self, call: Call) -> PlaceLedger:
+        query: LedgerQuery = call.query
+        found = await read_ledger(self._pool, (Sku(query.sku), query.warehouse), limit=query.limit)
+        if found is None:
+            raise _no_place(query.sku, query.warehouse, "query")
+        return found
+
+    async def settle(self, call: Call) -> Settled:
+        body: SettleBody = call.body
+        place = (Sku(body.sku), body.warehouse)
+        try:
+            done = await settle(
+                self._pool, place, keep=body.keep, reason=body.reason, actor=call.actor, now=self._now()
+            )
+        except BelowBooked as error:
+            moved = error.moved
+            raise conflict(
+                "below_booked",
+                Text(
+                    f"按变动合计，{body.warehouse} 的 {body.sku} 在库 {moved.on_hand}、锁定 {moved.locked}、"
+                    f"已占 {moved.committed}，不能成为库存。没有做任何改动",
+                    f"by its movements {body.sku} in {body.warehouse} has {moved.on_hand} on hand, {moved.locked}"
+                    f" locked, {moved.committed} committed, which no balance can be. Nothing was changed",
+                ),
+                Text("以库存为准（keep=balance），再按盘点设置在库", "keep the balance, then set what is counted"),
+                where="$.keep",
+            ) from error
+        if done is None:
+            raise _no_place(body.sku, body.warehouse, "$.sku")
+        return done
+
+
+def _no_place(sku: str, warehouse: str, where: str) -> ApiError:
+    what = Text(f"{warehouse} 没有 {sku} 的库存", f"there is no balance of {sku} in {warehouse}")
+    return not_found(what, where, Text("用 `ordergate stock list` 查看", "see `ordergate stock list`"))
 
 
 def _cursor(text: str) -> Place:

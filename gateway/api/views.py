@@ -18,6 +18,7 @@ from gateway.core.notice import Kind
 from gateway.core.order import Content, Order
 from gateway.core.owner import WorkKind
 from gateway.core.text import NOTHING, Text
+from gateway.store.ledger import Keep
 from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
@@ -527,6 +528,9 @@ class ForceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class StockQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sku: Annotated[Name, Meta(description="The SKU begins with this")] | None = None
     warehouse: Name | None = None
+    off: Annotated[bool, Meta(description="Only those that are not the sum of their movements, by the last check")] = (
+        False
+    )
     # Two codes as JSON, of which every character may be written as six.
     after: Annotated[str, Meta(max_length=1_000, description="`next` of the page before")] | None = None
     limit: Limit = 100
@@ -547,6 +551,21 @@ class StockItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sku: Code
     warehouse: Code
     on_hand: Pieces
+
+
+class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    sku: Code
+    warehouse: Code
+    limit: Annotated[int, Meta(ge=1, le=500, description="The newest movements")] = 20
+
+
+class SettleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`keep`: which of the two is right, the balance or the sum of its movements; the other one follows."""
+
+    sku: Code
+    warehouse: Code
+    keep: Keep
+    reason: Reason
 
 
 # --- SKU tables

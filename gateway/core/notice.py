@@ -38,6 +38,8 @@ class Kind(enum.StrEnum):
     """The oldest that waits is older than the threshold."""
     LEVEL = "level"
     """A shop refuses stock levels: it sells by older ones."""
+    LEDGER = "ledger"
+    """Balances of a warehouse that are not the sum of their movements."""
     DEAD_LETTER = "dead_letter"
     """Events that could not be decoded or decided."""
     BLOCKED = "blocked"
@@ -65,9 +67,10 @@ PAST = "past"
 class Key(NamedTuple):
     """What a condition is about. `subject` is an operation, a code or a worker's name; `connection` may be empty.
 
-    Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from the end it leads to.
-    Of WORKER it is `RESTARTS` where workers end again and again, and each has a successor. Of SHIP_BY it is `PAST` for
-    the orders whose time is over: one that nobody ever sees to must not hide what comes near after it.
+    Of LEDGER it is a warehouse. Of AUTHORISE it is `RENEWAL` where only the renewal is refused: that is told apart from
+    the end it leads to. Of WORKER it is `RESTARTS` where workers end again and again, and each has a successor. Of
+    SHIP_BY it is `PAST` for the orders whose time is over: one that nobody ever sees to must not hide what comes near
+    after it.
     """
 
     kind: Kind
@@ -79,8 +82,8 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
     """Something is the matter now, since `since`.
 
     `firm` False: enough to keep a condition open, not to begin one (the way back of a threshold). `count`: orders,
-    events, deliveries or listings it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that waits.
-    `until`: what it leads to comes then; of `past` others it has come.
+    events, deliveries, listings or balances it is about. `workers` of `of_workers` see it. `age_s`: of the oldest that
+    waits. `until`: what it leads to comes then; of `past` others it has come.
     """
 
     key: Key
@@ -154,6 +157,23 @@ class Seen(msgspec.Struct, frozen=True):
     code: str
 
 
+class Imbalance(msgspec.Struct, frozen=True):
+    """A balance less the sum of its movements, in pieces."""
+
+    sku: str
+    on_hand: int
+    locked: int
+    committed: int
+
+
+class OffPlaces(msgspec.Struct, frozen=True):
+    """Balances of one warehouse that are not the sum of their movements, since the first of them; one as an example."""
+
+    count: int
+    first_at: datetime
+    example: Imbalance
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """The platform's word that a connection has to be authorised again."""
 
@@ -196,7 +216,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at the gateway, as signs are made of it. Connections by name.
+    """One look at the gateway, as signs are made of it. Connections by name, `ledger` by warehouse.
 
     `inbox` are events not decided, `levels` listings whose stock level is refused, `nearing` orders by their shop, and
     `PAST` or nothing. `uncounted`: which of these could not be counted now; they are as they were, or empty where
@@ -215,6 +235,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: Mapping[tuple[str, str], Group] = {}
     levels: Mapping[tuple[str, str], Group] = {}
     nearing: Mapping[tuple[str, str], Nearing] = {}
+    ledger: Mapping[str, OffPlaces] = {}
     inbox: Waiting | None = None
     uncounted: frozenset[str] = frozenset()
 

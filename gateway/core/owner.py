@@ -24,6 +24,7 @@ OwnerKind = Literal[
     "ship_by",
     "backlog",
     "level",
+    "ledger",
     "blocked",
 ]
 """What the desk or the notices call it. `blocked` is the notice of a `delivery` that waits for a person."""
@@ -31,7 +32,7 @@ OwnerKind = Literal[
 _WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)
 WITH_CODE = frozenset({*get_args(WorkKind), *(kind.value for kind in _WITH_CODE)})
 """Kinds whose matters have a code."""
-OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value, Kind.KAFKA_NOT_READ.value})
+OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value, Kind.KAFKA_NOT_READ.value, Kind.LEDGER.value})
 """Kinds whose matters are of no connection."""
 
 

@@ -141,6 +141,7 @@ NOTICES: Mapping[Kind, Text] = {
     Kind.SHIP_BY: Text("临近发货时限", "ship-by near"),
     Kind.BACKLOG: Text("积压", "backlog"),
     Kind.LEVEL: Text("库存回传被拒", "stock level refused"),
+    Kind.LEDGER: Text("库存账不平", "ledger off"),
     Kind.DEAD_LETTER: Text("死信", "dead letters"),
     Kind.BLOCKED: Text("待人工", "blocked"),
     Kind.CONFLICT: Text("订单冲突", "conflicts"),
@@ -183,6 +184,11 @@ HAPPENED: Mapping[str, Text] = {
     "dead_letter": Text("死信", "dead letter"),
     "redrive": Text("批量重发", "redrive"),
     "hand": Text("人工操作", "by hand"),
+}
+BALANCE: Mapping[str, Text] = {
+    "on_hand": Text("在库", "on hand"),
+    "locked": Text("锁定", "locked"),
+    "committed": Text("已占", "committed"),
 }
 ACTIONS: Mapping[str, Text] = {
     "order.unmask": Text("查看收件人信息", "looked at personal data"),

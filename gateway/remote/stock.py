@@ -1,8 +1,9 @@
-"""Stock: the balances, and setting pieces on hand, one by one or from a CSV file."""
+"""Stock: the balances, setting pieces on hand, one by one or from a CSV file, and balances beside their movements."""
 
 from __future__ import annotations
 
 import csv
+import enum
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,17 @@ from gateway.core.text import Text
 from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
-from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of
+from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 _AT_ONCE = 5000
 _TOLD = 20
 """Lines of a file that are told to be wrong."""
+
+
+class Keep(enum.StrEnum):
+    BALANCE = "balance"
+    MOVEMENTS = "movements"
+
 
 stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
 
@@ -26,6 +33,9 @@ stock = typer.Typer(no_args_is_help=True, help="库存。Stock.")
 def list_stock(
     sku: Annotated[str | None, typer.Option(help="SKU 前缀。SKU begins with")] = None,
     warehouse: Annotated[str | None, typer.Option(help="仓库。Warehouse")] = None,
+    off: Annotated[
+        bool, typer.Option("--off", help="只看与库存变动之和不符的。Only those that are not the sum of their movements")
+    ] = False,
     after: After = None,
     limit: Limit = 100,
     url: Url = LOCAL,
@@ -34,7 +44,7 @@ def list_stock(
     lang: Lang = ZH,
 ) -> None:
     """库存。Balances, in pieces."""
-    answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, after=after, limit=limit)
+    answer = Remote(url, token).get("stock", sku=sku, warehouse=warehouse, off=off or None, after=after, limit=limit)
     show(answer, _print_stock, lang=lang, as_json=as_json)
 
 
@@ -66,6 +76,41 @@ def import_stock(
     """从 CSV 导入在库数量。Set pieces on hand from a CSV file."""
     items = _rows(file)
     show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
+
+
+@stock.command("show", epilog=example("stock show CUP-01 WH-HZ"))
+def show_ledger(
+    sku: Annotated[str, typer.Argument(help="SKU")],
+    warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
+    limit: Annotated[int, typer.Option(min=1, max=500, help="最近多少条变动。So many of the newest movements")] = 20,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """一处库存、它的变动之和与最近的变动。A balance, the sum of its movements, and the newest of them."""
+    answer = Remote(url, token).get("stock", "ledger", sku=sku, warehouse=warehouse, limit=limit)
+    show(answer, _print_ledger, lang=lang, as_json=as_json)
+
+
+@stock.command("settle", epilog=example('stock settle CUP-01 WH-HZ --keep movements -r "手工改过数据库"'))
+def settle(
+    sku: Annotated[str, typer.Argument(help="SKU")],
+    warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
+    keep: Annotated[
+        Keep,
+        typer.Option(help="以哪个为准：balance 库存，movements 变动之和。Which is right; the other one follows"),
+    ],
+    reason: Reason,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """平账：使库存与变动之和相符。Put a balance and the sum of its movements right."""
+    body = {"sku": sku, "warehouse": warehouse, "keep": keep.value, "reason": reason}
+    answer = Remote(url, token).call("POST", ("stock", "settle"), body=body)
+    show(answer, _print_settled, lang=lang, as_json=as_json)
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
@@ -140,9 +185,7 @@ def _print_stock(terminal: Terminal, answer: Any) -> None:
         [
             ("SKU", "SKU"),
             ("仓库", "Warehouse"),
-            ("在库", "On hand"),
-            ("锁定", "Locked"),
-            ("已占", "Committed"),
+            *_PIECES,
             ("可用", "Available"),
         ],
         [
@@ -153,8 +196,56 @@ def _print_stock(terminal: Terminal, answer: Any) -> None:
     print_more(terminal, answer)
 
 
+def _print_ledger(terminal: Terminal, answer: Any) -> None:
+    balance, moved, off = answer["balance"], answer["moved"], answer["off"]
+    terminal.table(
+        [("", ""), *_PIECES],
+        [
+            (terminal.choose(*name), *(f"{part[column]:{sign}d}" for column in _COLUMNS))
+            for name, part, sign in (
+                (("库存", "Balance"), balance, ""),
+                (("变动之和", "Sum of movements"), moved, ""),
+                (("差", "Difference"), off, "+"),
+            )
+        ],
+    )
+    terminal.plain("")
+    terminal.table(
+        [("时间", "At"), ("订单", "Order"), *_PIECES, ("原因", "Reason")],
+        [
+            (when(one["at"]), one["order"], *(f"{one[column]:+d}" for column in _COLUMNS), one["reason"])
+            for one in answer["movements"]
+        ],
+    )
+    if answer["summarized"]:
+        until = when(answer["summarized_until"])
+        terminal.line(
+            f"{until} 以前的变动已清理，其中 {answer['summarized']} 条只留合计",
+            f"{answer['summarized']} movements of before {until} are kept as a sum only",
+        )
+
+
+def _print_settled(terminal: Terminal, answer: Any) -> None:
+    off = answer["off"]
+    if not any(off.values()):
+        terminal.line(
+            "库存与变动之和相符，没有做任何改动", "the balance is the sum of its movements: nothing was changed"
+        )
+        return
+    terminal.line(
+        f"已平账：在库差 {off['on_hand']:+d}、锁定差 {off['locked']:+d}、已占差 {off['committed']:+d}，"
+        f"{answer['woken']} 个订单继续",
+        f"settled: on hand {off['on_hand']:+d}, locked {off['locked']:+d}, committed {off['committed']:+d};"
+        f" {answer['woken']} orders go on",
+    )
+
+
 def _print_set(terminal: Terminal, total: Any) -> None:
     terminal.line(
         f"已更改 {total['changed']} 项（其中新建 {total['created']} 项），{total['woken']} 个订单继续",
         f"{total['changed']} changed ({total['created']} of them new), {total['woken']} orders go on",
     )
+
+
+_PIECES = (("在库", "On hand"), ("锁定", "Locked"), ("已占", "Committed"))
+_COLUMNS = ("on_hand", "locked", "committed")

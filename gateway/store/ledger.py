@@ -1,10 +1,10 @@
 """Whether each balance is the sum of its movements: the check, what it has found, and putting it right.
 
-A check compares every balance with its sum in one snapshot and takes no lock on stock. The sum is kept: up to an instant
-it stands in `ledger_sum`, and only what moved since is read. Once in a while the whole ledger is summed anew, which
-finds what somebody has changed in its past. What looks wrong by the kept sum counts only when the place's whole history,
-summed in one snapshot with its balance, says so as well; so a movement that the kept sum has missed (its transaction
-took very long, or the clock of who wrote it was off) is no false alarm, and is in the sum from then on.
+A check compares every balance with its sum in one snapshot and takes no lock on stock. The sum is kept: up to an
+instant it stands in `ledger_sum`, and only what moved since is read. Once in a while the whole ledger is summed anew,
+which finds what somebody has changed in its past. What looks wrong by the kept sum counts only when the place's whole
+history, summed in one snapshot with its balance, says so as well; so a movement that the kept sum has missed (its
+transaction took very long, or the clock of who wrote it was off) is no false alarm, and is in the sum from then on.
 """
 
 from __future__ import annotations
@@ -192,9 +192,7 @@ async def settle(
                     *difference,
                 )
             except asyncpg.CheckViolationError as error:
-                raise BelowBooked(
-                    Pieces(row["moved_on_hand"], row["moved_locked"], row["moved_committed"])
-                ) from error
+                raise BelowBooked(Pieces(row["moved_on_hand"], row["moved_locked"], row["moved_committed"])) from error
             if off.on_hand - off.locked - off.committed < 0:
                 woken = await wake_waiting_all(connection, {Sku(place[0])}, now)
         await connection.execute("DELETE FROM ledger_off WHERE stock_id = $1", stock_id)

@@ -19,11 +19,13 @@ from gateway.core.notice import (
     Condition,
     Facts,
     Group,
+    Imbalance,
     Key,
     Kind,
     Lost,
     Notice,
     NotRenewed,
+    OffPlaces,
     Refusal,
     Seen,
     Sighting,
@@ -146,10 +148,10 @@ async def read_changing(connection: Connection) -> Facts:
 async def read_waiting(
     connection: Connection, known: Facts = _NOTHING, *, ship_by_lead: timedelta | None = None
 ) -> Facts:
-    """The facts that are counted: open lanes, dead letters, conflicts, levels, the inbox. Reads every open lane.
+    """The facts that are counted: open lanes, dead letters, conflicts, levels, the ledger, the inbox.
 
-    With `ship_by_lead` also what is to be shipped so soon; without, that is as `known` says. So is what stands in a
-    table that somebody has locked, or takes longer than the server lets it.
+    Reads every open lane. With `ship_by_lead` also what is to be shipped so soon; without, that is as `known` says. So
+    is what stands in a table that somebody has locked, or takes longer than the server lets it.
     """
     found: dict[str, Any] = {}
     counts = dict(_COUNTS)
@@ -209,6 +211,16 @@ async def _count_levels(connection: Connection) -> Mapping[tuple[str, str], Grou
     return _groups(rows)
 
 
+async def _count_ledger(connection: Connection) -> Mapping[str, OffPlaces]:
+    # What is off most is the example.
+    rows = await connection.fetch(
+        "SELECT s.warehouse, count(*) OVER w, min(o.since) OVER w, s.sku, o.on_hand, o.locked, o.committed"
+        "  FROM ledger_off o JOIN stock s USING (stock_id) WINDOW w AS (PARTITION BY s.warehouse)"
+        " ORDER BY abs(o.on_hand) + abs(o.locked) + abs(o.committed), s.sku DESC"
+    )
+    return {row[0]: OffPlaces(row[1], row[2], Imbalance(*row[3:])) for row in rows}
+
+
 async def _count_inbox(connection: Connection) -> Waiting | None:
     row = await connection.fetchrow("SELECT count(*), min(taken_at) FROM inbox")
     return Waiting(row[0], row[1]) if row[0] else None
@@ -224,6 +236,7 @@ _COUNTS: Mapping[str, Callable[[Connection], Awaitable[Any]]] = {
     "dead_letters": _count_dead_letters,
     "conflicts": _count_conflicts,
     "levels": _count_levels,
+    "ledger": _count_ledger,
     "inbox": _count_inbox,
 }
 

@@ -247,6 +247,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     inbox_oldest_s: float
     dead_letters: Mapping[str, int]
     levels_refused: Mapping[str, int]
+    ledger_off: int
     nearing: Mapping[tuple[str, str], Nearing] = {}
     """What `gateway.store.ship_by` finds, which is read less often."""
 
@@ -452,6 +453,7 @@ async def read_backlog(pool: Connection) -> Backlog:
         " JOIN duty d USING (connection_id)"
         " WHERE l.refused IS NOT NULL AND l.publish AND d.worker_id IS NOT NULL GROUP BY c.name"
     )
+    ledger_off = await pool.fetchval("SELECT count(*) FROM ledger_off JOIN stock USING (stock_id)")
     return Backlog(
         lanes=lanes,
         oldest_s={row[0]: row[1] for row in oldest},
@@ -459,6 +461,7 @@ async def read_backlog(pool: Connection) -> Backlog:
         inbox_oldest_s=inbox_oldest_s,
         dead_letters={row[0]: row[1] for row in dead},
         levels_refused={row[0]: row[1] for row in refused},
+        ledger_off=ledger_off,
     )
 
 

@@ -426,6 +426,13 @@ METRICS: tuple[Metric, ...] = (
         across="livemostrecent",
     ),
     Metric(
+        name="ordergate_ledger_off",
+        kind="gauge",
+        help="Balances (SKU and warehouse) that are not the sum of their movements",
+        zh="与库存变动之和不符的库存（SKU × 仓库）",
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_notice_untold_seconds",
         kind="gauge",
         help="Age of the oldest notice that no channel has taken",
@@ -647,6 +654,10 @@ class Gauges:
         for name, wanted in (("ordergate_ship_by_near_orders", ""), ("ordergate_ship_by_past_orders", PAST)):
             self._snapshot(name, {(shop,): n for (shop, over), n in counts.items() if over == wanted})
 
+    def ledger_off(self, balances: float) -> None:
+        """Balances that are not the sum of their movements, by the last check."""
+        self._metrics.gauge("ordergate_ledger_off").set(balances)
+
     def backlog_unknown(self) -> None:
         """This process reads the database's picture no longer: what it showed last is not the state now.
 
@@ -656,6 +667,7 @@ class Gauges:
             for labels in seen:
                 self._metrics.gauge(name, *labels).set(math.nan)
         self.inbox(math.nan, oldest_s=math.nan)
+        self.ledger_off(math.nan)
 
     def notices_untold(self, age_s: float) -> None:
         self._metrics.gauge("ordergate_notice_untold_seconds").set(age_s)

@@ -33,6 +33,7 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     # The first of many: they are counted together.
     Kind.SHIP_BY: 5.0,
     Kind.LEVEL: 5.0,
+    Kind.LEDGER: 5.0,
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
     Kind.CONFLICT: 5.0,
@@ -44,8 +45,9 @@ _COUNTED: Mapping[Kind, str] = {
     Kind.CONFLICT: "conflicts",
     Kind.LEVEL: "levels",
     Kind.SHIP_BY: "nearing",
+    Kind.LEDGER: "ledger",
 }
-_GROWS = frozenset({Kind.SHIP_BY, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
+_GROWS = frozenset({Kind.SHIP_BY, Kind.LEVEL, Kind.LEDGER, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
@@ -251,6 +253,9 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
             until=near.first_by,
             past=past.count if past is not None else 0,
         )
+    for warehouse, off in facts.ledger.items():
+        example = msgspec.json.encode(off.example).decode()
+        yield Sign(key=Key(Kind.LEDGER, "", warehouse), since=off.first_at, count=off.count, code=example)
     for kind, groups in (
         (Kind.DEAD_LETTER, facts.dead_letters),
         (Kind.BLOCKED, facts.blocked),

@@ -18,6 +18,7 @@ from yarl import URL
 
 from gateway.core.happening import Trouble
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.store.ledger import compare, sum_whole
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token, replace_token
 from gateway.testing.fakes import Faults
@@ -57,6 +58,8 @@ ROUTES = [
     ("POST", "/connections/erp/resume"),
     ("GET", "/stock"),
     ("PUT", "/stock"),
+    ("GET", "/stock/ledger"),
+    ("POST", "/stock/settle"),
     ("GET", "/notices"),
     ("GET", "/conditions"),
     ("GET", "/skus/shop"),
@@ -712,6 +715,46 @@ async def _ledger_is_right(pool: asyncpg.Pool) -> None:
         " (coalesce(sum(m.on_hand), 0), coalesce(sum(m.locked), 0), coalesce(sum(m.committed), 0))"
     )
     assert wrong == []
+
+
+@pytest.mark.feature("F52")
+async def test_a_balance_is_seen_beside_its_movements_and_settled(gateway: Gateway) -> None:
+    items = [{"sku": "CUP-01", "warehouse": "W1", "on_hand": 5}]
+    await gateway.call("PUT", "/stock", {"items": items, "reason": "counted"})
+    number = await gateway.order()
+    await gateway.sent(number)
+    await gateway.pool.execute("UPDATE stock SET committed = 0 WHERE sku = 'CUP-01'")
+    async with gateway.pool.acquire() as connection:
+        await sum_whole(connection)
+        assert await compare(connection) == 1
+    assert [row["sku"] for row in (await gateway.get("/stock", off=1))["stock"]] == ["CUP-01"]
+    seen = await gateway.get("/stock/ledger", sku="CUP-01", warehouse="W1")
+    assert seen["moved"] == {"on_hand": 5, "locked": 0, "committed": 2}
+    assert seen["off"] == {"on_hand": 0, "locked": 0, "committed": -2}
+    assert [(one["order"], one["on_hand"], one["committed"]) for one in seen["movements"]] == [
+        (number, 0, 2),
+        ("", 5, 0),
+    ]
+    assert seen["movements"][1]["reason"].endswith(": counted")
+
+    place = {"sku": "CUP-01", "warehouse": "W1", "reason": "by hand"}
+    wrong = await gateway.call("POST", "/stock/settle", {**place, "keep": "neither"})
+    assert wrong.status == 422
+    settled = await gateway.call("POST", "/stock/settle", {**place, "keep": "movements"})
+    assert settled.body == {"off": seen["off"], "woken": 0}
+    assert (await gateway.get("/stock", sku="CUP"))["stock"][0]["committed"] == 2
+    assert (await gateway.get("/stock", off=1))["stock"] == []
+    await _ledger_is_right(gateway.pool)
+    assert (await gateway.audit())[-1][1:] == ("stock.settle", "CUP-01@W1 +0/+0/-2 (movements)", "by hand")
+
+    await gateway.pool.execute("DELETE FROM movement WHERE order_id IS NULL")
+    below = await gateway.call("POST", "/stock/settle", {**place, "keep": "movements"})
+    assert (below.status, below.body["error"]) == (409, "below_booked")
+    unknown = await gateway.call("POST", "/stock/settle", {**place, "sku": "NONE", "keep": "balance"})
+    assert (unknown.status, (await gateway.call("GET", "/stock/ledger?sku=NONE&warehouse=W1")).status) == (404, 404)
+    kept = await gateway.call("POST", "/stock/settle", {**place, "keep": "balance"})
+    assert kept.body["off"] == {"on_hand": 5, "locked": 0, "committed": 0}
+    await _ledger_is_right(gateway.pool)
 
 
 async def test_stock_of_codes_that_are_long_as_json_is_turned_page_by_page(gateway: Gateway) -> None:

@@ -84,6 +84,33 @@ def ship_by(page: Page, town: Town) -> None:
     assert number not in page.stage.run("ordergate orders list --near-ship-by").out
 
 
+def ledger(page: Page, town: Town) -> None:
+    places = (("CUP-01", "9"), ("CUP-02", "7"))
+    for sku, pieces in places:
+        assert "已更改 1 项" in page.stage.run(f"ordergate stock set {sku} WH-HZ {pieces} -r counted").out
+    town.sql("UPDATE stock SET on_hand = on_hand + 3 WHERE sku = ANY($1) RETURNING 1", [sku for sku, _ in places])
+
+    def off() -> str:
+        town.sql("UPDATE ledger_check SET next_at = now() RETURNING 1")
+        return page.stage.run("ordergate notices open").out
+
+    until(lambda: re.search("库存账不平 .*WH-HZ", off()), "the condition")
+    listed = page.run("ordergate stock list --off")
+    assert "CUP-01" in listed and "CUP-02" in listed
+    seen = page.run("ordergate stock show CUP-01 WH-HZ")
+    assert re.search(r"差 +\+3 +\+0 +\+0", seen) and re.search(r"\+9 +\+0 +\+0 .*counted", seen)
+    said = page.run("ordergate stock settle CUP-01 WH-HZ --keep movements --reason why")
+    assert "已平账：在库差 +3" in said
+    page.run("ordergate stock settle CUP-01 WH-HZ --keep balance --reason why", instead={"CUP-01": "CUP-02"})
+    assert page.stage.run("ordergate stock list --off").out.count("CUP") == 0
+    left = town.sql("SELECT sku, on_hand FROM stock WHERE sku LIKE 'CUP-0_' ORDER BY 1")
+    assert [tuple(row) for row in left] == [("CUP-01", 9), ("CUP-02", 10)]
+    page.run("ordergate stock set CUP-01 WH-HZ 5 --reason why")
+    shown = json.loads(page.run("ordergate stock show CUP-01 WH-HZ --limit 500 --json"))
+    assert shown["moved"]["on_hand"] == shown["balance"]["on_hand"] == 5
+    until(lambda: "库存账不平" not in off(), "it to be over", within_s=60)
+
+
 def blocked(page: Page, town: Town) -> None:
     refused, [absent, there] = town.blocked("4101"), town.unknown("4102", "4103")
     listed = page.run("ordergate deliveries list --state blocked --target wms-1")

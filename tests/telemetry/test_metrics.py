@@ -298,7 +298,17 @@ def test_what_rules_compare_with_is_there_before_anything_has_happened() -> None
     metrics = Metrics(configured.connections, registry=registry)
     begin_series(configured, metrics, Gauges(metrics))
     show = backlog_shown(Gauges(metrics), Names({}), targets=["wms-1"], sources=["mall", "wms-1"])
-    show(Backlog(lanes={}, oldest_s={}, inbox_rows=0, inbox_oldest_s=0.0, dead_letters={"mall": 3}, levels_refused={}))
+    show(
+        Backlog(
+            lanes={},
+            oldest_s={},
+            inbox_rows=0,
+            inbox_oldest_s=0.0,
+            dead_letters={"mall": 3},
+            levels_refused={},
+            ledger_off=0,
+        )
+    )
     found = page(registry)
     for operation in configured.connections[WMS].gates:
         for result in RESULTS.values():
@@ -325,6 +335,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     gauges.levels_refused({"shop-a": 2})
     gauges.near_ship_by({("shop-a", ""): 12, ("shop-a", PAST): 7})
     gauges.near_ship_by({("shop-a", ""): 9, ("shop-b", PAST): 1})
+    gauges.ledger_off(3)
     gauges.held("wms-1", "create", 7)
     gauges.limit("wms-1", "create", 12)
     gauges.inbox(9, oldest_s=3.5)
@@ -342,6 +353,7 @@ def test_gauges_hold_the_whole_picture() -> None:
     assert value(found, "ordergate_levels_refused", connection="shop-a") == 2
     assert value(found, "ordergate_ship_by_near_orders", connection="shop-a") == 9
     assert value(found, "ordergate_ship_by_past_orders", connection="shop-a") == 0
+    assert value(found, "ordergate_ledger_off") == 3
     assert value(found, "ordergate_gate_held_deliveries", target="wms-1", operation="create") == 7
     assert value(found, "ordergate_gate_limit_requests", target="wms-1", operation="create") == 12
     assert value(found, "ordergate_inbox_rows") == 9

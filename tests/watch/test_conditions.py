@@ -16,11 +16,13 @@ from gateway.core.notice import (
     Condition,
     Facts,
     Group,
+    Imbalance,
     Key,
     Kind,
     Lost,
     Nearing,
     NotRenewed,
+    OffPlaces,
     Refusal,
     Seen,
     Sign,
@@ -113,7 +115,8 @@ def test_looking_twice_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Kind.WORKER, Kind.INBOX, Kind.SHIP_BY, Kind.LEVEL, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT]
+    "kind",
+    [Kind.WORKER, Kind.INBOX, Kind.SHIP_BY, Kind.LEVEL, Kind.LEDGER, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT],
 )
 def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
     book = Book()
@@ -264,6 +267,7 @@ def test_what_the_facts_show() -> None:
             ("shop-b", "它不接受"): Group(1, at(-30)),
         },
         nearing={("shop-a", ""): Nearing(9, at(-600), at(60)), ("shop-a", PAST): Nearing(3, at(-60), at(-60))},
+        ledger={"WH": OffPlaces(2, at(-15), Imbalance("CUP-01", 3, -1, 0))},
         not_renewed={"shop-a": NotRenewed("27", at(-55), at(86400))},
         inbox=Waiting(4, at(-2)),
     )
@@ -278,6 +282,7 @@ def test_what_the_facts_show() -> None:
         Key(Kind.SHIP_BY, "shop-a", PAST),
         Key(Kind.LEVEL, "shop-a", ""),
         Key(Kind.LEVEL, "shop-b", ""),
+        Key(Kind.LEDGER, "", "WH"),
         Key(Kind.SHOP_NOT_READ, "shop-b", ""),
         Key(Kind.CLOCK, "wms-1", ""),
         Key(Kind.CLOCK, "", "/database"),
@@ -295,6 +300,8 @@ def test_what_the_facts_show() -> None:
     near, past = (Key(Kind.SHIP_BY, "shop-a", over) for over in ("", PAST))
     assert found[near] == Sign(key=near, since=at(-600), count=9, until=at(60), past=3)
     assert found[past] == Sign(key=past, since=at(-60), count=3, until=at(-60))
+    off = found[Key(Kind.LEDGER, "", "WH")]
+    assert (off.count, off.since, '"CUP-01"' in off.code) == (2, at(-15), True)
     assert found[Key(Kind.INBOX, "", "")].count == 4
     unread = found[Key(Kind.KAFKA_NOT_READ, "", "")]
     assert (unread.since, unread.workers, unread.of_workers) == (at(-70), 2, 3)

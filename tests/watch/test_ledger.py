@@ -144,6 +144,9 @@ async def test_everyday_work_of_several_workers_is_no_false_alarm(desk: Desk) ->
             await set_stock(desk.pool, {place: more}, reason="counted", actor="wang", now=datetime.now(UTC))
             await asyncio.sleep(0.01)
 
+    def old(now: datetime) -> Ages:
+        return Ages(now - timedelta(days=90), now - timedelta(days=120))
+
     async def grow_old_and_purge() -> None:
         async with desk.pool.acquire() as connection:
             while going:
@@ -151,9 +154,7 @@ async def test_everyday_work_of_several_workers_is_no_false_alarm(desk: Desk) ->
                     "UPDATE orders SET created_at = now() - interval '200 days', updated_at = created_at"
                     " WHERE stage = 'cancelled'"
                 )
-                now = datetime.now(UTC)
-                ages = Ages(now - timedelta(days=90), now - timedelta(days=120))
-                await purge_all(connection, ages=lambda _: ages, now=lambda: now, told=lambda _: None)
+                await purge_all(connection, ages=old, now=lambda: datetime.now(UTC), told=lambda _: None)
                 await connection.execute("DELETE FROM purge_walk")
                 await asyncio.sleep(0.02)
 
@@ -193,9 +194,7 @@ async def test_a_check_waits_for_nobody_and_nobody_waits_for_it(desk: Desk) -> N
 @pytest.mark.parametrize(
     ("keep", "balance"), [("balance", (13, 2, 0)), ("movements", (10, 0, 0))], ids=["balance", "movements"]
 )
-async def test_the_two_are_put_right_by_whichever_is_true(
-    desk: Desk, keep: str, balance: tuple[int, ...]
-) -> None:
+async def test_the_two_are_put_right_by_whichever_is_true(desk: Desk, keep: str, balance: tuple[int, ...]) -> None:
     await count(desk, S1=10)
     await desk.pool.execute("UPDATE stock SET on_hand = 13, locked = 2")
     assert await checked(desk) == {"S1": (3, 2, 0)}
@@ -237,9 +236,7 @@ async def test_pieces_that_are_there_after_all_go_to_who_waits_for_them(desk: De
     await count(desk, S1=3)
     await desk.pool.execute("UPDATE stock SET on_hand = 0")
     await decide(await desk.worker(Memory()), desk.arrival("1", an_order("1", "S1")))
-    put = await settle(
-        desk.pool, (Sku("S1"), W), keep="movements", reason="x", actor="wang", now=datetime.now(UTC)
-    )
+    put = await settle(desk.pool, (Sku("S1"), W), keep="movements", reason="x", actor="wang", now=datetime.now(UTC))
     assert put is not None and put.woken == 1
     assert await desk.rows("SELECT order_key FROM inbox") == [("A1",)]
 
@@ -257,10 +254,13 @@ async def test_several_workers_check_no_more_often_than_one_and_go_on_after_a_re
         )
         await watch.run()
 
+    async def off(wanted: int) -> None:
+        while await desk.rows("SELECT count(*) FROM ledger_off") != [(wanted,)]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
     async with asyncio.timeout(20):
         tasks = [asyncio.create_task(run(desk.pool, name)) for name in ("a", "b", "c")]
-        while await desk.rows("SELECT count(*) FROM ledger_off") == [(0,)]:
-            await asyncio.sleep(0.02)
+        await off(1)
         due = await desk.rows("SELECT next_at, sum_at FROM ledger_check")
         await asyncio.sleep(0.3)
         for task in tasks:
@@ -272,8 +272,7 @@ async def test_several_workers_check_no_more_often_than_one_and_go_on_after_a_re
         await desk.pool.execute("UPDATE stock SET on_hand = 10")
         await desk.pool.execute("UPDATE ledger_check SET next_at = now()")
         task = asyncio.create_task(run(desk.pool, "d"))
-        while await desk.rows("SELECT count(*) FROM ledger_off") == [(1,)]:
-            await asyncio.sleep(0.02)
+        await off(0)
         task.cancel()
         await asyncio.wait([task])
     assert await desk.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]

@@ -25,6 +25,7 @@ from gateway.core.delivery import Answer, Done, Failed, Rejected, Throttled
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, MessageEnded, Trouble, Watched
 from gateway.core.notice import Kind, Sighting
+from gateway.core.order import Sku
 from gateway.core.owner import OwnerRule
 from gateway.sdk.adapter import Setup
 from gateway.sdk.carriers import load_carriers
@@ -32,11 +33,13 @@ from gateway.sdk.http import Http
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.credentials import authorise, plant, refuse, refuse_renewal
 from gateway.store.leading import OUST_EVERY_S, lead
+from gateway.store.ledger import compare, settle, sum_whole
 from gateway.store.notices import list_conditions, list_notices, read_changing, read_waiting
 from gateway.store.outbox import adopt, start_worker
 from gateway.store.pulls import begin, claim_duty, set_failing
 from gateway.store.queries import read_backlog
 from gateway.store.sql import Connection, open_pool
+from gateway.store.stock import set_stock
 from gateway.watch.clock import ClockWatch
 from gateway.watch.conditions import Policy
 from gateway.watch.notices import LOCK, NoticeWatch, Sightings, Telling, merged
@@ -851,6 +854,45 @@ async def test_a_leader_looks_for_ship_by_times_unless_nobody_is_to_be_told(stag
     async with running(leading(stage, stage.pool, worker)), asyncio.timeout(20):
         while not await list_conditions(stage.pool):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.feature("F52")
+async def test_a_ledger_that_is_off_is_told_once_for_a_warehouse_and_is_over_when_it_is_settled(
+    stage: Stage, stack: AsyncExitStack
+) -> None:
+    fake = await robot(stage, stack)
+    stage.owners = (OwnerRule(people=("wang",), kind="ledger"),)
+    await stage.succeed()
+    places = [(Sku(sku), warehouse) for warehouse in ("杭州", "WH-2") for sku in ("CUP", "TEA")]
+    await set_stock(stage.pool, dict.fromkeys(places, 10), reason="counted", actor="wang", now=stage.at)
+
+    async def check() -> None:
+        await sum_whole(stage.connection)
+        await compare(stage.connection)
+
+    await check()
+    await stage.second(10)
+    assert fake.told == []
+    await stage.pool.execute("UPDATE stock SET on_hand = 12, locked = 1 WHERE warehouse = '杭州' AND sku = 'CUP'")
+    await stage.pool.execute(
+        "DELETE FROM movement USING stock s WHERE s.stock_id = movement.stock_id AND warehouse = '杭州' AND sku = 'TEA'"
+    )
+    for _ in range(20):
+        await check()
+        await stage.second(1)
+    assert (await read_backlog(stage.connection)).ledger_off == 2
+    for row in await stage.pool.fetch("SELECT sku, warehouse FROM ledger_off JOIN stock USING (stock_id)"):
+        place = (Sku(row[0]), row[1])
+        assert await settle(stage.pool, place, keep="balance", reason="counted", actor="wang", now=stage.at)
+    for _ in range(25):
+        await check()
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == ["库存账不平：杭州，2 个 SKU", "库存账已平：杭州"]
+    assert "（如 TEA：在库差 +10）" in fake.told[0].text
+    assert {person for row in await stage.pool.fetch("SELECT people FROM notice_message") for person in row[0]} == {
+        "wang"
+    }
+    assert (await read_backlog(stage.connection)).ledger_off == 0
 
 
 async def test_a_shop_that_cannot_be_read_is_told_when_nobody_knows_of_it_already(

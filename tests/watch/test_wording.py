@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.clock import DATABASE, Off
-from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Condition, Key, Kind, Notice, Sign
+from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Condition, Imbalance, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
@@ -31,6 +31,7 @@ KEYS = {
     Kind.BACKLOG: Key(Kind.BACKLOG, "wms-1", "create"),
     Kind.SHIP_BY: Key(Kind.SHIP_BY, "shop-a", ""),
     Kind.LEVEL: Key(Kind.LEVEL, "shop-a", ""),
+    Kind.LEDGER: Key(Kind.LEDGER, "", "WH-HZ"),
     Kind.DEAD_LETTER: Key(Kind.DEAD_LETTER, "shop-a", "json"),
     Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
     Kind.CONFLICT: Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
@@ -90,6 +91,17 @@ def test_orders_near_their_ship_by_time_read_like_this() -> None:
     )
     assert text_of(past, Change.CLOSED, "zh").startswith("没有已过发货时限而未到仓库的订单了：shop-a\n")
     assert text_of(past, Change.OPENED, "en").startswith("Past ship-by: shop-a, 132 orders not at a warehouse\n")
+
+
+def test_a_ledger_that_is_off_reads_like_this() -> None:
+    off = msgspec.json.encode(Imbalance("CUP-01", 3, 0, -12)).decode()
+    key = KEYS[Kind.LEDGER]
+    changed = Changed(Change.OPENED, Condition(key=key, opened_at=T0), Sign(key=key, since=T0, count=2, code=off))
+    zh, en = (words(changed, at=T0, language=language, runbooks="docs/runbooks/") for language in LANGUAGES)
+    assert zh.title == "库存账不平：WH-HZ，2 个 SKU"
+    assert "库存数量不等于库存变动之和（如 CUP-01：在库差 +3、已占差 -12）。" in zh.facts
+    assert "They are not the sum of their movements (as CUP-01: on hand +3, committed -12)." in en.facts
+    assert en.advice.endswith("docs/runbooks/ledger.md")
 
 
 def test_workers_that_end_again_and_again_read_like_this() -> None:
