@@ -32,7 +32,11 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderDecided(msgspec.Struct, frozen=True, gc=False):
-    """One order was decided and the decision is durable. `lag_s`: oldest of its events, from leg to commit."""
+    """One order was decided and the decision is durable.
+
+    `duplicates`: its events, where nothing changed. `stale`: those of which nothing was taken, as they were older than
+    what was known. `lag_s`: oldest of its events, from leg to commit.
+    """
 
     number: OrderNumber
     connection: ConnectionName
@@ -42,6 +46,7 @@ class OrderDecided(msgspec.Struct, frozen=True, gc=False):
     conflicts: tuple[str, ...]
     events: int
     duplicates: int
+    stale: int
     commands: int
     lag_s: float
 

@@ -526,6 +526,30 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     return msgspec.structs.replace(order, **changes) if changes else order
 
 
+Stale = Literal["older", "unchanged"]
+"""Why nothing of some facts is merged into an order: older than what is known, or with nothing in them that is not."""
+
+
+def stale(order: Order, facts: Facts) -> Stale:
+    """Why `merge` took nothing of `facts` into `order`."""
+    key = (facts.version, facts.rank)
+    for value, known in (
+        (facts.content, order.content),
+        (facts.payment, order.payment),
+        (facts.hold, order.hold),
+        (facts.left, order.left),
+        (facts.closing, order.closing),
+    ):
+        if value is not None and known is not None and key < (known.version, known.rank):
+            return "older"
+    for refund in facts.refunds:
+        own = facts.refund_versions.get(refund.refund_id) if facts.refund_versions is not None else None
+        told = order.refunds.get(refund.refund_id)
+        if told is not None and (key if own is None else (own, 0)) < (told.version, told.rank):
+            return "older"
+    return "unchanged"
+
+
 def reduced(order: Order) -> Order:
     """What is kept of an order that is over: everything that keeps a late event from having an effect, no buyer.
 

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
 from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Kind
-from gateway.core.order import Conflict, Operation, Reason, Stage
+from gateway.core.order import Conflict, Operation, Reason, Stage, Stale
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
 
@@ -184,6 +184,10 @@ HAPPENED: Mapping[str, Text] = {
     "dead_letter": Text("死信", "dead letter"),
     "redrive": Text("批量重发", "redrive"),
     "hand": Text("人工操作", "by hand"),
+}
+STALE: Mapping[Stale, Text] = {
+    "older": Text("比已知的旧，未采用", "older than what was known, not taken over"),
+    "unchanged": Text("没有新内容", "nothing new in it"),
 }
 BALANCE: Mapping[str, Text] = {
     "on_hand": Text("在库", "on hand"),

@@ -52,6 +52,7 @@ from gateway.core.order import (
     ProgressStep,
     RefundStatus,
     Sku,
+    Stale,
     digest,
 )
 from gateway.core.sound import DEFECT, sound
@@ -453,13 +454,15 @@ class Decider:
         order: Order | None = first
         movements: list[Movement] = []
         commands: list[Command] = []
-        for item in items:
+        stale: list[tuple[int, Stale]] = []
+        for place, item in enumerate(items):
             [decision] = settle([fold(number, order, [item], self._rules, tables)], balances, self._rules)
             order = decision.order
             movements += decision.movements
             commands += decision.commands
+            stale += [(place, why) for _, why in decision.stale]
         assert order is not None
-        return Decision(first, order, tuple(movements), tuple(commands))
+        return Decision(first, order, tuple(movements), tuple(commands), tuple(stale))
 
     async def _writes(
         self,
@@ -478,14 +481,16 @@ class Decider:
         ids = iter(await self._ids.take(connection, sum(d.before is None for d, _ in known)))
         writes = []
         for decision, items in known:
-            if len(items) == 1:
+            if len(items) == 1 and not decision.stale:
                 row = items[0].row
                 events: tuple[EventRow, ...] = () if row is None else (row,)
             else:
                 rows: dict[bytes, EventRow] = {}
-                for item in items:
-                    if item.row is not None:
-                        rows.setdefault(item.row.digest, item.row)
+                stale = dict(decision.stale)
+                for place, item in enumerate(items):
+                    if item.row is not None and item.row.digest not in rows:
+                        row = item.row
+                        rows[row.digest] = msgspec.structs.replace(row, stale=stale[place]) if place in stale else row
                 events = tuple(rows.values())
             new, changed = decision.before is None, decision.changed
             writes.append(
@@ -524,6 +529,7 @@ class Decider:
                     order.conflicts,
                     len(items),
                     0 if decision.changed else len(items),
+                    sum(why == "older" for _, why in decision.stale) if decision.stale else 0,
                     len(decision.commands),
                     (result.at - taken[order.number]).total_seconds(),
                 )

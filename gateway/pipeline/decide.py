@@ -24,7 +24,9 @@ from gateway.core.order import (
     OrderNumber,
     Reason,
     Stage,
+    Stale,
     merge,
+    stale,
 )
 from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.items import Tables, with_recipes
@@ -45,12 +47,16 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 class Folded(msgspec.Struct, frozen=True):
-    """An order with the batch's facts merged in and reviewed, waiting for the stock balances."""
+    """An order with the batch's facts merged in and reviewed, waiting for the stock balances.
+
+    `stale`: the steps of which nothing was merged, by their place among those of the order, and why.
+    """
 
     before: Order | None
     order: Order
     reasons: tuple[Reason | MissingField, ...]
     wanted: tuple[Booking, ...]
+    stale: tuple[tuple[int, Stale], ...] = ()
 
     def places(self) -> list[Place]:
         """Balances this order's decision may touch; some of them twice."""
@@ -59,12 +65,13 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What is to be written for one order. `changed` False: the stored state says it all already."""
+    """What is to be written for one order. `changed` False: what is stored says it all. `stale`: see Folded."""
 
     before: Order | None
     order: Order
     movements: tuple[Movement, ...]
     commands: tuple[Command, ...]
+    stale: tuple[tuple[int, Stale], ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -80,9 +87,13 @@ def fold(
 ) -> Folded:
     """Merge `steps` into what is stored, say what stands for its lines, review and route."""
     order = before if before is not None else Order(number=number)
-    for step in steps:
+    idle: tuple[tuple[int, Stale], ...] = ()
+    for place, step in enumerate(steps):
         if step.facts is not None:
-            order = merge(order, step.facts, step.source)
+            merged = merge(order, step.facts, step.source)
+            if merged is order:
+                idle += ((place, stale(order, step.facts)),)
+            order = merged
     shop = rules.shops.get(order.connection)
     if order.recipes is not None or (shop is not None and shop.mapped):
         order = with_recipes(order, rules, tables)
@@ -93,7 +104,7 @@ def fold(
     reasons = reasons_to_wait(order, rules)
     if order.route is None and not reasons:
         reasons = ("no_route",)
-    return Folded(before, order, reasons, wanted(order, approved=not reasons))
+    return Folded(before, order, reasons, wanted(order, approved=not reasons), idle)
 
 
 def settle(folded: Sequence[Folded], balances: Mapping[Place, Balance], rules: Rules) -> list[Decision]:
@@ -141,7 +152,7 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
         # With what has just been planned: deciding again must find nothing else.
         conflicts=conflicts_of(order, shops_told=shop is not None and shop.takes_shipments) + reserved.conflicts,
     )
-    return Decision(item.before, order, reserved.movements, commands)
+    return Decision(item.before, order, reserved.movements, commands, item.stale)
 
 
 def _has_left(order: Order) -> bool:

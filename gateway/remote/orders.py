@@ -224,7 +224,11 @@ def _told(terminal: Terminal, one: Mapping[str, Any], codes: Codes) -> str:
     """One thing that happened, in a line."""
     match one["kind"]:
         case "event":
-            return f"#{one['n']} {one['source']} {one['type']} → {terminal.say(word(one['stage'], words.STAGES))}"
+            came = f"#{one['n']} {one['source']} {one['type']} → {terminal.say(word(one['stage'], words.STAGES))}"
+            if not one.get("stale"):  # a gateway of the release before says nothing of it
+                return came
+            why = word(one["stale"], words.STALE)
+            return came + terminal.choose(f"（{why.zh}）", f" ({why.en})")
         case "delivery":
             # `ship:wms-1/MSG-77` says which parcel; of the others the key is the operation again.
             detail = one["key"].partition(":")[2]

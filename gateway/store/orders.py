@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from gateway.core.errors import DatabaseBusy, Fenced
-from gateway.core.order import Command, Order, OrderNumber, Sku
+from gateway.core.order import Command, Order, OrderNumber, Sku, Stale
 from gateway.core.stock import Balance, Movement, Place
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
 
@@ -53,7 +53,10 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row of `event`, without the order's id and stage. `body` is compressed."""
+    """One row of `event`, without the order's id and stage. `body` is compressed.
+
+    `stale`: why nothing of it was taken.
+    """
 
     digest: bytes
     event_id: str
@@ -62,6 +65,7 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     happened_at: datetime
     taken_at: datetime
     body: bytes
+    stale: Stale | None = None
 
 
 class OrderWrite(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +307,7 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite])
 
 
 _ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts ship_by state".split()
-_EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stage".split()
+_EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stale stage".split()
 _MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed".split()
 _DELIVERY_COLUMNS = "order_id target_id seq operation key".split()
 _LANE_COLUMNS = "order_id target_id operation head tail worker_id".split()
@@ -318,9 +322,9 @@ UPDATE orders o
 """
 
 _INSERT_EVENTS = """
-INSERT INTO event (order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stage)
+INSERT INTO event (order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stale, stage)
 SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::smallint[], $5::text[],
-                     $6::timestamptz[], $7::timestamptz[], $8::bytea[], $9::text[])
+                     $6::timestamptz[], $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
     ON CONFLICT DO NOTHING
 """
 

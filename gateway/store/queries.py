@@ -19,7 +19,7 @@ import zstandard
 from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
 from gateway.core.notice import Nearing
-from gateway.core.order import Content, Order, OrderNumber, Origin, Stage
+from gateway.core.order import Content, Order, OrderNumber, Origin, Stage, Stale
 from gateway.core.text import NOTHING, Text
 from gateway.store.orders import decode_state, read_state
 from gateway.store.ship_by import NEAR, UNDER_WAY
@@ -73,7 +73,10 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
-    """Something came in. `n` names its payload, counted from 1; `stage` is where the order stood afterwards."""
+    """Something came in. `n` names its payload, counted from 1; `stage` is where the order stood afterwards.
+
+    `stale`: why nothing of it was taken over; never of what came in before migration 0018.
+    """
 
     at: datetime
     n: int
@@ -82,6 +85,7 @@ class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_fiel
     type: str
     happened_at: datetime
     stage: str
+    stale: Stale | None = None
 
 
 class DeliveryPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="delivery", tag_field="kind"):
@@ -475,7 +479,7 @@ async def _events(connection: Connection, order_id: int, names: Mapping[int, str
 
 
 def _event(n: int, row: Sequence[object], names: Mapping[int, str]) -> EventSeen:
-    taken_at, event_id, connection_id, type_, happened_at, stage, _ = row
+    taken_at, event_id, connection_id, type_, happened_at, stage, _, stale = row
     return msgspec.convert(
         {
             "kind": "event",
@@ -486,6 +490,7 @@ def _event(n: int, row: Sequence[object], names: Mapping[int, str]) -> EventSeen
             "type": type_,
             "happened_at": happened_at,
             "stage": stage,
+            "stale": stale,
         },
         EventSeen,
     )
@@ -661,7 +666,7 @@ SELECT o.state FROM orders o JOIN connection c USING (connection_id)
 """
 
 _EVENTS = """
-SELECT taken_at, event_id, connection_id, type, happened_at, stage, body
+SELECT taken_at, event_id, connection_id, type, happened_at, stage, body, stale
   FROM event WHERE order_id = $1 ORDER BY taken_at, digest
 """
 

@@ -323,6 +323,7 @@ class OrderLine(msgspec.Struct, frozen=True, gc=False):
     conflicts: tuple[str, ...]
     events: int
     duplicates: int
+    stale: int
     commands: int
     lag_s: float
 
@@ -354,6 +355,7 @@ def _order_decided(one: OrderDecided, at: str) -> OrderLine:
         one.conflicts,
         one.events,
         one.duplicates,
+        one.stale,
         one.commands,
         round(one.lag_s, 4),
     )

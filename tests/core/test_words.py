@@ -15,8 +15,9 @@ from gateway.core import words
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
 from gateway.core.notice import Change, Kind
-from gateway.core.order import Conflict, Operation, Reason, Stage
+from gateway.core.order import Conflict, Operation, Reason, Stage, Stale
 from gateway.core.owner import OwnerKind, WorkKind
+from gateway.core.stock import Balance
 from gateway.core.text import Text
 from gateway.dispatch.breaker import State, _label
 from gateway.settings import ReceiverField
@@ -85,6 +86,7 @@ SETS: list[tuple[str, Iterable[Any], Mapping[Any, Text]]] = [
     ("redrives", literal(RedriveRow, "state"), words.REDRIVES),
     ("hows", literal(Group, "how"), words.HOWS),
     ("happened", (kind.__struct_config__.tag for kind in get_args(Happened)), words.HAPPENED),
+    ("balance", Balance.__struct_fields__[1:], words.BALANCE),
     ("actions", actions(), words.ACTIONS),
     ("fields", (*get_args(ReceiverField), "lines"), words.FIELDS),
     ("blocks", ["rejected", "unknown", "unreadable", "sealed"], words.BLOCKS),
@@ -139,6 +141,11 @@ def test_what_is_not_one_of_few_is_told_too(said: Text, zh: str, en: str) -> Non
 def test_what_a_redrive_does_has_words() -> None:
     assert set(literal(RedriveRow, "does")) == set(words.DOES)
     assert all(CHINESE.search(said.zh) and not CHINESE.search(said.en) for said in words.DOES.values())
+
+
+def test_why_an_event_changed_nothing_has_words() -> None:
+    assert set(get_args(Stale)) == set(words.STALE)
+    assert all(CHINESE.search(said.zh) and not CHINESE.search(said.en) for said in words.STALE.values())
 
 
 def test_every_kind_of_notice_may_have_an_owner() -> None:

@@ -15,7 +15,7 @@ import pytest
 from gateway.core.delivery import Held
 from gateway.core.errors import BadInput, Fenced
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, EventId, Leg, Position
-from gateway.core.happening import Happening, Trouble
+from gateway.core.happening import Happening, OrderDecided, Trouble
 from gateway.core.order import (
     Closing,
     Confirmation,
@@ -40,7 +40,7 @@ from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.outbox import start_worker
-from gateway.store.queries import read_dead_letter, read_payload
+from gateway.store.queries import EventSeen, read_dead_letter, read_order, read_payload
 from gateway.store.sql import Names, open_pool, register_connections
 from gateway.store.work import Wish, cards, conflicts_handled
 
@@ -187,6 +187,26 @@ def parcel(name: str) -> Facts:
 
 async def decide(decider: Decider, *arrivals: Arrival) -> None:
     await decider.decide(decider.prepare(arrivals), leg=Leg.KAFKA)
+
+
+@pytest.mark.feature("F12")
+async def test_an_event_that_is_older_says_so(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    newer, older = desk.arrival("1", goes_to("新", 3)), desk.arrival("1", goes_to("旧", 2))
+    oldest = desk.arrival("1", goes_to("更旧", 1), at=NOW + timedelta(seconds=1))
+    again = desk.arrival("1", goes_to("新", 3), at=NOW + timedelta(seconds=2))
+    await decide(decider, newer, older)
+    await decide(decider, oldest)
+    await decide(decider, again, newer, newer)
+    await decide(decider, older)
+    stale = await desk.rows("SELECT event_id, stale FROM event ORDER BY 1")
+    assert stale == [("e1", None), ("e2", "older"), ("e3", "older"), ("e4", "unchanged")]
+    decided = [one for one in desk.happened if isinstance(one, OrderDecided)]
+    assert [(one.events, one.duplicates, one.stale) for one in decided] == [(2, 0, 1), (1, 1, 1), (3, 3, 0), (1, 1, 1)]
+    page = await read_order(desk.pool, "A1")
+    assert page is not None
+    seen = {one.event_id: one.stale for one in page.timeline if isinstance(one, EventSeen)}
+    assert seen == dict(stale)
 
 
 @pytest.mark.feature("F9")

@@ -16,17 +16,20 @@ from gateway.core.order import (
     Order,
     OrderNumber,
     Part,
+    Party,
     Payment,
     ProgressStep,
     Recipe,
     RefundStatus,
+    Register,
     Sku,
     Stage,
+    merge,
 )
 from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
 from tests.core.sample import closed, held, paid, placed, refund, reported, said, shipped
-from tests.pipeline.sample import Books, elsewhere, facts_of, rules
+from tests.pipeline.sample import Books, elsewhere, facts_of, rules, step
 
 # Few versions, so that they tie; few SKUs, of which one is known to no shelf.
 _versions = st.integers(1, 4)
@@ -111,6 +114,47 @@ def _apart_from_what_was_sent(order: Order) -> set[str]:
 
 
 _thorough = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+_TOLD = ("content", "payment", "hold", "left", "closing", "refunds", "confirmations", "progress")
+
+
+@pytest.mark.feature("F12")
+@_thorough
+@given(_arrivals(), _rules)
+def test_of_what_is_called_stale_nothing_is_taken_and_of_all_else_something(
+    arrivals: tuple[list[Event], list[list[Event]]], by: Rules
+) -> None:
+    books = _books(by, {"X": 5, "Y": 4})
+    for batch in arrivals[1]:
+        before = dict(books.orders)
+        for decision in books.take(batch):
+            number, stale = decision.order.number, dict(decision.stale)
+            order = before.get(number) or Order(number=number)
+            steps = [facts for named, facts in batch if named == number]
+            assert stale.keys() <= set(range(len(steps)))
+            for place, told in enumerate(map(step, steps)):
+                assert told.facts is not None
+                known = [getattr(order, name) for name in _TOLD]
+                first = not order.connection and told.facts.party is Party.SHOP
+                newest = max((one.version for one in known if isinstance(one, Register)), default=0)
+                newest = max([newest, *(one.version for one in order.refunds.values())])
+                order = merge(order, told.facts, told.source)
+                taken = first or [getattr(order, name) for name in _TOLD] != known
+                assert (place in stale) is not taken
+                assert stale.get(place) != "older" or told.facts.version < newest
+            assert [getattr(order, name) for name in _TOLD] == [getattr(decision.order, name) for name in _TOLD]
+
+
+def test_an_older_event_and_one_with_nothing_new_are_told_apart() -> None:
+    books = _books(rules(), {"X": 5})
+    number = OrderNumber("A1")
+    [first] = books.take([(number, placed(3, X=2)), (number, placed(2, X=1))])
+    assert first.stale == ((1, "older"),)
+    [second] = books.take([(number, placed(3, X=2)), (number, paid(2, 2000)), (number, paid(1, 1000))])
+    assert second.stale == ((0, "unchanged"), (2, "older"))
+    [third] = books.take([(number, refund(4, RefundStatus.OPEN, 500)), (number, refund(3, RefundStatus.DONE, 500))])
+    assert third.stale == ((1, "older"),)
 
 
 @pytest.mark.feature("F13")

@@ -119,6 +119,16 @@ LETTER = DeadLetterRow(
 )
 TIMELINE: list[Happened] = [
     EventSeen(at=PLACED_AT, n=1, event_id="E1", source="shop", type="order", happened_at=PLACED_AT, stage="received"),
+    EventSeen(
+        at=PLACED_AT,
+        n=2,
+        event_id="E0",
+        source="shop",
+        type="order",
+        happened_at=PLACED_AT,
+        stage="received",
+        stale="older",
+    ),
     DeliveryPlanned(at=PLACED_AT, target="wms", seq=1, operation="create", key="create"),
     DeliveryPlanned(at=PLACED_AT, target="shop", seq=1, operation="ship", key="ship:wms/MSG-77"),
     AttemptEnded(
@@ -388,7 +398,8 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     assert "缺货 SKU 仓库 缺少 可用" in out and "CUP W1 3 1 TEA W1 2" in out
     assert "A1 shop 已接收 未付款 仓库报告异常" in out and "A1 wms 1 下单 待人工" in out
     for told in (
-        "收到消息 #1 shop order → 已接收",
+        "收到消息 #1 shop order → 已接收 2026",
+        "收到消息 #2 shop order → 已接收（比已知的旧，未采用）",
         "计划下发 wms 1 下单",
         "计划下发 shop 1 发货回传 wms/MSG-77",
         "下发结果 wms 1 被拒收 business SKU unknown (12 ms)",
@@ -402,7 +413,8 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
         assert told in out
     english = " ".join(printed(capsys, page, "orders", "show", "A1", "--lang", "en").split())
     for told in (
-        "event #1 shop order → received",
+        "event #1 shop order → received 2026",
+        "event #2 shop order → received (older than what was known, not taken over)",
         "attempt wms 1 rejected business SKU unknown (12 ms)",
         "stock X W1 on_hand -2 locked +0 committed -2",
         "by hand admin/li taken for done wms/1 typed in",

@@ -48,6 +48,7 @@ DECIDED = OrderDecided(
     2,
     1,
     1,
+    1,
     0.04219,
 )
 ATTEMPT = AttemptEnded(
@@ -98,6 +99,7 @@ def test_one_wide_line_per_decision_and_attempt(log: Any) -> None:
         "conflicts": ["shipped_beyond_stock"],
         "events": 2,
         "duplicates": 1,
+        "stale": 1,
         "commands": 1,
         "lag_s": 0.0422,
     }

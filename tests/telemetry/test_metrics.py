@@ -65,7 +65,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def decided(number: str = "A1001", *, before: Stage | None = None, reasons: tuple[str, ...] = ()) -> OrderDecided:
-    return OrderDecided(OrderNumber(number), SHOP, before, Stage.ALLOCATED, reasons, (), 3, 1, 2, 0.04)
+    return OrderDecided(OrderNumber(number), SHOP, before, Stage.ALLOCATED, reasons, (), 3, 1, 0, 2, 0.04)
 
 
 def attempt(
@@ -223,6 +223,7 @@ happenings = st.one_of(
         conflicts=st.lists(anything, max_size=3).map(tuple),
         events=st.integers(0, 9),
         duplicates=st.integers(0, 9),
+        stale=st.integers(0, 9),
         commands=st.integers(0, 9),
         lag_s=st.floats(0, 10),
     ),
