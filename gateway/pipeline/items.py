@@ -21,16 +21,18 @@ Tables = Mapping[ConnectionName, Mapping[Sku, Recipe]]
 def with_recipes(order: Order, rules: Rules, tables: Tables) -> Order:
     """`order` with the recipes of what it orders; the same object where nothing changed.
 
-    Once `create` was planned, or a warehouse said that it shipped, a SKU's recipe stays what it is. An order that was
-    sent before its shop was mapped stays as it is, too, and so does what was kept for one that left by another hand.
+    Once `create` was planned, a warehouse said that it shipped, or it left by another hand, a SKU's recipe stays what
+    it is. An order that was sent before its shop was mapped stays as it is, too, and so does what was kept for one that
+    left by another hand.
     """
     shop = rules.shops.get(order.connection)
-    if shop is None or order.content is None or (order.booked and order.left_by_other_hand):
+    if shop is None or order.content is None:
         return order
     sent = order.issued(Operation.CREATE) is not None
-    if sent and order.recipes is None:
+    gone = order.left_by_other_hand
+    if order.recipes is None and (sent or (gone and order.booked)):
         return order
-    left = sent or bool(order.confirmed)
+    left = sent or gone or bool(order.confirmed)
     if not shop.mapped:
         return order if left or order.recipes is None else msgspec.structs.replace(order, recipes=None)
     table = tables.get(shop.name, {})

@@ -115,6 +115,16 @@ def test_a_table_edited_later_changes_nothing_that_left_by_another_hand(mapped_b
     shop.check_ledger()
 
 
+def test_what_changed_and_left_by_another_hand_at_once_is_decided_once() -> None:
+    shop = books(PAIR, Recipe(Sku("V"), (Part(Sku("Z"), 1),)))
+    shop.take([(NUMBER, placed(X=1))])
+    shop.take([(NUMBER, placed(2, V=1)), (NUMBER, said(3, left=True))])
+    decided = shop.orders[NUMBER]
+    shop.reconsider(NUMBER)
+    assert shop.orders[NUMBER] == decided
+    shop.check_ledger()
+
+
 def test_a_line_added_after_it_was_sent_is_looked_up_and_the_others_stay() -> None:
     shop = books(PAIR)
     shop.take([(NUMBER, placed(X=1)), (NUMBER, paid())])
