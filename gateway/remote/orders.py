@@ -177,6 +177,8 @@ def _print_order(terminal: Terminal, page: Any) -> None:
     if unopened:
         terminal.line(f"订单内容打不开：{unopened}", f"the order cannot be opened: {unopened}")
     if content is not None:
+        if latest := content.get("latest_ship_at"):
+            terminal.line(f"最晚发货：{when(latest)}", f"to be shipped by {when(latest)}")
         receiver = content["receiver"]
         terminal.plain(" ".join(receiver[key] for key in ("name", "phone", "province", "city", "district", "detail")))
         terminal.table(

@@ -375,7 +375,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     order = Order(
         number=OrderNumber("A1"),
         connection=ConnectionName("shop"),
-        content=Register(1, 0, content({"X": 2}, total_minor=2000)),
+        content=Register(1, 0, msgspec.structs.replace(content({"X": 2}, total_minor=2000), latest_ship_at=PLACED_AT)),
         reasons=("unpaid",),
         conflicts=("warehouse_exception",),
         confirmations={"wms/MSG-77": Confirmation("MSG-77", True, (Parcel("SF", "SF0001", ((Sku("X"), 2),)),))},
@@ -396,7 +396,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     out = " ".join(printed(capsys, page, "orders", "show", "A1").split())
     assert "1 X 2 10.00" in out and "快递 运单号 仓库商品 × 件数 SF SF0001 X × 2" in out
     assert "缺货 SKU 仓库 缺少 可用" in out and "CUP W1 3 1 TEA W1 2" in out
-    assert "A1 shop 已接收 未付款 仓库报告异常" in out and "A1 wms 1 下单 待人工" in out
+    assert "A1 shop 已接收 未付款 仓库报告异常 最晚发货：2026-05-01 09:00:00" in out and "A1 wms 1 下单 待人工" in out
     for told in (
         "收到消息 #1 shop order → 已接收 2026",
         "收到消息 #2 shop order → 已接收（比已知的旧，未采用）",
