@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import math
 import re
 import time
@@ -34,7 +35,7 @@ from gateway.sheets.skus import SkuRow, render
 from gateway.store.sql import migrate, open_pool, register_connections
 from grafana.board import ROWS
 from grafana.catalogue import RULES
-from tests.chaos.gateway import SECRET, SHOPS, WAREHOUSE, Fake, Gateway, until
+from tests.chaos.gateway import ROOT, SECRET, SHOPS, WAREHOUSE, Fake, Gateway, until
 from tests.chaos.journal import Journal
 from tests.chaos.load import Mix, Producer, stories
 from tests.real.prometheus import NoPrometheus, Prometheus, program
@@ -151,14 +152,18 @@ async def scraped(postgres_url: str, server_folder: Path, kafka: Any) -> AsyncIt
                 await _levels(gateway, platforms)
                 await _sold_on_platforms(gateway, platforms)
                 await _authorised_again(gateway, platforms)
+                await _near_their_ship_by_time(gateway)
                 await _cancelled_after_it_has_left(gateway, producer)
                 await _bad_seconds(gateway, wms, producer, kafka)
                 await _people_told(gateway, platforms)
                 await gateway.quiet(within_s=90)
                 # What only just happened is in a rate once it has been scraped twice.
                 scraped_at = time.time()
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while not _has(prometheus, f"timestamp(ordergate_workers) > {scraped_at + 2}"):  # noqa: ASYNC110
+                        await asyncio.sleep(0.2)
+                    # Looked for every 15 s.
+                    while not _has(prometheus, "ordergate_ship_by_near_orders and ordergate_ship_by_past_orders"):  # noqa: ASYNC110
                         await asyncio.sleep(0.2)
                 yield prometheus
 
@@ -293,19 +298,46 @@ async def _people_told(gateway: Gateway, platforms: Platforms) -> None:
     await until(told, within_s=30, what="people to be told", log=gateway.log)
 
 
+async def _near_their_ship_by_time(gateway: Gateway) -> None:
+    """Two orders of which there is no stock: one has to leave within the hour, one should have left."""
+    sku = "RARE-01"
+    items = [{"sku": sku, "warehouse": WAREHOUSE, "on_hand": 0}]
+    await gateway.call("PUT", "/stock", {"items": items, "reason": "counted"})
+    example = json.loads((ROOT / "adapters/webhook/order.example.json").read_text(encoding="utf-8"))
+    line = {"line_no": "1", "sku": sku, "quantity": 1, "price": "98.00", "name": "青瓷杯"}
+    for number, hours in (("near", 1), ("past", -1)):
+        latest = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+        order = {**example, "order_no": number, "lines": [line], "total": "98.00", "freight": "0", "discount": "0"}
+        assert await _pushed(gateway, json.dumps({**order, "latest_ship_at": latest}).encode()) == 202
+
+    async def held() -> bool:
+        return (
+            len(await gateway.fetch("SELECT 1 FROM orders WHERE reasons = 'short_of_stock' AND ship_by <> now()")) == 2
+        )
+
+    await until(held, within_s=60, what="two orders to wait for stock", log=gateway.log)
+
+
 async def _unusable(gateway: Gateway) -> None:
     """A document that is no order, and a request that nobody signed."""
-    body, at = b'{"order_no": ', int(time.time())
+    body = b'{"order_no": '
+    assert await _pushed(gateway, body) == 422
+    assert await _pushed(gateway, body, signed=False) == 401
+
+
+async def _pushed(gateway: Gateway, body: bytes, *, signed: bool = True) -> int:
+    """The status of the answer."""
+    at, name = int(time.time()), f"msg_{time.time_ns()}"
     headers = {
-        "webhook-id": "broken",
+        "webhook-id": name,
         "webhook-timestamp": str(at),
-        "webhook-signature": sign(decode_secret(SECRET), message_id="broken", timestamp=at, body=body),
+        "webhook-signature": sign(decode_secret(SECRET), message_id=name, timestamp=at, body=body),
     }
     async with aiohttp.ClientSession() as session:
-        async with session.post(f"{gateway.hooks_url}/shop-a", data=body, headers=headers) as answer:
-            assert answer.status == 422
-        async with session.post(f"{gateway.hooks_url}/shop-a", data=body) as answer:
-            assert answer.status == 401
+        async with session.post(
+            f"{gateway.hooks_url}/shop-a", data=body, headers=headers if signed else None
+        ) as answer:
+            return answer.status
 
 
 async def test_every_query_and_every_rule_has_data(scraped: Prometheus) -> None:
