@@ -86,7 +86,7 @@ from gateway.store.orders import (
 from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, CannotOpen, Connection, Names, OrderIds, Private, Unopened
-from gateway.store.stock import wake_further, wake_waiting_for, woken_further
+from gateway.store.stock import WokenFurther, wake_further, wake_waiting_for, woken_further
 
 Decode = Callable[[Event], Facts]
 
@@ -250,6 +250,7 @@ class Decider:
         places = set[Place]().union(*(item.places() for item in (*folded, *steps))) if by_order else set()
         wishes = [prepared.arrival.event for prepared in batch.sound if prepared.row is None]
         further = [found for event in wishes if (found := woken_further(event)) is not None]
+        further += _past_letters(batch.unsound)
         places.update(place for one in further for place in one.places)
         held = self._rules.unknown_sku is UnknownSku.HOLD
         balances = await self._places.lock(connection, places, certain=held)
@@ -722,6 +723,16 @@ def _undecided(prepared: Prepared, error: Exception) -> DeadLetter:
     if isinstance(error, CannotOpen):
         return DeadLetter(prepared.arrival, prepared.number, "sealed", error.text, _KEY_BACK)
     return DeadLetter(prepared.arrival, prepared.number, "undecidable", in_both(_refusal(error)), _REPAIR)
+
+
+def _past_letters(letters: Sequence[DeadLetter]) -> list[WokenFurther]:
+    """Who is behind orders that were woken for stock and cannot be decided: they take none, and are not woken again
+    while their letters stand, so however many they are there is an end to them."""
+    ours = [letter.arrival for letter in letters if letter.arrival.position.leg is Leg.INBOX]
+    wishes = [arrival.event for arrival in ours if arrival.event.type == RECONSIDER]
+    return [
+        msgspec.structs.replace(found, idle=False) for event in wishes if (found := woken_further(event)) is not None
+    ]
 
 
 def _refusal(error: BaseException) -> str:

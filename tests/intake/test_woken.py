@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.core.event import Arrival
-from gateway.core.order import Closing, Content, Facts, Line, Party, Payment, Sku
+from gateway.core.order import Closing, Content, Facts, Line, OrderNumber, Party, Payment, Sku
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
 from gateway.store.dead import discard, release
@@ -135,6 +135,29 @@ async def test_an_order_behind_a_dead_letter_keeps_no_stock_from_those_behind(de
         await discard(desk.pool, number, reason="an old state", actor="wang")
     await read_inbox(desk, decider)
     assert await desk.rows("SELECT stage, reasons FROM orders WHERE number < 'A9'") == [("allocated", "")] * 4
+
+
+async def test_an_order_that_cannot_be_decided_keeps_no_stock_from_those_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several in a row: each is set aside, and with it the wish that says who is behind."""
+    await stock(desk, S1=1)
+    await take(desk, wants("1", "S1"), *(wants(str(n), "S1") for n in range(2, 6)))
+    decider = await desk.worker(Memory())
+    whole = decider._fold
+
+    def fold(number: OrderNumber, *rest: Any) -> Any:
+        if number in ("A2", "A3", "A4"):
+            raise KeyError("a defect")
+        return whole(number, *rest)
+
+    monkeypatch.setattr(decider, "_fold", fold)
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT number, code FROM dead_letter ORDER BY 1") == [
+        (number, "undecidable") for number in ("A2", "A3", "A4")
+    ]
+    assert await desk.rows("SELECT number FROM orders WHERE stage = 'allocated'") == [("A5",)]
 
 
 @pytest.mark.parametrize("seed", range(4))
