@@ -209,9 +209,11 @@ def _off(row: Any) -> Pieces:
     )
 
 
+# Where the database's clock was set back, the instant lies ahead, and the sum would miss whatever moves until then.
 _BEGIN = """
-INSERT INTO ledger_check (until_at, next_at, sum_at)
-VALUES (now() - make_interval(secs => $1), 'epoch', 'epoch') ON CONFLICT DO NOTHING
+INSERT INTO ledger_check AS c (until_at, next_at, sum_at)
+VALUES (now() - make_interval(secs => $1), 'epoch', 'epoch')
+    ON CONFLICT (only_row) DO UPDATE SET until_at = least(c.until_at, excluded.until_at)
 """
 
 # What is right already is not written again.

@@ -149,8 +149,9 @@ async def adopt(
     """Free the lanes of workers whose lease ran out (or that are known `dead`): worker id → lanes freed.
 
     Where the database's clock has been set back (`set_back`, or a lease was renewed in the future), that lease counts
-    from now, and lanes that wait for a time are due now. Otherwise a worker that has died would keep its lanes, and the
-    others would wait, for as many hours as the clock was ahead.
+    from now, and what waits for a time is due now: lanes, redrives that have begun, stock levels that a shop did not
+    take, the check of the ledger. Otherwise a worker that has died would keep its lanes, and the others would wait, for
+    as many hours as the clock was ahead.
 
     Where it is known to have been `set_forward`, every lease counts from now: that it looks run out says nothing of who
     has died, and who lives goes on sending until his next heartbeat.
@@ -165,6 +166,8 @@ async def adopt(
     # By itself and first: it may take long, and the rows of workers must not be locked meanwhile.
     if set_back or await pool.fetchval(f"SELECT EXISTS (SELECT 1 FROM worker WHERE {_RENEWED_AHEAD})"):
         await pool.execute(_BRING_FORWARD, *settling)
+        for statement in _GO_ON:
+            await pool.execute(statement)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
             "UPDATE worker SET renewed_at = now() WHERE worker_id IN (SELECT worker_id FROM worker"
@@ -557,3 +560,26 @@ WITH waiting AS (
 UPDATE lane l SET not_before = least(l.not_before, CASE WHEN l.in_doubt THEN {_SETTLED_AT} ELSE now() END)
   FROM waiting w WHERE l.order_id = w.order_id AND l.target_id = w.target_id
 """
+
+# What somebody holds at this moment is given its time by the clock as it is now. A redrive that has not begun waits:
+# until then its author may stop it. One that resolves has no `next_at` (migration 0014).
+_GO_ON = (
+    """
+UPDATE redrive SET next_at = CASE does WHEN 'send' THEN least(next_at, now()) ELSE next_at END,
+       due_at = CASE WHEN due_at > now() THEN now() ELSE due_at END
+ WHERE redrive_id IN (
+       SELECT redrive_id FROM redrive r WHERE state = 'running' AND coalesce(due_at, next_at) > now()
+          AND EXISTS (SELECT 1 FROM redrive_item i WHERE i.redrive_id = r.redrive_id AND i.state <> 'waiting')
+          FOR UPDATE SKIP LOCKED)
+""",
+    """
+UPDATE listing SET not_before = least(not_before, now()), lower_from = least(lower_from, now())
+ WHERE listing_id IN (
+       SELECT listing_id FROM listing WHERE greatest(not_before, lower_from) > now()
+        ORDER BY listing_id FOR UPDATE SKIP LOCKED)
+""",
+    """
+UPDATE ledger_check SET next_at = least(next_at, now()), sum_at = least(sum_at, now())
+ WHERE only_row IN (SELECT only_row FROM ledger_check FOR UPDATE SKIP LOCKED)
+""",
+)

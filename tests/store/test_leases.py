@@ -9,6 +9,7 @@ import pytest
 from gateway.core.happening import Happening, Trouble
 from gateway.core.order import Operation
 from gateway.store.control import force_breaker, read_controls
+from gateway.store.ledger import Due, read_due, sum_whole
 from gateway.store.outbox import adopt, claim, renew_lease, start_worker
 from gateway.store.sql import open_pool
 
@@ -73,6 +74,52 @@ async def test_what_waits_by_a_clock_that_was_ahead_is_due_once_it_is_set_right(
     assert rows[3]["in_s"] > 7 * 3600, "since when a person has it is no time to wait for"
     held = await claim(pool, worker_id=workers[0], target=WMS, operation=Operation.CREATE, limit=9, names=names)
     assert sorted(one.delivery.order_id for one in held) == [1, 2]
+    await pool.close()
+
+
+async def test_all_that_waits_for_a_time_goes_on_once_a_clock_that_was_ahead_is_set_right(migrated_url: str) -> None:
+    """Redrives that have begun, stock levels that a shop did not take, and the check of the ledger."""
+    pool, names = await open_desk(migrated_url)
+    redrives = {"begun": ("send", "done"), "not begun": ("send", "waiting"), "resolves": ("resolve", "done")}
+    for author, (does, state) in redrives.items():
+        await pool.execute(
+            "WITH r AS (INSERT INTO redrive (wanted, author, forced, per_s, does, next_at, due_at) VALUES"
+            " ('{ }', $1, false, 1, $2, CASE $2 WHEN 'send' THEN now() + interval '8 hours'"
+            " ELSE '9999-01-01 UTC' END, CASE $2 WHEN 'resolve' THEN now() + interval '8 hours' END)"
+            " RETURNING redrive_id)"
+            " INSERT INTO redrive_item (redrive_id, n, state) "
+            " SELECT redrive_id, n, CASE n WHEN 1 THEN $3 ELSE 'waiting' END FROM r, generate_series(1, 2) AS n",
+            author,
+            does,
+            state,
+        )
+    await pool.execute(
+        "INSERT INTO listing (connection_id, sku, not_before, lower_from)"
+        " VALUES ($1, 'S1', now() + interval '8 hours', now() + interval '8 hours'),"
+        " ($1, 'S2', '-infinity', '-infinity')",
+        names.id(WMS),
+    )
+    await pool.execute(
+        "INSERT INTO ledger_check (until_at, next_at, sum_at)"
+        " VALUES (now() + interval '8 hours', now() + interval '8 hours', now() + interval '9 hours')"
+    )
+    worker_id = await start_worker(pool, name="a/0", lease_s=15.0)
+    await pool.execute("UPDATE worker SET renewed_at = now() + interval '8 hours'")
+
+    back = (await renew_lease(pool, worker_id)).set_back
+    await adopt(pool, settle_s={}, set_back=back)
+
+    due = await pool.fetch("SELECT author FROM redrive WHERE coalesce(due_at, next_at) <= now() ORDER BY author")
+    assert [row[0] for row in due] == ["begun", "resolves"], "one that has not begun may still be stopped"
+    assert await pool.fetchval("SELECT count(*) FROM redrive WHERE does = 'resolve' AND next_at > '9998-01-01'") == 1
+    assert await pool.fetchval("SELECT count(*) FROM redrive WHERE does = 'send' AND due_at IS NOT NULL") == 0
+    listings = await pool.fetch("SELECT sku FROM listing WHERE not_before <= now() AND lower_from <= now() ORDER BY 1")
+    assert [row[0] for row in listings] == ["S1", "S2"]
+    assert await pool.fetchval("SELECT not_before = '-infinity' FROM listing WHERE sku = 'S2'")
+    async with pool.acquire() as connection:
+        assert await read_due(connection) == Due(check=True, whole=True)
+        await sum_whole(connection)
+        assert await connection.fetchval("SELECT until_at < now() FROM ledger_check")
     await pool.close()
 
 
