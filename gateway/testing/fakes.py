@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import signal
+import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -133,6 +134,7 @@ class FakeServer(ABC):
         self._journal: IO[bytes] | None = None
         self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
+        self._place: socket.socket | None = None
         self._tasks = asyncio.TaskGroup()
         self._closing = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -150,6 +152,7 @@ class FakeServer(ABC):
                 for line in self._journal_path.read_bytes().split(b"\n")[:-1]:
                     self._enter(msgspec.json.decode(line, type=Effect))
             self._journal = self._journal_path.open("ab", buffering=0)
+        self._keep_port()
         self._web = web.Server(self._handle, access_log=None)
         await self._tasks.__aenter__()
         await self._listen()
@@ -167,6 +170,8 @@ class FakeServer(ABC):
         if self._web is not None:
             self._abort_connections()
             await self._web.shutdown(0.1)
+        if self._place is not None:
+            self._place.close()
         if self._journal is not None:
             self._journal.close()
 
@@ -313,11 +318,17 @@ class FakeServer(ABC):
             faults = msgspec.structs.replace(faults, down_s=0.0)
         self.faults = _QUIET if faults == _QUIET else faults
 
+    def _keep_port(self) -> None:
+        """Take the port for good by a socket that never listens: nobody else gets it while this is down."""
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", self._port))
+        self._port = self._place.getsockname()[1]
+
     async def _listen(self) -> None:
         assert self._web is not None
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._web, "127.0.0.1", self._port, backlog=1024, reuse_address=True)
-        self._port = self._listener.sockets[0].getsockname()[1]
 
     def _abort_connections(self) -> None:
         if self._web is None:

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from gateway.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError, _copy_programs
+from tests.ports import free_port
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes to another account")
 
@@ -74,7 +75,7 @@ async def test_kill_9_keeps_what_was_committed_and_only_that(server_folder: Path
 
 
 async def test_rows_and_password_survive_a_restart(server_folder: Path) -> None:
-    server = EmbeddedPostgres(server_folder / "pg", tcp=True)
+    server = EmbeddedPostgres(server_folder / "pg", tcp=True, port=free_port())
     await server.start()
     first = server.url
     await ask(first, "CREATE TABLE kept AS SELECT 1 AS one")

