@@ -38,7 +38,7 @@ START_WITHIN_S = 60.0
 # Everything that takes minutes in production takes seconds here, so that nobody waits for a breaker.
 TIMES: Mapping[str, Any] = {
     "retry": {"base_s": 0.1, "max_s": 1.0, "durable_base_s": 0.5, "durable_max_s": 3.0},
-    "breaker": {"window_s": 5.0, "open_s": 0.5, "open_max_s": 1.5, "ramp_s": 1.0},
+    "breaker": {"window_s": 5.0, "open_s": 2.0, "open_max_s": 2.0, "ramp_s": 1.0},
 }
 WMS_TIMES: Mapping[str, Any] = {
     "settle_s": 2.0,
