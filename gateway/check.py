@@ -339,10 +339,11 @@ class _Probe:
             advice = Text("用表的所有者运行 ordergate migrate", "run `ordergate migrate` as the owner of the tables")
             problems.append(Problem("database", what, advice))
         stands = [] if pending else [await self._rights(connection)]
-        if stands and not stands[0].problems:
+        readable = not (stands[0].problems if stands else problems)
+        if stands and readable:
             stands += [await self._keys(connection), await self._stranded(connection)]
-            if await is_restored(connection):
-                stands.append(_problem("database", RESTORED, RUN_RESTORED))
+        if readable and await is_restored(connection):
+            stands.append(_problem("database", RESTORED, RUN_RESTORED))
         state = (
             Text(f"待升级：{', '.join(pending)}（启动时自动执行）", f"to migrate: {', '.join(pending)} (done at start)")
             if pending

@@ -26,7 +26,7 @@ from gateway.core.errors import OrdergateError
 from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
 from gateway.settings import Settings
-from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored, note_identity
+from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
 from gateway.store.sql import migrate, open_pool, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
@@ -179,7 +179,7 @@ class Supervisor:
                 self._say(f"数据库已迁移：{name}", f"database migrated: {name}")
             async with pool.acquire() as connection:
                 if await is_restored(connection):
-                    raise OrdergateError(Text(f"{RESTORED.zh}。{RUN_RESTORED.zh}", f"{RESTORED.en}; {RUN_RESTORED.en}"))
+                    raise OrdergateError(REFUSED_RESTORED)
                 await note_identity(connection)
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)

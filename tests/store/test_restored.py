@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.errors import OrdergateError
 from gateway.store.dead import set_aside
-from gateway.store.outbox import doubt_everything
+from gateway.store.identity import note_identity
+from gateway.store.outbox import doubt_everything, start_worker
 from gateway.store.redrive import Pace, read_redrive, start, step
 from gateway.store.wanted import Wanted
 
@@ -66,4 +68,19 @@ async def test_what_waits_for_a_person_has_waited_as_long_as_before(migrated_url
     before = await pool.fetch(since)
     assert await doubt_everything(pool) == len(before) == 2
     assert await pool.fetch(since) == before
+    await pool.close()
+
+
+@pytest.mark.feature("F130")
+async def test_no_worker_starts_on_a_database_that_was_restored_under_its_gateway(migrated_url: str) -> None:
+    """The gateway's own start was on the one before."""
+    pool, _ = await open_desk(migrated_url)
+    async with pool.acquire() as connection:
+        await note_identity(connection)
+        await start_worker(pool, name="a/0", lease_s=15)
+        await connection.execute("UPDATE identity SET system_identifier = system_identifier + 1")
+    with pytest.raises(OrdergateError, match="ordergate restored"):
+        await start_worker(pool, name="a/0", lease_s=15)
+    await doubt_everything(pool)
+    await start_worker(pool, name="a/0", lease_s=15)
     await pool.close()
