@@ -292,13 +292,13 @@ class Decider:
         if batch.unsound:
             # First, so that one that holds nothing can be closed by what comes after it in this batch.
             unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
-            blocked = {letter.number for letter in unsound if letter.number}
             kept += await set_aside(connection, unsound) if unsound else []
         superseded: set[str] = set()
         passable: set[str] = set()
         if batch.sound:
+            # What has just been set aside is among them, unless it was already and has been closed since.
             front = await standing(connection, {p.number for p in batch.sound})
-            blocked |= {letter.number for letter in front}
+            blocked = {letter.number for letter in front}
             passable = _unread_only(front)
             if closing := _superseded(front, batch.sound):
                 superseded = {letter.number for letter in closing}
