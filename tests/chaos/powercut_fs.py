@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ def missing() -> str:
         return "/dev/fuse is not there or not open to us"
     if os.geteuid() != 0:
         return "only root may mount for another account"
+    if not _may_mount():
+        return "mounting is not permitted here"
     if ctypes.util.find_library("fuse") is None and ctypes.util.find_library("fuse3") is None:
         return "libfuse is not installed"
     if shutil.which("fusermount3") is None and shutil.which("fusermount") is None:
@@ -35,6 +38,15 @@ def missing() -> str:
     except (ImportError, OSError) as error:
         return f"mfusepy cannot be used: {error}"
     return ""
+
+
+def _may_mount() -> bool:
+    """Root of a container often may not; only trying tells."""
+    libc = ctypes.CDLL(None)
+    with tempfile.TemporaryDirectory() as folder:
+        if libc.mount(b"none", os.fsencode(folder), b"tmpfs", 0, None) != 0:
+            return False
+        return bool(libc.umount2(os.fsencode(folder), 0) == 0)
 
 
 class PowerCut:
