@@ -36,7 +36,7 @@ from gateway.dispatch.breaker import Breaker, BreakerChanged
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.gate import Gate
-from gateway.dispatch.lease import Lease
+from gateway.dispatch.lease import Lease, clock_s
 from gateway.dispatch.levels import LevelPublisher
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.ingest.duty import Duty
@@ -297,12 +297,12 @@ class Worker:
         settings = self._settings
         lease_s = settings.dispatch.lease_s
         await self._bury_predecessor(pool, names)
-        asked_at = time.monotonic()
+        asked_at = clock_s()
         vault = vault_of(settings.encryption.decoded)
         key_id = None if vault is None else vault.active_id.hex()
         opens = () if vault is None else [one.hex() for one in vault.key_ids]
         worker_id = await start_worker(pool, name=self._place.name, lease_s=lease_s, key_id=key_id, opens=opens)
-        lease = Lease(lease_s, clock=time.monotonic, granted_at=asked_at)
+        lease = Lease(lease_s, clock=clock_s, granted_at=asked_at)
         keeper = await open_pool(self._url, size=KEEPER_CONNECTIONS)
         stack.push_async_callback(_close, keeper)
         dispatcher = Dispatcher(

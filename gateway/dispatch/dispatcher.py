@@ -171,7 +171,7 @@ class Dispatcher:
         set_back = set_forward = False
         renewed_at = -math.inf
         while True:
-            asked_at = time.monotonic()
+            asked_at, began = self.lease.now(), time.monotonic()
             try:
                 renewed = await renew_lease(self._keeper, self.worker_id)
                 if renewed.set_back:
@@ -180,7 +180,7 @@ class Dispatcher:
                 if renewed.passed_s > time.monotonic() - renewed_at + _SET_FORWARD_S:
                     set_forward = True
                     self._observe([Trouble("clock", "the database's clock leapt ahead of ours: leases count from now")])
-                renewed_at = asked_at
+                renewed_at = began
                 self.lease.renewed(asked_at)
                 adopted = await adopt(self._keeper, settle_s=settle_s, set_back=set_back, set_forward=set_forward)
                 set_back = set_forward = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from gateway.core.happening import Happening, Trouble
 from gateway.core.order import Operation
+from gateway.dispatch.lease import Lease
 from gateway.store.control import force_breaker, read_controls
 from gateway.store.ledger import Due, read_due, sum_whole
 from gateway.store.outbox import adopt, claim, renew_lease, start_worker
@@ -162,6 +164,24 @@ async def test_a_clock_that_leaps_ahead_replaces_nobody_who_lives(migrated_url: 
     assert adopted_at - seen_at > 0.8, "its lease runs out as any other"
     assert len(happened) == 2
     assert await pool.fetchval("SELECT count(*) FROM worker") == 1
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await pool.close()
+
+
+async def test_who_wakes_in_a_machine_that_was_suspended_sends_once_his_lease_is_renewed(migrated_url: str) -> None:
+    """The lease has a clock of its own, which was not suspended."""
+    pool, names = await open_desk(migrated_url)
+    worker_id = await start_worker(pool, name="a/0", lease_s=60.0)
+    dispatcher, slept_s = dispatcher_of(pool, names, worker_id, []), 0.0
+    lease = Lease(60, clock=lambda: time.monotonic() + slept_s, granted_at=time.monotonic())
+    dispatcher.lease = lease
+    slept_s = 3600.0
+    assert not lease.covers(0.0)
+    keeping = asyncio.create_task(dispatcher._keep_lease())
+    async with asyncio.timeout(10):
+        while not lease.covers(30.0):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     keeping.cancel()
     await asyncio.wait([keeping])
     await pool.close()
