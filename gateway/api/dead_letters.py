@@ -22,7 +22,7 @@ from gateway.api.views import (
     UnmaskQuery,
 )
 from gateway.core.errors import BadInput
-from gateway.core.event import MAX_BODY_BYTES, ConnectionName, Event, EventId
+from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, ConnectionName, Event, EventId
 from gateway.core.fault import raised
 from gateway.core.order import Facts, Party
 from gateway.core.sound import sound
@@ -35,6 +35,13 @@ from gateway.store.sql import CannotOpen, Unopened
 from gateway.telemetry.logs import mask_text
 
 _ERRORS = (400, 401, 404, 409, 413, 422, 503)
+_NO_PAYLOAD = Text(
+    "它没有报文，是网关自己要求重新判断订单", "it has none: with this the gateway wanted to decide an order again"
+)
+_AS_IT_IS = Text(
+    "原样放行；订单有变，让店铺重新推送",
+    "release it as it is; where the order is another one, have its shop send it again",
+)
 
 
 class DeadLetters:
@@ -125,7 +132,12 @@ class DeadLetters:
 
     def _check(self, row: DeadLetterRow, body: bytes, *, another_order: bool) -> None:
         """Refuse a repair that intake would set aside again, or that is another order's: the letter would be closed
-        with it, and its own order gone. Nothing is known of a connection that is not configured."""
+        with it, and its own order gone. So would be what is put in the place of a wish to decide an order again.
+
+        Nothing is known of a connection that is not configured.
+        """
+        if row.type == RECONSIDER:
+            raise _unrepaired("reconsider", _NO_PAYLOAD, "$.body", _AS_IT_IS)
         source = ConnectionName(row.source)
         decode = self._decoders.get(source)
         if decode is None:

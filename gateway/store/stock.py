@@ -205,10 +205,14 @@ class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
 
 
 def woken_further(event: Event) -> WokenFurther | None:
-    """What the wish to decide an order again says about those behind it."""
+    """What the wish to decide an order again says about those behind it; nothing where somebody has put something else
+    in its place, which must not end whoever reads it."""
     if not event.body or isinstance(event.body, Unopened):
         return None
-    return _decode_further(event.body)
+    try:
+        return _decode_further(event.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # the latter of a damaged name: none of msgspec's own errors
+        return None
 
 
 async def wake_waiting_for(

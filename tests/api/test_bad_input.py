@@ -345,6 +345,26 @@ async def test_a_repair_that_is_still_wrong_is_refused_as_a_dead_letter_would_sa
     assert len(await gateway.dead()) == 1
 
 
+async def test_a_wish_to_decide_an_order_again_takes_no_repair(gateway: Gateway) -> None:
+    """It has no payload: what is put in its place would be lost, and the letter closed."""
+    await gateway.push(ORDER)
+    await gateway.sent("S1001")
+    await gateway.pool.execute(
+        "INSERT INTO dead_letter (event_id, source, type, order_key, number, happened_at, taken_at, body, leg,"
+        " partition, position, code, message) VALUES ('r', 'shop', 'ordergate.reconsider', 'S1001', 'S1001', now(),"
+        " now(), '', 'inbox', -1, 1, 'undecidable', '')"
+    )
+    (letter,) = await gateway.dead()
+    path = f"/dead-letters/{letter['dead_letter_id']}/release"
+
+    answer = await gateway.call("POST", path, {"body": ORDER})
+
+    assert (answer.status, answer.body["error"], answer.body["where"]) == (422, "unrepaired", "$.body")
+    assert answer.body["details"] == {"code": "reconsider"} and is_told(answer.body)
+    assert await gateway.post(path) == {"events": 1}
+    assert await gateway.dead(0) == []
+
+
 async def test_a_repair_given_as_text_or_bytes(gateway: Gateway) -> None:
     for number, repair in (
         ("1", {"body": msgspec.json.encode(changed(order_no="1")).decode()}),

@@ -16,9 +16,10 @@ from gateway.core.order import Closing, Content, Facts, Line, OrderNumber, Party
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
 from gateway.store.dead import discard, release
+from gateway.store.inbox import put_in
 from gateway.store.orders import decode_state
 from gateway.store.sql import Connection, open_pool, register_connections
-from gateway.store.stock import WOKEN_AT_MOST, StockSet, TooLow, read_missing, set_stock
+from gateway.store.stock import WOKEN_AT_MOST, StockSet, TooLow, read_missing, reconsider, set_stock
 from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, said
 from tests.intake.test_sealed import read_inbox
 
@@ -158,6 +159,19 @@ async def test_an_order_that_cannot_be_decided_keeps_no_stock_from_those_behind(
         (number, "undecidable") for number in ("A2", "A3", "A4")
     ]
     assert await desk.rows("SELECT number FROM orders WHERE stage = 'allocated'") == [("A5",)]
+
+
+@pytest.mark.parametrize("body", [b'{"order_no": "1"}', msgspec.msgpack.encode([0, [[b"\xff", "W"]]]), b"\xc1"])
+async def test_something_else_in_the_place_of_a_wish_ends_no_worker(desk: Desk, body: bytes) -> None:
+    """As it may be released by a gateway from before, with what somebody took for a repair."""
+    await stock(desk, S1=1)
+    await take(desk, wants("1", "S1"))
+    decider = await desk.worker(Memory())
+    async with desk.pool.acquire() as connection:
+        await put_in(connection, [msgspec.structs.replace(reconsider("A1", SHOP, NOW), body=body)])
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT count(*) FROM inbox") == [(0,)]
+    assert await desk.rows("SELECT code FROM dead_letter") == []
 
 
 @pytest.mark.parametrize("seed", range(4))
