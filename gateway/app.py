@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
@@ -90,6 +91,7 @@ from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.mapped import map_with_room
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.observe import MetricsObserver
+from gateway.watch.away import AwayWatch
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
 from gateway.watch.ledger import LedgerWatch
@@ -678,7 +680,18 @@ class Worker:
             observe=self._observe,
             reach=self._reach,
         )
-        return [("sightings", sightings.run), ("notices", watch.run)]
+        away = AwayWatch(
+            unrenewed_s=lambda: self._settings.dispatch.lease_s - dispatcher.lease.left_s(),
+            heartbeat_s=self._settings.dispatch.heartbeat_s,
+            channels=channels,
+            telling=telling_of(self._settings),
+            folder=Path(self._settings.data_dir),
+            machine=socket.gethostname(),
+            now=self._now,
+            clock_s=time.monotonic,
+            observe=self._observe,
+        )
+        return [("sightings", sightings.run), ("notices", watch.run), ("away", away.run)]
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:

@@ -53,6 +53,7 @@ STORIES = {
     "docs/runbooks/conflict.md": Story(
         runbooks.conflict, {"代码": "cancelled_but_shipped", "CODE": "cancelled_but_shipped"}
     ),
+    "docs/runbooks/database.md": Story(runbooks.database),
     "docs/runbooks/dead_letter.md": Story(
         runbooks.dead_letter, {"连接名": "shop-a", "NAME": "shop-a", "代码": "shape", "CODE": "shape"}
     ),

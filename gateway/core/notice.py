@@ -18,6 +18,8 @@ import msgspec
 class Kind(enum.StrEnum):
     """What can be the matter, most urgent first; each has its page docs/runbooks/<kind>.md."""
 
+    DATABASE = "database"
+    """The database is away, or takes no writes: nothing is decided or sent."""
     TARGET = "target"
     """A target operation fails: its breaker is open."""
     AUTHORISE = "authorise"
@@ -48,7 +50,17 @@ class Kind(enum.StrEnum):
     """Orders whose facts contradict each other."""
 
 
-URGENT = frozenset({Kind.TARGET, Kind.AUTHORISE, Kind.SHOP_NOT_READ, Kind.KAFKA_NOT_READ, Kind.CLOCK, Kind.WORKER})
+URGENT = frozenset(
+    {
+        Kind.DATABASE,
+        Kind.TARGET,
+        Kind.AUTHORISE,
+        Kind.SHOP_NOT_READ,
+        Kind.KAFKA_NOT_READ,
+        Kind.CLOCK,
+        Kind.WORKER,
+    }
+)
 """What stops orders now; a part of each outlet's rate is kept for it."""
 
 

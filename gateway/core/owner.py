@@ -14,6 +14,7 @@ WorkKind = Literal["hold", "conflict", "delivery", "dead_letter"]
 
 OwnerKind = Literal[
     WorkKind,
+    "database",
     "target",
     "authorise",
     "shop_not_read",
@@ -32,7 +33,9 @@ OwnerKind = Literal[
 _WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)
 WITH_CODE = frozenset({*get_args(WorkKind), *(kind.value for kind in _WITH_CODE)})
 """Kinds whose matters have a code."""
-OF_NO_CONNECTION = frozenset({Kind.WORKER.value, Kind.INBOX.value, Kind.KAFKA_NOT_READ.value, Kind.LEDGER.value})
+OF_NO_CONNECTION = frozenset(
+    kind.value for kind in (Kind.DATABASE, Kind.WORKER, Kind.INBOX, Kind.KAFKA_NOT_READ, Kind.LEDGER)
+)
 """Kinds whose matters are of no connection."""
 
 

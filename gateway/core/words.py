@@ -131,6 +131,7 @@ WORK: Mapping[WorkKind, Text] = {
     "dead_letter": Text("死信", "dead letter"),
 }
 NOTICES: Mapping[Kind, Text] = {
+    Kind.DATABASE: Text("数据库不可用", "database away"),
     Kind.TARGET: Text("目标不可用", "target down"),
     Kind.AUTHORISE: Text("授权失效", "authorisation refused"),
     Kind.SHOP_NOT_READ: Text("店铺读不到", "shop not read"),

@@ -300,22 +300,22 @@ class NoticeWatch:
         at = self._now()
         match answer:
             case Done():
-                return Ended(result="sent", detail=_storable(answer.reference))
+                return Ended(result=result_of(answer), detail=_storable(answer.reference))
             case Throttled():
                 pause_s = max(1.0, limits.window_s if answer.retry_after_s is None else answer.retry_after_s)
                 hold_until = at + timedelta(seconds=pause_s)
-                return Ended(result="throttled", detail=_storable(answer.message), hold_until=hold_until)
+                return Ended(result=result_of(answer), detail=_storable(answer.message), hold_until=hold_until)
             case Unauthorised():
                 hold_until = at + timedelta(seconds=2 * _OUT_S)
-                return _refused("unauthorised", answer, hold_until=hold_until)
+                return _refused(answer, hold_until=hold_until)
             case Rejected():
-                return _refused("rejected", answer)
+                return _refused(answer)
             case Failed() | Unknown():
                 since = usage.failing_since or began_at
                 out = (at - since).total_seconds() >= self._telling.hand_over_s
                 pause_s = _OUT_S if out else min(_PAUSE_S * 2 ** min(usage.failures, 10), _MOST_PAUSE_S)
                 hold_until = at + timedelta(seconds=pause_s)
-                return _refused("failed" if isinstance(answer, Failed) else "unknown", answer, hold_until=hold_until)
+                return _refused(answer, hold_until=hold_until)
 
     async def _standing(self, connection: Connection, name: str) -> Channel:
         notifier = self._channels[name]
@@ -359,9 +359,28 @@ def merged(changing: Facts, counted: Facts) -> Facts:
     )
 
 
-def _refused(result: Result, answer: Failed | Rejected | Unknown | Unauthorised, **more: Any) -> Ended:
-    again = result == "unknown"
-    return Ended(result=result, code=_storable(answer.code), detail=_storable(answer.message), again=again, **more)
+def result_of(answer: Answer) -> Result:
+    """How an attempt to tell people has ended."""
+    match answer:
+        case Done():
+            return "sent"
+        case Throttled():
+            return "throttled"
+        case Unauthorised():
+            return "unauthorised"
+        case Rejected():
+            return "rejected"
+        case Failed():
+            return "failed"
+        case Unknown():
+            return "unknown"
+
+
+def _refused(answer: Failed | Rejected | Unknown | Unauthorised, **more: Any) -> Ended:
+    again = isinstance(answer, Unknown)
+    return Ended(
+        result=result_of(answer), code=_storable(answer.code), detail=_storable(answer.message), again=again, **more
+    )
 
 
 def _storable(text: object) -> str:

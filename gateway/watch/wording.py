@@ -74,6 +74,8 @@ def _closed(changed: Changed, say: Say) -> str:
     key = changed.condition.key
     operation, code, said = _operation(key.subject, say), key.subject, subject(key.kind, key.subject).zh
     match key.kind:
+        case Kind.DATABASE:
+            return say(f"数据库已恢复：{key.subject}", f"The database is back: {key.subject}")
         case Kind.TARGET:
             return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
         case Kind.AUTHORISE if key.subject == RENEWAL:
@@ -119,6 +121,25 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"待人工已清：{key.connection} {said}", f"Nothing blocked any more: {key.connection} {code}")
         case Kind.CONFLICT:
             return say(f"冲突已清：{key.connection} {said}", f"No conflicts any more: {key.connection} {code}")
+
+
+def _database(sign: Sign, say: Say) -> tuple[str, str, str]:
+    title = say(f"数据库不可用：{sign.key.subject}", f"Database away: {sign.key.subject}")
+    fact = say(
+        "网关连不上 PostgreSQL，或写不进去：订单不再处理和下发，其他通知也发不出来。"
+        "新事件留在 Kafka；没有 Kafka 的回 503，由发送方重试。恢复后自动续上，不会丢单，也不会重复。",
+        "The gateway cannot reach PostgreSQL, or cannot write to it: no order is decided or sent, and no other notice"
+        " goes out. New events stay in Kafka; without it they are answered with 503 and sent again by who sends them."
+        " Once it is back everything goes on by itself, nothing is lost or doubled.",
+    )
+    return (
+        title,
+        fact,
+        say(
+            "检查 PostgreSQL 是否在运行、磁盘是否已满、是否只读（ordergate check）",
+            "see whether PostgreSQL runs, has room on its disk, and is not read-only (ordergate check)",
+        ),
+    )
 
 
 def _target(sign: Sign, say: Say) -> tuple[str, str, str]:
@@ -501,6 +522,7 @@ def _said(code: str) -> str:
 
 
 _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
+    Kind.DATABASE: _database,
     Kind.TARGET: _target,
     Kind.AUTHORISE: _authorise,
     Kind.SHOP_NOT_READ: _shop_not_read,

@@ -76,6 +76,7 @@ NOT_RUN = {
     " >ordergate.dump": "needs a Docker engine",
     "docker compose -f deploy/compose/compose.yaml exec -T postgres pg_restore -U ordergate --exit-on-error"
     " --dbname=ordergate <ordergate.dump": "needs a Docker engine",
+    "pg_restore --clean": "is named only: tests/test_supervise.py runs it whole",
     "su postgres -c 'createuser --pwprompt ordergate && createdb --owner=ordergate ordergate'": (
         "needs root, and changes the machine's database"
     ),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import getpass
 import json
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import yaml
 
@@ -17,6 +17,7 @@ from tests.pages.page import Page
 from tests.pages.skus import REFUSAL
 from tests.pages.stage import until
 from tests.pages.town import AWAY, ORDER, Town, push
+from tests.ports import free_port
 
 BREAKER_JUDGES_FROM = 8
 """Calls, by default."""
@@ -198,8 +199,14 @@ def gateway_down(page: Page, town: Town) -> None:
     assert "webhook" in said and "connections.wms-1" in said and re.search(r"\n\d+ 个问题\n", said)
 
 
+def database(page: Page, town: Town) -> None:
+    with _configured(page, database={"url": f"postgresql://ordergate@127.0.0.1:{free_port()}/ordergate"}):
+        said = page.run("ordergate check", code=2)
+    assert "database" in said and "1 个问题" in said
+
+
 def broker_away(page: Page, town: Town) -> None:
-    with _kafka_away(page):
+    with _configured(page, kafka={"bootstrap": f"127.0.0.1:{free_port()}"}):
         said = page.run("ordergate check", code=2)
     assert "kafka.bootstrap" in said and "1 个问题" in said
 
@@ -244,15 +251,12 @@ def unknown_outcomes(page: Page, town: Town) -> None:
 
 
 @contextmanager
-def _kafka_away(page: Page) -> Iterator[None]:
-    """The configuration names a broker that is not there."""
+def _configured(page: Page, **sections: Any) -> Iterator[None]:
+    """The configuration with other `sections`."""
     stage = page.stage
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    document = yaml.safe_load(stage.config.read_text(encoding="utf-8"))
-    with_kafka = {**document, "kafka": {"bootstrap": f"127.0.0.1:{port}"}}
-    (stage.folder / "kafka.yaml").write_text(yaml.safe_dump(with_kafka, allow_unicode=True), encoding="utf-8")
-    stage.environment["ORDERGATE_CONFIG"] = "kafka.yaml"
+    document = {**yaml.safe_load(stage.config.read_text(encoding="utf-8")), **sections}
+    (stage.folder / "other.yaml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    stage.environment["ORDERGATE_CONFIG"] = "other.yaml"
     yield
     del stage.environment["ORDERGATE_CONFIG"]
 

@@ -21,6 +21,7 @@ from tests.architecture.test_imports import ROOT
 T0 = datetime(2026, 5, 1, 1, 30, 5, tzinfo=UTC)
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 KEYS = {
+    Kind.DATABASE: Key(Kind.DATABASE, "", "gateway-1"),
     Kind.TARGET: Key(Kind.TARGET, "wms-1", "create"),
     Kind.AUTHORISE: Key(Kind.AUTHORISE, "shop-a", ""),
     Kind.SHOP_NOT_READ: Key(Kind.SHOP_NOT_READ, "shop-b", ""),
