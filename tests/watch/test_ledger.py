@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 
 from gateway.core.event import ConnectionName
@@ -86,6 +87,14 @@ async def test_what_is_off_is_found_by_the_next_check_and_is_over_when_it_is_put
     assert [row.sku for row in listed] == ["S2", "S3"]
     await desk.pool.execute("UPDATE stock SET on_hand = on_hand - 3, locked = 0 WHERE sku = 'S2'")
     assert await checked(desk) == {"S3": (10, 0, 0)}
+
+
+async def test_a_balance_is_never_deleted(desk: Desk) -> None:
+    """Whoever books would go on by its number, past what is counted anew, and its movements would be nobody's."""
+    await count(desk, S1=10)
+    with pytest.raises(asyncpg.RestrictViolationError, match="ordergate stock set S1 W 0"):
+        await desk.pool.execute("DELETE FROM stock WHERE sku = 'S1'")
+    assert await desk.rows("SELECT on_hand FROM stock") == [(10,)]
 
 
 async def test_what_is_changed_in_the_past_is_found_when_the_whole_is_summed_again(desk: Desk) -> None:
