@@ -193,7 +193,7 @@ async def import_skus(
 ) -> SkuImport:
     """Make a shop's table what `wishes` say, all or nothing; with `replace` what they do not name is removed.
 
-    Orders that are not sent yet and name a SKU that changed are decided again. With `dry_run` nothing is written.
+    Orders that wait, and name a SKU that changed, are decided again. With `dry_run` nothing is written.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _IMPORT_LOCK, connection_id)
@@ -346,17 +346,20 @@ def _columns(listings: Iterable[Listing]) -> list[list[object]]:
 async def _waiting_for(
     connection: Connection, connection_id: int, touched: Set[Sku], known: Set[Sku], now: datetime
 ) -> tuple[int, list[Event]]:
-    """How many held orders have all their SKUs in `known` now, and the wish to decide those that name one `touched`."""
+    """How many held orders have all their SKUs in `known` now, and the wish to decide those that name one `touched`.
+
+    One that was sent is left alone, unless it has been changed since and is held for a SKU that nothing stood for.
+    """
     frees, events = 0, []
-    async for row in connection.cursor(_UNSENT, connection_id, prefetch=_PAGE):
+    async for row in connection.cursor(_WAITING, connection_id, prefetch=_PAGE):
         try:
             order = decode_state(row[1])
         except msgspec.MsgspecError:
             continue
-        skus = _skus(order)
-        if skus.isdisjoint(touched) or order.issued(Operation.CREATE) is not None:
+        skus, held = _skus(order), "unmapped_sku" in order.reasons
+        if skus.isdisjoint(touched) or (order.issued(Operation.CREATE) is not None and not held):
             continue
-        frees += "unmapped_sku" in order.reasons and skus <= known
+        frees += held and skus <= known
         events.append(reconsider(row[0], order.connection, now))
     return frees, events
 
@@ -396,7 +399,7 @@ UPDATE listing l
  WHERE l.connection_id = $1 AND l.sku = n.sku
 """
 
-_UNSENT = """
+_WAITING = """
 SELECT number, state FROM orders WHERE stage IN ('received', 'reviewed') AND connection_id = $1 ORDER BY order_id
 """
 

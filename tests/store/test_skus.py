@@ -252,6 +252,25 @@ async def test_held_orders_go_on_when_their_skus_come(desk: Desk) -> None:
     assert await desk.inbox() == ["A2", "A4"]
 
 
+async def test_a_sent_order_that_is_held_for_a_sku_it_was_given_since_goes_on_when_that_comes(desk: Desk) -> None:
+    """What it was sent with stays what it was."""
+    worker = await desk.worker()
+    await desk.pool.execute("INSERT INTO stock (sku, warehouse, on_hand) VALUES ('w-a', 'W', 9), ('w-b', 'W', 9)")
+    await desk.bring(wish("a"))
+    await desk.decide(worker, desk.order("1", "a"))
+    await desk.decide(worker, desk.order("1", "a", "b"))
+    order = await desk.stored("A1")
+    assert (order.stage, order.reasons, order.conflicts) == ("received", ("unmapped_sku",), ("changed_after_sent",))
+
+    assert await desk.bring(wish("a", part("w-a", 2)), wish("b")) == did(new=1, changed=1, frees=1)
+    assert await desk.drain(worker) == ["A1"]
+
+    order = await desk.stored("A1")
+    assert (order.stage, order.reasons, [command.key for command in order.commands]) == ("allocated", (), ["create"])
+    assert [(booking.sku, booking.committed) for booking in order.booked] == [("w-a", 1), ("w-b", 1)]
+    assert await desk.bring(wish("b", part("y"))) == did(changed=1) and await desk.inbox() == []
+
+
 @pytest.mark.feature("F125")
 async def test_other_workers_see_a_new_table_with_their_next_batch(desk: Desk) -> None:
     one, two = await desk.worker(), await desk.worker()
