@@ -726,13 +726,10 @@ def _undecided(prepared: Prepared, error: Exception) -> DeadLetter:
 
 
 def _past_letters(letters: Sequence[DeadLetter]) -> list[WokenFurther]:
-    """Who is behind orders that were woken for stock and cannot be decided: they take none, and are not woken again
-    while their letters stand, so however many they are there is an end to them."""
+    """Who is behind orders that were woken for stock and cannot be decided: they take none."""
     ours = [letter.arrival for letter in letters if letter.arrival.position.leg is Leg.INBOX]
     wishes = [arrival.event for arrival in ours if arrival.event.type == RECONSIDER]
-    return [
-        msgspec.structs.replace(found, idle=False) for event in wishes if (found := woken_further(event)) is not None
-    ]
+    return [found for event in wishes if (found := woken_further(event)) is not None]
 
 
 def _refusal(error: BaseException) -> str:

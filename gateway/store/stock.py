@@ -194,14 +194,12 @@ async def set_stock(
 class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
     """In the last of the orders that are woken together: those behind `after` may have what is left at `places`.
 
-    `orders`: ids of those woken. `idle`: none of those before them could go on. The first that fits only if one of them
-    leaves its part is behind `after`, too.
+    `orders`: ids of those woken. The first that fits only if one of them leaves its part is behind `after`, too.
     """
 
     after: int
     places: tuple[Place, ...]
     orders: tuple[int, ...] = ()
-    idle: bool = False
 
 
 def woken_further(event: Event) -> WokenFurther | None:
@@ -227,7 +225,7 @@ async def wake_waiting_for(
 
     When the last of them is decided, `wake_further` goes on behind them.
     """
-    return await _wake(connection, available, now=now, limit=limit, after=-1, pages=_MOST_PAGES)
+    return await _wake(connection, available, now=now, limit=limit, after=-1, pages=_MOST_PAGES, elsewhere=False)
 
 
 async def wake_further(
@@ -243,16 +241,14 @@ async def wake_further(
     `available`: what they have left at its places, locked. In a transaction after that of the giver, so needs at other
     places can be looked at without a lock: of two that give something to one order, the later one sees both.
 
-    As long as some of those woken could go on. Where none could, a front of orders that lack something else is passed
-    once, a thousand at most: or everybody who gives back one piece would go through all of them.
+    Where none of those woken could go on, of those that lack something else a thousand at most are passed: or everybody
+    who gives back one piece would go through all of them. Whoever is woken then lacks nothing, and if he cannot go on
+    after all, somebody else was quicker.
     """
     if not available:
         return 0
-    idle = not await connection.fetchval(_ANY_WENT_ON, list(further.orders))
-    if idle and further.idle:
-        return 0
-    pages = 1 if idle else _MOST_PAGES
-    return await _wake(connection, available, now=now, limit=limit, after=further.after, pages=pages, idle=idle)
+    pages = _MOST_PAGES if await connection.fetchval(_ANY_WENT_ON, list(further.orders)) else 1
+    return await _wake(connection, available, now=now, limit=limit, after=further.after, pages=pages, elsewhere=True)
 
 
 async def _wake(
@@ -263,9 +259,9 @@ async def _wake(
     limit: int,
     after: int,
     pages: int,
-    idle: bool | None = None,
+    elsewhere: bool,
 ) -> int:
-    """`idle` None: the first of a row, which does not look at other places."""
+    """`elsewhere`: needs at other places are looked at, too."""
     if not available:
         return 0
     left = dict(available)
@@ -276,15 +272,15 @@ async def _wake(
     for _ in range(pages):
         rows = await connection.fetch(_SHORT_OF, skus, 10 * limit, after)
         waiting = [(row[3], row[0], row[1], needs) for row in rows if (needs := _needs_of(row[2]))]
-        elsewhere: dict[Place, int] = {}
-        if idle is not None:
+        there: dict[Place, int] = {}
+        if elsewhere:
             others = {place for *_, needs in waiting if not needs.keys().isdisjoint(left) for place in needs}
-            elsewhere = await _available(connection, others - left.keys())
+            there = await _available(connection, others - left.keys())
         for order_id, number, source, needs in waiting:
             freed = needs.keys() & left.keys()
             if not freed or any(needs[place] > available[place] for place in freed):
                 continue
-            if any(pieces > elsewhere.get(place, pieces) for place, pieces in needs.items() if place not in left):
+            if any(pieces > there.get(place, pieces) for place, pieces in needs.items() if place not in left):
                 continue
             if any(needs[place] > left[place] for place in freed):
                 passed_over = order_id if passed_over is None else passed_over
@@ -293,7 +289,7 @@ async def _wake(
             ids.append(order_id)
             if len(events) == limit:
                 break
-            if len(freed) == len(needs) or idle is not None:
+            if len(freed) == len(needs) or elsewhere:
                 for place in freed:
                     left[place] -= needs[place]
                 if not any(left.values()):
@@ -304,7 +300,7 @@ async def _wake(
     if events:
         # One that is passed over comes behind somebody who is woken: each link of the chain begins further on.
         behind = ids[-1] if passed_over is None else min(ids[-1], passed_over - 1)
-        further = WokenFurther(behind, tuple(sorted(available)), tuple(ids), bool(idle))
+        further = WokenFurther(behind, tuple(sorted(available)), tuple(ids))
         events[-1] = msgspec.structs.replace(events[-1], body=_encode_further(further))
         await put_in(connection, events)
     return len(events)

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.event import Arrival
+from gateway.core.event import Arrival, Leg
 from gateway.core.order import Closing, Content, Facts, Line, OrderNumber, Party, Payment, Sku
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
 from gateway.store.dead import discard, release
 from gateway.store.inbox import put_in
+from gateway.store.inbox import take as take_in
 from gateway.store.orders import decode_state
 from gateway.store.sql import Connection, open_pool, register_connections
 from gateway.store.stock import WOKEN_AT_MOST, StockSet, TooLow, read_missing, reconsider, set_stock
@@ -79,6 +80,26 @@ async def test_a_piece_that_comes_back_does_not_stir_everybody_who_lacks_somethi
     await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
     await read_inbox(desk, decider)
     assert await desk.rows("SELECT last_value FROM inbox_inbox_id_seq") == [(WOKEN_AT_MOST,)]
+
+
+async def test_who_is_behind_one_that_somebody_else_was_quicker_than_has_his_turn(desk: Desk) -> None:
+    """He was woken because nothing was missing, behind a front of orders that go on with lacking something else."""
+    await stock(desk, S1=1, S2=0, S3=1)
+    await take(desk, wants("1", "S1"))
+    await take(desk, *(wants(f"vain-{n}", "S1", "S2") for n in range(WOKEN_AT_MOST)))
+    await take(desk, wants("2", "S1", "S3"), wants("3", "S1"))
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
+    async with desk.pool.acquire() as connection, connection.transaction():
+        woken = await take_in(connection, 2 * WOKEN_AT_MOST)
+    await decider.decide(decider.prepare(woken), leg=Leg.INBOX)
+    assert await desk.rows("SELECT order_key FROM inbox") == [("A2",)]
+    await decide(decider, desk.arrival("quick", wants("quick", "S3")))
+    await read_inbox(desk, decider)
+    assert await desk.rows("SELECT number, stage FROM orders WHERE number IN ('A2', 'A3') ORDER BY 1") == [
+        ("A2", "reviewed"),
+        ("A3", "allocated"),
+    ]
 
 
 async def test_what_one_who_was_woken_leaves_reaches_those_behind(desk: Desk) -> None:
