@@ -119,9 +119,9 @@ class Kafka(_Section, frozen=True, kw_only=True):
 
 
 class Http(_Section, frozen=True, kw_only=True):
-    listen: Annotated[
-        Address, described("webhook、API 和控制台的主机:端口", "host:port of webhooks, API and console")
-    ] = "127.0.0.1:8080"
+    listen: Annotated[Address, described("webhook 和 API 的主机:端口", "host:port of webhooks and API")] = (
+        "127.0.0.1:8080"
+    )
     metrics_listen: Annotated[Address, described("指标和健康检查的主机:端口", "host:port of metrics and health")] = (
         "127.0.0.1:9464"
     )
@@ -622,7 +622,8 @@ class Sections(_Section, frozen=True, kw_only=True):
         ),
     ] = "./data"
     language: Annotated[
-        Literal["zh", "en"], described("通知、报表和控制台的语言", "Language of notices, reports and the console")
+        Literal["zh", "en"],
+        described("通知和卡住的订单表格的语言", "Language of notices and of the sheet of stuck orders"),
     ] = "zh"
     database: Annotated[Database, described("PostgreSQL 数据库", "PostgreSQL")] = Database()
     kafka: Annotated[

@@ -23,7 +23,6 @@ class Part(enum.StrEnum):
     INTAKE = "intake"
     """Of what is on Kafka; the inbox needs nothing but the database."""
     DISPATCH = "dispatch"
-    WATCH = "watch"
 
 
 class State(enum.StrEnum):
@@ -86,7 +85,6 @@ _PARTS = {
     Part.KAFKA: ("Kafka", "Kafka"),
     Part.INTAKE: ("Kafka 事件的读取", "reading from Kafka"),
     Part.DISPATCH: ("下发", "dispatch"),
-    Part.WATCH: ("定时任务", "the clock"),
 }
 _STATES = {
     State.STARTING: ("正在启动", "is starting"),
@@ -101,7 +99,6 @@ _CONSEQUENCES = {
     Part.KAFKA: ("事件写入数据库收件箱", "events go to the inbox in the database"),
     Part.INTAKE: ("Kafka 中的事件已保存，等待处理", "events there are kept and wait"),
     Part.DISPATCH: ("订单已保存，等待下发", "deliveries are kept and wait"),
-    Part.WATCH: ("超时提醒和对账暂停", "deadlines and reconciliation wait"),
 }
 
 

@@ -23,7 +23,7 @@ UP, DOWN, STARTING, STOPPING = State.UP, State.DOWN, State.STARTING, State.STOPP
         ({Part.WORKER: UP}, False, [Part.DATABASE], []),
         ({}, False, [Part.WORKER, Part.DATABASE], []),
         ({Part.WORKER: STOPPING, Part.DATABASE: UP, Part.INTAKE: STOPPING}, False, [Part.WORKER], [Part.INTAKE]),
-        ({Part.WORKER: UP, Part.DATABASE: UP, Part.DISPATCH: DOWN, Part.WATCH: STARTING}, True, [], None),
+        ({Part.WORKER: UP, Part.DATABASE: UP, Part.DISPATCH: DOWN, Part.INTAKE: STARTING}, True, [], None),
     ],
 )
 def test_readiness(states: dict[Part, State], ready: bool, fatal: list[Part], others: list[Part] | None) -> None:
