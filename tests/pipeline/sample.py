@@ -133,6 +133,6 @@ def commands(order: Order) -> Sequence[str]:
 
 def facts_of(order: Order) -> Mapping[str, object]:
     """What an order says apart from what was done about it."""
-    names = "connection channel_no content payment hold closing refunds confirmations progress".split()
+    names = "connection channel_no content payment hold left closing refunds confirmations progress".split()
     known = msgspec.structs.asdict(order)
     return {name: known[name] for name in names}

@@ -66,7 +66,7 @@ _gone = st.one_of(
     st.builds(lambda version, left: said(version, left=left), _versions, st.booleans()),
     st.builds(lambda version: said(version, left=False, closing=Closing(True, after_shipping=True)), _versions),
 )
-"""Not among `_facts`: what a shop says has left is over for us only where no warehouse had been told of it before."""
+"""Not among `_facts`: what of an order may depend on when these are told is in a property of its own, below."""
 _rules = st.builds(rules, unknown_sku=st.sampled_from(UnknownSku), takes_shipments=st.booleans(), mapped=st.booleans())
 # The shop's own names: X stands for itself and a gift, Y for a bundle of both; "unknown" has no row.
 _TABLE = (
@@ -188,6 +188,39 @@ def test_any_sequence_ends_in_the_same_state(arrivals: tuple[list[Event], list[l
         if (order.commands, order.sent_content) == (expected.commands, expected.sent_content):
             assert order.conflicts == expected.conflicts
     assert books.sums() == sorted_books.sums()
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_what_has_left_by_the_shop_s_word_is_told_in_any_sequence_too(
+    arrivals: tuple[list[Event], list[list[Event]]], by: Rules
+) -> None:
+    """Its facts, and where the same was sent its stage and conflicts; what it has booked unless it left, or is over.
+
+    What the shop says has left is over for us where no warehouse had been told of it; where one had, that one's word is
+    waited for. And only what was kept for it before has left our shelf: where nothing was, nobody knows from where it
+    came. Both depend on what was known first, so equal bookings cannot hold for them.
+    """
+    distinct, batches = arrivals
+    stock = {"X": 10_000, "Y": 10_000}
+    sorted_books, books = _books(by, stock), _books(by, stock)
+    for event in distinct:
+        sorted_books.take([event])
+    for batch in batches:
+        books.take(batch)
+        books.check_ledger()
+    assert books.orders.keys() == sorted_books.orders.keys()
+    for number, order in books.orders.items():
+        expected = sorted_books.orders[number]
+        assert facts_of(order) == facts_of(expected)
+        if (order.commands, order.sent_content) == (expected.commands, expected.sent_content):
+            assert (order.stage, order.reasons, order.conflicts) == (
+                expected.stage,
+                expected.reasons,
+                expected.conflicts,
+            )
+            if not (order.left_by_other_hand or order.closed or order.refunded):
+                assert order.booked == expected.booked
 
 
 @_thorough
