@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import secrets
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from aiohttp import web
 from gateway.core.errors import OrdergateError
 from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
+from gateway.run_name import run_name
 from gateway.settings import Settings
 from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
 from gateway.store.sql import migrate, open_pool, told_in_one_line
@@ -84,7 +84,8 @@ class Supervisor:
         self._tell = tell
         self._worker = worker
         self._pulse_every_s = pulse_every_s
-        self._run_id = secrets.token_hex(4)
+        self._name: str = ""
+        self._name_fd: int | None = None
         self._stop = asyncio.Event()
         self._alive: dict[int, asyncio.subprocess.Process] = {}
         self._metrics = Path(settings.data_dir) / "metrics"
@@ -114,6 +115,7 @@ class Supervisor:
             sock = stack.enter_context(_address(http.bind, "http.listen"))
             metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
             self._metrics = _prepare_folder(Path(self._settings.data_dir), stack)
+            self._name, self._name_fd = stack.enter_context(run_name(Path(self._settings.data_dir)))
             url = self._settings.database.url
             server: _OwnDatabase | None = None
             if self._settings.database.embedded:
@@ -281,7 +283,7 @@ class Supervisor:
                 "--config",
                 str(self._config),
                 "--name",
-                f"{self._run_id}/{slot}",
+                f"{self._name}/{slot}",
                 "--socket-fd",
                 str(sock.fileno()),
                 "--lifeline-fd",
@@ -290,7 +292,7 @@ class Supervisor:
                 str(beaten),
                 "--stop-within",
                 str(self._stop_within_s - 5.0),
-                pass_fds=(sock.fileno(), lifeline, beaten),
+                pass_fds=(sock.fileno(), lifeline, beaten, *(() if self._name_fd is None else (self._name_fd,))),
                 # In the environment, not on the command line: it may hold a password.
                 env={**os.environ, "ORDERGATE_WORKER_DATABASE_URL": url},
                 start_new_session=True,

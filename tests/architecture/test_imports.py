@@ -67,8 +67,10 @@ LAYERS = (
     Layer("gateway.listener", "gateway.core"),
     Layer(
         "gateway.supervise",
-        "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry gateway.listener",
+        "gateway.core gateway.store gateway.settings gateway.embedded gateway.telemetry gateway.listener"
+        " gateway.run_name",
     ),
+    Layer("gateway.run_name", "", frozenset()),
     Layer("gateway.cli", EVERYTHING),
     Layer("gateway.process", "gateway.core"),
     Layer("gateway.worker", "gateway.app gateway.plugins gateway.process gateway.settings"),

@@ -77,6 +77,34 @@ async def test_orders_flow_again_within_five_seconds_of_a_kill(
     assert report.notes["flowing_again_s"] <= 5
 
 
+async def test_orders_flow_again_within_five_seconds_of_the_start_after_everything_was_killed(
+    kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """As when a container is out of memory: the same members come back, and take over what the dead ones held."""
+    plan = Plan(orders=1500, seed=27, rate_per_s=100, by="kafka", topic=topic, workers=2, mix=PLAIN, lease_s=15)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.fake.faults(Faults(latency_ms=200))
+        await scene.at(0.5, plan.orders)
+        scene.gateway.kill()
+        killed_at = time.monotonic()
+        [[before]] = await scene.gateway.fetch("SELECT count(*) FROM attempt")
+        [[theirs]] = await scene.gateway.fetch("SELECT count(*) FROM lane WHERE worker_id IS NOT NULL")
+        await scene.gateway.start()
+        while (await scene.gateway.fetch("SELECT count(*) FROM attempt"))[0][0] <= before + 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        scene.report.notes["flowing_again_s"] = round(time.monotonic() - killed_at, 2)
+        scene.report.notes["held_by_the_dead"] = theirs
+        # Each row is one that renews: none is left to wait for.
+        assert await scene.gateway.fetch("SELECT count(*) FROM worker") == [(2,)]
+
+    report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
+    show(report)
+    held_to(report)
+    assert report.notes["held_by_the_dead"] > 0
+    assert report.notes["flowing_again_s"] <= 5
+
+
 async def test_a_worker_stopped_for_twenty_seconds(
     kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
 ) -> None:
