@@ -30,6 +30,7 @@ from gateway.core.errors import OrdergateError, Problem
 from gateway.core.text import NOTHING, Text
 from gateway.dispatch.budget import ConnectionBudget
 from gateway.parts import built, database_connections, notifier_of, setup_of
+from gateway.sdk.cancelled import is_a_stop
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Settings
@@ -551,7 +552,9 @@ class _Probe:
                 given = http if token is None else Access(http, unlimited, lambda: token)
                 target = built(connection, kind, setup_of(connection, self._settings), given)
                 await target.check(deadline_s=_WITHIN_S - 2)
-        except (Exception, SystemExit) as error:  # an adapter may raise anything; it is all a problem
+        except BaseException as error:  # an adapter may raise anything; it is all a problem
+            if is_a_stop(error):
+                raise
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
             unknown = None if known else _same(f"{type(error).__name__}: {_line(str(error))}")
             advice = Text("检查 settings 里的地址和密钥", "check the address and keys in its settings")
@@ -578,7 +581,9 @@ class _Probe:
         try:
             async with asyncio.timeout(_WITHIN_S), self._asking(connection) as http:
                 await notifier_of(self._settings, connection.name, http).check(deadline_s=_WITHIN_S - 2)
-        except (Exception, SystemExit) as error:  # an adapter may raise anything; it is all a problem
+        except BaseException as error:  # an adapter may raise anything; it is all a problem
+            if is_a_stop(error):
+                raise
             known = isinstance(error, NotSent | NoAnswer | OrdergateError | TimeoutError | OSError)
             unknown = None if known else _same(type(error).__name__)
             return _problem(

@@ -19,6 +19,7 @@ from gateway.dispatch.levels import LevelPolicy
 from gateway.dispatch.retry import RetryPolicy
 from gateway.pipeline.rules import Rules, Shop, UnknownSku
 from gateway.sdk.adapter import Setup, Source
+from gateway.sdk.cancelled import is_a_stop
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.http import Http
 from gateway.sdk.notify import Notifier, Person
@@ -94,7 +95,9 @@ def built(connection: Connection, kind: Any, *given: Any) -> Any:
     constructor looks into, or other parameters than the SDK's. What it says may hold a secret, and is left out."""
     try:
         return kind(*given)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_a_stop(error):
+            raise
         name, adapter, how = connection.name, connection.adapter.manifest.name, raised(error)
         trace = error.__traceback__
         if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:

@@ -23,6 +23,7 @@ from gateway.core.errors import Problem, SettingsError
 from gateway.core.order import Operation
 from gateway.core.text import Text, system_reason
 from gateway.sdk.adapter import API_VERSION, Manifest, Source, Target
+from gateway.sdk.cancelled import is_a_stop
 from gateway.sdk.notify import Notifier
 from gateway.sdk.pull import Authoriser, PullSource
 
@@ -253,7 +254,9 @@ def _resolve(found: Found, field: str, reference: str | None, problems: list[Pro
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(f"{found.package}.{module}"), attribute)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_a_stop(error):
+            raise
         # A supervisor's catch-all: whatever an adapter does while it is imported stays its own problem.
         raised = f"{type(error).__name__}: {str(error)[:200]}"
         what = Text(

@@ -141,6 +141,7 @@ def test_broken_manifest_is_a_problem(root: Path, change: tuple[str, str], what:
         ("syntax error", "SyntaxError"),
         ("import no_such_library", "ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "SystemExit"),
+        ("raise BaseException('a Rust library panics')", "BaseException"),
         ("class Settings: ...\nclass Target: ...", "is not a msgspec.Struct"),
         (CODE.replace("async def send", "async def sned"), "its target has no send"),
         (CODE.replace("class Target", "class Targt"), "AttributeError"),

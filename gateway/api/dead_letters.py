@@ -28,6 +28,7 @@ from gateway.core.order import Facts, Party
 from gateway.core.sound import sound
 from gateway.core.text import NOTHING, Text
 from gateway.core.words import RESOLUTIONS, word
+from gateway.sdk.cancelled import is_a_stop
 from gateway.store.audit import audit
 from gateway.store.dead import discard, release
 from gateway.store.queries import DeadLetterRow, closed_reason, list_dead_letters, read_dead_letter
@@ -154,7 +155,9 @@ class DeadLetters:
             facts = sound(decode(event))
         except BadInput as error:
             raise _unrepaired(error.code, error.message, error.where, error.advice) from error
-        except (Exception, SystemExit) as error:  # a broken adapter, which intake contains too
+        except BaseException as error:  # a broken adapter, which intake contains too
+            if is_a_stop(error):
+                raise
             what = Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}")
             raise _unrepaired("adapter", what, "$.body", NOTHING) from error
         prefix = "" if facts.party is Party.WAREHOUSE else self._prefixes.get(source, "")

@@ -46,6 +46,7 @@ from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.pace import LearntRate
 from gateway.dispatch.retry import RetryPolicy
+from gateway.sdk.cancelled import is_a_stop
 from gateway.sdk.pull import Budget
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
@@ -636,7 +637,9 @@ class Gate:
                 raise
             else:
                 answer = self._broken("CancelledError")  # its own doing: raised, it would end this runner unnoticed
-        except (Exception, SystemExit) as error:  # a broken adapter is contained here; whether it sent is not known
+        except BaseException as error:  # a broken adapter is contained here; whether it sent is not known
+            if is_a_stop(error):
+                raise
             answer = self._broken(raised(error))
         self._end_cut_off(held, me)
         self._reach("gate.after_send")
@@ -666,7 +669,9 @@ class Gate:
                 raise
             else:
                 finding = self._broken("CancelledError")
-        except (Exception, SystemExit) as error:  # a broken adapter is contained here
+        except BaseException as error:  # a broken adapter is contained here
+            if is_a_stop(error):
+                raise
             finding = self._broken(raised(error))
         self._end_cut_off(held, me)
         took_s = self._clock() - started

@@ -27,7 +27,7 @@ from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.conclude import verdict_of
 from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait
-from gateway.sdk.cancelled import is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.pull import Budget, LevelTarget
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
 
@@ -203,7 +203,9 @@ class LevelPublisher:
                 return self._broken("CancelledError")
             self._breaker.release(permit)
             raise
-        except (Exception, SystemExit) as error:  # a broken adapter is contained here; whether it sent is not known
+        except BaseException as error:  # a broken adapter is contained here; whether it sent is not known
+            if is_a_stop(error):
+                raise
             return self._broken(raised(error))
         match answer:
             case Done() | Failed() | Throttled() | Rejected() | Unknown() | Unauthorised():

@@ -23,7 +23,7 @@ from gateway.core.fault import raised
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer, Trouble
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
-from gateway.sdk.cancelled import is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.pull import Authoriser, Budget
 from gateway.store.credentials import Credential, Swapped, plant, read_credentials, refuse, refuse_renewal, swap
 from gateway.store.sql import AWAY
@@ -283,7 +283,9 @@ class Renewal:
             if is_ours():
                 raise
             answer = Failed("adapter", raised(error))
-        except (Exception, SystemExit) as error:  # a broken adapter is contained here
+        except BaseException as error:  # a broken adapter is contained here
+            if is_a_stop(error):
+                raise
             answer = Failed("adapter", raised(error))
         match answer:
             case Token():

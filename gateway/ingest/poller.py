@@ -24,7 +24,7 @@ from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
 from gateway.ingest.inbound import Inbound
-from gateway.sdk.cancelled import is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.pull import Budget, Page, PullSource, Window
 from gateway.settings import PullPolicy
 from gateway.store.pulls import (
@@ -144,7 +144,9 @@ class WindowReader:
             if is_ours():
                 raise
             return self._broken(raised(error))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_a_stop(error):
+                raise
             return self._broken(raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):
             return self._broken(f"an answer of {type(answer).__name__}")

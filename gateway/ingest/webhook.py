@@ -20,6 +20,7 @@ from gateway.core.text import Text
 from gateway.ingest.inbound import Inbound
 from gateway.listener import Unproven, Unread, read_body
 from gateway.sdk.adapter import UNPROVEN, Push, Reply, Source
+from gateway.sdk.cancelled import is_a_stop
 
 _BODY_WITHIN_S = 15.0
 _UNPROVEN_BYTES = 64 * 1024 * 1024
@@ -83,14 +84,18 @@ class Hooks:
         except Unavailable as error:
             self._observe([Refused(name, "unavailable")])
             return _response(source.reply(error), retry_after_s=error.retry_after_s)
-        except (Exception, SystemExit) as error:  # a broken adapter: nothing was taken; its words may hold buyer data
+        except BaseException as error:  # a broken adapter: nothing was taken; its words may hold buyer data
+            if is_a_stop(error):
+                raise
             self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {raised(error)}")])
             return _response(source.reply(error if isinstance(error, OrdergateError) else OrdergateError(_BROKEN)))
         try:
             source.decode(event)
         except BadInput as error:
             return _response(source.reply(error))
-        except (Exception, SystemExit) as error:  # a broken adapter: the event is durable, intake sets it aside
+        except BaseException as error:  # a broken adapter: the event is durable, intake sets it aside
+            if is_a_stop(error):
+                raise
             self._observe([Trouble("adapter", f"{name}: decode failed with {raised(error)}")])
         return _response(source.reply(None))
 

@@ -62,6 +62,7 @@ from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import NO_TABLES, Decision, Folded, Step, fold, given_back, settle
 from gateway.pipeline.items import Tables
 from gateway.pipeline.rules import Rules, UnknownSku
+from gateway.sdk.cancelled import is_a_stop
 from gateway.store import sql
 from gateway.store.dead import (
     BEHIND,
@@ -367,7 +368,9 @@ class Decider:
         except BadInput as error:
             said = Text(f"{error.where}: {error.message.zh}", f"{error.where}: {error.message.en}")
             return DeadLetter(arrival, number, error.code, said, error.advice)
-        except (Exception, SystemExit) as error:  # a broken adapter is contained here
+        except BaseException as error:  # a broken adapter is contained here
+            if is_a_stop(error):
+                raise
             return DeadLetter(
                 arrival, number, "adapter",
                 Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}"),
@@ -399,7 +402,9 @@ class Decider:
         """Whether an event that was decided once is about the order itself, and not only about refunds of it."""
         try:
             return not self._decoders[event.source](event).refunds_only
-        except (Exception, SystemExit):  # what it said is known to no adapter any more
+        except BaseException as error:  # what it said is known to no adapter any more
+            if is_a_stop(error):
+                raise
             return True
 
     def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, tables: Tables) -> Folded:

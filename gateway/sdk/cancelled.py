@@ -1,4 +1,4 @@
-"""Whose doing a CancelledError is that arrives while an adapter works."""
+"""Whose doing it is that a call of an adapter ends early: of who wants the caller to end, or the adapter's own."""
 
 from __future__ import annotations
 
@@ -12,3 +12,11 @@ def is_ours() -> bool:
     """
     me = asyncio.current_task()
     return me is None or me.cancelling() > 0
+
+
+def is_a_stop(error: BaseException) -> bool:
+    """Whether it is raised to end the caller, and has to pass. Anything else is an adapter's fault, and contained.
+
+    That is more than `Exception`: `sys.exit` of somebody's library, and PyO3's PanicException where Rust code panics.
+    """
+    return isinstance(error, KeyboardInterrupt | GeneratorExit | asyncio.CancelledError)

@@ -22,7 +22,7 @@ from gateway.core.fault import raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Kind, Sighting
 from gateway.core.owner import OwnerRule
-from gateway.sdk.cancelled import is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.notices import (
@@ -342,7 +342,9 @@ async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) ->
         if is_ours():
             raise
         return Unknown("adapter", "the notifier failed: CancelledError")
-    except (Exception, SystemExit) as error:  # a broken adapter is contained here; its words may hold a secret
+    except BaseException as error:  # a broken adapter is contained here; its words may hold a secret
+        if is_a_stop(error):
+            raise
         return Unknown("adapter", f"the notifier failed: {raised(error)}")
 
 

@@ -710,7 +710,7 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
     assert attempted(bench.ended[0])[0] is Result.UNKNOWN
     assert attempted(bench.ended[0])[1] == "deadline"
 
-    for defect in (KeyError("mapping"), SystemExit(3)):
+    for defect in (KeyError("mapping"), SystemExit(3), BaseException("a Rust library panics")):
         broken = Bench(Script())
         broken.script.answers = [None]  # type: ignore[list-item]
 

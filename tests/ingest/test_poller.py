@@ -152,9 +152,9 @@ async def test_the_same_is_asked_again_after_whatever_is_not_a_page(migrated_url
 
 
 async def test_an_adapter_that_ends_the_program_ends_no_worker(migrated_url: str) -> None:
-    bench = Bench(Source(SystemExit(3), KeyError("x")), now=ahead(timedelta()))
+    bench = Bench(Source(SystemExit(3), BaseException("a Rust library panics"), KeyError("x")), now=ahead(timedelta()))
     await bench.run(migrated_url)
-    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["adapter", "adapter"]
+    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["adapter"] * 3
     await bench.pool.close()
 
 

@@ -185,7 +185,7 @@ async def test_a_token_of_the_configuration_of_before_does_not_come_back_while_t
     assert (stored.token.access, stored.refused, stored.planted) == ("good", None, (seed_of(new),))
 
 
-@pytest.mark.parametrize("defect", [SystemExit(3), KeyError("x")])
+@pytest.mark.parametrize("defect", [SystemExit(3), BaseException("a Rust library panics"), KeyError("x")])
 async def test_a_broken_authoriser_is_contained(desk: Desk, defect: BaseException) -> None:
     desk.answer = defect
     assert await desk.look() == 1

@@ -107,6 +107,8 @@ def decode(event: Event) -> Facts:
         raise ZeroDivisionError
     if event.body == b"exit":
         raise SystemExit(3)
+    if event.body == b"panic":
+        raise BaseException("a Rust library panics")
     return msgspec.msgpack.decode(event.body, type=Facts)
 
 
@@ -286,9 +288,10 @@ async def test_a_body_over_the_limit_is_set_aside_whole_and_what_is_within_is_de
     assert await release(desk.pool, letter_id, body=repaired, actor="wang") == 2
 
 
-async def test_an_adapter_that_exits_ends_no_worker(desk: Desk) -> None:
+@pytest.mark.parametrize("body", [b"exit", b"panic"])
+async def test_an_adapter_that_exits_or_panics_ends_no_worker(desk: Desk, body: bytes) -> None:
     decider = await desk.worker(Memory())
-    await decide(decider, desk.arrival("1", b"exit"), desk.arrival("2", paid("2")))
+    await decide(decider, desk.arrival("1", body), desk.arrival("2", paid("2")))
     assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "adapter")]
     assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
 

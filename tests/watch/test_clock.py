@@ -271,9 +271,10 @@ async def test_who_has_not_talked_is_asked_once(room: Room) -> None:
     assert len(room.asked) == 2, "neither again, whether it was right or silent"
 
 
-async def test_who_ends_the_program_when_asked_ends_no_worker(room: Room) -> None:
+@pytest.mark.parametrize("defect", [SystemExit(3), BaseException("a Rust library panics")])
+async def test_who_ends_the_program_when_asked_ends_no_worker(room: Room, defect: BaseException) -> None:
     async def end() -> None:
-        raise SystemExit(3)
+        raise defect
 
     room.askable["broken"] = end
     await room.watch.ask()
