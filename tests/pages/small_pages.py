@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from gateway.core.keys import KEY_BYTES
 from gateway.core.words import NOTICES
 from gateway.sdk.signing import decode_secret
 from tests.pages.page import Page
-from tests.pages.reading import text_of
+from tests.pages.reading import blocks_of, text_of
 from tests.pages.stage import until
-from tests.pages.town import SECRET, Town, example_of, write_config
+from tests.pages.town import SECRET, Town, example_of, quick_start, write_config
 
 NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).isoformat()
 
@@ -98,6 +101,22 @@ def pinduoduo(page: Page) -> None:
 
 def webhook(page: Page) -> None:
     """What it is sent, and what its answers mean, is in tests/adapters/webhook."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine: a partner signs with it")
+    stage = page.stage
+    write_config(stage, {"connections": quick_start()})
+    stage.start_gateway("ordergate run")
+    [script] = blocks_of(page.path, "shell")
+    (stage.folder / "send-order.sh").write_text(script, encoding="utf-8")
+    page.run(f"export WEBHOOK_SECRET={SECRET}")
+    send = "sh send-order.sh adapters/webhook/order.example.json http://127.0.0.1:8080/hooks/shop-a"
+    assert page.run(send) == '{"status":"accepted"} 202'
+    assert stage.run(send).out.endswith(" 202")
+    until(lambda: "AA1001" in stage.run("ordergate orders list").out, "the order to be decided")
+    received = stage.run("ordergate orders show AA1001").out.count("收到消息")
+    assert received == 1, "the same bytes are the same order"
+    stage.environment["WEBHOOK_SECRET"] = f"whsec_{base64.b64encode(b'another partner, another key').decode()}"
+    assert stage.run(send).out.endswith(" 401")
     running = page.start(f"python -m adapters.webhook.fake --port 8702 --secret {SECRET}")
     until(lambda: "http://" in running.said(), "the fake")
     assert page.stage.get(f"http://127.0.0.1:{page.stage.port(8702)}/books")["orders"] == {}
