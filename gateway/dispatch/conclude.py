@@ -127,8 +127,12 @@ class Conclusions:
                 found = self._outcome(held, done=True)
                 return Conclusion(Result.FOUND, "", finding.reference, took_s, Verdict.OK, found)
             case NotFound():
+                absent = Conclusion(Result.NOT_FOUND, "", "", took_s, Verdict.OK)
+                # To send it once more is a retry, unless this worker has not sent it yet.
+                if held.tries and not self._budget.withdraw():
+                    return self._waits(held, absent)
                 held.in_doubt = False
-                return Conclusion(Result.NOT_FOUND, "", "", took_s, Verdict.OK)
+                return absent
             case Throttled():
                 return self._throttled(held, finding, took_s)
             case Unauthorised():

@@ -456,6 +456,33 @@ async def test_unknown_again_and_again_waits_in_the_outbox_and_ends_with_a_perso
     assert over.outcome is not None and over.outcome.blocked == "unknown"
 
 
+async def test_what_is_not_found_is_sent_again_within_the_retry_budget() -> None:
+    """A WMS that takes nothing and never says so: at full rate it would get each order four times."""
+    orders, timeout = 60, Unknown("timeout", timeout=True)
+    bench = Bench(
+        Script([timeout] * 400, [NotFound()] * 400),
+        clock=lambda: 0.0,  # in which the budget earns nothing
+        places=2 * orders,
+        breaker=BreakerPolicy(consecutive_timeouts=1000, min_calls=1000),
+    )
+    async with running(bench):
+        bench.give(orders)
+        left = [ended.outcome for ended in await bench.outcomes(orders)]
+    sends = sum(word.startswith("send") for word in bench.script.asked)
+    assert sends <= orders + 20 + 0.2 * orders, "one each, what the budget starts with, and a fifth"
+    assert sends > orders
+    waiting = [outcome for outcome in left if outcome is not None and outcome.blocked is None]
+    assert len(waiting) == orders and all(outcome.in_doubt and outcome.delay_s >= 8 for outcome in waiting)
+
+
+async def test_what_another_worker_left_in_doubt_costs_no_budget() -> None:
+    bench = Bench(Script([], [NotFound()] * 60), clock=lambda: 0.0, places=120)
+    async with running(bench):
+        bench.give(60, in_doubt=True)
+        left = [ended.outcome for ended in await bench.outcomes(60)]
+    assert all(outcome is not None and outcome.done for outcome in left)
+
+
 async def test_what_settles_for_hours_is_not_asked_about_before() -> None:
     timeout = Unknown("timeout", timeout=True)
     bench = Bench(Script([timeout] * 4, [NotFound()] * 4), settle_s=7200.0, retry=RetryPolicy(burst_retries=0))
