@@ -24,6 +24,8 @@ import psutil
 import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient
 
 from gateway.parts import rules_of, sources_of
 from gateway.plugins import discover
@@ -354,6 +356,14 @@ class Gateway:
                 assert answer.status == 200, f"{path}: {answer.status} {await answer.text()}"
                 return await answer.json()
 
+    async def accepted(self, leg: str) -> int:
+        """How many events this leg has carried so far, by the page of metrics."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            async with session.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+                page = await answer.text()
+        counts = re.findall(rf'^ordergate_events_accepted_total{{[^}}]*leg="{leg}"[^}}]*}} (\S+)', page, re.MULTILINE)
+        return int(sum(map(float, counts)))
+
     def producer(self, journal: Journal, *, webhooks: bool = True, kafka: bool | None = None) -> Producer:
         return Producer(
             journal,
@@ -480,6 +490,16 @@ async def read_topic(bootstrap: str, topic: str) -> tuple[list[Record], dict[int
                     records.append(Record(tp.partition, record.offset, source, event_id))
             left = {tp for tp in left if ends[tp] > await consumer.position(tp)}
     return records, committed
+
+
+async def shares_of(bootstrap: str, group: str) -> list[int]:
+    """How many partitions the members of a group have, the fewest first; nothing while they are being shared out."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    [described] = admin.describe_consumer_groups([group]).values()
+    about = await asyncio.to_thread(described.result, 30)
+    if about.state is not ConsumerGroupState.STABLE:
+        return []
+    return sorted(len(one.assignment.topic_partitions) for one in about.members)
 
 
 async def until(condition: Callable[[], Any], *, within_s: float, what: str, log: Path | None = None) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import os
 import random
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import psutil
 import pytest
 
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.settings.sections import Kafka
 from gateway.testing.fakes import Faults
-from tests.chaos.gateway import Gateway, read_topic
-from tests.chaos.load import PLAIN, Mix
-from tests.chaos.run import Plan, Report, Scene, kills, make_database, run
+from tests.chaos.gateway import SHOPS, Gateway, read_topic, shares_of, until
+from tests.chaos.load import PLAIN, Mix, stories
+from tests.chaos.run import Plan, Report, Scene, kills, make_database, run, stage
 from tests.chaos.test_faults import isolation, of_isolation
 from tests.real.broker import KafkaBroker
 
@@ -179,14 +182,83 @@ async def test_kafka_stopped_for_thirty_seconds_and_killed(
     assert report.slowest_ack_s < 10
 
 
+@pytest.mark.feature("F2")
+async def test_the_inbox_takes_over_once_kafka_has_not_acknowledged_for_two_seconds(
+    own_kafka: KafkaBroker, postgres_url: str, folder: Path, show: Show
+) -> None:
+    """With the setting left alone, and one order after the other: the first behind the stop waits for Kafka for so long
+    and is taken by the inbox; those behind it wait no more, save one in five seconds that asks Kafka again.
+    """
+    within_s = Kafka(bootstrap=own_kafka.bootstrap).acknowledge_within_s
+    assert within_s == 2
+    plan = Plan(orders=300, mix=PLAIN, workers=1, sections={"kafka": {"acknowledge_within_s": within_s}})
+    async with stage(plan, folder, database_url=postgres_url, kafka=own_kafka.bootstrap) as scene:
+        documents = iter(stories(plan.orders, shops=SHOPS, seed=plan.seed, mix=plan.mix))
+
+        async def legs() -> tuple[int, int]:
+            return await scene.gateway.accepted("kafka"), await scene.gateway.accepted("inbox")
+
+        async def tell(orders: int) -> list[float]:
+            """How long each took to be acknowledged (s)."""
+            took_s = []
+            for document in islice(documents, orders):
+                began = time.monotonic()
+                assert await scene.producer.tell([document]) == 1
+                took_s.append(time.monotonic() - began)
+            return took_s
+
+        async def by_kafka() -> bool:
+            (before, _), _, (after, _) = await legs(), await tell(1), await legs()
+            return after > before
+
+        await until(by_kafka, within_s=30, what="Kafka to take events", log=scene.gateway.log)
+        (by_kafka_before, by_inbox_before), healthy_s = await legs(), await tell(20)
+        assert await legs() == (by_kafka_before + 20, by_inbox_before)
+
+        own_kafka.pause()
+        [first_s] = await tell(1)
+        assert await legs() == (by_kafka_before + 20, by_inbox_before + 1)
+        assert within_s <= first_s < 2 * within_s + max(healthy_s)
+        began = time.monotonic()
+        next_s = await tell(20)
+        asked_again = [took_s for took_s in next_s if took_s >= within_s]
+        assert len(asked_again) <= (time.monotonic() - began) / 5
+        assert await legs() == (by_kafka_before + 20, by_inbox_before + 21)
+
+        own_kafka.resume()
+        await until(by_kafka, within_s=60, what="Kafka to be asked again", log=scene.gateway.log)
+        await scene.gateway.quiet(within_s=60)
+        assert await scene.gateway.verdict() == []
+    scene.report.notes |= {
+        "healthy_s": round(max(healthy_s), 3),
+        "first_s": round(first_s, 3),
+        "next_s": round(statistics.median(next_s), 3),
+    }
+    show(scene.report)
+
+
 @pytest.mark.feature("F15")
 async def test_rebalances_from_one_worker_to_three_and_back(
     kafka: Any, topic: str, postgres_url: str, folder: Path, show: Show
 ) -> None:
+    """At each step the partitions have moved while orders come, and whoever got some has decided of what is on them."""
     plan = Plan(orders=3000, seed=25, rate_per_s=100, by="both", topic=topic, workers=1, within_s=120)
+
+    async def held_by(workers: int, scene: Scene) -> list[int]:
+        """The partitions of each worker, once there are so many workers and each has some."""
+
+        shares: list[int] = []
+        async with asyncio.timeout(60):
+            while len(shares) != workers or min(shares) == 0:
+                await asyncio.sleep(0.5)
+                shares = await shares_of(kafka.bootstrap, topic)
+        assert not scene.over.is_set(), "under load"
+        return shares
 
     async def disturb(scene: Scene) -> None:
         await scene.at(0.1, plan.orders)
+        notes = scene.report.notes
+        notes["shares"] = [await held_by(1, scene)]
         more_folder = folder / "more"
         more_folder.mkdir()
         more = Gateway(
@@ -199,14 +271,19 @@ async def test_rebalances_from_one_worker_to_three_and_back(
         )
         await more.start()
         try:
+            notes["shares"].append(await held_by(3, scene))
             await scene.at(0.6, plan.orders)
-            scene.report.notes["stopped_in_s"] = round(await more.stop(), 2)
+            notes["stopped_in_s"] = round(await more.stop(), 2)
         finally:
             more.kill()
+        notes["shares"].append(await held_by(1, scene))
+        notes["decided_by_more"] = more.log.read_text().count('"order_decided"')
 
     report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
     show(report)
     held_to(report)
+    assert report.notes["shares"] == [[8], [2, 3, 3], [8]]
+    assert report.notes["decided_by_more"] > 0
 
 
 @pytest.mark.feature("F65")
