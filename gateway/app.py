@@ -80,6 +80,7 @@ from gateway.shown import (
     show_worker,
     sighted,
 )
+from gateway.stall import LoopWatch
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
@@ -183,22 +184,23 @@ class Worker:
         loop.call_later(self._place.stop_within_s + KILLED_LATER_S, os._exit, os.EX_TEMPFAIL)
         self.stop()
 
-    def _beat(self, pulse_fd: int) -> None:
+    def _beat(self, pulse_fd: int, watch: LoopWatch) -> None:
         # Whether the parent reads or not: the pipe may be full, or closed.
         with suppress(OSError):
             os.write(pulse_fd, b".")
-        asyncio.get_running_loop().call_later(BEAT_EVERY_S, self._beat, pulse_fd)
+        watch.beat()
+        asyncio.get_running_loop().call_later(BEAT_EVERY_S, self._beat, pulse_fd, watch)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._place.pulse_fd is not None:
-            os.set_blocking(self._place.pulse_fd, False)
-            self._beat(self._place.pulse_fd)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         if self._place.lifeline_fd is not None:
             loop.add_reader(self._place.lifeline_fd, self._end_without_parent, self._place.lifeline_fd)
         async with AsyncExitStack() as stack:
+            if self._place.pulse_fd is not None:
+                os.set_blocking(self._place.pulse_fd, False)
+                self._beat(self._place.pulse_fd, stack.enter_context(LoopWatch(self._observe)))
             vault = vault_of(self._settings.encryption.decoded)
             # What fails at the start. What a part of a living worker fails with comes in a group, and is shown whole.
             await stack.enter_async_context(told_in_one_line())
