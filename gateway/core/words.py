@@ -178,6 +178,7 @@ HOWS: Mapping[str, Text] = {
 }
 HAPPENED: Mapping[str, Text] = {
     "event": Text("收到消息", "event"),
+    "decision": Text("重新判断", "decided again"),
     "delivery": Text("计划下发", "planned"),
     "attempt": Text("下发结果", "attempt"),
     "stock": Text("库存变动", "stock"),

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -75,6 +76,7 @@ from gateway.store.dead import (
     without_overtaken,
 )
 from gateway.store.orders import (
+    NOBODY,
     EventRow,
     OrderWrite,
     StockPlaces,
@@ -498,6 +500,8 @@ class Decider:
                         row = item.row
                         rows[row.digest] = msgspec.structs.replace(row, stale=stale[place]) if place in stale else row
                 events = tuple(rows.values())
+            if decision.before is not None and _by_itself(decision, items):
+                events = (*events, self._verdict(items[0]))
             new, changed = decision.before is None, decision.changed
             writes.append(
                 OrderWrite(
@@ -512,6 +516,11 @@ class Decider:
                 )
             )
         return writes
+
+    def _verdict(self, item: Prepared) -> EventRow:
+        """What stands in the timeline for a decision that no event brought about."""
+        event = item.arrival.event
+        return EventRow(os.urandom(12), event.id, NOBODY, RECONSIDER, event.time, None, Private(self._compress(b"")))
 
     def _failed(self, claims: _Claims, error: BaseException) -> None:
         claims.give_back()
@@ -660,6 +669,14 @@ def _letting_go(items: Sequence[Prepared], order: Order | None) -> list[Prepared
     waits = {name for name, register in known.items() if register.value.status is RefundStatus.OPEN}
     waits |= {refund.refund_id for _, refund in told if refund.status is RefundStatus.OPEN}
     return [item for item, refund in told if refund.status is RefundStatus.DONE and refund.refund_id in waits]
+
+
+def _by_itself(decision: Decision, items: Sequence[Prepared]) -> bool:
+    """Whether the order stands elsewhere now, or waits for something else, and nothing that came in tells why."""
+    before, order = decision.before, decision.order
+    if before is None or (before.stage is order.stage and before.reasons == order.reasons):
+        return False
+    return len(decision.stale) == sum(item.facts is not None for item in items)
 
 
 def _disputed_anew(decision: Decision) -> bool:

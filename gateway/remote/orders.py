@@ -226,11 +226,13 @@ def _told(terminal: Terminal, one: Mapping[str, Any], codes: Codes) -> str:
     """One thing that happened, in a line."""
     match one["kind"]:
         case "event":
-            came = f"#{one['n']} {one['source']} {one['type']} → {terminal.say(word(one['stage'], words.STAGES))}"
+            came = f"#{one['n']} {one['source']} {one['type']} → {_came_to(terminal, one, codes)}"
             if not one.get("stale"):  # a gateway of the release before says nothing of it
                 return came
             why = word(one["stale"], words.STALE)
             return came + terminal.choose(f"（{why.zh}）", f" ({why.en})")
+        case "decision":
+            return f"→ {_came_to(terminal, one, codes)}"
         case "delivery":
             # `ship:wms-1/MSG-77` says which parcel; of the others the key is the operation again.
             detail = one["key"].partition(":")[2]
@@ -258,3 +260,10 @@ def _told(terminal: Terminal, one: Mapping[str, Any], codes: Codes) -> str:
             letter = terminal.say(word(one["code"], words.LETTERS))
             closed = terminal.say(word(one["resolution"], words.RESOLUTIONS))
             return f"#{one['dead_letter_id']} {letter}{terminal.choose('，', ', ')}{closed}"
+
+
+def _came_to(terminal: Terminal, one: Mapping[str, Any], codes: Codes) -> str:
+    """Where the order stood afterwards, and what it waited for."""
+    stage = terminal.say(word(one["stage"], words.STAGES))
+    waits = codes.list(one.get("reasons", ()), words.reason)  # a gateway of the release before gives none
+    return f"{stage}{terminal.choose('：', ': ')}{waits}" if waits else stage

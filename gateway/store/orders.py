@@ -52,10 +52,14 @@ class Stored(msgspec.Struct, frozen=True):
     order: Order
 
 
-class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One row of `event`, without the order's id and stage. `body` is compressed.
+NOBODY = 0
+"""`connection_id` of what stands in `event` for a decision that no event brought about."""
 
-    `stale`: why nothing of it was taken.
+
+class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One row of `event`, without what its order came to. `body` is compressed.
+
+    `taken_at` None, of an order that is stored: when the transaction began. `stale`: why nothing of it was taken.
     """
 
     digest: bytes
@@ -63,7 +67,7 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     connection_id: int
     type: str
     happened_at: datetime
-    taken_at: datetime
+    taken_at: datetime | None
     body: bytes
     stale: Stale | None = None
 
@@ -273,14 +277,18 @@ async def wake_dispatch(connection: Connection, targets: Collection[int]) -> Non
 
 
 async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> None:
-    records = [(w.order_id, *astuple(event), w.order.stage) for w in new for event in w.events]
+    records = [(w.order_id, *astuple(event), w.order.stage, _waits(w.order)) for w in new for event in w.events]
     if records:
         await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
-    known = [(w.order_id, *astuple(event), str(w.order.stage)) for w in old for event in w.events]
+    known = [(w.order_id, *astuple(event), str(w.order.stage), _waits(w.order)) for w in old for event in w.events]
     if not known:
         return
     known.sort(key=lambda record: (record[0], record[1]))
     await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
+
+
+def _waits(order: Order) -> str | None:
+    return " ".join(order.reasons) if order.reasons else None
 
 
 async def _write_movements(connection: Connection, writes: Sequence[OrderWrite]) -> None:
@@ -307,7 +315,7 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite])
 
 
 _ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts ship_by state".split()
-_EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stale stage".split()
+_EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stale stage reasons".split()
 _MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed".split()
 _DELIVERY_COLUMNS = "order_id target_id seq operation key".split()
 _LANE_COLUMNS = "order_id target_id operation head tail worker_id".split()
@@ -322,9 +330,12 @@ UPDATE orders o
 """
 
 _INSERT_EVENTS = """
-INSERT INTO event (order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stale, stage)
-SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::smallint[], $5::text[],
-                     $6::timestamptz[], $7::timestamptz[], $8::bytea[], $9::text[], $10::text[])
+INSERT INTO event (order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stale, stage, reasons)
+SELECT order_id, digest, event_id, connection_id, type, happened_at, coalesce(taken_at, now()), body, stale, stage,
+       reasons
+  FROM unnest($1::bigint[], $2::bytea[], $3::text[], $4::smallint[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+              $8::bytea[], $9::text[], $10::text[], $11::text[])
+    AS n(order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stale, stage, reasons)
     ON CONFLICT DO NOTHING
 """
 

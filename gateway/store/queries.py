@@ -21,7 +21,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.notice import Nearing
 from gateway.core.order import Content, Order, OrderNumber, Origin, Stage, Stale
 from gateway.core.text import NOTHING, Text
-from gateway.store.orders import decode_state, read_state
+from gateway.store.orders import NOBODY, decode_state, read_state
 from gateway.store.ship_by import NEAR, UNDER_WAY
 from gateway.store.sql import (
     DAMAGED,
@@ -75,7 +75,8 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
 class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
     """Something came in. `n` names its payload, counted from 1; `stage` is where the order stood afterwards.
 
-    `stale`: why nothing of it was taken over; never of what came in before migration 0018.
+    `stale`: why nothing of it was taken over; never of what came in before migration 0018. `reasons`: what the order
+    waited for afterwards; none of what came in before migration 0023.
     """
 
     at: datetime
@@ -86,6 +87,15 @@ class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_fiel
     happened_at: datetime
     stage: str
     stale: Stale | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decision", tag_field="kind"):
+    """It was decided again and came to something else, though nothing new was known of it: stock came, say."""
+
+    at: datetime
+    stage: str
+    reasons: tuple[str, ...]
 
 
 class DeliveryPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="delivery", tag_field="kind"):
@@ -161,7 +171,9 @@ class ByHand(msgspec.Struct, frozen=True, kw_only=True, tag="hand", tag_field="k
     reason: str
 
 
-Happened = EventSeen | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdited | SetAside | Redriven | ByHand
+Happened = (
+    EventSeen | Decided | DeliveryPlanned | AttemptEnded | StockMoved | ContentEdited | SetAside | Redriven | ByHand
+)
 
 
 class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -473,13 +485,21 @@ async def _order_id(pool: asyncpg.Pool, number: str) -> int:
     return await pool.fetchval("SELECT order_id FROM orders WHERE number = $1", number) or -1
 
 
-async def _events(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[EventSeen]:
+async def _events(connection: Connection, order_id: int, names: Mapping[int, str]) -> list[Happened]:
     rows = await connection.fetch(_EVENTS, order_id)
-    return [_event(n, row, names) for n, row in enumerate(rows, 1)]
+    decided = await connection.fetch(_DECISIONS, order_id)
+    return [
+        *(_event(n, row, names) for n, row in enumerate(rows, 1)),
+        *(Decided(at=row[0], stage=row[1], reasons=_codes(row[2])) for row in decided),
+    ]
+
+
+def _codes(text: str | None) -> tuple[str, ...]:
+    return tuple(text.split()) if text else ()
 
 
 def _event(n: int, row: Sequence[object], names: Mapping[int, str]) -> EventSeen:
-    taken_at, event_id, connection_id, type_, happened_at, stage, _, stale = row
+    taken_at, event_id, connection_id, type_, happened_at, stage, _, stale, reasons = row
     return msgspec.convert(
         {
             "kind": "event",
@@ -491,6 +511,7 @@ def _event(n: int, row: Sequence[object], names: Mapping[int, str]) -> EventSeen
             "happened_at": happened_at,
             "stage": stage,
             "stale": stale,
+            "reasons": _codes(reasons),  # type: ignore[arg-type]
         },
         EventSeen,
     )
@@ -615,13 +636,14 @@ def _letter(values: dict[str, Any]) -> DeadLetterRow:
 # Equal times: what caused something stands before it.
 _RANK: Mapping[type, int] = {
     EventSeen: 0,
-    SetAside: 1,
-    StockMoved: 2,
-    DeliveryPlanned: 3,
-    ByHand: 4,
-    Redriven: 5,
-    ContentEdited: 6,
-    AttemptEnded: 7,
+    Decided: 1,
+    SetAside: 2,
+    StockMoved: 3,
+    DeliveryPlanned: 4,
+    ByHand: 5,
+    Redriven: 6,
+    ContentEdited: 7,
+    AttemptEnded: 8,
 }
 
 _NOTHING = re.compile("")
@@ -665,9 +687,12 @@ SELECT o.state FROM orders o JOIN connection c USING (connection_id)
  LIMIT 10000
 """
 
-_EVENTS = """
-SELECT taken_at, event_id, connection_id, type, happened_at, stage, body, stale
-  FROM event WHERE order_id = $1 ORDER BY taken_at, digest
+_EVENTS = f"""
+SELECT taken_at, event_id, connection_id, type, happened_at, stage, body, stale, reasons
+  FROM event WHERE order_id = $1 AND connection_id <> {NOBODY} ORDER BY taken_at, digest
+"""
+_DECISIONS = f"""
+SELECT taken_at, stage, reasons FROM event WHERE order_id = $1 AND connection_id = {NOBODY} ORDER BY taken_at, digest
 """
 
 _LANE_COLUMNS = f"""

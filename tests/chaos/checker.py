@@ -128,7 +128,7 @@ async def gather(
             by_id = {row.order_id: row for row in orders.values()}
             unpack = zstandard.ZstdDecompressor().decompress
             for row in await connection.fetch(
-                "SELECT order_id, event_id, connection_id, type, happened_at, body FROM event"
+                "SELECT order_id, event_id, connection_id, type, happened_at, body FROM event WHERE connection_id <> 0"
             ):
                 event = Event(
                     id=EventId(row[1]),

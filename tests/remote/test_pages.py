@@ -48,6 +48,7 @@ from gateway.store.queries import (
     ByHand,
     ContentEdited,
     DeadLetterRow,
+    Decided,
     DeliveryPlanned,
     EventSeen,
     Happened,
@@ -128,7 +129,10 @@ TIMELINE: list[Happened] = [
         happened_at=PLACED_AT,
         stage="received",
         stale="older",
+        reasons=("unpaid", "missing:receiver.phone"),
     ),
+    Decided(at=PLACED_AT, stage="reviewed", reasons=("short_of_stock",)),
+    Decided(at=PLACED_AT, stage="allocated", reasons=()),
     DeliveryPlanned(at=PLACED_AT, target="wms", seq=1, operation="create", key="create"),
     DeliveryPlanned(at=PLACED_AT, target="shop", seq=1, operation="ship", key="ship:wms/MSG-77"),
     AttemptEnded(
@@ -399,7 +403,9 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     assert "A1 shop 已接收 未付款 仓库报告异常 最晚发货：2026-05-01 09:00:00" in out and "A1 wms 1 下单 待人工" in out
     for told in (
         "收到消息 #1 shop order → 已接收 2026",
-        "收到消息 #2 shop order → 已接收（比已知的旧，未采用）",
+        "收到消息 #2 shop order → 已接收：未付款、缺少收件人电话（比已知的旧，未采用）",
+        "重新判断 → 已审核：库存不足 2026",
+        "重新判断 → 已分配 2026",
         "计划下发 wms 1 下单",
         "计划下发 shop 1 发货回传 wms/MSG-77",
         "下发结果 wms 1 被拒收 business SKU unknown (12 ms)",
@@ -414,7 +420,7 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     english = " ".join(printed(capsys, page, "orders", "show", "A1", "--lang", "en").split())
     for told in (
         "event #1 shop order → received 2026",
-        "event #2 shop order → received (older than what was known, not taken over)",
+        "event #2 shop order → received: unpaid missing:receiver.phone (older than what was known, not taken over)",
         "attempt wms 1 rejected business SKU unknown (12 ms)",
         "stock X W1 on_hand -2 locked +0 committed -2",
         "by hand admin/li taken for done wms/1 typed in",
