@@ -276,7 +276,7 @@ class Poller:
 
     def _lost(self, why: str, since: datetime, until: datetime) -> None:
         what = f"{self._shop.name}: {why}: what changed from {since.isoformat()} to {until.isoformat()} cannot be asked"
-        self._observe([Trouble("pull_gap", f"{what} for; export those orders at the shop and import them")])
+        self._observe([Trouble("pull_gap", f"{what} for; look those orders up in the shop by hand")])
 
 
 class DailyReread:
