@@ -29,6 +29,7 @@ PAGES = sorted(
     for path in (ROOT / folder).rglob("*.md")
     if "decisions" not in path.parts
 )
+DECISIONS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/decisions").glob("*.md"))
 
 
 @pytest.mark.parametrize(("page", "language"), [("configuration.md", "en"), ("configuration.zh-CN.md", "zh")])
@@ -37,11 +38,16 @@ def test_the_configuration_page_is_up_to_date(page: str, language: str) -> None:
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == all_settings(language).rstrip() + "\n"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS])
 def test_every_link_leads_somewhere(page: str) -> None:
     file = ROOT / page
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == []
+
+
+def test_every_decision_is_listed() -> None:
+    listed = re.findall(r"\]\((\d{4}-[^)]+)\)", (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8"))
+    assert [f"docs/decisions/{name}" for name in listed] == [page for page in DECISIONS if "README" not in page]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("adapters/")])
