@@ -118,9 +118,8 @@ def _state(terminal: Terminal, worker: Any) -> str:
     if patience and patience >= 1:
         return state + terminal.say(Text(f"，被限流，还有 {patience:.0f} 秒", f", throttled for {patience:.0f} s"))
     if pace:
-        return state + terminal.say(
-            Text(f"，被限流，降到每秒 {pace:.0f} 次", f", throttled, down to {pace:.0f} a second")
-        )
+        figure = f"{pace:.0f}" if pace >= 10 else f"{pace:g}"
+        return state + terminal.say(Text(f"，被限流，降到每秒 {figure} 次", f", throttled, down to {figure} a second"))
     return state
 
 

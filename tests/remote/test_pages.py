@@ -354,6 +354,9 @@ def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[st
     paced = msgspec.structs.replace(GATE.worker, learnt_per_s=41.7)
     gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=paced)], workers=2), "gates", "list")
     assert "试探，被限流，降到每秒 42 次" in gates
+    paced = msgspec.structs.replace(GATE.worker, learnt_per_s=0.1)
+    gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=paced)], workers=2), "gates", "list")
+    assert "降到每秒 0.1 次" in gates, "it is not nothing"
     asking = msgspec.structs.replace(GATE.worker, questions=msgspec.structs.replace(GATE.worker.breaker, state="open"))
     gates = printed(capsys, GateList(gates=[msgspec.structs.replace(GATE, worker=asking)], workers=2), "gates", "list")
     assert "8/32 50% 断开" in " ".join(gates.split())
