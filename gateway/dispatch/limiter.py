@@ -18,7 +18,7 @@ class RateLimiter:
     `pause_max_s` bounds what a target can ask for, so that a Retry-After of a year does not close the gate for good.
     """
 
-    __slots__ = ("_burst_s", "_clock", "_every_s", "_free_at", "_moved_s", "_pause_max_s", "_paused_until")
+    __slots__ = ("_burst_s", "_clock", "_every_s", "_free_at", "_line", "_moved_s", "_pause_max_s", "_paused_until")
 
     def __init__(
         self, rate_per_s: float | None, burst: int = 1, *, clock: Callable[[], float], pause_max_s: float = 3600.0
@@ -28,6 +28,7 @@ class RateLimiter:
         self._paused_until = -math.inf
         self._moved_s = 0.0
         self._free_at = -math.inf  # when the next token that nobody has taken is there
+        self._line = asyncio.Lock()
         self.set_rate(rate_per_s, burst)
 
     def set_rate(self, rate_per_s: float | None, burst: int) -> None:
@@ -58,9 +59,12 @@ class RateLimiter:
         if not self.limits:
             return 0.0
         now = self._clock()
+        return self._reserve(now, now)
+
+    def _reserve(self, asked_at: float, now: float) -> float:
         if self._every_s:
             # Tokens that came in while nobody asked are kept up to the burst, but none from before the end of a pause.
-            due_at = max(self._free_at, now - self._burst_s)
+            due_at = max(self._free_at, asked_at - self._burst_s)
             self._free_at = due_at + self._every_s
             return max(0.0, due_at - now)
         if now >= self._paused_until:
@@ -91,12 +95,20 @@ class RateLimiter:
         return max(0.0, self._paused_until - self._clock())
 
     async def turn(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
-        """Return when it is this caller's turn. Cancelled while waiting, its token is lost."""
-        wait_s = self.reserve()
-        while wait_s > 0:
-            moved_s = self._moved_s
-            await sleep(wait_s)
-            wait_s = self._moved_s - moved_s
+        """Return when it is this caller's turn. Cancelled while waiting, its token is lost.
+
+        Only the first in line has a token: another rate holds for all behind it, however many wait. A token is counted
+        from when it was asked for, so a timer that fires late costs those behind nothing.
+        """
+        if not self.limits:
+            return
+        asked_at = self._clock()
+        async with self._line:
+            wait_s = self._reserve(asked_at, self._clock())
+            while wait_s > 0:
+                moved_s = self._moved_s
+                await sleep(wait_s)
+                wait_s = self._moved_s - moved_s
 
 
 class RetryBudget:

@@ -21,20 +21,22 @@ _LONGEST_GAP_S = 1.0
 _LEAST_PER_S = 0.1
 _MOST_PER_S = 10_000.0
 _COMPARED_S = 3.0
-_QUIET_S = 10.0
+_QUIET_S = 9.0
 _RESTS_S = 600.0
 
 
 class LearntRate:
     """The rate of one gate in one worker; for one event loop. Other workers learn theirs.
 
-    From the first refusal on it counts for 3 s what goes through as before, all at once after each pause. Then the rate
-    is `first_per_s` and doubles every 0.5 s. Each refusal of what was sent since the one before cuts it to 0.7. From
-    there it comes back to where it was cut, slower the nearer it is, and goes on beyond faster and faster: from 60 a
-    second to 42, in 10 s back to 60, 8 s later at 71.
+    From the first refusal on it counts for 3 s or more what goes through as before, all at once after each pause; with
+    9 s of answers and no refusal among them it stops. Then the rate is `first_per_s` and doubles every 0.5 s. Each
+    refusal of what was sent since the one before cuts it to 0.7. From there it comes back to where it was cut, slower
+    the nearer it is, and goes on beyond faster and faster: from 60 a second to 42, in 10 s back to 60, 8 s later at 71.
 
-    It is forgotten above `most_per_s`, what the gate may send anyway or 10,000 a second; and for 10 minutes where a
-    rate is refused at which no more goes through than without: such refusals do not come from the pace.
+    It is forgotten above `most_per_s`, what the gate may send anyway or 10,000 a second; and where a rate is refused at
+    which no more goes through than without. Such refusals do not come from the pace, and nothing is learnt for 10
+    minutes; unless the rate has helped before (3 s of more than without), or nothing went through without it, either:
+    then the target has another quota now, or refused everything, and it is counted anew at once.
     """
 
     __slots__ = (
@@ -44,6 +46,7 @@ class LearntRate:
         "_doubles",
         "_first_per_s",
         "_grown_s",
+        "_helped",
         "_known_per_s",
         "_passed",
         "_passed_at",
@@ -67,6 +70,7 @@ class LearntRate:
         self._passed = 0
         self._passed_at: float | None = None
         self._doubles = True
+        self._helped = False
         self._known_per_s = self._grown_s = 0.0
 
     def refused(self, *, sent_at: float, now: float, most_per_s: float = math.inf) -> None:
@@ -79,14 +83,17 @@ class LearntRate:
         rate = self.rate_per_s
         if rate is not None:
             if rate <= self._before_per_s:
+                anew = self._helped or self._before_per_s == _LEAST_PER_S
                 self._forget()
-                self._rests_until = now + _RESTS_S
+                if anew:
+                    self._count(now)
+                else:
+                    self._rests_until = now + _RESTS_S
                 return
             self._doubles = False
             self._set(_KEPT * min(rate, most_per_s), known_per_s=min(rate, most_per_s))
         elif not self.listens:
-            self.listens = True
-            self._counts_since = now
+            self._count(now)
         elif (counted_s := now - self._counts_since) >= _COMPARED_S:
             self._before_per_s = max(_LEAST_PER_S, self._passed / counted_s)
             first = min(self._first_per_s, _KEPT * most_per_s)
@@ -94,14 +101,14 @@ class LearntRate:
 
     def passed(self, now: float, *, most_per_s: float = math.inf) -> None:
         """A request was let through."""
-        if self.rate_per_s is None:
-            self._passed += 1
-            if now - self._cut_at > _QUIET_S:
-                self._forget()
-            return
         if self._passed_at is not None:
             self._grown_s += min(now - self._passed_at, _LONGEST_GAP_S)
         self._passed_at = now
+        if self.rate_per_s is None:
+            self._passed += 1
+            if self._grown_s > _QUIET_S:
+                self._forget()
+            return
         if self._doubles:
             rate = self._known_per_s * math.exp2(self._grown_s / _DOUBLES_EVERY_S)
         else:
@@ -111,6 +118,11 @@ class LearntRate:
             self._forget()
         else:
             self._set(rate, known_per_s=self._known_per_s)
+            self._helped |= self._grown_s >= _COMPARED_S and rate > self._before_per_s
+
+    def _count(self, now: float) -> None:
+        self.listens = True
+        self._counts_since = now
 
     def _set(self, per_s: float, *, known_per_s: float) -> None:
         self.rate_per_s = max(_LEAST_PER_S, per_s)

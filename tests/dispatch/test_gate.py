@@ -279,19 +279,21 @@ async def test_a_target_that_asks_for_patience_for_an_hour_is_asked_less_and_les
 class Counting(Script):
     """A target that lets `per_s` requests a second through and has a tenth of them in store, as most limiters do."""
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, per_s: float, *, asks_for_s: float = 1.0) -> None:
         super().__init__()
         self.per_s = per_s
+        self.asks_for_s = asks_for_s
         self.passed = self.refused = 0
         self._stored, self._at = per_s / 10, now_s()
 
     async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
-        await asyncio.sleep(0.02)
+        # No two at one instant: what is sent at the very instant of a refusal is sent after it, as far as anyone knows.
+        await asyncio.sleep(0.02 + (self.passed + self.refused) % 97 / 10_007)
         self._stored = min(self.per_s / 10, self._stored + (now_s() - self._at) * self.per_s)
         self._at = now_s()
         if self._stored < 1:
             self.refused += 1
-            return Throttled(1.0)
+            return Throttled(self.asks_for_s)
         self._stored -= 1
         self.passed += 1
         return Done("R1")
@@ -322,6 +324,42 @@ async def test_a_target_that_counts_requests_gets_about_as_many_as_it_lets_throu
         await work(120.0)
         assert [bench.gate.state.learnt_per_s for bench in workers] == [None, None]
         assert await work(10.0) > 1000
+
+
+async def _work(bench: Bench, target: Counting, for_s: float) -> float:
+    """There is always a backlog; you get how many a second went through."""
+    passed, until = target.passed, now_s() + for_s
+    while now_s() < until:
+        while bench.gate.room():
+            bench.gate.take(held(0))
+        await asyncio.sleep(1.0)
+    return (target.passed - passed) / for_s
+
+
+@travelling
+@pytest.mark.parametrize("in_flight", [8, 256])
+async def test_a_quota_that_falls_and_rises_is_followed(in_flight: int) -> None:
+    """However many wait for their turn by the old pace; and also where everything is refused for an hour."""
+    target = Counting(300.0)
+    bench = Bench(target, clock=now_s, in_flight=in_flight, places=2000)
+    bench.lease.renewed(now_s() + 1e6)
+    async with running(bench):
+        for per_s, settles_s in ((300.0, 60.0), (20.0, 60.0), (0.001, 3600.0), (60.0, 90.0)):
+            target.per_s = per_s
+            await _work(bench, target, settles_s)
+            if per_s > 1:
+                assert await _work(bench, target, 60.0) > 0.65 * per_s
+
+
+@travelling
+async def test_a_target_that_asks_for_half_a_minute_is_learnt_from_as_well() -> None:
+    """All at once after each pause, it got 0.2 a second of 60."""
+    target = Counting(60.0, asks_for_s=30.0)
+    bench = Bench(target, clock=now_s, in_flight=32, places=2000)
+    bench.lease.renewed(now_s() + 1e6)
+    async with running(bench):
+        await _work(bench, target, 300.0)
+        assert await _work(bench, target, 600.0) > 10
 
 
 @travelling

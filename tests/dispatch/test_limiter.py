@@ -151,6 +151,38 @@ async def test_a_pause_puts_off_those_who_wait_in_their_order_and_pace() -> None
     assert went == [(0, 0.0), (1, 0.1), (2, 40.05), (3, 40.15), (4, 40.25), (5, 40.35)]
 
 
+async def test_another_rate_holds_for_those_who_wait_already() -> None:
+    """A gate's runners wait here by the hundred: with a turn each from before, a slow minute would last for hours."""
+    clock = Clock(0.0)
+    limiter = RateLimiter(0.1, 1, clock=clock)
+    went: list[float] = []
+
+    async def go() -> None:
+        await limiter.turn(clock.sleep)
+        went.append(round(clock.now, 6))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(200):
+            group.create_task(go(), name=f"go {number}")
+        await clock.advance(5.0)
+        limiter.set_rate(100, 1)
+        await clock.advance(3_000.0)
+    assert went[:3] == [0.0, 10.0, 20.0] and went[-1] == pytest.approx(21.97), "not after 33 minutes"
+
+
+async def test_a_timer_that_is_late_costs_no_turn() -> None:
+    clock = Clock(0.0)
+    limiter = RateLimiter(100, 1, clock=clock)
+
+    async def late(seconds: float) -> None:
+        await clock.sleep(seconds + 0.004)
+
+    async with asyncio.TaskGroup() as group:
+        going = [group.create_task(limiter.turn(late), name=f"go {number}") for number in range(101)]
+        await clock.advance(1.01)
+        assert all(task.done() for task in going), "100 a second"
+
+
 async def test_a_pause_between_the_turn_and_a_late_waking_holds() -> None:
     clock = Clock(0.0)
     limiter = RateLimiter(10, 1, clock=clock)

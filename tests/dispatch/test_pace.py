@@ -121,6 +121,44 @@ def test_refusals_that_do_not_get_fewer_are_not_answered_by_going_slower() -> No
     assert rate.listens
 
 
+def test_the_patience_that_a_target_asks_for_is_no_quiet_time() -> None:
+    """Asked to wait for 30 s, it lets as few through as any other that is sent all at once."""
+    rate = LearntRate(32)
+    _refuse(rate, 0.0)
+    for after in (0.1, 30.0, 30.1):  # one that was under way together with the refused, and the first after the pause
+        rate.passed(after)
+    _refuse(rate, 30.2)
+    assert rate.rate_per_s == 32
+
+
+def test_a_quota_that_falls_is_learnt_anew() -> None:
+    """100 a second went through without, more with a rate; that less does now is no news of the pace."""
+    rate = LearntRate(32)
+    _refuse(rate, -3.0)
+    for number in range(300):
+        rate.passed(-2.0 + number / 300)
+    _refuse(rate, 0.0)
+    now = _send(rate, now=0.0, for_s=4.0)
+    assert (rate.rate_per_s or 0) > 100
+    while rate.rate_per_s is not None:
+        now += 1.0
+        _refuse(rate, now)
+    assert rate.listens
+    _refuse(rate, now + 3.0)
+    assert rate.rate_per_s == 32
+
+
+def test_a_target_that_refused_everything_is_counted_anew() -> None:
+    """Nothing went through without a rate and nothing with it: that says nothing of the pace."""
+    rate, now = _learning(32, passed=0), 0.0
+    while rate.rate_per_s is not None:
+        now += 1.0
+        _refuse(rate, now)
+    assert rate.listens
+    _refuse(rate, now + 3.0)
+    assert rate.rate_per_s == 32
+
+
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 1e7)), max_size=60), st.floats(0.01, 1e5))
 def test_whatever_comes_it_stays_a_rate(answers: list[tuple[bool, float]], most_per_s: float) -> None:
     rate, now = LearntRate(32), 0.0
