@@ -27,7 +27,7 @@ def missing() -> str:
         return "/dev/fuse is not there or not open to us"
     if os.geteuid() != 0:
         return "only root may mount for another account"
-    if not _may_mount():
+    if not may_mount():
         return "mounting is not permitted here"
     if ctypes.util.find_library("fuse") is None and ctypes.util.find_library("fuse3") is None:
         return "libfuse is not installed"
@@ -40,7 +40,7 @@ def missing() -> str:
     return ""
 
 
-def _may_mount() -> bool:
+def may_mount() -> bool:
     """Root of a container often may not; only trying tells."""
     libc = ctypes.CDLL(None)
     with tempfile.TemporaryDirectory() as folder:

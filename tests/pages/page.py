@@ -49,6 +49,7 @@ NOT_RUN = {
     "./dev test -k stock": "is what runs this test",
     "./dev test-real": "runs tests",
     "./dev test-soak -k simulated": "runs tests",
+    "./dev test-soak tests/deploy/test_image.py": "runs tests",
     "./dev check": "runs tests",
     "./dev generate": "writes into the checkout; what it would write is compared by tests/grafana",
     "docker compose -f deploy/compose/compose.yaml up --build -d": "needs a Docker engine",
