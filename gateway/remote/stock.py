@@ -1,24 +1,23 @@
-"""Stock: the balances, setting pieces on hand, one by one or from a CSV file, and balances beside their movements."""
+"""Stock: the balances, setting pieces on hand, one by one or from a file, and balances beside their movements."""
 
 from __future__ import annotations
 
-import csv
 import enum
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from gateway.core.text import Text
 from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
+from gateway.sheets.stock import BadStock, parse
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 _AT_ONCE = 5000
 _TOLD = 20
-"""Lines of a file that are told to be wrong."""
+"""Problems of a file that are told."""
 
 
 class Keep(enum.StrEnum):
@@ -60,20 +59,24 @@ def set_stock(
     lang: Lang = ZH,
 ) -> None:
     """设置在库数量。Set pieces on hand."""
-    items = [{"sku": sku, "warehouse": warehouse, "on_hand": on_hand}]
+    # As from a file: what is pasted from a table brings blanks along, which would make another place of it.
+    items = [{"sku": sku.strip(), "warehouse": warehouse.strip(), "on_hand": on_hand}]
     show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
 
 @stock.command("import", epilog=example('stock import stock.csv -r "盘点"'))
 def import_stock(
-    file: Annotated[Path, typer.Argument(help="CSV：sku,warehouse,on_hand；- 为标准输入。CSV; - for standard input")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="XLSX 或 CSV：sku、warehouse、on_hand；- 为标准输入。XLSX or CSV; - for standard input"),
+    ],
     reason: Reason,
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """从 CSV 导入在库数量。Set pieces on hand from a CSV file."""
+    """从 XLSX 或 CSV 导入在库数量。Set pieces on hand from a file."""
     items = _rows(file)
     show(_set(Remote(url, token), items, reason), _print_set, lang=lang, as_json=as_json)
 
@@ -116,53 +119,13 @@ def settle(
 def _rows(file: Path) -> list[dict[str, Any]]:
     """What stands in it. Raises RemoteError with everything that is wrong."""
     try:
-        text = content_of(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RemoteError(
-            Text(
-                f"{file} 不是 UTF-8：在 Excel 里另存为“CSV UTF-8（逗号分隔）”",
-                f"{file} is not UTF-8: save it as “CSV UTF-8”",
-            )
-        ) from error
-    reader = csv.DictReader(text.splitlines())
-    missing = {"sku", "warehouse", "on_hand"} - set(reader.fieldnames or ())
-    if missing:
-        names = ", ".join(sorted(missing))
-        raise RemoteError(
-            Text(
-                f"{file}: 缺少列 {names}；第一行应为 sku,warehouse,on_hand（半角逗号）",
-                f"{file}: columns missing: {names}; its first line is sku,warehouse,on_hand",
-            )
-        )
-    rows, wrong, lines = [], [], dict[tuple[str, str], int]()
-    for row in _read(reader, file):
-        place = ((row["sku"] or "").strip(), (row["warehouse"] or "").strip())
-        pieces = (row["on_hand"] or "").strip()
-        line = f"{file}:{reader.line_num}:"
-        if not all(place) or not (pieces.isascii() and pieces.isdigit() and len(pieces) < 20):
-            wrong.append(f"{line} 需要 SKU、仓库和非负整数 / needs SKU, warehouse and a whole number")
-        elif place in lines:
-            first = lines[place]
-            wrong.append(
-                f"{line} {place[0]} {place[1]} 重复，第 {first} 行已有 / stands there twice, on line {first} too"
-            )
-        else:
-            lines[place] = reader.line_num
-            rows.append({"sku": place[0], "warehouse": place[1], "on_hand": int(pieces)})
-    if len(wrong) > _TOLD:
-        more = len(wrong) - _TOLD
-        wrong[_TOLD:] = [f"……另有 {more} 行 / and {more} more lines"]
-    if wrong:
-        raise RemoteError("\n".join(wrong))
-    return rows
-
-
-def _read(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str | None]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        line = f"{file}:{reader.line_num + 1}:"
-        raise RemoteError(Text(f"{line} 不是 CSV：{error}", f"{line} is not CSV: {error}")) from error
+        rows = parse(content_of(file))
+    except BadStock as error:
+        wrong = [f"{file}:{f'{one.row}:' if one.row else ''} {one.zh} / {one.en}" for one in error.wrong[:_TOLD]]
+        if (more := len(error.wrong) - _TOLD) > 0:
+            wrong.append(f"……另有 {more} 处 / and {more} more")
+        raise RemoteError("\n".join(wrong)) from error
+    return [msgspec.to_builtins(row) for row in rows]
 
 
 def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:

@@ -70,12 +70,12 @@ class BadFile(Exception):
 EMPTY = Cell("")
 
 
-def read(file: bytes) -> list[Row]:
+def read(file: bytes, *, most_rows: int = MAX_ROWS, most_bytes: int = MAX_FILE_BYTES) -> list[Row]:
     """The rows of the first sheet, empty ones left out. Raises BadFile. Takes seconds for a large XLSX."""
-    if len(file) > MAX_FILE_BYTES:
+    if len(file) > most_bytes:
         raise BadFile(
-            f"文件超过 {MAX_FILE_BYTES // 1_000_000} MB，请拆分后导入",
-            f"the file is over {MAX_FILE_BYTES} bytes: split it",
+            f"文件超过 {most_bytes // 1_000_000} MB，请拆分后导入",
+            f"the file is over {most_bytes} bytes: split it",
         )
     if file.startswith(b"\xd0\xcf\x11\xe0"):
         raise BadFile(
@@ -87,9 +87,9 @@ def read(file: bytes) -> list[Row]:
     for row in rows:
         if any(cell.text for cell in row.cells):
             found.append(row)
-            if len(found) > MAX_ROWS + 1:
+            if len(found) > most_rows + 1:
                 raise BadFile(
-                    f"超过 {MAX_ROWS} 行，请拆分后导入", f"there are more than {MAX_ROWS} rows: split the file"
+                    f"超过 {most_rows} 行，请拆分后导入", f"there are more than {most_rows} rows: split the file"
                 )
     return found
 

@@ -144,9 +144,9 @@ class _Reading:
 
     def take_header(self, row: Row) -> bool:
         """Whether the columns that are needed are there."""
-        known = {_plain(title): column for column, titles in TITLES.items() for title in titles}
+        known = {plain(title): column for column, titles in TITLES.items() for title in titles}
         for index, cell in enumerate(row.cells):
-            column = known.get(_plain(cell.text))
+            column = known.get(plain(cell.text))
             if column is None:
                 continue
             if column in self._columns:
@@ -312,7 +312,7 @@ class _Reading:
         return False
 
     def _unread(self, row: Row, column: Column, cell: Cell) -> str:
-        zh, en = _LOST[cell.kind]
+        zh, en = LOST[cell.kind]
         self.add(row.number, self._title(column), cell.kind.value, zh, en)
         return ""
 
@@ -326,7 +326,7 @@ class _Reading:
         )
 
 
-_LOST = {
+LOST = {
     Kind.LONG: (
         "Excel 把长编码存成了数字，末尾几位已丢失：把这一列设为“文本”格式后重新粘贴原编码",
         "Excel kept this long code as a number and lost its last digits: format the column as text and paste it again",
@@ -347,7 +347,7 @@ _LOST = {
 }
 
 
-def _plain(title: str) -> str:
+def plain(title: str) -> str:
     """A title as it is compared: `商家编码 *（必填）` is `商家编码`."""
     return re.sub(r"\(.*?\)|[\s_*]", "", unicodedata.normalize("NFKC", title)).lower()
 

@@ -78,7 +78,7 @@ LAYERS = (
     Layer("gateway.admin", EVERYTHING),
     Layer("gateway.check", EVERYTHING),
     Layer("gateway.compare", EVERYTHING),
-    Layer("gateway.remote", "gateway.core gateway.terminal"),
+    Layer("gateway.remote", "gateway.core gateway.sheets gateway.terminal"),
     Layer("gateway.terminal", "gateway.core"),
     Layer("gateway.usage", "gateway.core"),
     Layer("gateway.__main__", "gateway.cli"),

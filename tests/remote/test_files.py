@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from tests.pages.reading import ROOT
+from tests.remote.answering import OK, answering
 
 WRONG = "sku,warehouse,on_hand\nCUP-01,W,5\nCUP-01,W,6\nX,,3\nY,W,-1\nZ,W,１２\n"
 
@@ -33,16 +35,24 @@ def test_every_wrong_line_of_a_stock_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "zh"),
     [
-        ("sku,warehouse,on_hand\n青瓷,W,5\n".encode("gb18030"), "在 Excel 里另存为“CSV UTF-8（逗号分隔）”"),
+        (b"sku,warehouse,on_hand\n\xff\xff,W,5\n", "编码不是 UTF-8 或 GBK，请另存为“CSV UTF-8”"),
         ("sku，warehouse，on_hand\nX，W，5\n".encode(), "第一行应为 sku,warehouse,on_hand（半角逗号）"),
-        (("sku,warehouse,on_hand\n" + "X,,1\n" * 50).encode(), "……另有 30 行"),
-        (("sku,warehouse,on_hand\nX,W," + "9" * 5000).encode(), "stock.csv:2: 需要 SKU、仓库和非负整数"),
-        (("sku,warehouse,on_hand\n" + "X" * 200_000).encode(), "stock.csv:2: 不是 CSV"),
+        (("sku,warehouse,on_hand\n" + "X,,1\n" * 50).encode(), "……另有 30 处"),
+        (("sku,warehouse,on_hand\nX,W," + "9" * 5000).encode(), "stock.csv:2: 在库：需要 0 到 2000000000 的整数"),
+        (("sku,warehouse,on_hand\n" + "X" * 200_000).encode(), "第 2 行不是有效的 CSV"),
     ],
 )
 def test_a_stock_file_of_another_form_is_told_what_to_do(content: bytes, zh: str, tmp_path: Path) -> None:
     (tmp_path / "stock.csv").write_bytes(content)
     assert zh in told("stock", "import", str(tmp_path / "stock.csv"), "-r", "盘点")
+
+
+def test_what_is_pasted_with_blanks_is_no_other_place(capsys: pytest.CaptureFixture[str]) -> None:
+    body = b'{"changed":1,"created":0,"woken":0}'
+    with answering(OK + b"%d\r\n\r\n%s" % (len(body), body)) as (url, asked):
+        with pytest.raises(SystemExit):
+            main(["stock", "set", "CUP-01 ", "\u3000WH-HZ", "5", "-r", "盘点", "--url", url, "--token", "og_x"])
+    assert b'{"sku": "CUP-01", "warehouse": "WH-HZ", "on_hand": 5}' in asked()
 
 
 @pytest.mark.parametrize(
