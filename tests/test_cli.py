@@ -1022,6 +1022,12 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert gateway("pause", "erp", "-r", "stocktaking").code == 0
         assert gateway("resume", "erp", "-r", "counted").code == 0
         assert gateway("pause", "nobody", "-r", "x").code == 1
+        assert "erp 的下单已暂停" in gateway("pause", "erp", "--operation", "create", "-r", "stocktaking").out
+        until(lambda: state() == "forced_open")
+        assert "直到恢复：stocktaking" in gateway("gates", "list").out
+        assert gateway("resume", "erp", "--operation", "create", "-r", "counted").code == 0
+        until(lambda: state() == "closed")
+        assert "create、cancel" in gateway("pause", "erp", "--operation", "stock", "-r", "x").err
 
         # stock
         assert gateway("stock", "set", "CUP-01", "W1", 7, "-r", "counted").code == 0

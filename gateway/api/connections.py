@@ -9,13 +9,15 @@ import asyncpg
 
 from gateway.api.errors import ApiError, conflict, not_found, wrong
 from gateway.api.routing import Call, Route
-from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Done, PulledView, ReasonBody
+from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Done, PauseBody, PulledView
 from gateway.core.access import Token
 from gateway.core.event import ConnectionName
 from gateway.core.happening import ConnectionChanged, ConnectionState, Observer
+from gateway.core.order import Operation
 from gateway.core.text import Text
+from gateway.core.words import OPERATIONS, word
 from gateway.settings import Connection
-from gateway.store.control import set_paused
+from gateway.store.control import force_breaker, set_paused
 from gateway.store.credentials import authorise, read_credentials
 from gateway.store.queries import ConnectionRow, list_connections
 from gateway.store.sql import Names
@@ -49,13 +51,13 @@ class Connections:
                 zh="连接状态", en="How the connections stand, and how far polled shops are read",
             ),
             Route(
-                method="POST", path="/connections/{name}/pause", handler=self.pause, body=ReasonBody, answer=Done,
-                errors=_ERRORS, zh="暂停连接",
-                en="Send nothing to a connection, and do not poll it, until it is resumed",
+                method="POST", path="/connections/{name}/pause", handler=self.pause, body=PauseBody, answer=Done,
+                errors=_ERRORS, zh="暂停连接，或只暂停它的一种操作",
+                en="Send nothing to a connection, and do not poll it, until it is resumed; or stop one operation only",
             ),
             Route(
-                method="POST", path="/connections/{name}/resume", handler=self.resume, body=ReasonBody, answer=Done,
-                errors=_ERRORS, zh="恢复连接", en="Send to a connection again",
+                method="POST", path="/connections/{name}/resume", handler=self.resume, body=PauseBody, answer=Done,
+                errors=_ERRORS, zh="恢复连接，或它的一种操作", en="Send to a connection again, or one operation of it",
             ),
             Route(
                 method="POST", path="/connections/{name}/authorise", handler=self.authorise, body=AuthoriseBody,
@@ -130,6 +132,8 @@ class Connections:
 
     async def _set_paused(self, call: Call, *, paused: bool) -> Done:
         name, reason = call.path["name"], call.body.reason
+        if call.body.operation is not None:
+            return await self._hold(call, ConnectionName(name), call.body.operation, paused=paused)
         before = await self._state_of(name)
         if not await set_paused(self._pool, name, paused=paused, reason=reason, actor=call.actor):
             raise _no_connection(name)
@@ -138,6 +142,36 @@ class Connections:
             self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
         zh, en = ("已暂停", "paused") if paused else ("已恢复", "resumed")
         return Done(note=Text(f"{zh}；各进程在一次心跳内跟上", f"{en}; every worker follows within its heartbeat"))
+
+    async def _hold(self, call: Call, name: ConnectionName, operation: Operation, *, paused: bool) -> Done:
+        """Pause one operation: its breaker is held open until somebody ends that."""
+        connection = self._connections.get(name)
+        if connection is None:
+            raise _no_connection(name)
+        there = connection.order_operations
+        if operation not in there:
+            raise not_found(
+                Text(f"{name} 没有操作 {operation}", f"{name} has no operation {operation}"),
+                "$.operation",
+                Text(f"它的操作：{'、'.join(there) or '没有'}", f"its operations: {', '.join(there) or 'none'}"),
+            )
+        await force_breaker(
+            self._pool,
+            target_id=self._names.id(name),
+            operation=operation,
+            forced="open" if paused else None,
+            reason=call.body.reason,
+            actor=call.actor,
+            for_s=None,
+        )
+        said = word(operation, OPERATIONS)
+        zh, en = ("已暂停", "paused") if paused else ("已恢复", "resumed")
+        return Done(
+            note=Text(
+                f"{name} 的{said.zh}{zh}；各进程在一次心跳内跟上",
+                f"{en} {said.en} of {name}; every worker follows within its heartbeat",
+            )
+        )
 
     async def _state_of(self, name: str) -> ConnectionState | None:
         """How a connection stands; None when there is none of that name."""

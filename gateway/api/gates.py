@@ -11,7 +11,7 @@ from gateway.api.routing import Call, Route
 from gateway.api.views import Done, ForceBody, ForcedView, GateList, GateView, WorkerGate
 from gateway.core.event import ConnectionName
 from gateway.core.text import Text
-from gateway.store.control import force_breaker, read_controls
+from gateway.store.control import UNTIL_ENDED, force_breaker, read_controls
 from gateway.store.queries import GateLanes, gate_lanes
 from gateway.store.sql import Names
 from gateway.telemetry.logs import mask_text
@@ -74,7 +74,7 @@ class Gates:
                         state="open" if forced.forced == "open" else "closed",
                         reason=mask_text(forced.reason),
                         author=forced.author,
-                        until_at=forced.until_at,
+                        until_at=None if forced.until_at == UNTIL_ENDED else forced.until_at,
                     ),
                     open=count.open,
                     parked=count.parked,

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from gateway.api.advice import NextStep
 from gateway.core.notice import Kind
-from gateway.core.order import Content, Order
+from gateway.core.order import Content, Operation, Order
 from gateway.core.owner import WorkKind
 from gateway.core.text import NOTHING, Text
 from gateway.store.ledger import Keep
@@ -196,6 +196,13 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 class ReasonBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Reason
+
+
+class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`operation`: only what is sent to the connection of this kind; without it all of the connection."""
+
+    reason: Reason
+    operation: Operation | None = None
 
 
 # --- deliveries
@@ -492,10 +499,12 @@ class WorkerGate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForcedView(msgspec.Struct, frozen=True, kw_only=True):
+    """`until_at` None: until somebody ends it (a paused operation)."""
+
     state: Literal["open", "closed"]
     reason: str
     author: str
-    until_at: datetime
+    until_at: datetime | None
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):

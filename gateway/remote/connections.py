@@ -10,14 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.core import words
 from gateway.core.text import Text
 from gateway.core.words import CONNECTIONS, word
-from gateway.remote.answer import print_done, show
+from gateway.remote.answer import choices, print_done, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 ConnectionName = Annotated[str, typer.Argument(help="连接名。Connection")]
+Operation = Annotated[
+    str | None, typer.Option("--operation", help=choices("只这一种操作", "Only this operation", words.OPERATIONS))
+]
 
 connections = typer.Typer(no_args_is_help=True, help="连接和店铺授权。Connections and authorisations of shops.")
 
@@ -54,27 +58,33 @@ def authorise(
 def pause(
     name: ConnectionName,
     reason: Reason,
+    operation: Operation = None,
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """暂停连接。Send nothing to a connection until it is resumed."""
-    answer = Remote(url, token).post("connections", name, "pause", body={"reason": reason})
+    """暂停连接，或它的一种操作。Send nothing to a connection until it is resumed, or nothing of one operation."""
+    answer = Remote(url, token).post("connections", name, "pause", body=_which(reason, operation))
     show(answer, print_done, lang=lang, as_json=as_json)
 
 
 def resume(
     name: ConnectionName,
     reason: Reason,
+    operation: Operation = None,
     url: Url = LOCAL,
     token: Token = "",
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """恢复连接。Send to a connection again."""
-    answer = Remote(url, token).post("connections", name, "resume", body={"reason": reason})
+    """恢复连接，或它的一种操作。Send to a connection again, or what was paused of one operation."""
+    answer = Remote(url, token).post("connections", name, "resume", body=_which(reason, operation))
     show(answer, print_done, lang=lang, as_json=as_json)
+
+
+def _which(reason: str, operation: str | None) -> dict[str, str]:
+    return {"reason": reason} if operation is None else {"reason": reason, "operation": operation}
 
 
 def _authorisation(content: bytes, *, now_s: float) -> dict[str, Any]:

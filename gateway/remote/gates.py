@@ -38,7 +38,7 @@ def hold_open(
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """手动断开：不再下发。Hold a breaker open: nothing is sent."""
+    """手动断开一段时间：不再下发。Hold a breaker open for a time: nothing is sent."""
     answer = _force(Remote(url, token), target, operation, force="open", reason=reason, for_s=for_s)
     show(answer, print_done, lang=lang, as_json=as_json)
 
@@ -129,4 +129,6 @@ def _held(terminal: Terminal, forced: Any) -> str:
         return ""
     state, until = terminal.say(word(forced["state"], words.BREAKERS)), when(forced["until_at"])
     why = f"{forced['reason']} ({forced['author']})"
+    if not until:
+        return terminal.choose(f"{state}，直到恢复：{why}", f"{state} until resumed: {why}")
     return terminal.choose(f"{state}，到 {until}：{why}", f"{state} until {until}: {why}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
 
 from gateway.store.audit import audit
+
+UNTIL_ENDED = datetime(9999, 1, 1, tzinfo=UTC)
+"""`until_at` of what holds until somebody ends it."""
 
 
 class Forced(msgspec.Struct, frozen=True):
@@ -68,11 +71,16 @@ async def force_breaker(
     forced: str | None,
     reason: str,
     actor: str,
-    for_s: float,
+    for_s: float | None,
 ) -> datetime:
-    """Hold a breaker `open` or `closed` for `for_s`; `forced` None ends it. Until when, by the database's clock."""
+    """Hold a breaker `open` or `closed` for `for_s`; `forced` None ends it. Until when, by the database's clock.
+
+    `for_s` None: until somebody ends it.
+    """
     async with pool.acquire() as connection, connection.transaction():
-        until_at: datetime = await connection.fetchval("SELECT now() + make_interval(secs => $1)", for_s)
+        until_at = UNTIL_ENDED
+        if for_s is not None:
+            until_at = await connection.fetchval("SELECT now() + make_interval(secs => $1)", for_s)
         if forced is None:
             await connection.execute(
                 "DELETE FROM breaker_override WHERE target_id = $1 AND operation = $2", target_id, operation

@@ -198,6 +198,9 @@ async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gate
         ("POST", "/gates/erp/create/breaker", {"force": "ajar", "reason": "x"}, 422, "invalid"),
         ("POST", "/gates/erp/create/breaker", {"force": "open", "reason": "x", "for_s": 1e9}, 422, "invalid"),
         ("POST", "/connections/nope/pause", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/connections/nope/pause", {"reason": "x", "operation": "create"}, 404, "not_found"),
+        ("POST", "/connections/erp/pause", {"reason": "x", "operation": "stock"}, 404, "not_found"),
+        ("POST", "/connections/erp/resume", {"reason": "x", "operation": "fly"}, 422, "invalid"),
         ("PUT", "/stock", {"items": [], "reason": "x"}, 422, "invalid"),
         ("PUT", "/stock", {"items": [{"sku": "A", "warehouse": "W", "on_hand": -1}], "reason": "x"}, 422, "invalid"),
         ("PUT", "/stock", {"items": [{"sku": "A", "warehouse": "W", "on_hand": 1}] * 2, "reason": "x"}, 422, "invalid"),
@@ -548,6 +551,23 @@ async def test_a_delivery_that_waits_by_itself_is_not_pushed(gateway: Gateway) -
     answer = await gateway.call("POST", f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
 
     assert (answer.status, answer.body["error"]) == (409, "not_blocked")
+
+
+@pytest.mark.feature("F129")
+async def test_one_operation_is_paused_until_it_is_resumed(gateway: Gateway) -> None:
+    await gateway.post("/connections/erp/pause", {"reason": "their move", "operation": "create"})
+    await _heard(gateway)
+    gates = {gate["operation"]: gate["forced"] for gate in (await gateway.get("/gates"))["gates"]}
+    assert gates["create"] == {"state": "open", "reason": "their move", "author": "admin/wang", "until_at": None}
+    assert gates["cancel"] is None
+    number = await gateway.order()
+    await gateway.stage(number, "allocated")
+    (lane,) = (await gateway.get(f"/orders/{number}"))["lanes"]
+    assert (lane["stopped"], number in gateway.erp.books.orders) == ("breaker", False)
+
+    await gateway.post("/connections/erp/resume", {"reason": "moved", "operation": "create"})
+    await gateway.sent(number)
+    assert [row[1] for row in await gateway.audit()] == ["breaker.open", "breaker.automatic"]
 
 
 async def test_what_is_for_a_target_that_left_the_configuration_is_not_said_to_be_sent(gateway: Gateway) -> None:

@@ -367,6 +367,11 @@ def test_gates_and_conditions_are_told_in_words(capsys: pytest.CaptureFixture[st
     assert told in " ".join(printed(capsys, held, "gates", "list").split())
     english = printed(capsys, held, "gates", "list", "--lang", "en")
     assert "open until 2026-05-01 09:00:00: 仓库盘点 (admin/li)" in " ".join(english.split())
+    paused = msgspec.structs.replace(GATE, forced=msgspec.structs.replace(forced, until_at=None))
+    ended = GateList(gates=[paused], workers=2)
+    assert "断开，直到恢复：仓库盘点 (admin/li)" in " ".join(printed(capsys, ended, "gates", "list").split())
+    english = printed(capsys, ended, "gates", "list", "--lang", "en")
+    assert "open until resumed: 仓库盘点 (admin/li)" in " ".join(english.split())
     conditions = printed(capsys, ConditionList(watched=True, conditions=[CONDITION]), "notices", "open")
     assert "待人工 wms 被目标拒收（sku） 2026-05-01 09:00:00 3" in " ".join(conditions.split())
     assert "代码：blocked 待人工；rejected:sku 被目标拒收（sku）" in conditions
