@@ -280,8 +280,9 @@ async def claim(
 ) -> list[Held]:
     """Up to `limit` free lanes of one gate that are due, oldest due first, now claimed by this worker.
 
-    At most `certain` of them are in no doubt, and `doubtful` in doubt; None: as many as are due. Lanes another worker
-    is claiming are skipped, not waited for. Raises Fenced.
+    At most `certain` of them are in no doubt, and `doubtful` in doubt; None: as many as are due. Those in doubt that were
+    asked about least come first: what a target never answers about would otherwise be what it is probed with, time and
+    again. Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
     """
     target_id = names.id(target)
     held = []
@@ -507,7 +508,7 @@ _CLAIMED = """
 )
 SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
   FROM claimed c JOIN orders o USING (order_id)
- ORDER BY c.opened_at, c.order_id
+ ORDER BY CASE WHEN c.in_doubt THEN c.bursts END, c.opened_at, c.order_id
 """
 _CLAIM = f"WITH free AS ({_due('$3')}) {_CLAIMED}"
 # What is not in doubt may be behind all that is, and the other way round: two looks.

@@ -215,6 +215,23 @@ async def test_what_is_in_doubt_is_claimed_up_to_its_part_and_the_oldest_first(m
     await pool.close()
 
 
+async def test_what_was_asked_about_in_vain_comes_behind_what_was_not(migrated_url: str) -> None:
+    """Or an old order that the target never answers about is what each half-open breaker probes it with."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 1, first=1, in_doubt=True, bursts=6)
+    await stick(pool, names, 1, first=2, in_doubt=True, bursts=1)
+    await stick(pool, names, 2, first=3, in_doubt=True, bursts=0)
+    await stick(pool, names, 1, first=5, bursts=6)
+    await stick(pool, names, 1, first=6, bursts=0)
+    await pool.execute("UPDATE lane SET blocked = NULL")
+    worker_id = await start_worker(pool, name="a/0", lease_s=60.0)
+    held = await claim(pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=9, names=names)
+    orders = [(one.delivery.order_id, one.in_doubt) for one in held]
+    assert [order_id for order_id, in_doubt in orders if in_doubt] == [3, 4, 2, 1]
+    assert [order_id for order_id, in_doubt in orders if not in_doubt] == [5, 6], "what is sent goes by its age"
+    await pool.close()
+
+
 async def test_a_hold_begins_and_ends_by_the_databases_clock(migrated_url: str) -> None:
     pool, names = await open_desk(migrated_url)
     where = (names.id(WMS), "create")
