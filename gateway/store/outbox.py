@@ -280,9 +280,9 @@ async def claim(
 ) -> list[Held]:
     """Up to `limit` free lanes of one gate that are due, oldest due first, now claimed by this worker.
 
-    At most `certain` of them are in no doubt, and `doubtful` in doubt; None: as many as are due. Those in doubt that were
-    asked about least come first: what a target never answers about would otherwise be what it is probed with, time and
-    again. Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
+    At most `certain` of them are in no doubt, and `doubtful` in doubt; None: as many as are due. Those in doubt that
+    were asked about least come first: what a target never answers about would otherwise be what it is probed with, time
+    and again. Lanes another worker is claiming are skipped, not waited for. Raises Fenced.
     """
     target_id = names.id(target)
     held = []
