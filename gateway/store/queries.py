@@ -75,7 +75,7 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
 class EventSeen(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="kind"):
     """Something came in. `n` names its payload, counted from 1; `stage` is where the order stood afterwards.
 
-    `stale`: why nothing of it was taken over; never of what came in before migration 0018. `reasons`: what the order
+    `stale`: why nothing of it was taken over; never of what came in before migration 0020. `reasons`: what the order
     waited for afterwards; none of what came in before migration 0023.
     """
 

@@ -71,11 +71,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """A change that people are told of; `sign` None when there is none any more."""
+    """A change that people are told of; `sign` None when there is none any more.
+
+    `past`: how many of a shop's orders are past their ship-by time where none is near it any more. None near may mean
+    that all of them are late, and those may be among others that have been told of before.
+    """
 
     change: Change
     condition: Condition
     sign: Sign | None
+    past: int = 0
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -120,7 +125,8 @@ def judge(
         if condition is not before.get(key):
             stored.append(condition)
         if change is not None:
-            changes.append(Changed(change, condition, sign))
+            late = shown.get(key._replace(subject=PAST)) if key.kind is Kind.SHIP_BY and sign is None else None
+            changes.append(Changed(change, condition, sign, 0 if late is None else late.count))
     return Judged(tuple(stored), tuple(changes))
 
 

@@ -102,10 +102,13 @@ def _closed(changed: Changed, say: Say) -> str:
                 f"No orders past their ship-by time any more: {key.connection}",
             )
         case Kind.SHIP_BY:
-            return say(
+            title = say(
                 f"没有临近发货时限而未到仓库的订单了：{key.connection}",
                 f"No orders near their ship-by time any more: {key.connection}",
             )
+            if changed.past:
+                title += say(f"，已过时限的有 {changed.past} 单", f", {changed.past} are past it")
+            return title
         case Kind.BACKLOG if not key.connection:
             return say("收件箱积压已消除", "The inbox has caught up")
         case Kind.BACKLOG:

@@ -338,6 +338,19 @@ def test_an_order_that_nobody_sees_to_when_its_time_is_over_hides_none_that_come
 
 
 @pytest.mark.feature("F74")
+def test_that_none_is_near_any_more_tells_of_those_that_have_become_late() -> None:
+    """The forgotten one has been told of, and what joins it is not told of until they are ten."""
+    key = Key(Kind.SHIP_BY, "shop-a", "")
+    condition = Condition(key=key, opened_at=at(0), clear_since=at(60), told=1)
+    late = Facts(nearing={("shop-a", PAST): Nearing(2, at(-600), at(-600)), ("shop-b", PAST): Nearing(7, at(0), at(0))})
+    forgotten = Condition(key=Key(Kind.SHIP_BY, "shop-a", PAST), opened_at=at(-600), told=1)
+    other = Condition(key=Key(Kind.SHIP_BY, "shop-b", PAST), opened_at=at(-600), told=7)
+    found = signs(late, at=at(90), policy=POLICY)
+    judged = judge(found, [condition, forgotten, other], at=at(90), policy=POLICY)
+    assert [(one.change, one.condition.key, one.past) for one in judged.changes] == [(Change.CLOSED, key, 2)]
+
+
+@pytest.mark.feature("F74")
 def test_that_ship_by_times_were_not_looked_at_does_not_say_that_none_is_near() -> None:
     book = Book()
     near = Facts(nearing={("shop-a", ""): Nearing(3, at(-60), at(600))})

@@ -92,6 +92,11 @@ def test_orders_near_their_ship_by_time_read_like_this() -> None:
     )
     assert text_of(past, Change.CLOSED, "zh").startswith("没有已过发货时限而未到仓库的订单了：shop-a\n")
     assert text_of(past, Change.OPENED, "en").startswith("Past ship-by: shop-a, 132 orders not at a warehouse\n")
+    over = Changed(Change.CLOSED, Condition(key=key, opened_at=T0), None, past=2)
+    assert [words(over, at=T0, language=language, runbooks="r/").title for language in LANGUAGES] == [
+        "没有临近发货时限而未到仓库的订单了：shop-a，已过时限的有 2 单",
+        "No orders near their ship-by time any more: shop-a, 2 are past it",
+    ]
 
 
 def test_a_ledger_that_is_off_reads_like_this() -> None:
