@@ -48,7 +48,8 @@ def description_of(meta: msgspec.Meta) -> Text:
 def system_reason(error: OSError) -> Text:
     """Why the operating system refused; what has no words here, in its own."""
     said = error.strerror or str(error) or type(error).__name__
-    known = _REASONS.get(error.errno or 0)
+    # The number of an ssl.SSLError is OpenSSL's; a pure module knows one by what only it has.
+    known = "TLS 出错" if hasattr(error, "library") else _REASONS.get(error.errno or 0)
     return Text(f"{known}（{said}）" if known else said, said)
 
 

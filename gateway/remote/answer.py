@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
 from typing import Any
 
 from gateway.core.text import Text
 from gateway.core.words import word
+from gateway.remote.client import RemoteError
 from gateway.terminal import Language, Terminal
 
 Page = Callable[[Terminal, Any], None]
@@ -19,8 +21,20 @@ def show(answer: Any, page: Page, *, lang: Language, as_json: bool) -> None:
     terminal = Terminal(language=lang, as_json=as_json)
     if as_json:
         terminal.json(answer)
-    else:
+        return
+    try:
         page(terminal, answer)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        missing = f"{type(error).__name__}: {error}"
+        release = metadata.version("ordergate")
+        raise RemoteError(
+            Text(
+                f"网关的应答不是这个命令（{release}）所认识的（{missing}）：网关是别的版本？"
+                "用网关那台机器上的 ordergate，或加 --json 看原样",
+                f"this command ({release}) does not know the gateway's answer ({missing}): is it of another release?"
+                " use the ordergate of its machine, or see the answer with --json",
+            )
+        ) from error
 
 
 def print_done(terminal: Terminal, answer: Any) -> None:

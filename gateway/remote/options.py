@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated
 
 import typer
@@ -16,7 +17,15 @@ Limit = Annotated[int, typer.Option(min=1, max=500, help="最多行数。Most ro
 After = Annotated[
     str | None, typer.Option("--after", help="上一页 --json 中的 next。`next` of the page before, from --json")
 ]
-Number = Annotated[str, typer.Argument(help="我方订单号。Our order number")]
+
+
+def as_number(given: str | None) -> str | None:
+    """As it was meant: an input method for Chinese types Ａ１, a spreadsheet's cell brings blanks along, and numbers of
+    orders are visible ASCII."""
+    return None if given is None else unicodedata.normalize("NFKC", given).strip()
+
+
+Number = Annotated[str, typer.Argument(help="我方订单号。Our order number", callback=as_number)]
 Target = Annotated[str, typer.Argument(help="目标连接。Connection it goes to")]
 Seq = Annotated[int, typer.Argument(help="第几条下发。Which delivery, from 1")]
 

@@ -16,7 +16,7 @@ from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_done, print_more, print_written, said, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
-from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url, as_number
 from gateway.remote.work import Code, Connection, Kind, Owner
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
@@ -31,9 +31,9 @@ def list_orders(
     reason: Annotated[str | None, typer.Option(help=choices("等待原因", "What it waits for", words.REASONS))] = None,
     conflict: Annotated[str | None, typer.Option(help=choices("冲突", "Conflict", words.CONFLICTS))] = None,
     connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
-    number: Annotated[str | None, typer.Option(help="单号前缀。Begins with")] = None,
+    number: Annotated[str | None, typer.Option(help="单号前缀。Begins with", callback=as_number)] = None,
     channel_no: Annotated[
-        str | None, typer.Option("--channel-no", help="店铺自己的单号。The shop's own number")
+        str | None, typer.Option("--channel-no", help="店铺自己的单号。The shop's own number", callback=as_number)
     ] = None,
     near_ship_by: Annotated[
         bool,

@@ -596,3 +596,34 @@ def test_a_dead_letter_ends_with_its_payload_where_it_was_asked_for(
     assert "$.lines：缺少" in out
     last = out.rstrip("\n").splitlines()[-1]
     assert last == payload if payload else "处理 未处理" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    "command", [("orders", "list"), ("gates", "list"), ("stock", "list"), ("work", "list")], ids=" ".join
+)
+@pytest.mark.parametrize("answer", [{}, [], None, {"orders": [{}], "gates": [{}], "stock": [{}], "cards": [{}]}])
+def test_an_answer_of_another_release_is_told_as_that(
+    answer: Any, command: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering_with(answer) as url, pytest.raises(SystemExit) as ended:
+        main([*command, "--url", url, "--token", "og_token"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 1 and "网关是别的版本？" in err and "is it of another release?" in err
+    assert json.loads(printed(capsys, answer, *command, "--json")) == answer
+
+
+def test_an_order_s_number_is_asked_for_as_it_was_meant() -> None:
+    for given in ("AA1001", " AA1001\u3000", "ＡＡ１００１"):
+        with answering(OK + b"2\r\n\r\n{}") as (url, asked), pytest.raises(SystemExit):
+            main(["orders", "show", given, "--json", "--url", url, "--token", "og_token"])
+        assert asked().startswith(b"GET /api/v1/orders/AA1001 HTTP/1.1\r\n")
+        with answering(OK + b"2\r\n\r\n{}") as (url, asked), pytest.raises(SystemExit):
+            main(["orders", "list", "--number", given, "--json", "--url", url, "--token", "og_token"])
+        assert b"number=AA1001 " in asked() or b"number=AA1001&" in asked()
+
+
+def test_a_gateway_without_tls_is_not_told_as_one_that_forbids(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (url, _), pytest.raises(SystemExit) as ended:
+        main(["orders", "list", "--url", url.replace("http:", "https:"), "--token", "og_token"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 1 and "TLS 出错" in err and "不允许" not in err
