@@ -70,7 +70,7 @@ class Api:
             *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
-            *Stock(pool, now=now).routes(),
+            *Stock(pool, warehouses=_warehouses(connections), now=now).routes(),
             *Notices(pool, watched=desk.watched).routes(),
             *Skus(pool, names=names, connections=connections, now=now).routes(),
         )
@@ -221,3 +221,7 @@ def _decoded(body: bytes, route: Route) -> Any:
     check_texts(texts, "$")
     check_instants(decoded, "$")
     return decoded
+
+
+def _warehouses(connections: Mapping[ConnectionName, Connection]) -> frozenset[str]:
+    return frozenset(place.warehouse for connection in connections.values() for place in connection.route)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import asyncpg
+import msgspec
 
 from gateway.api.errors import ApiError, not_found
 from gateway.api.routing import Call, Route
@@ -16,6 +17,7 @@ from gateway.api.views import (
     SkuFile,
     SkuFileQuery,
     SkuImportBody,
+    SkuImported,
     SkuList,
     SkuPublishBody,
     SkuPublished,
@@ -31,7 +33,6 @@ from gateway.sheets.skus import BadTable, SkuRow, parse, render
 from gateway.store.skus import (
     Listing,
     ListingWish,
-    SkuImport,
     Told,
     import_skus,
     list_listings,
@@ -84,7 +85,7 @@ class Skus:
                 zh="对照表模板，已填入缺少对照的编码", en="A file to fill in, with the SKUs that hold orders in it",
             ),
             Route(
-                method="POST", path=f"{_PATH}/import", handler=self.import_skus, body=SkuImportBody, answer=SkuImport,
+                method="POST", path=f"{_PATH}/import", handler=self.import_skus, body=SkuImportBody, answer=SkuImported,
                 errors=(400, 401, 404, 413, 422, 503),
                 zh="导入对照表", en="Import a file, all or nothing; orders that waited for its SKUs go on",
             ),
@@ -126,9 +127,9 @@ class Skus:
         ]
         return await self._file(call.query, f"{shop}-skus-template", rows)
 
-    async def import_skus(self, call: Call) -> SkuImport:
+    async def import_skus(self, call: Call) -> SkuImported:
         body: SkuImportBody = call.body
-        _, shop_id = self._shop(call)
+        shop, shop_id = self._shop(call)
         try:
             async with self._reading:
                 rows = await asyncio.to_thread(parse, body.file)
@@ -147,7 +148,7 @@ class Skus:
                 ),
                 details={"count": error.count, "problems": error.problems},
             ) from error
-        return await import_skus(
+        done = await import_skus(
             self._pool,
             shop_id,
             [
@@ -167,6 +168,7 @@ class Skus:
             actor=call.actor,
             now=self._now(),
         )
+        return SkuImported(**msgspec.structs.asdict(done), mapped=self._mapped[shop])
 
     async def publish_skus(self, call: Call) -> SkuPublished:
         body: SkuPublishBody = call.body

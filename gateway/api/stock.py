@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import asyncpg
@@ -10,19 +10,20 @@ import msgspec
 
 from gateway.api.errors import ApiError, conflict, not_found, off_list, wrong
 from gateway.api.routing import Call, Route
-from gateway.api.views import LedgerQuery, SettleBody, StockBody, StockList, StockQuery
+from gateway.api.views import LedgerQuery, SettleBody, StockBody, StockDone, StockList, StockQuery
 from gateway.core.order import Sku
 from gateway.core.stock import Place
 from gateway.core.text import Text
 from gateway.store.ledger import BelowBooked, PlaceLedger, Settled, read_ledger, settle
-from gateway.store.stock import StockSet, TooLow, list_stock, set_stock
+from gateway.store.stock import TooLow, list_stock, set_stock
 
 
 class Stock:
-    """Handlers of ``/stock``."""
+    """Handlers of ``/stock``. `warehouses`: those that a shop's route leads to."""
 
-    def __init__(self, pool: asyncpg.Pool, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, warehouses: Collection[str], now: Callable[[], datetime]) -> None:
         self._pool = pool
+        self._warehouses = warehouses
         self._now = now
 
     def routes(self) -> list[Route]:
@@ -32,7 +33,7 @@ class Stock:
                 zh="库存", en="Balances, in pieces",
             ),
             Route(
-                method="PUT", path="/stock", handler=self.set_stock, body=StockBody, answer=StockSet,
+                method="PUT", path="/stock", handler=self.set_stock, body=StockBody, answer=StockDone,
                 errors=(400, 401, 409, 413, 422, 503),
                 zh="设置在库数量", en="Set pieces on hand, all or none; orders that waited for them go on",
             ),
@@ -63,7 +64,7 @@ class Stock:
             stock=rows, next=msgspec.json.encode([rows[-1].sku, rows[-1].warehouse]).decode() if full else ""
         )
 
-    async def set_stock(self, call: Call) -> StockSet:
+    async def set_stock(self, call: Call) -> StockDone:
         body: StockBody = call.body
         wanted: dict[Place, int] = {}
         for index, item in enumerate(body.items):
@@ -76,7 +77,7 @@ class Stock:
                 )
             wanted[place] = item.on_hand
         try:
-            return await set_stock(self._pool, wanted, reason=body.reason, actor=call.actor, now=self._now())
+            done = await set_stock(self._pool, wanted, reason=body.reason, actor=call.actor, now=self._now())
         except TooLow as error:
             first, more = error.rows[0], len(error.rows) - 1
             on_hand = wanted[Sku(first.sku), first.warehouse]
@@ -93,6 +94,8 @@ class Stock:
                 where="$.items",
                 details=error.rows,
             ) from error
+        unrouted = sorted({warehouse for _, warehouse in wanted} - set(self._warehouses))
+        return StockDone(done.changed, done.created, done.woken, unrouted=unrouted)
 
     async def ledger(self, call: Call) -> PlaceLedger:
         query: LedgerQuery = call.query

@@ -23,8 +23,8 @@ from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
 from gateway.store.resolve import MOST_RESOLVED
-from gateway.store.skus import UnmappedSku
-from gateway.store.stock import Missing, StockRow
+from gateway.store.skus import SkuImport, UnmappedSku
+from gateway.store.stock import Missing, StockRow, StockSet
 from gateway.store.wanted import Preview, StuckKind, Wanted
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500, description="Why; kept with who did it")]
@@ -552,6 +552,12 @@ class StockList(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""
 
 
+class StockDone(StockSet, frozen=True, kw_only=True):
+    """`unrouted`: the warehouses that were named and that no shop's `route` leads to, so no order uses their stock."""
+
+    unrouted: list[str]
+
+
 Pieces = Annotated[int, Meta(ge=0, le=2_000_000_000)]
 Code = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00]*$(?!\\n)")]
 
@@ -654,6 +660,12 @@ class SkuPublishBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     skus: Annotated[list[Name], Meta(min_length=1, max_length=5000)] | None = None
     refused: bool = False
     reason: Reason
+
+
+class SkuImported(SkuImport, frozen=True, kw_only=True):
+    """With `mapped` false the shop's orders do not use its table (`skus: as_is`)."""
+
+    mapped: bool
 
 
 class SkuPublished(msgspec.Struct, frozen=True, kw_only=True):

@@ -179,12 +179,16 @@ def _print_skus(terminal: Terminal, answer: Any) -> None:
             for row in answer["skus"]
         ],
     )
-    if not answer["mapped"]:
+    _note_unused(terminal, answer)
+    print_more(terminal, answer)
+
+
+def _note_unused(terminal: Terminal, answer: Any) -> None:
+    if not answer.get("mapped", True):  # of an import a gateway of before does not say
         terminal.line(
             "注意：该店铺配置为 skus: as_is，订单不使用此表",
             "note: this shop has `skus: as_is`, its orders do not use this table",
         )
-    print_more(terminal, answer)
 
 
 def _part(terminal: Terminal, part: Any) -> str:
@@ -207,6 +211,7 @@ def _print_import(terminal: Terminal, answer: Any) -> None:
         f"{en}: {answer['new']} new, {answer['changed']} changed, {answer['unchanged']} unchanged,"
         f" {answer['removed']} removed; {answer['frees']} held orders go on",
     )
+    _note_unused(terminal, answer)
 
 
 def _print_problems(terminal: Terminal, details: Any) -> None:

@@ -128,8 +128,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(row) for row in rows]
 
 
-def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, int]:
+def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, Any]:
     total = {"changed": 0, "created": 0, "woken": 0}
+    unrouted = set[str]()
     for start in range(0, len(items), _AT_ONCE):
         part = items[start : start + _AT_ONCE]
         try:
@@ -140,7 +141,8 @@ def _set(remote: Remote, items: list[dict[str, Any]], reason: str) -> dict[str, 
             raise RemoteError(f"前 {start} 行已写入 / the first {start} rows are set; then: {error}") from error
         for key in total:
             total[key] += answer[key]
-    return total
+        unrouted.update(answer.get("unrouted", ()))  # a gateway of before does not say
+    return {**total, "unrouted": sorted(unrouted)}
 
 
 def _print_stock(terminal: Terminal, answer: Any) -> None:
@@ -208,6 +210,12 @@ def _print_set(terminal: Terminal, total: Any) -> None:
         f"已更改 {total['changed']} 项（其中新建 {total['created']} 项），{total['woken']} 个订单继续",
         f"{total['changed']} changed ({total['created']} of them new), {total['woken']} orders go on",
     )
+    if total["unrouted"]:
+        names = terminal.choose("、", ", ").join(total["unrouted"])
+        terminal.line(
+            f"注意：没有店铺的 route 通向仓库 {names}，订单不使用它的库存；名称写对了吗？",
+            f"note: no shop's route leads to {names}, no order uses its stock: is it the right name?",
+        )
 
 
 _PIECES = (("在库", "On hand"), ("锁定", "Locked"), ("已占", "Committed"))

@@ -696,7 +696,7 @@ async def test_stock_is_set_with_a_movement_and_wakes_what_waited(gateway: Gatew
         return {"items": [{"sku": s, "warehouse": "W1", "on_hand": n} for s, n in rows], "reason": "counted"}
 
     first = await gateway.call("PUT", "/stock", items(("CUP-01", 1), ("TEA", 5)))
-    assert first.body == {"changed": 2, "created": 2, "woken": 0}
+    assert first.body == {"changed": 2, "created": 2, "woken": 0, "unrouted": []}
     number = await gateway.order()
     await gateway.stage(number, "reviewed", reason="short_of_stock")
     missing = [{"sku": "CUP-01", "warehouse": "W1", "pieces": 1, "available": 1}]
@@ -706,7 +706,7 @@ async def test_stock_is_set_with_a_movement_and_wakes_what_waited(gateway: Gatew
     assert item["next"]["command"] == "ordergate stock set CUP-01 W1 PIECES -r REASON"
 
     second = await gateway.call("PUT", "/stock", items(("CUP-01", 10)))
-    assert second.body == {"changed": 1, "created": 0, "woken": 1}
+    assert second.body == {"changed": 1, "created": 0, "woken": 1, "unrouted": []}
     await gateway.sent(number)
     assert (await gateway.get(f"/orders/{number}"))["missing"] == []
     rows = (await gateway.get("/stock", sku="CUP"))["stock"]

@@ -124,6 +124,17 @@ async def test_a_held_order_goes_on_with_the_file_that_names_its_sku(
     assert ("admin/" in (await gateway.audit())[0][0], (await gateway.audit())[0][1]) == (True, "skus.import")
 
 
+async def test_what_no_order_will_use_is_said_when_it_is_imported(gateway: Gateway, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(CSV.format("礼盒,CUP-01,3,"), encoding="utf-8")
+    assert "skus: as_is，订单不使用此表" in await cli("skus", "import", "shop", str(file), "-r", "early")
+    assert "as_is" not in await cli("skus", "import", "tmall", str(file), "-r", "in time")
+    file.write_text("SKU,仓库,在库\nCUP-01,W1,5\nCUP-01,Ｗ1,5\nCUP-01,w1,5\n", encoding="utf-8")
+    assert "没有店铺的 route 通向仓库 w1、Ｗ1" in await cli("stock", "import", str(file), "-r", "盘点")
+    assert "route" not in await cli("stock", "set", "CUP-01", "W1", "6", "-r", "盘点")
+    assert "no shop's route leads to W2" in await cli("stock", "set", "A", "W2", "6", "-r", "x", "--lang", "en")
+
+
 async def test_an_as_is_shop_sends_no_items(gateway: Gateway, cli: Cli) -> None:
     number = await gateway.order(order_no="77")
     await gateway.sent(number)
