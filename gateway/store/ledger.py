@@ -164,7 +164,8 @@ async def settle(
     """Put a balance and its movements right: by a movement of the difference, or by the balance that they sum up to.
 
     None: there is no such balance. The whole ledger is read without a lock on the balance; what is written is the
-    difference, which stays the same however much is booked meanwhile. Raises BelowBooked.
+    difference, which stays the same however much is booked meanwhile. Orders that wait for the SKU are decided again
+    where there are pieces that none of them was woken for. Raises BelowBooked.
     """
     async with pool.acquire() as connection, connection.transaction():
         # Two people at once would take the difference off twice.
@@ -193,8 +194,10 @@ async def settle(
                 )
             except asyncpg.CheckViolationError as error:
                 raise BelowBooked(Pieces(row["moved_on_hand"], row["moved_locked"], row["moved_committed"])) from error
-            if off.on_hand - off.locked - off.committed < 0:
-                woken = await wake_waiting_all(connection, {Sku(place[0])}, now)
+        # Who has raised a balance past us has woken nobody.
+        more = off.on_hand - off.locked - off.committed
+        if (more if keep == "balance" else -more) > 0:
+            woken = await wake_waiting_all(connection, {Sku(place[0])}, now)
         await connection.execute("DELETE FROM ledger_off WHERE stock_id = $1", stock_id)
         subject = f"{place[0]}@{place[1]} {off.on_hand:+d}/{off.locked:+d}/{off.committed:+d} ({keep})"
         await audit(connection, actor=actor, action="stock.settle", subject=subject, reason=reason)

@@ -14,7 +14,18 @@ import pytest
 from gateway.core.event import ConnectionName
 from gateway.core.order import Closing, Content, Facts, Line, Party, Payment, Route, Sku
 from gateway.pipeline.rules import Rules, Shop
-from gateway.store.ledger import LATE_S, BelowBooked, Pieces, compare, read_due, read_ledger, set_due, settle, sum_whole
+from gateway.store.ledger import (
+    LATE_S,
+    BelowBooked,
+    Keep,
+    Pieces,
+    compare,
+    read_due,
+    read_ledger,
+    set_due,
+    settle,
+    sum_whole,
+)
 from gateway.store.outbox import start_worker
 from gateway.store.purge import Ages
 from gateway.store.sql import Connection, open_pool, register_connections
@@ -256,11 +267,16 @@ async def test_movements_that_can_be_no_balance_are_not_taken(desk: Desk) -> Non
     assert await settle(desk.pool, (Sku("S9"), W), keep="balance", reason="x", actor="wang", now=at) is None
 
 
-async def test_pieces_that_are_there_after_all_go_to_who_waits_for_them(desk: Desk) -> None:
-    await count(desk, S1=3)
+@pytest.mark.parametrize(("counted", "by_hand", "keep"), [(3, 0, "movements"), (0, 3, "balance")])
+async def test_pieces_that_are_there_after_all_go_to_who_waits_for_them(
+    desk: Desk, counted: int, by_hand: int, keep: Keep
+) -> None:
+    """Also those that somebody has put into the balance past us, who has woken nobody."""
+    await count(desk, S1=counted)
     await desk.pool.execute("UPDATE stock SET on_hand = 0")
     await decide(await desk.worker(Memory()), desk.arrival("1", an_order("1", "S1")))
-    put = await settle(desk.pool, (Sku("S1"), W), keep="movements", reason="x", actor="wang", now=datetime.now(UTC))
+    await desk.pool.execute("UPDATE stock SET on_hand = $1", by_hand)
+    put = await settle(desk.pool, (Sku("S1"), W), keep=keep, reason="x", actor="wang", now=datetime.now(UTC))
     assert put is not None and put.woken == 1
     assert await desk.rows("SELECT order_key FROM inbox") == [("A1",)]
 
