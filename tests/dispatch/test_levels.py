@@ -217,8 +217,11 @@ class Desk:
 
     async def row(self, sku: str) -> asyncpg.Record:
         return await self.pool.fetchrow(
-            "SELECT sent, sending, failures, refused, extract(epoch FROM not_before - now())::float AS wait_s,"
-            " extract(epoch FROM lower_from - now())::float AS lower_in_s FROM listing WHERE sku = $1",
+            # Not the difference of two instants: an infinite one has none before PostgreSQL 17.
+            "SELECT sent, sending, failures, refused,"
+            " (extract(epoch FROM not_before) - extract(epoch FROM now()))::float AS wait_s,"
+            " (extract(epoch FROM lower_from) - extract(epoch FROM now()))::float AS lower_in_s"
+            " FROM listing WHERE sku = $1",
             sku,
         )
 
