@@ -50,7 +50,7 @@ async def test_a_session_gives_its_locks_back_soon_when_its_process_stops(postgr
 
 async def test_a_server_tuned_for_speed_or_for_snapshots_changes_nothing_of_what_is_promised(postgres_url: str) -> None:
     """A commit that is told of before it is on the disk is an order lost; in a snapshot that is older than the lock two
-    people put the same right twice; and where a backslash escapes, orders that wait for stock are looked for in vain."""
+    people put the same right twice; and where a backslash escapes, orders that wait for stock are not found."""
     name = urlsplit(postgres_url).path[1:]
     dba = await asyncpg.connect(postgres_url)
     shown: dict[str, tuple[str, str]] = {}
