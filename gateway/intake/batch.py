@@ -261,6 +261,7 @@ class Decider:
         for number, items in singly.items():
             decisions.append(self._one_by_one(number, items, stored.get(number), balances, tables))
         writes = await self._writes(connection, decisions, by_order, stored)
+        await self._know_names(connection, writes)
         await write_orders(connection, writes, names=self._names)
         if freed := given_back(decisions, balances):
             # Orders that are short of what has just come free are decided again.
@@ -516,6 +517,14 @@ class Decider:
                 )
             )
         return writes
+
+    async def _know_names(self, connection: Connection, writes: Sequence[OrderWrite]) -> None:
+        """A gateway with a later configuration may have decided on these orders before, of a shop or for a target that
+        is not in ours."""
+        named = {write.order.connection for write in writes if write.order.connection}
+        named.update(command.target for write in writes for command in write.commands)
+        if any(self._names.get(name) is None for name in named):
+            await self._names.read_again(connection)
 
     def _verdict(self, item: Prepared) -> EventRow:
         """What stands in the timeline for a decision that no event brought about."""

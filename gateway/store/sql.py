@@ -405,7 +405,8 @@ _CREATED = re.compile(r"^CREATE (?:TABLE|SEQUENCE) (\w+)", re.MULTILINE)
 
 
 class Names:
-    """Connection names ⇄ the small numbers rows carry. Read once at start: names are never renumbered."""
+    """Connection names ⇄ the small numbers rows carry. Read at the start, and again where a gateway with a later
+    configuration has registered one since: names are never renumbered."""
 
     def __init__(self, ids: dict[ConnectionName, int]) -> None:
         self._ids = ids
@@ -423,6 +424,12 @@ class Names:
     def find(self, number: int) -> ConnectionName | None:
         """None for a connection that a process with a later configuration has registered since."""
         return self._names.get(number)
+
+    async def read_again(self, connection: Connection) -> None:
+        """Know those that have been registered since."""
+        for number, name in await connection.fetch("SELECT connection_id, name FROM connection"):
+            self._ids[ConnectionName(name)] = number
+            self._names[number] = ConnectionName(name)
 
 
 async def register_connections(pool: asyncpg.Pool, names: Iterable[ConnectionName]) -> Names:

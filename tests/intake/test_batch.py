@@ -296,6 +296,19 @@ async def test_an_adapter_that_exits_or_panics_ends_no_worker(desk: Desk, body: 
     assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
 
 
+async def test_a_worker_that_is_not_restarted_yet_cancels_what_another_one_sent_to_a_new_target(desk: Desk) -> None:
+    """While gateways get a later configuration one after the other, all of them read events of the same orders."""
+    old, target = await desk.worker(Memory()), ConnectionName("wms-2")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, target])
+    shop = Shop(name=SHOP, prefix="A", routes=(Route(target, "W"),))
+    new = await desk.worker(Memory(), rules=Rules(shops={SHOP: shop}, targets=frozenset({target})))
+    await decide(new, desk.arrival("1", paid("1")))
+    await decide(old, desk.arrival("1", said(2, closing=Closing(True))))
+    assert await desk.rows("SELECT code FROM dead_letter") == []
+    lanes = "SELECT name, head, tail FROM lane JOIN connection ON connection_id = target_id"
+    assert await desk.rows(lanes) == [("wms-2", 1, 2)]
+
+
 async def test_the_same_bad_event_read_again_is_kept_once(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     bad = desk.arrival("1", b"bad")
