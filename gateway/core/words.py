@@ -120,7 +120,7 @@ BREAKERS: Mapping[str, Text] = {
     "forced_closed": Text("手动闭合", "held closed"),
 }
 CONNECTIONS: Mapping[ConnectionState, Text] = {
-    ConnectionState.READY: Text("可用", "ready"),
+    ConnectionState.READY: Text("启用", "ready"),
     ConnectionState.PAUSED: Text("暂停", "paused"),
     ConnectionState.RE_AUTHORISE: Text("需重新授权", "re-authorise"),
 }

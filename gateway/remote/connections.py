@@ -28,7 +28,7 @@ connections = typer.Typer(no_args_is_help=True, help="连接和店铺授权。Co
 
 @connections.command("list")
 def list_connections(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
-    """连接状态：可用、暂停、需重新授权；轮询进度。How the connections stand, and how far shops are read."""
+    """连接状态：启用、暂停、需重新授权；轮询进度。How the connections stand, and how far shops are read."""
     show(Remote(url, token).get("connections"), _print_connections, lang=lang, as_json=as_json)
 
 
@@ -144,3 +144,8 @@ def _print_connections(terminal: Terminal, answer: Any) -> None:
             for pull in [row["pull"] or dict.fromkeys(("read_to", "failing", "token_ends_at", "owner"))]
         ],
     )  # fmt: skip
+    terminal.line(
+        "状态不说明对方是否应答：目标见 ordergate gates list，店铺见“读取故障”",
+        "the state does not say whether the other side answers: of targets `ordergate gates list` says so, of shops"
+        " “Failing”",
+    )

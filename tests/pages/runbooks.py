@@ -41,7 +41,7 @@ def authorise(page: Page, town: Town) -> None:
     given = {"access_token": "authorised-again", "expires_in": 86400}
     (page.stage.folder / "given").write_text(json.dumps(given), encoding="utf-8")
     assert "完成" in page.run('ordergate connections authorise tmall --reason "重新授权" --from given')
-    until(lambda: re.search(r"tmall +taobao +可用", page.stage.run(listed).out), "the shop to be read again")
+    until(lambda: re.search(r"tmall +taobao +启用", page.stage.run(listed).out), "the shop to be read again")
 
 
 def clock(page: Page, town: Town) -> None:
@@ -222,7 +222,7 @@ def shop_not_read(page: Page, town: Town) -> None:
     until(lambda: re.search(r"tmall .* http_503", page.stage.run(listed).out), "reading to fail")
     said = page.run(listed)
     assert all(title in said for title in ("读取故障", "已读至", "负责进程"))
-    assert re.search(r"tmall +taobao +可用 +20\d\d-\S+ \S+ +http_503 ", said)
+    assert re.search(r"tmall +taobao +启用 +20\d\d-\S+ \S+ +http_503 ", said)
     said = page.run("ordergate check", code=2)
     assert "connections.tmall" in said
     town.taobao.faults = Faults(throttle_in_200=True)

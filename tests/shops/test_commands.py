@@ -67,7 +67,8 @@ async def test_a_refused_renewal_is_shown_while_the_shop_goes_on(shop: Shop) -> 
     await shop.until(lambda: shop.saw(Trouble))
     url, token = await shop.api(worker)
     code, page = await ordergate("connections", "list", "--url", url, "--token", token)
-    assert code == 0 and "可用" in page and "续期被拒：token" in page
+    assert code == 0 and "启用" in page and "续期被拒：token" in page
+    assert "目标见 ordergate gates list" in page, "a dead target is in use, too"
 
 
 async def test_pausing_and_resuming_are_told(shop: Shop) -> None:
