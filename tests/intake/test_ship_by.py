@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -233,3 +234,29 @@ async def test_looking_reads_nothing_of_what_does_not_wait(desk: Desk) -> None:
         before = await connection.fetchval(read)
         seen = await near_ship_by(connection, LEAD)
         assert await connection.fetchval(read) - before == seen["shop-a", PAST].count == 3333 + 3334
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+async def test_listing_page_after_page_is_as_quick_as_the_first(desk: Desk, analysed: bool) -> None:
+    """PostgreSQL plans a statement anew five times, and then once for whatever is asked for."""
+    await desk.pool.execute(
+        "INSERT INTO orders (order_id, number, connection_id, stage, reasons, state, ship_by)"
+        " SELECT n, 'S' || n, 1, 'received', CASE WHEN n % 2 = 1 THEN 'over_limit' ELSE '' END, '',"
+        " now() - n * interval '1 second' FROM generate_series(1, 40000) n"
+    )
+    await desk.pool.execute(
+        "INSERT INTO lane (order_id, target_id, operation, head, tail, opened_at)"
+        " SELECT order_id, 2, 'create', 1, 1, now() - interval '1 hour' FROM orders WHERE reasons = ''"
+    )
+    await desk.pool.execute("INSERT INTO delivery SELECT order_id, 2, 1, 'create', 'create' FROM lane")
+    if analysed:
+        await desk.pool.execute("ANALYZE")
+    seen: list[str] = []
+    behind = None
+    async with asyncio.timeout(20):
+        for _ in range(8):
+            rows = await list_orders(desk.pool, OrderFilter(near=LEAD, behind=behind), limit=500)
+            seen += [row.number for row in rows]
+            assert rows[-1].ship_by is not None
+            behind = (rows[-1].ship_by, rows[-1].order_id)
+    assert seen == [f"S{number}" for number in range(40_000, 36_000, -1)]
