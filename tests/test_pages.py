@@ -73,6 +73,7 @@ STORIES = {
     "docs/runbooks/target.md": Story(runbooks.target),
     "docs/runbooks/troubles.md": Story(runbooks.broker_away),
     "docs/runbooks/unknown_outcomes.md": Story(runbooks.unknown_outcomes),
+    "docs/runbooks/worker.md": Story(runbooks.worker, {"连接名": "wms-1", "NAME": "wms-1"}),
     "docs/skus.md": Story(skus.story),
     "docs/webhook.md": Story(small_pages.webhook, given=()),
 }

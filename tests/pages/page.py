@@ -48,7 +48,6 @@ NOT_RUN = {
     "./dev test": "is what runs this test",
     "./dev test -k stock": "is what runs this test",
     "./dev test-real": "runs tests",
-    "POSTGRES_PROGRAMS=/usr/lib/postgresql/15/bin ./dev test -p tests.other_postgres": "runs tests",
     "./dev test-soak -k simulated": "runs tests",
     "./dev test-soak tests/deploy/test_image.py": "runs tests",
     "./dev check": "runs tests",

@@ -229,6 +229,11 @@ def shop_not_read(page: Page, town: Town) -> None:
     until(lambda: not re.search(r"tmall .* http_503", page.stage.run(listed).out), "reading to go on")
 
 
+def worker(page: Page, town: Town) -> None:
+    assert "已暂停" in page.run("ordergate pause wms-1 -r why")
+    assert "已恢复" in page.stage.run("ordergate resume wms-1 -r mended").out
+
+
 def target(page: Page, town: Town) -> None:
     with town.trouble(AWAY):
         numbers = [town.order(str(4501 + n)) for n in range(BREAKER_JUDGES_FROM + 2)]

@@ -830,7 +830,7 @@ async def test_orders_near_their_ship_by_time_are_told_once_with_their_number(
     assert [row["title"] for row in told] == [
         "临近发货时限：shop-a，3 单未到仓库",
         "已过发货时限：shop-a，3 单未到仓库",
-        "没有临近发货时限而未到仓库的订单了：shop-a",
+        "没有临近发货时限而未到仓库的订单了：shop-a，已过时限的有 3 单",
         "临近发货时限：shop-a，4 单未到仓库，另有 3 单已过时限",
         "临近发货时限：shop-a，47 单未到仓库，另有 3 单已过时限（增多）",
         "没有已过发货时限而未到仓库的订单了：shop-a",
