@@ -174,6 +174,8 @@ async def settle(
         if row is None:
             return None
         off, woken = _off(row), 0
+        subject = f"{place[0]}@{place[1]} {off.on_hand:+d}/{off.locked:+d}/{off.committed:+d} ({keep})"
+        await audit(connection, actor=actor, action="stock.settle", subject=subject, reason=reason)
         if off == Pieces(0, 0, 0):
             return Settled(off, 0)
         stock_id, difference = row["stock_id"], (off.on_hand, off.locked, off.committed)
@@ -199,8 +201,6 @@ async def settle(
         if (more if keep == "balance" else -more) > 0:
             woken = await wake_waiting_all(connection, {Sku(place[0])}, now)
         await connection.execute("DELETE FROM ledger_off WHERE stock_id = $1", stock_id)
-        subject = f"{place[0]}@{place[1]} {off.on_hand:+d}/{off.locked:+d}/{off.committed:+d} ({keep})"
-        await audit(connection, actor=actor, action="stock.settle", subject=subject, reason=reason)
     return Settled(off, woken)
 
 

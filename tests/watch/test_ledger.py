@@ -243,8 +243,9 @@ async def test_the_two_are_put_right_by_whichever_is_true(desk: Desk, keep: str,
     assert (seen.moved.on_hand, seen.moved.locked, seen.moved.committed) == balance
     again = await settle(desk.pool, place, keep=keep, reason="counted", actor="wang", now=datetime.now(UTC))  # type: ignore[arg-type]
     assert again is not None and again.off == Pieces(0, 0, 0)
-    assert await desk.rows("SELECT action, subject FROM audit WHERE action = 'stock.settle'") == [
-        ("stock.settle", f"S1@W +3/+2/+0 ({keep})")
+    assert await desk.rows("SELECT action, subject FROM audit WHERE action = 'stock.settle' ORDER BY audit_id") == [
+        ("stock.settle", f"S1@W +3/+2/+0 ({keep})"),
+        ("stock.settle", f"S1@W +0/+0/+0 ({keep})"),
     ]
 
 
