@@ -85,6 +85,7 @@ from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.queries import lanes_without_gate, watched_since
+from gateway.store.reparse import Reads
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
@@ -252,7 +253,9 @@ class Worker:
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
         # Last: whoever is answered finds everything in place.
         health = self._health(pool, dispatcher, of_kafka, inbox_leg, kafka_leg)
-        server = await self._serve(hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders), health)
+        server = await self._serve(
+            hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders, reads=decider.reads), health
+        )
         stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
 
@@ -500,6 +503,7 @@ class Worker:
         *,
         dispatcher: Dispatcher,
         decoders: Mapping[ConnectionName, Decode],
+        reads: Reads,
     ) -> Api:
         return Api(
             pool,
@@ -507,6 +511,7 @@ class Worker:
             targets={c.name: c.order_operations for c in self._settings.connections.values()},
             connections=self._settings.connections,
             decoders=decoders,
+            reads=reads,
             desk=desk_of(self._settings),
             own_gates=lambda: [gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,

@@ -901,6 +901,10 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert "张三" in gateway("orders", "show", "SA1001", "--unmask").out
         assert json.loads(gateway("orders", "raw", "SA1001", "1").out)["order_no"] == "A1001"
         assert gateway("orders", "reconsider", "SA1001", "-r", "look again").code == 0
+        assert gateway("orders", "reparse", "SA1001", "--dry-run").out == "1 条报文，与已知一致\n"
+        assert "--dry-run" in gateway("orders", "reparse", "SA1001").err
+        parsed = gateway("orders", "reparse", "SA1001", "-r", "mended", "--json").json
+        assert parsed == {"messages": 1, "changes": []}
         assert "by hand" in gateway("orders", "show", "SA1001", "--lang", "en").out
         assert [
             row["number"] for row in gateway("orders", "list", "--channel-no", "A1001", "--json").json["orders"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, not_found, off_list, unread
+from gateway.api.errors import ApiError, conflict, not_found, off_list, unread
 from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.masking import HIDDEN, state_of, unquoted
 from gateway.api.routing import Call, Route
@@ -30,8 +30,9 @@ from gateway.store.queries import (
     read_order,
     read_payload,
 )
-from gateway.store.repair import reconsider_order
-from gateway.store.sql import CannotRead
+from gateway.store.repair import NoSuchOrder, NotNow, reconsider_order
+from gateway.store.reparse import Reads, Reparsed, look, reparse
+from gateway.store.sql import CannotRead, Names
 from gateway.store.stock import read_missing
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -40,8 +41,12 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 class Orders:
     """Handlers of ``/orders``."""
 
-    def __init__(self, pool: asyncpg.Pool, *, desk: Desk, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, names: Names, reads: Reads, desk: Desk, now: Callable[[], datetime]
+    ) -> None:
         self._pool = pool
+        self._names = names
+        self._reads = reads
         self._desk = desk
         self._now = now
 
@@ -62,6 +67,17 @@ class Orders:
             Route(
                 method="POST", path="/orders/{number}/reconsider", handler=self.reconsider_order, body=ReasonBody,
                 answer=Done, zh="重新判断订单", en="Decide an order again", errors=(400, 401, 404, 409, 422, 503),
+            ),
+            Route(
+                method="GET", path="/orders/{number}/reparse", handler=self.look_reparsed, answer=Reparsed,
+                zh="重新解析报文会改变什么", en="What parsing an order's messages again would change",
+                errors=(401, 404, 409, 422, 503),
+            ),
+            Route(
+                method="POST", path="/orders/{number}/reparse", handler=self.reparse_order, body=ReasonBody,
+                answer=Reparsed, zh="用现在的适配器重新解析订单保留的报文，再重新判断",
+                en="Parse an order's kept messages again by today's adapters, and decide it again",
+                errors=(400, 401, 404, 409, 422, 503),
             ),
         ]  # fmt: skip
 
@@ -141,6 +157,34 @@ class Orders:
         if not found:
             raise await no_order(self._pool, number, self._desk)
         return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
+
+    async def look_reparsed(self, call: Call) -> Reparsed:
+        number = call.path["number"]
+        return await self._reparsed(number, look(self._pool, number, reads=self._reads))
+
+    async def reparse_order(self, call: Call) -> Reparsed:
+        number = call.path["number"]
+        doing = reparse(
+            self._pool,
+            number,
+            reads=self._reads,
+            names=self._names,
+            reason=call.body.reason,
+            actor=call.actor,
+            now=self._now(),
+        )
+        return await self._reparsed(number, doing)
+
+    async def _reparsed(self, number: str, doing: Awaitable[Reparsed]) -> Reparsed:
+        try:
+            return await doing
+        except CannotRead as error:
+            what = Text(f"订单 {number} 或它的一条报文", f"order {number}, or one of its messages")
+            raise unread(what, error) from error
+        except NoSuchOrder as error:
+            raise await no_order(self._pool, number, self._desk) from error
+        except NotNow as error:
+            raise conflict(error.code, error.message, error.advice, where="path") from error
 
 
 def _cursor(row: OrderRow, *, near: bool) -> str:

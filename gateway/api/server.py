@@ -34,6 +34,7 @@ from gateway.core.order import Facts
 from gateway.core.text import Text
 from gateway.listener import Unread, read_body
 from gateway.settings import Connection
+from gateway.store.reparse import Reads
 from gateway.store.sql import AWAY, CannotRead, Names
 
 PREFIX = "/api/v1"
@@ -53,6 +54,7 @@ class Api:
         targets: Mapping[ConnectionName, Collection[str]],
         connections: Mapping[ConnectionName, Connection],
         decoders: Mapping[ConnectionName, Callable[[Event], Facts]],
+        reads: Reads,
         desk: Desk,
         own_gates: Callable[[], Sequence[WorkerGate]],
         observe: Observer,
@@ -64,7 +66,7 @@ class Api:
         self._observe = observe
         self.routes: tuple[Route, ...] = (
             *Work(pool, desk=desk, now=now).routes(),
-            *Orders(pool, desk=desk, now=now).routes(),
+            *Orders(pool, names=names, reads=reads, desk=desk, now=now).routes(),
             *Deliveries(pool, desk=desk, now=now).routes(),
             *Redrives(pool, names=names, desk=desk).routes(),
             *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),

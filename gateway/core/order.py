@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Generic, Literal, NewType, TypeVar
 
@@ -486,10 +487,8 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
     key = (facts.version, facts.rank)
     if facts.content is not None and _wins(order.content, key, facts.content):
         changes["content"] = Register(*key, facts.content)
-        if order.content is not None and order.issued(Operation.CREATE) is not None:
-            replaced = order.content.value
-            if not order.sent_content or order.sent_content == _digest_with_notes(replaced):
-                changes["sent_content"] = digest(replaced)
+        if order.content is not None:
+            changes["sent_content"] = _as_sent(order, order.content.value)
     if facts.payment is not None and _wins(order.payment, key, facts.payment):
         changes["payment"] = Register(*key, facts.payment)
     if facts.hold is not None and _wins(order.hold, key, facts.hold):
@@ -524,6 +523,56 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
         if not told.issubset(order.progress):
             changes["progress"] = tuple(sorted(told.union(order.progress), key=_encode))
     return msgspec.structs.replace(order, **changes) if changes else order
+
+
+def told_anew(order: Order, told: Iterable[tuple[ConnectionName, Facts]]) -> Order:
+    """`order` as if `told` were all that was ever said of it; the same object where that comes to the same.
+
+    What was done about it stays, and so does whose it is.
+    """
+    anew = Order(number=order.number, connection=order.connection, channel_no=order.channel_no)
+    for source, facts in told:
+        anew = merge(anew, facts, source)
+    changes: dict[str, Any] = {
+        name: getattr(anew, name) for name in _TOLD if getattr(anew, name) != getattr(order, name)
+    }
+    if not changes:
+        return order
+    if "content" in changes and order.content is not None:
+        changes["sent_content"] = _as_sent(order, order.content.value)
+    return msgspec.structs.replace(order, **changes)
+
+
+def forgotten(before: Order, anew: Order) -> list[str]:
+    """The kinds of facts of which `anew` knows less than `before`, or an older version."""
+    found = []
+    for name in _REGISTERS:
+        known, now = getattr(before, name), getattr(anew, name)
+        if known is not None and (now is None or _older(now, known)):
+            found.append(name)
+    if any(name not in anew.refunds or _older(anew.refunds[name], one) for name, one in before.refunds.items()):
+        found.append("refunds")
+    if not before.confirmations.keys() <= anew.confirmations.keys():
+        found.append("confirmations")
+    if not set(before.progress) <= set(anew.progress):
+        found.append("progress")
+    return found
+
+
+def differences(before: Order, anew: Order) -> list[str]:
+    """The kinds of facts that differ, and of what was ordered the fields: ``["content.receiver", "payment"]``."""
+    found = []
+    for name in _TOLD:
+        known, now = getattr(before, name), getattr(anew, name)
+        if known == now:
+            continue
+        if name != "content" or known is None or now is None:
+            found.append(name)
+            continue
+        one, other = msgspec.structs.asdict(known.value), msgspec.structs.asdict(now.value)
+        fields = [field for field in one if one[field] != other[field]]
+        found += [f"content.{field}" for field in fields] or ["content"]
+    return found
 
 
 Stale = Literal["older", "unchanged"]
@@ -581,11 +630,26 @@ def _digest_with_notes(content: Content) -> bytes:
     return hashlib.blake2b(_encode(content), digest_size=8).digest()
 
 
+_REGISTERS = ("content", "payment", "hold", "left", "closing")
+_TOLD = (*_REGISTERS, "refunds", "confirmations", "progress")
+"""The fields of an order that are facts."""
+
 _YEARS = range(2000, 9999)
 _REDUCED = 1 << 40
 """Added to a rank: above every rank of a platform, below the next version."""
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def _as_sent(order: Order, replaced: Content) -> bytes:
+    """`sent_content` once `replaced` is not what was ordered any more."""
+    if order.issued(Operation.CREATE) is None or order.sent_content not in (b"", _digest_with_notes(replaced)):
+        return order.sent_content
+    return digest(replaced)
+
+
+def _older(one: Register[Any], other: Register[Any]) -> bool:
+    return (one.version, one.rank) < (other.version, other.rank)
 
 
 def _wins(known: Register[Any] | None, key: tuple[int, int], value: Any) -> bool:

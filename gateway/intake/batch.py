@@ -175,6 +175,14 @@ class Decider:
                 unsound.append(prepared)
         return Batch(tuple(sound), tuple(unsound))
 
+    def reads(self, arrival: Arrival) -> tuple[OrderNumber, Facts] | DeadLetter:
+        """What a message says, and of which order, as `prepare` reads it; or why it would be set aside."""
+        prepared = self._prepare(arrival, self._now() + AHEAD_AT_MOST)
+        if isinstance(prepared, DeadLetter):
+            return prepared
+        assert prepared.facts is not None, "a wish to decide says nothing"
+        return prepared.number, prepared.facts
+
     async def decide(self, batch: Batch, *, leg: Leg) -> None:
         """Commit one batch in a transaction of its own. Raises what says "the database is away" unchanged."""
         await self._decide_halving(batch, leg=leg)

@@ -17,6 +17,7 @@ Limit = Annotated[int, typer.Option(min=1, max=500, help="最多行数。Most ro
 After = Annotated[
     str | None, typer.Option("--after", help="上一页 --json 中的 next。`next` of the page before, from --json")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="只预览，不改动。Only look: nothing is changed")]
 
 
 def as_number(given: str | None) -> str | None:

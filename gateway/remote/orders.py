@@ -16,7 +16,7 @@ from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_done, print_more, print_written, said, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
-from gateway.remote.options import LOCAL, After, Limit, Number, Reason, Token, Url, as_number
+from gateway.remote.options import LOCAL, After, DryRun, Limit, Number, Reason, Token, Url, as_number
 from gateway.remote.work import Code, Connection, Kind, Owner
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
@@ -102,6 +102,29 @@ def reconsider(
     show(answer, print_done, lang=lang, as_json=as_json)
 
 
+@orders.command("reparse", epilog=example("orders reparse A1001 --dry-run", 'orders reparse A1001 -r "适配器已修正"'))
+def reparse(
+    number: Number,
+    reason: Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录。Why; it is kept")] = "",
+    dry_run: DryRun = False,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """用现在的适配器重新解析保留的报文，再重新判断。Parse an order's kept messages again, and decide it again."""
+    if not dry_run and not reason:
+        raise RemoteError(
+            "请给出 --reason，会被记录；或用 --dry-run 只预览 / give --reason, which is kept, or --dry-run"
+        )
+    remote = Remote(url, token)
+    if dry_run:
+        show(remote.get("orders", number, "reparse"), _print_look_reparsed, lang=lang, as_json=as_json)
+    else:
+        answer = remote.post("orders", number, "reparse", body={"reason": reason})
+        show(answer, _print_reparsed, lang=lang, as_json=as_json)
+
+
 @orders.command("export", epilog=example("orders export --stuck -o stuck.xlsx"))
 def export(
     output: Annotated[
@@ -135,6 +158,26 @@ def export(
         return
     output.write_bytes(content)
     show({"file": str(output), "bytes": len(content)}, print_written, lang=lang, as_json=as_json)
+
+
+def _print_look_reparsed(terminal: Terminal, answer: Any) -> None:
+    _print_changes(terminal, answer)
+    if answer["changes"]:
+        terminal.line("去掉 --dry-run 并给出 --reason 执行", "leave --dry-run out and give --reason to do it")
+
+
+def _print_reparsed(terminal: Terminal, answer: Any) -> None:
+    _print_changes(terminal, answer)
+    if answer["changes"]:
+        terminal.line("即将重新判断", "the order is decided again in a moment")
+
+
+def _print_changes(terminal: Terminal, answer: Any) -> None:
+    messages, changes = answer["messages"], ", ".join(answer["changes"])
+    if changes:
+        terminal.line(f"{messages} 条报文，会不同的：{changes}", f"{messages} messages; what differs: {changes}")
+    else:
+        terminal.line(f"{messages} 条报文，与已知一致", f"{messages} messages, they say what is known")
 
 
 def _print_orders(terminal: Terminal, answer: Any) -> None:

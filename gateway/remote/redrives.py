@@ -10,7 +10,7 @@ from gateway.core import words
 from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, DryRun, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, when
 
 Target = Annotated[str | None, typer.Option(help="目标连接。Deliveries to this connection")]
@@ -21,7 +21,6 @@ Code = Annotated[
 ]
 Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
 Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="只预览，不改动。Only look: nothing is changed")]
 Yes = Annotated[bool, typer.Option("--yes", help="确认执行。Do it")]
 Cap = Annotated[int, typer.Option(min=1, help="最多处理多少，最早的优先。Take at most so many, the oldest first")]
 Rate = Annotated[

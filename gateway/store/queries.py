@@ -357,14 +357,17 @@ async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSe
     if not rows:
         return None
     names = {row[0]: row[1] for row in await pool.fetch("SELECT connection_id, name FROM connection")}
-    stored = rows[0][6]
+    return _event(n, rows[0], names), payload_of(rows[0][6])
+
+
+def payload_of(stored: bytes) -> bytes:
+    """The untouched payload that `event.body` holds. Raises CannotRead."""
     if isinstance(stored, Unopened):
         raise CannotOpen(stored.why)
     try:
-        body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=_MAX_PAYLOAD_BYTES)
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=_MAX_PAYLOAD_BYTES)
     except zstandard.ZstdError as error:
         raise CannotRead(DAMAGED) from error
-    return _event(n, rows[0], names), body
 
 
 async def list_lanes(

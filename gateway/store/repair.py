@@ -39,7 +39,7 @@ class NoSuchOrder(NoSuchDelivery):
 
 
 class NotNow(Exception):
-    """The delivery is not in a state to be touched: `code` from a closed set, what is the case, and what to do."""
+    """The delivery, or the order, is in no state for it: `code` from a closed set, what is the case, and what to do."""
 
     def __init__(self, code: str, message: Text, advice: Text) -> None:
         super().__init__(message.en)

@@ -17,8 +17,10 @@ import pytest
 from yarl import URL
 
 from gateway.core.happening import Trouble
+from gateway.core.order import Receiver
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.store.ledger import compare, sum_whole
+from gateway.store.orders import decode_state, encode_state
 from gateway.store.sql import migrate, open_pool
 from gateway.store.token import first_token, replace_token
 from gateway.testing.fakes import Faults
@@ -32,6 +34,8 @@ ROUTES = [
     ("GET", "/orders/S1001"),
     ("GET", "/orders/S1001/raw/1"),
     ("POST", "/orders/S1001/reconsider"),
+    ("GET", "/orders/S1001/reparse"),
+    ("POST", "/orders/S1001/reparse"),
     ("GET", "/deliveries"),
     ("POST", "/deliveries/S1001/erp/1/resend"),
     ("POST", "/deliveries/S1001/erp/1/resolve"),
@@ -109,6 +113,7 @@ async def test_the_document_names_every_route_and_every_schema(gateway: Gateway)
     [
         ("GET", "/orders/nope", 404, "not_found"),
         ("GET", "/orders/nope/raw/1", 404, "not_found"),
+        ("GET", "/orders/nope/reparse", 404, "not_found"),
         ("GET", "/dead-letters/77", 404, "not_found"),
         ("GET", "/nothing", 404, "not_found"),
         ("GET", "/orders/x/raw/abc", 404, "not_found"),
@@ -183,6 +188,8 @@ async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gate
     ("method", "path", "body", "status", "code"),
     [
         ("POST", "/orders/nope/reconsider", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/orders/nope/reparse", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/orders/nope/reparse", {"reason": ""}, 422, "invalid"),
         ("POST", "/orders/nope/reconsider", {}, 422, "invalid"),
         ("POST", "/orders/nope/reconsider", {"reason": ""}, 422, "invalid"),
         ("POST", "/orders/nope/reconsider", {"reason": "x", "why": 1}, 422, "invalid"),
@@ -774,6 +781,9 @@ async def test_a_balance_is_seen_beside_its_movements_and_settled(gateway: Gatew
     assert (unknown.status, (await gateway.call("GET", "/stock/ledger?sku=NONE&warehouse=W1")).status) == (404, 404)
     kept = await gateway.call("POST", "/stock/settle", {**place, "keep": "balance"})
     assert kept.body["off"] == {"on_hand": 5, "locked": 0, "committed": 0}
+    right = await gateway.call("POST", "/stock/settle", {**place, "keep": "balance"})
+    assert right.body["off"] == {"on_hand": 0, "locked": 0, "committed": 0}
+    assert (await gateway.audit())[-1][1:3] == ("stock.settle", "CUP-01@W1 +0/+0/+0 (balance)"), "who asked is recorded"
     await _ledger_is_right(gateway.pool)
 
 
@@ -798,6 +808,42 @@ async def test_an_order_is_decided_again(gateway: Gateway) -> None:
     await gateway.until(taken)
     assert gateway.erp.books.orders[number].documents == 1
     assert await gateway.audit() == [("admin/wang", "order.reconsider", number, "rules changed")]
+
+
+@pytest.mark.feature("F4")
+async def test_what_was_misread_once_is_parsed_again(gateway: Gateway) -> None:
+    number = await gateway.order()
+    await gateway.sent(number)
+    path = f"/orders/{number}/reparse"
+    assert await gateway.get(path) == {"messages": 1, "changes": []}
+    state = await gateway.pool.fetchval("SELECT state FROM orders")
+    order = decode_state(state)
+    assert order.content is not None
+    right = order.content.value
+    misread = msgspec.structs.replace(right, receiver=Receiver(name="?"))
+    wrong = msgspec.structs.replace(order, content=msgspec.structs.replace(order.content, value=misread))
+    await gateway.pool.execute("UPDATE orders SET state = $1", encode_state(wrong))
+
+    looked = await gateway.get(path)
+    assert looked == {"messages": 1, "changes": ["content.receiver"]}
+    assert (await gateway.pool.fetchval("SELECT state FROM orders"), await gateway.audit()) == (encode_state(wrong), [])
+    assert await gateway.post(path, {"reason": "the adapter is mended"}) == looked
+
+    async def decided() -> bool:
+        return not await gateway.pool.fetchval("SELECT EXISTS (SELECT 1 FROM inbox)")
+
+    await gateway.until(decided)
+    now = decode_state(await gateway.pool.fetchval("SELECT state FROM orders"))
+    assert now.content is not None and now.content.value == right
+    assert now.commands == order.commands and gateway.erp.books.orders[number].documents == 1
+    assert await gateway.audit() == [("admin/wang", "order.reparse", number, "the adapter is mended")]
+    page = await gateway.get(f"/orders/{number}")
+    assert [one["action"] for one in page["timeline"] if one["kind"] == "hand"] == ["order.reparse"]
+
+    await gateway.pool.execute("DELETE FROM event")
+    for method, body in (("GET", None), ("POST", {"reason": "x"})):
+        refused = await gateway.call(method, path, body)
+        assert (refused.status, refused.body["error"], is_told(refused.body)) == (409, "not_all_told", True)
 
 
 async def test_health_pages(gateway: Gateway) -> None:

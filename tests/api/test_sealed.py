@@ -138,6 +138,8 @@ async def test_what_cannot_be_opened_is_refused_with_what_to_do_and_changes_noth
     for method, path, body in [
         ("GET", "/orders/{0}/raw/1", None),
         ("POST", "/orders/{0}/reconsider", {"reason": "x"}),
+        ("GET", "/orders/{0}/reparse", None),
+        ("POST", "/orders/{0}/reparse", {"reason": "x"}),
         ("POST", "/deliveries/{0}/erp/1/resend", {"reason": "x"}),
         ("POST", "/deliveries/{0}/erp/1/resend", {"reason": "x", "edit": {"seller_note": "y"}}),
     ]:

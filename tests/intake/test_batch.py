@@ -35,7 +35,7 @@ from gateway.core.order import (
     Route,
     Sku,
 )
-from gateway.intake.batch import Decider
+from gateway.intake.batch import Decider, Decode
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
@@ -121,13 +121,20 @@ class Desk:
         self.happened: list[Happening] = []
         self.count = 0
 
-    async def worker(self, memory: Memory, *, rules: Rules = RULES, doubt_before: datetime | None = None) -> Decider:
+    async def worker(
+        self,
+        memory: Memory,
+        *,
+        rules: Rules = RULES,
+        doubt_before: datetime | None = None,
+        adapter: Decode = decode,
+    ) -> Decider:
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
         return Decider(
             pool=self.pool,
             names=self.names,
             rules=rules,
-            decoders={SHOP: decode, WMS: decode},
+            decoders={SHOP: adapter, WMS: adapter},
             outlet=memory,
             worker_id=worker_id,
             observe=self.happened.extend,

@@ -72,6 +72,7 @@ def _one(page: Page, town: Town) -> None:
     assert "A1001" in page.stage.run(conflicts).out
     page.run('ordergate work handled A1001 -r "已联系快递拦截"')
     assert "A1001" not in page.stage.run(conflicts).out
+    assert "条报文，与已知一致" in page.run("ordergate orders reparse A1001 --dry-run")
 
 
 def _many(page: Page, town: Town) -> None:

@@ -24,7 +24,10 @@ from gateway.core.order import (
     Register,
     Sku,
     Stage,
+    differences,
+    forgotten,
     merge,
+    told_anew,
 )
 from gateway.pipeline.decide import Step
 from gateway.pipeline.rules import Rules, UnknownSku
@@ -233,6 +236,25 @@ def test_deciding_again_changes_nothing(arrivals: tuple[list[Event], list[list[E
     moved = len(books.ledger)
     assert [decision for decision in books.take(distinct) if decision.changed or decision.commands] == []
     assert len(books.ledger) == moved
+
+
+@_thorough
+@given(_arrivals(), _rules)
+def test_all_that_was_told_told_anew_is_what_is_known(
+    arrivals: tuple[list[Event], list[list[Event]]], by: Rules
+) -> None:
+    """Messages that are parsed again to the same effect change nothing, whatever was done about them meanwhile."""
+    books = _books(by, {"X": 10_000, "Y": 10_000})
+    for batch in arrivals[1]:
+        books.take(batch)
+    for number, order in books.orders.items():
+        told = [step(facts) for named, facts in arrivals[0] if named == number]
+        assert told_anew(order, [(one.source, one.facts) for one in told if one.facts is not None]) is order
+        fewer = told_anew(order, [(one.source, one.facts) for one in told[1:] if one.facts is not None])
+        assert fewer is order or forgotten(order, fewer) or differences(order, fewer)
+        assert (fewer.commands, fewer.booked, fewer.route, fewer.origin) == (
+            order.commands, order.booked, order.route, order.origin
+        )  # fmt: skip
 
 
 @_thorough

@@ -59,6 +59,7 @@ from gateway.store.queries import (
     StockMoved,
 )
 from gateway.store.redrive import RedriveRow
+from gateway.store.reparse import Reparsed
 from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Group, Preview, Wanted
 from tests.core.sample import PLACED_AT, content
@@ -627,3 +628,12 @@ def test_a_gateway_without_tls_is_not_told_as_one_that_forbids(capsys: pytest.Ca
         main(["orders", "list", "--url", url.replace("http:", "https:"), "--token", "og_token"])
     err = capsys.readouterr().err
     assert ended.value.code == 1 and "TLS 出错" in err and "不允许" not in err
+
+
+@pytest.mark.parametrize(("how", "follows"), [("--dry-run", "leave --dry-run out"), ("-rx", "decided again")])
+def test_what_parsing_again_changes_is_named(capsys: pytest.CaptureFixture[str], how: str, follows: str) -> None:
+    answer = Reparsed(messages=3, changes=("content.receiver", "payment"))
+    said = printed(capsys, answer, "orders", "reparse", "A1", how, "--lang", "en")
+    assert said.startswith("3 messages; what differs: content.receiver, payment\n") and follows in said
+    answer = Reparsed(messages=3, changes=())
+    assert printed(capsys, answer, "orders", "reparse", "A1", how) == "3 条报文，与已知一致\n"
