@@ -17,7 +17,7 @@ from gateway.core.order import Operation
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
 from gateway.settings import Connection
-from gateway.store.control import force_breaker, set_paused
+from gateway.store.control import force_breaker, pause, resume
 from gateway.store.credentials import authorise, read_credentials
 from gateway.store.queries import ConnectionRow, list_connections
 from gateway.store.sql import Names
@@ -53,11 +53,12 @@ class Connections:
             Route(
                 method="POST", path="/connections/{name}/pause", handler=self.pause, body=PauseBody, answer=Done,
                 errors=_ERRORS, zh="暂停连接，或只暂停它的一种操作",
-                en="Send nothing to a connection, and do not poll it, until it is resumed; or stop one operation only",
+                en="Send nothing to a connection, and have a shop's orders wait, until it is resumed; or one operation",
             ),
             Route(
                 method="POST", path="/connections/{name}/resume", handler=self.resume, body=PauseBody, answer=Done,
-                errors=_ERRORS, zh="恢复连接，或它的一种操作", en="Send to a connection again, or one operation of it",
+                errors=_ERRORS, zh="恢复连接，或它的一种操作",
+                en="Send to a connection again, and decide the orders of a shop that waited; or one operation of it",
             ),
             Route(
                 method="POST", path="/connections/{name}/authorise", handler=self.authorise, body=AuthoriseBody,
@@ -97,10 +98,33 @@ class Connections:
         return ConnectionList(connections=views)
 
     async def pause(self, call: Call) -> Done:
-        return await self._set_paused(call, paused=True)
+        name, body = ConnectionName(call.path["name"]), call.body
+        if body.operation is not None:
+            return await self._hold(call, name, body.operation, paused=True)
+        before = await self._state_of(name)
+        if not await pause(self._pool, name, reason=body.reason, actor=call.actor):
+            raise _no_connection(name)
+        await self._say(name, before)
+        zh, en = "各进程在一次心跳内跟上", "every worker follows within its heartbeat"
+        if self._is_shop(name):
+            zh = f"新的订单从此等待；对它的回传和读取，{zh}"
+            en = f"its orders wait from now on; of what it is told and of reading it, {en}"
+        return Done(note=Text(f"已暂停；{zh}", f"paused; {en}"))
 
     async def resume(self, call: Call) -> Done:
-        return await self._set_paused(call, paused=False)
+        name, body = ConnectionName(call.path["name"]), call.body
+        if body.operation is not None:
+            return await self._hold(call, name, body.operation, paused=False)
+        before = await self._state_of(name)
+        woken = await resume(self._pool, name, reason=body.reason, actor=call.actor, now=self._now())
+        if woken is None:
+            raise _no_connection(name)
+        await self._say(name, before)
+        zh, en = "各进程在一次心跳内跟上", "every worker follows within its heartbeat"
+        if self._is_shop(name):
+            zh = f"等待的 {woken} 个订单即将重新判断；{zh}"
+            en = f"decided again in a moment are the orders that waited: {woken}; {en}"
+        return Done(note=Text(f"已恢复；{zh}", f"resumed; {en}"))
 
     async def authorise(self, call: Call) -> Done:
         name, body = ConnectionName(call.path["name"]), call.body
@@ -130,18 +154,14 @@ class Connections:
             note=Text("已授权；各进程几秒内改用新令牌", "authorised; every worker uses the new token within seconds")
         )
 
-    async def _set_paused(self, call: Call, *, paused: bool) -> Done:
-        name, reason = call.path["name"], call.body.reason
-        if call.body.operation is not None:
-            return await self._hold(call, ConnectionName(name), call.body.operation, paused=paused)
-        before = await self._state_of(name)
-        if not await set_paused(self._pool, name, paused=paused, reason=reason, actor=call.actor):
-            raise _no_connection(name)
+    async def _say(self, name: ConnectionName, before: ConnectionState | None) -> None:
         state = await self._state_of(name)
         if state is not None and state is not before:
-            self._observe([ConnectionChanged(ConnectionName(name), state, "by_hand")])
-        zh, en = ("已暂停", "paused") if paused else ("已恢复", "resumed")
-        return Done(note=Text(f"{zh}；各进程在一次心跳内跟上", f"{en}; every worker follows within its heartbeat"))
+            self._observe([ConnectionChanged(name, state, "by_hand")])
+
+    def _is_shop(self, name: ConnectionName) -> bool:
+        connection = self._connections.get(name)
+        return connection is not None and connection.is_shop
 
     async def _hold(self, call: Call, name: ConnectionName, operation: Operation, *, paused: bool) -> Done:
         """Pause one operation: its breaker is held open until somebody ends that."""

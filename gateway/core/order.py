@@ -301,6 +301,7 @@ Reason = Literal[
     "refund_open",
     "over_limit",
     "no_route",
+    "paused",
     "unmapped_sku",
     "short_of_stock",
     "unknown_sku",

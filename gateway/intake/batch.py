@@ -65,6 +65,7 @@ from gateway.pipeline.items import Tables
 from gateway.pipeline.rules import Rules, UnknownSku
 from gateway.sdk.cancelled import is_a_stop
 from gateway.store import sql
+from gateway.store.control import obstacles, paused_now
 from gateway.store.dead import (
     BEHIND,
     UNREAD,
@@ -244,17 +245,17 @@ class Decider:
         """Facts → fold → stock → settle → write, inside the caller's transaction."""
         now = self._now()
         admitted = await self._admit(connection, batch)
-        by_order, stored, kept = admitted.by_order, admitted.stored, admitted.kept
+        by_order, stored, kept, rules = admitted.by_order, admitted.stored, admitted.kept, admitted.rules
         self._reach("intake.facts_read")
         tables = await self._tables(connection, by_order, stored) if self._mapped else NO_TABLES
         singly = self._singly(by_order)
         folded = [
-            self._fold(number, items, stored.get(number), tables)
+            self._fold(number, items, stored.get(number), rules, tables)
             for number, items in by_order.items()
             if number not in singly
         ]
         steps = [
-            self._fold(number, items[: end + 1], stored.get(number), tables)
+            self._fold(number, items[: end + 1], stored.get(number), rules, tables)
             for number, items in singly.items()
             for end in range(len(items))
         ]
@@ -265,9 +266,9 @@ class Decider:
         places.update(place for one in further for place in one.places)
         held = self._rules.unknown_sku is UnknownSku.HOLD
         balances = await self._places.lock(connection, places, certain=held)
-        decisions = settle(folded, balances, self._rules)
+        decisions = settle(folded, balances, rules)
         for number, items in singly.items():
-            decisions.append(self._one_by_one(number, items, stored.get(number), balances, tables))
+            decisions.append(_one_by_one(number, items, stored.get(number), rules, balances, tables))
         writes = await self._writes(connection, decisions, by_order, stored)
         await self._know_names(connection, writes)
         await write_orders(connection, writes, names=self._names)
@@ -307,9 +308,14 @@ class Decider:
             kept += await set_aside(connection, unsound) if unsound else []
         superseded: set[str] = set()
         passable: set[str] = set()
+        rules = self._rules
         if batch.sound:
+            found = await obstacles(connection)
+            if not found.paused.isdisjoint(rules.shops):
+                # Before any order is locked: whoever resumes the shop waits for us, and sees whom we have wait.
+                rules = msgspec.structs.replace(rules, paused=await paused_now(connection))
             # What has just been set aside is among them, unless it was already and has been closed since.
-            front = await standing(connection, {p.number for p in batch.sound})
+            front = await standing(connection, {p.number for p in batch.sound}) if found.letters else []
             blocked = {letter.number for letter in front}
             passable = _unread_only(front)
             if closing := _superseded(front, batch.sound):
@@ -334,7 +340,7 @@ class Decider:
                 behind += [_behind(item) for item in waiting]
                 by_order[OrderNumber(number)] = [item for item in items if item not in waiting]
         by_order = {number: items for number, items in by_order.items() if items}
-        return _Admitted(by_order, stored, kept, behind)
+        return _Admitted(by_order, stored, rules, kept, behind)
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
@@ -418,8 +424,11 @@ class Decider:
                 raise
             return True
 
-    def _fold(self, number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, tables: Tables) -> Folded:
-        return fold(number, stored.order if stored is not None else None, items, self._rules, tables)
+    @staticmethod
+    def _fold(
+        number: OrderNumber, items: Sequence[Prepared], stored: Stored | None, rules: Rules, tables: Tables
+    ) -> Folded:
+        return fold(number, stored.order if stored is not None else None, items, rules, tables)
 
     async def _tables(
         self,
@@ -453,33 +462,6 @@ class Decider:
             for number, items in by_order.items()
             if len(items) > 1 and any(_is_before(item, before) for item in items)
         }
-
-    def _one_by_one(
-        self,
-        number: OrderNumber,
-        items: Sequence[Prepared],
-        stored: Stored | None,
-        balances: Mapping[Place, Balance],
-        tables: Tables,
-    ) -> Decision:
-        """What deciding event by event comes to, as one decision.
-
-        After a restore an order and its cancel are read again in one batch. Folded, the order would never have been
-        sent, and a warehouse that was sent it before would not be told of the cancel.
-        """
-        first = stored.order if stored is not None else None
-        order: Order | None = first
-        movements: list[Movement] = []
-        commands: list[Command] = []
-        stale: list[tuple[int, Stale]] = []
-        for place, item in enumerate(items):
-            [decision] = settle([fold(number, order, [item], self._rules, tables)], balances, self._rules)
-            order = decision.order
-            movements += decision.movements
-            commands += decision.commands
-            stale += [(place, why) for _, why in decision.stale]
-        assert order is not None
-        return Decision(first, order, tuple(movements), tuple(commands), tuple(stale))
 
     async def _writes(
         self,
@@ -571,11 +553,12 @@ class Decider:
 
 
 class _Admitted(msgspec.Struct, frozen=True):
-    """The part of a batch that is decided. `kept`: what has been set aside or closed; `behind`: what waits for an
-    earlier letter of its order, and is set aside with what is decided."""
+    """The part of a batch that is decided, and by which rules. `kept`: what has been set aside or closed; `behind`:
+    what waits for an earlier letter of its order, and is set aside with what is decided."""
 
     by_order: dict[OrderNumber, list[Prepared]]
     stored: Mapping[OrderNumber, Stored]
+    rules: Rules
     kept: list[DeadLettered | LetterSuperseded]
     behind: Sequence[DeadLetter]
 
@@ -631,6 +614,34 @@ class _Claims:
         for delivery in self._births.values():
             self._outlet.give_back(delivery.target, delivery.operation)
         self._births = {}
+
+
+def _one_by_one(
+    number: OrderNumber,
+    items: Sequence[Prepared],
+    stored: Stored | None,
+    rules: Rules,
+    balances: Mapping[Place, Balance],
+    tables: Tables,
+) -> Decision:
+    """What deciding event by event comes to, as one decision.
+
+    After a restore an order and its cancel are read again in one batch. Folded, the order would never have been
+    sent, and a warehouse that was sent it before would not be told of the cancel.
+    """
+    first = stored.order if stored is not None else None
+    order: Order | None = first
+    movements: list[Movement] = []
+    commands: list[Command] = []
+    stale: list[tuple[int, Stale]] = []
+    for place, item in enumerate(items):
+        [decision] = settle([fold(number, order, [item], rules, tables)], balances, rules)
+        order = decision.order
+        movements += decision.movements
+        commands += decision.commands
+        stale += [(place, why) for _, why in decision.stale]
+    assert order is not None
+    return Decision(first, order, tuple(movements), tuple(commands), tuple(stale))
 
 
 def _superseded(front: Sequence[Standing], sound: Sequence[Prepared]) -> list[Standing]:

@@ -32,7 +32,7 @@ from gateway.core.stock import Balance, Movement, Place
 from gateway.pipeline.items import Tables, with_recipes
 from gateway.pipeline.plan import conflicts_of, plan, stage_of
 from gateway.pipeline.reserve import reserve, wanted
-from gateway.pipeline.review import origin_of, reasons_to_wait
+from gateway.pipeline.review import origin_of, reasons_to_wait, waits_for_shop
 from gateway.pipeline.route import route_of
 from gateway.pipeline.rules import Rules
 
@@ -104,6 +104,8 @@ def fold(
     reasons = reasons_to_wait(order, rules)
     if order.route is None and not reasons:
         reasons = ("no_route",)
+    if not reasons and rules.paused and waits_for_shop(order, rules):
+        reasons = ("paused",)
     return Folded(before, order, reasons, wanted(order, approved=not reasons), idle)
 
 

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 
 from gateway.core.items import unmapped
-from gateway.core.order import Content, Hold, MissingField, Mode, Order, Origin, Reason
+from gateway.core.order import Content, Hold, MissingField, Mode, Operation, Order, Origin, Reason
 from gateway.pipeline.rules import Rules
 
 
@@ -48,6 +48,13 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
     if order.recipes is not None and unmapped(content.lines, order.recipes):
         reasons.append("unmapped_sku")
     return tuple(reasons)
+
+
+def waits_for_shop(order: Order, rules: Rules) -> bool:
+    """Whether `order`, which could be sent, waits because its shop is paused. What a warehouse has goes its way."""
+    if order.connection not in rules.paused:
+        return False
+    return order.issued(Operation.CREATE) is None and not order.confirmations
 
 
 def origin_of(order: Order, rules: Rules, *, first_seen: bool) -> Origin:

@@ -36,10 +36,11 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `decide` needs besides facts. `mandatory` are dotted field names like ``receiver.phone``; `targets`:
-    the connections that orders may go to."""
+    the connections that orders may go to; `paused`: shops whose orders wait, which is read with every batch."""
 
     shops: dict[ConnectionName, Shop]
     targets: frozenset[ConnectionName] = frozenset()
     mandatory: tuple[str, ...] = ()
     max_total_minor: int = 100_000_000
     unknown_sku: UnknownSku = UnknownSku.PASS
+    paused: frozenset[ConnectionName] = frozenset()

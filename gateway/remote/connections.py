@@ -64,7 +64,14 @@ def pause(
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """暂停连接，或它的一种操作。Send nothing to a connection until it is resumed, or nothing of one operation."""
+    """暂停连接，或只暂停它的一种操作。Pause a connection, or one operation of it.
+
+    暂停店铺：推来、读来的照常收下，未下发的订单等待，恢复后自动继续；已下发的照常取消。不读取、不回传。
+    Of a shop: what comes in is taken, its orders wait and go on when it is resumed; what a warehouse has is still
+    cancelled. It is neither read nor told anything.
+
+    暂停仓库：不下发，排队等待。Of a warehouse: nothing is sent, all of it waits.
+    """
     answer = Remote(url, token).post("connections", name, "pause", body=_which(reason, operation))
     show(answer, print_done, lang=lang, as_json=as_json)
 
@@ -78,7 +85,7 @@ def resume(
     as_json: AsJson = False,
     lang: Lang = ZH,
 ) -> None:
-    """恢复连接，或它的一种操作。Send to a connection again, or what was paused of one operation."""
+    """恢复连接，或它的一种操作；等待的自动继续。Resume a connection, or one operation; what waited goes on."""
     answer = Remote(url, token).post("connections", name, "resume", body=_which(reason, operation))
     show(answer, print_done, lang=lang, as_json=as_json)
 

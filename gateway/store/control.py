@@ -1,4 +1,8 @@
-"""What people have switched by hand: paused connections, forced breakers; and how many workers share the limits."""
+"""What people have switched by hand: paused connections, forced breakers; and how many workers share the limits.
+
+Orders of a paused shop wait, and a shop that is resumed has those decided again. The two must not pass each other, or
+an order would wait for good: both take an advisory lock, whoever has orders wait shared and whoever resumes alone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,15 @@ from datetime import UTC, datetime
 import asyncpg
 import msgspec
 
+from gateway.core.event import ConnectionName
 from gateway.store.audit import audit
+from gateway.store.inbox import put_in
+from gateway.store.sql import Connection
+from gateway.store.stock import reconsider
+from gateway.store.work import IS_HELD
+
+_RESUME_LOCK = 7_262_014
+_PAGE = 1000
 
 UNTIL_ENDED = datetime(9999, 1, 1, tzinfo=UTC)
 """`until_at` of what holds until somebody ends it."""
@@ -50,17 +62,59 @@ async def read_controls(pool: asyncpg.Pool) -> Controls:
     )
 
 
-async def set_paused(pool: asyncpg.Pool, name: str, *, paused: bool, reason: str, actor: str) -> bool:
-    """Pause or resume a connection; False when there is none of that name."""
+class Obstacles(msgspec.Struct, frozen=True):
+    """What may keep orders of a batch from going on. `letters`: whether any dead letter is open."""
+
+    letters: bool
+    paused: frozenset[ConnectionName]
+
+
+async def obstacles(connection: Connection) -> Obstacles:
+    """Whether anything stands in the way of anybody: nearly always nothing does, and one question tells."""
+    row = await connection.fetchrow(_OBSTACLES)
+    return Obstacles(row[0], frozenset(map(ConnectionName, row[1])))
+
+
+async def paused_now(connection: Connection) -> frozenset[ConnectionName]:
+    """The paused connections, of which none is resumed before the caller's transaction ends."""
+    # A statement of its own: the next one has to see what was committed while this one waited.
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _RESUME_LOCK)
+    return frozenset(ConnectionName(row[0]) for row in await connection.fetch(_PAUSED))
+
+
+async def pause(pool: asyncpg.Pool, name: str, *, reason: str, actor: str) -> bool:
+    """Pause a connection; False when there is none of that name."""
     async with pool.acquire() as connection, connection.transaction():
-        found = await connection.fetchval(
-            "UPDATE connection SET paused = $2, pause_reason = $3 WHERE name = $1 RETURNING 1", name, paused, reason
-        )
-        if found is None:
-            return False
+        return await _switch(connection, name, paused=True, reason=reason, actor=actor) is not None
+
+
+async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now: datetime) -> int | None:
+    """Resume a connection, and have its orders that waited for that decided again, the oldest first.
+
+    How many there are; None when there is no connection of that name.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
+        connection_id = await _switch(connection, name, paused=False, reason=reason, actor=actor)
+        if connection_id is None:
+            return None
+        numbers = [row[0] for row in await connection.fetch(_WAITING, connection_id)]
+        for first in range(0, len(numbers), _PAGE):
+            await put_in(connection, [reconsider(number, name, now) for number in numbers[first : first + _PAGE]])
+    return len(numbers)
+
+
+async def _switch(connection: Connection, name: str, *, paused: bool, reason: str, actor: str) -> int | None:
+    found: int | None = await connection.fetchval(
+        "UPDATE connection SET paused = $2, pause_reason = $3 WHERE name = $1 RETURNING connection_id",
+        name,
+        paused,
+        reason,
+    )
+    if found is not None:
         action = "connection.pause" if paused else "connection.resume"
         await audit(connection, actor=actor, action=action, subject=name, reason=reason)
-    return True
+    return found
 
 
 async def force_breaker(
@@ -101,3 +155,12 @@ async def force_breaker(
         action = f"breaker.{forced or 'automatic'}"
         await audit(connection, actor=actor, action=action, subject=f"{target_id}/{operation}", reason=reason)
     return until_at
+
+
+_PAUSED = "SELECT name FROM connection WHERE paused"
+_OBSTACLES = f"SELECT EXISTS (SELECT 1 FROM dead_letter WHERE closed_at IS NULL), ARRAY({_PAUSED})"
+_WAITING = f"""
+SELECT number FROM orders
+ WHERE connection_id = $1 AND {IS_HELD} AND 'paused' = ANY (string_to_array(reasons, ' '))
+ ORDER BY order_id
+"""

@@ -561,6 +561,34 @@ async def test_a_delivery_that_waits_by_itself_is_not_pushed(gateway: Gateway) -
 
 
 @pytest.mark.feature("F129")
+async def test_a_paused_shop_is_listened_to_and_its_orders_wait_until_it_is_resumed(gateway: Gateway) -> None:
+    sent = await gateway.order(order_no="1")
+    await gateway.sent(sent)
+    answer = await gateway.post("/connections/shop/pause", {"reason": "wrong prices"})
+    assert "从此等待" in answer["note"]["zh"] and "its orders wait" in answer["note"]["en"]
+
+    waits = await gateway.order(order_no="2")
+    await gateway.stage(waits, "received", reason="paused")
+    (card,) = (await gateway.get("/work"))["cards"]
+    assert (card["code"], card["means"]["zh"]) == ("paused", "店铺已暂停")
+    assert (card["next"]["command"], card["count"]) == ("ordergate resume shop -r REASON", 1)
+    await gateway.order(order_no="1", updated_at="2026-05-01T09:31:00+08:00", status="cancelled")
+    await gateway.stage(sent, "cancelled")
+    await gateway.sent(sent)
+    assert gateway.erp.books.orders[sent].commands == ["create", "cancel"]
+    assert waits not in gateway.erp.books.orders
+
+    answer = await gateway.post("/connections/shop/resume", {"reason": "put right"})
+    assert "等待的 1 个订单" in answer["note"]["zh"] and "orders that waited: 1" in answer["note"]["en"]
+    await gateway.stage(waits, "allocated")
+    await gateway.sent(waits)
+    told = (await gateway.get(f"/orders/{waits}"))["timeline"]
+    assert [(one["kind"], one["reasons"]) for one in told if "reasons" in one] == [
+        ("event", ["paused"]), ("decision", []),
+    ]  # fmt: skip
+
+
+@pytest.mark.feature("F129")
 async def test_one_operation_is_paused_until_it_is_resumed(gateway: Gateway) -> None:
     await gateway.post("/connections/erp/pause", {"reason": "their move", "operation": "create"})
     await _heard(gateway)

@@ -47,6 +47,7 @@ def story(page: Page, town: Town) -> None:
 
     _one(page, town)
     _many(page, town)
+    _paused(page, town)
     assert "3 × delivery wms-1 create: nobody knows whether the target has it (unknown)" in page.run(
         "ordergate work list --lang en"
     )
@@ -111,6 +112,21 @@ def _many(page: Page, town: Town) -> None:
     listed = page.run("ordergate redrives list")
     assert listed.count("标记已处理") == 2 and listed.count("重发") == 1
     assert "已标记的不能撤销" in page.stage.run("ordergate redrives show 9").out
+
+
+def _paused(page: Page, town: Town) -> None:
+    assert "新的订单从此等待" in page.run('ordergate pause shop-a -r "价格有误"')
+    number = town.order("1501")
+    town.held(number, "paused")
+    assert number in page.run("ordergate orders list --reason paused")
+    assert "等待的 1 个订单" in page.run('ordergate resume shop-a -r "已更正"')
+    town.sent(number)
+    page.run('ordergate pause wms-1 --operation create -r "对方停机"')
+    until(lambda: "手动断开" in page.stage.run("ordergate gates list").out, "the worker to follow")
+    number = town.order("1502")
+    until(lambda: town.sql(_LANES, [number]), "it to wait for the warehouse")
+    page.run('ordergate resume wms-1 --operation create -r "对方恢复"')
+    town.sent(number)
 
 
 def _arrival() -> Arrival:

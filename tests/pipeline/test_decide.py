@@ -30,6 +30,7 @@ from gateway.pipeline.rules import Rules, UnknownSku
 from tests.core.sample import (
     OTHER_WMS,
     PLACED_AT,
+    SHOP,
     WMS,
     closed,
     content,
@@ -144,6 +145,9 @@ def test_the_stage_follows_from_the_facts(facts: list[Facts | Step], stage: Stag
     assert (order.stage, order.reasons) == (stage, reasons)
 
 
+PAUSED = msgspec.structs.replace(rules(), paused=frozenset({SHOP}))
+
+
 @pytest.mark.parametrize(
     ("by", "facts", "reasons"),
     [
@@ -154,16 +158,44 @@ def test_the_stage_follows_from_the_facts(facts: list[Facts | Step], stage: Stag
         (rules(mandatory=("receiver.phone",)), [said(1, content=content(receiver=Receiver(token="OAID"))), PAID], ()),
         (rules(), [said(1, content=content({})), PAID], ("missing:lines",)),
         (rules(routes=()), [PLACED, PAID], ("no_route",)),
+        (PAUSED, [PLACED, PAID], ("paused",)),
+        (PAUSED, [PLACED], ("unpaid",)),
+        (msgspec.structs.replace(PAUSED, paused=frozenset({WMS})), [PLACED, PAID], ()),
         (rules(unknown_sku=UnknownSku.HOLD), [placed(1, Z=1), PAID], ("unknown_sku",)),
         (rules(unknown_sku=UnknownSku.PASS), [placed(1, Z=1), PAID], ()),
     ],
     ids=["over the limit", "at the limit", "fields missing", "ciphertext stands in", "nothing ordered",
-         "no route", "unknown held", "unknown passes"],
+         "no route", "shop paused", "shop paused and not paid", "another paused", "unknown held", "unknown passes"],
 )  # fmt: skip
 def test_what_a_person_sees_first(by: object, facts: list[Facts], reasons: tuple[str, ...]) -> None:
     order = decide(*facts, by=by)  # type: ignore[arg-type]
     assert order.reasons == reasons
     assert bool(order.commands) is not bool(reasons)
+
+
+@pytest.mark.parametrize(
+    ("told", "stage", "commands"),
+    [
+        ([], Stage.ALLOCATED, 1),
+        ([refund(3, OPEN)], Stage.RECEIVED, 2),
+        ([closed()], Stage.CANCELLED, 2),
+        ([shipped(X=2)], Stage.SHIPPED, 2),
+    ],
+    ids=["nothing new", "a refund", "a cancel", "its parcel"],
+)
+def test_a_pause_changes_nothing_of_what_a_warehouse_has(told: list[Facts], stage: Stage, commands: int) -> None:
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED), (number, PAID)])
+    books.rules = PAUSED
+    books.take([(number, one) for one in [Step(SHOP, None), *told]])
+    order = books.orders[number]
+    assert (order.stage, len(order.commands), "paused" in order.reasons) == (stage, commands, False)
+    before = books.orders[number]
+    books.rules = rules()
+    books.reconsider(number)
+    assert books.orders[number] == before
+    books.check_ledger()
 
 
 # --- plan -------------------------------------------------------------------------------------------------------
