@@ -302,20 +302,23 @@ class Decider:
         """What of `batch` is decided now, with the stored orders locked. The rest is set aside, or has to wait."""
         kept: list[DeadLettered | LetterSuperseded] = []
         blocked: set[str] = set()
+        rules, letters = self._rules, bool(batch.unsound)
+        if batch.sound:
+            found = await obstacles(connection)
+            letters |= found.letters
+            if not found.paused.isdisjoint(rules.shops):
+                # Before a letter or an order is locked: whoever resumes the shop waits for us, and sees whom we have
+                # wait; and nobody waits for us who waits for him.
+                rules = msgspec.structs.replace(rules, paused=await paused_now(connection))
         if batch.unsound:
             # First, so that one that holds nothing can be closed by what comes after it in this batch.
             unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
             kept += await set_aside(connection, unsound) if unsound else []
         superseded: set[str] = set()
         passable: set[str] = set()
-        rules = self._rules
         if batch.sound:
-            found = await obstacles(connection)
-            if not found.paused.isdisjoint(rules.shops):
-                # Before any order is locked: whoever resumes the shop waits for us, and sees whom we have wait.
-                rules = msgspec.structs.replace(rules, paused=await paused_now(connection))
             # What has just been set aside is among them, unless it was already and has been closed since.
-            front = await standing(connection, {p.number for p in batch.sound}) if found.letters else []
+            front = await standing(connection, {p.number for p in batch.sound}) if letters else []
             blocked = {letter.number for letter in front}
             passable = _unread_only(front)
             if closing := _superseded(front, batch.sound):
