@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,19 @@ pytestmark = [
 ]
 
 Show = Callable[[str, Report], None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is there may still not be allowed: only a mount tells."""
+    folder = tmp_path_factory.mktemp("fuse")
+    (folder / "backing").mkdir()
+    (folder / "mount").mkdir()
+    try:
+        with PowerCut(folder / "backing", folder / "mount"):
+            pass
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no power cut on this machine: {error}")
 
 
 @pytest.fixture
