@@ -21,9 +21,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def run_name(data_dir: Path) -> Iterator[tuple[str, int | None]]:
     """The name, and what each worker has to inherit: a file that is locked for as long as one process has it open.
 
-    Who gets the lock knows that all those of the run before are dead. The name follows from the file and from when this
-    kernel has started, so a copy of the folder, or of the whole machine, has another one. Without the lock (another
-    gateway runs in this folder, or a worker of a parent that was killed has not ended yet) it is one that nobody has.
+    Who gets the lock knows that all those of the run before are dead. The name follows from the file, the host's name
+    and when this kernel has started: a copy of the folder, or of the whole machine, has another one. Without the lock
+    (another gateway runs in this folder, or a worker of a parent that was killed has not ended yet) it is one that
+    nobody has.
     """
     try:
         lock = os.open(data_dir / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -45,7 +46,7 @@ def run_name(data_dir: Path) -> Iterator[tuple[str, int | None]]:
 def _of(lock: int) -> str:
     """Raises OSError where the system does not say when it was started."""
     there = os.fstat(lock)
-    told = f"{_BOOT_ID.read_text().strip()} {there.st_dev} {there.st_ino}"
+    told = f"{_BOOT_ID.read_text().strip()} {os.uname().nodename} {there.st_dev} {there.st_ino}"
     return hashlib.blake2b(told.encode(), digest_size=6).hexdigest()
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from gateway.run_name import run_name
 
@@ -44,6 +48,14 @@ def test_a_copy_of_the_folder_has_another(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "data", tmp_path / "copy", copy_function=shutil.copy2)
     with run_name(tmp_path / "copy") as (copied, _):
         assert copied != first
+
+
+def test_a_host_of_another_name_has_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_name(tmp_path) as (first, _):
+        pass
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="gateway-2"))
+    with run_name(tmp_path) as (elsewhere, _):
+        assert elsewhere != first
 
 
 def test_where_nothing_can_be_written_the_name_is_new_each_time(tmp_path: Path) -> None:
