@@ -58,6 +58,20 @@ def pieces(lines: Sequence[Line], recipes: Recipes) -> dict[Sku, int]:
     return counted
 
 
+def shipped(order: Order) -> dict[Sku, int]:
+    """Pieces per SKU that have left by the word of the warehouse that counts."""
+    counted: dict[Sku, int] = {}
+    confirmed = order.confirmed.values()
+    for told in confirmed:
+        for sku, count in told.shipped:
+            counted[sku] = counted.get(sku, 0) + count
+    if order.content is not None and any(told.final and not told.shipped for told in confirmed):
+        # The last parcel is said to complete the order, whatever the ones before it counted.
+        for sku, count in pieces(order.content.value.lines, order.recipes).items():
+            counted[sku] = max(count, counted.get(sku, 0))
+    return counted
+
+
 def unmapped(lines: Sequence[Line], recipes: Recipes) -> tuple[Sku, ...]:
     """SKUs of `lines` that nothing stands for in the warehouse, in their order."""
     if recipes is None:

@@ -361,6 +361,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What the shop's SKUs stood for when it was decided, in SKU order; None: the warehouse knows them as they are."""
     left: Register[bool] | None = None
     """A fact like those above the line: whether the channel has the whole order as shipped."""
+    written_off: tuple[tuple[Sku, int], ...] = ()
+    """Pieces that were shipped beyond what the books had, before the place was counted: they are never booked."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.items import pieces as pieces_of
-from gateway.core.items import unmapped
+from gateway.core.items import shipped, unmapped
 from gateway.core.order import Booking, Conflict, Order, Origin, Reason, Sku
 from gateway.core.stock import Balance, Movement, Place, Shift, book, book_first, covers, shifts
 from gateway.pipeline.rules import UnknownSku
@@ -33,8 +33,9 @@ class Reserved(msgspec.Struct, frozen=True):
 def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
     """What the state of `order` asks of the ledger, in SKU order: paid and approved commits, otherwise it locks.
 
-    A SKU that left unbooked is asked for no more: its balance was counted after it had gone. An order with a SKU that
-    nothing stands for asks for nothing until a warehouse says what it shipped: reserving is all or nothing.
+    A SKU that left unbooked is asked for no more: its balance was counted after it had gone. So are the pieces that are
+    written off. An order with a SKU that nothing stands for asks for nothing until a warehouse says what it shipped:
+    reserving is all or nothing.
     """
     if order.origin is not Origin.LIVE or order.content is None or order.route is None:
         return ()
@@ -43,7 +44,7 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
     for sku in order.unbooked:
         ordered.pop(sku, None)
     warehouse = order.route.warehouse
-    if not order.confirmations or not (confirmed := order.confirmed):
+    if not order.confirmations or not order.confirmed:
         if order.left_by_other_hand:
             # Of what was kept for it, what is ordered still has left the shelf, and no refund puts it back: whoever
             # takes goods back counts them. Where nothing was kept, nobody knows from where it came.
@@ -57,20 +58,14 @@ def wanted(order: Order, *, approved: bool) -> tuple[Booking, ...]:
         if approved:
             return tuple([Booking(sku, warehouse, 0, pieces) for sku, pieces in sorted(ordered.items())])
         return tuple([Booking(sku, warehouse, pieces) for sku, pieces in sorted(ordered.items())])
-    shipped: dict[Sku, int] = {}
-    for confirmation in confirmed.values():
-        for sku, pieces in confirmation.shipped:
-            if sku not in order.unbooked:
-                shipped[sku] = shipped.get(sku, 0) + pieces
-    if any(confirmation.final and not confirmation.shipped for confirmation in confirmed.values()):
-        # The last parcel is said to complete the order, whatever the ones before it counted.
-        for sku, pieces in ordered.items():
-            shipped[sku] = max(pieces, shipped.get(sku, 0))
+    left = {sku: pieces for sku, pieces in shipped(order).items() if sku not in order.unbooked}
+    written_off = dict(order.written_off)
     over = order.shipped_final or order.closed or order.refunded
     bookings = []
-    for sku in sorted(ordered.keys() | shipped.keys()):
-        sent = shipped.get(sku, 0)
-        rest = 0 if over else max(0, ordered.get(sku, 0) - sent)
+    for sku in sorted(ordered.keys() | left.keys()):
+        gone = left.get(sku, 0)
+        rest = 0 if over else max(0, ordered.get(sku, 0) - gone)
+        sent = max(0, gone - written_off.get(sku, 0))
         if rest or sent:
             locked, committed = (0, rest) if approved else (rest, 0)
             bookings.append(Booking(sku, warehouse, locked, committed, sent))

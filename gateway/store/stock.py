@@ -13,12 +13,12 @@ import asyncpg
 import msgspec
 
 from gateway.core.event import RECONSIDER, ConnectionName, Event, EventId
-from gateway.core.items import pieces
+from gateway.core.items import pieces, shipped
 from gateway.core.order import Order, Sku
 from gateway.core.stock import Place
 from gateway.store.audit import audit
 from gateway.store.inbox import put_in
-from gateway.store.orders import NEW_PLACES_LOCK, StockPlaces, decode_state
+from gateway.store.orders import NEW_PLACES_LOCK, StockPlaces, decode_state, encode_state
 from gateway.store.sql import Connection, Unopened
 
 _PAGE = 1000
@@ -56,7 +56,8 @@ class TooLow(Exception):
 
 
 class StockSet(msgspec.Struct, frozen=True):
-    """What setting balances did. `woken`: orders that waited for these SKUs and are decided again."""
+    """What setting balances did. `woken`: orders that waited for these SKUs, or had shipped more of them than the books
+    had, and are decided again."""
 
     changed: int
     created: int
@@ -125,10 +126,12 @@ async def set_stock(
 ) -> StockSet:
     """Set `on_hand` of each place, all or none; new places are made.
 
-    Orders that wait for a SKU that has become more are decided again. Raises TooLow.
+    Orders that wait for a SKU that has become more are decided again. What was shipped beyond the books is not on the
+    shelf that was counted, so it is never taken off the new balance. Raises TooLow.
     """
     places = sorted(wanted)
     async with pool.acquire() as connection, connection.transaction():
+        settled = await _write_off(connection, wanted.keys(), now)  # orders are locked before stock
         skus, warehouses = [sku for sku, _ in places], [warehouse for _, warehouse in places]
         there = await connection.fetchval(
             "SELECT count(*) FROM stock JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse)"
@@ -188,7 +191,50 @@ async def set_stock(
         if len(places) > 20:
             subject += f" and {len(places) - 20} more"
         await audit(connection, actor=actor, action="stock.set", subject=subject, reason=reason)
-    return StockSet(len(moves), len(born), woken)
+    return StockSet(len(moves), len(born), settled + woken)
+
+
+async def _write_off(connection: Connection, places: Set[Place], now: datetime) -> int:
+    """Have the orders decided again that shipped more than the books had at `places`, the missing pieces written off;
+    returns how many."""
+    written: list[tuple[int, bytes]] = []
+    events: list[Event] = []
+    for order_id, number, source, state in await connection.fetch(_SHIPPED_BEYOND_STOCK):
+        try:
+            order = decode_state(state)
+        except msgspec.MsgspecError:
+            continue
+        if missing := _beyond_books(order, places):
+            known = dict(order.written_off)
+            off = tuple(sorted({**known, **{sku: known.get(sku, 0) + count for sku, count in missing.items()}}.items()))
+            written.append((order_id, encode_state(msgspec.structs.replace(order, written_off=off))))
+            events.append(reconsider(number, source, now))
+    if written:
+        await connection.execute(
+            "UPDATE orders o SET state = n.state FROM unnest($1::bigint[], $2::bytea[]) AS n(order_id, state)"
+            " WHERE o.order_id = n.order_id",
+            [order_id for order_id, _ in written],
+            [state for _, state in written],
+        )
+        await put_in(connection, events)
+    return len(written)
+
+
+def _beyond_books(order: Order, places: Set[Place]) -> dict[Sku, int]:
+    """Pieces that left one of `places` and that no balance carried."""
+    if order.route is None:
+        return {}
+    missing = shipped(order)
+    for sku, count in order.written_off:
+        missing[sku] = missing.get(sku, 0) - count
+    for booking in order.booked:
+        missing[booking.sku] = missing.get(booking.sku, 0) - booking.shipped
+    warehouse = order.route.warehouse
+    return {
+        sku: count
+        for sku, count in missing.items()
+        if count > 0 and sku not in order.unbooked and (sku, warehouse) in places
+    }
 
 
 class WokenFurther(msgspec.Struct, frozen=True, array_like=True):
@@ -392,6 +438,15 @@ SELECT EXISTS (SELECT 1 FROM orders WHERE order_id = ANY ($1::bigint[])
 _AVAILABLE = """
 SELECT sku, warehouse, on_hand - locked - committed
   FROM stock JOIN unnest($1::text[], $2::text[]) AS p(sku, warehouse) USING (sku, warehouse)
+"""
+
+# Locked in the sequence in which a batch of intake locks its orders.
+_SHIPPED_BEYOND_STOCK = """
+SELECT o.order_id, o.number, coalesce(c.name, ''), o.state
+  FROM orders o LEFT JOIN connection c USING (connection_id)
+ WHERE o.conflicts <> '' AND 'shipped_beyond_stock' = ANY (string_to_array(o.conflicts, ' '))
+ ORDER BY o.number
+   FOR UPDATE OF o
 """
 
 _encode_further = msgspec.msgpack.Encoder().encode

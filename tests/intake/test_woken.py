@@ -12,7 +12,20 @@ import msgspec
 import pytest
 
 from gateway.core.event import Arrival, Leg
-from gateway.core.order import Closing, Content, Facts, Line, OrderNumber, Party, Payment, Sku
+from gateway.core.order import (
+    Closing,
+    Confirmation,
+    Content,
+    Facts,
+    Line,
+    Order,
+    OrderNumber,
+    Party,
+    Payment,
+    Progress,
+    ProgressStep,
+    Sku,
+)
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
 from gateway.store.dead import discard, release
@@ -21,7 +34,7 @@ from gateway.store.inbox import take as take_in
 from gateway.store.orders import decode_state
 from gateway.store.sql import Connection, open_pool, register_connections
 from gateway.store.stock import WOKEN_AT_MOST, StockSet, TooLow, read_missing, reconsider, set_stock
-from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, said
+from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, said, told
 from tests.intake.test_sealed import read_inbox
 
 MANY = 2 * WOKEN_AT_MOST + 30
@@ -285,6 +298,55 @@ async def test_an_order_sees_the_balance_that_is_being_made(desk: Desk) -> None:
             await until_waiting(desk, 2, unless=deciding)
     assert counting.result() == StockSet(2, 1, 0)
     assert await desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
+
+
+async def test_what_was_shipped_beyond_the_books_is_not_taken_off_what_is_counted_then(desk: Desk) -> None:
+    await stock(desk, S1=3, S2=1)
+    await take(desk, wants("1", "S1", pieces=2), shipped(S1=5, S2=2))
+    order = await stored(desk, "A1")
+    assert order.conflicts == ("shipped_beyond_stock",)
+    assert {booking.sku: booking.shipped for booking in order.booked} == {"S1": 3, "S2": 1}
+
+    assert (await count(desk, "S1", pieces=10)).woken == 1
+    await take(desk, shipped("again", S1=1))
+    assert await on_hand(desk) == {"S1": 9, "S2": 0}
+    order = await stored(desk, "A1")
+    assert (order.written_off, order.conflicts) == ((("S1", 2),), ("shipped_beyond_stock",))
+
+    assert (await count(desk, "S2", pieces=0)).woken == 1
+    assert (await stored(desk, "A1")).conflicts == ("shipped_beyond_stock",)
+    await read_inbox(desk, await desk.worker(Memory()))
+    assert (await stored(desk, "A1")).conflicts == ()
+    assert (await count(desk, "S1", "S2")).woken == 0
+    await take(desk, told(progress=(Progress(ProgressStep.PACKING),)))
+    assert await on_hand(desk) == {"S1": 10, "S2": 10}
+    moved = await desk.rows(
+        "SELECT sku, sum(m.on_hand) FROM movement m JOIN stock USING (stock_id) GROUP BY 1 ORDER BY 1"
+    )
+    assert moved == [("S1", 10 - 3), ("S2", 10 - 1)]  # what the test put there has no movement
+
+
+async def test_what_has_no_balance_to_leave_is_not_written_off(desk: Desk) -> None:
+    await stock(desk, S1=1)
+    await take(desk, wants("1", "S1"), shipped(S1=2, S3=4))
+    assert (await count(desk, "S1", "S3", pieces=5)).woken == 1
+    await take(desk, told(progress=(Progress(ProgressStep.PACKING),)))
+    order = await stored(desk, "A1")
+    assert (order.unbooked, order.written_off, order.conflicts) == (("S3",), (("S1", 1),), ())
+    assert await on_hand(desk) == {"S1": 5, "S3": 5}
+
+
+def shipped(name: str = "M1", **pieces: int) -> Facts:
+    counted = tuple((Sku(sku), count) for sku, count in pieces.items())
+    return told(confirmations=(Confirmation(name, final=True, shipped=counted),))
+
+
+async def stored(desk: Desk, number: str) -> Order:
+    return decode_state(await desk.pool.fetchval("SELECT state FROM orders WHERE number = $1", number))
+
+
+async def on_hand(desk: Desk) -> dict[str, int]:
+    return dict(await desk.pool.fetch("SELECT sku, on_hand FROM stock ORDER BY sku"))
 
 
 async def count(desk: Desk, *skus: str, pieces: int = 10) -> StockSet:
