@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from gateway.core.keys import KEY_BYTES
 from gateway.plugins import discover
@@ -278,14 +279,43 @@ async def test_it_runs_as_another_account_on_a_read_only_root(
     status = Path(f"/proc/{process.pid}/status").read_text()
     assert re.search(r"^Uid:\s+(?!0\s)\d+", status, re.M)
     assert re.search(r"^CapEff:\s+0+$", status, re.M) and re.search(r"^NoNewPrivs:\s+1$", status, re.M)
-    # The image's own health check, on the port that is free here.
+    assert _image_s_check(port)
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 60) == 0
+    assert not _image_s_check(port)
+
+
+async def test_the_image_s_check_asks_the_gateway_and_no_proxy() -> None:
+    """Docker gives the proxies of its own configuration to every container."""
+    status, port = 200, free_port()
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    application = web.Application()
+    application.add_routes([web.get("/healthz", healthz)])
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        proxy = f"http://127.0.0.1:{free_port()}"
+        assert await asyncio.to_thread(_image_s_check, port, http_proxy=proxy, HTTP_PROXY=proxy)
+        status = 503
+        assert not await asyncio.to_thread(_image_s_check, port)
+    finally:
+        await runner.cleanup()
+    assert not await asyncio.to_thread(_image_s_check, port)
+
+
+def _image_s_check(port: int, **environment: str) -> bool:
+    """What the image's own health check says, on the port that is free here."""
     found = re.search(r"HEALTHCHECK.*\n\s+CMD (\[.*\])", DOCKERFILE)
     assert found is not None
     command = [part.replace("9464", str(port)) for part in json.loads(found[1])]
-    assert subprocess.run([sys.executable, *command[1:]], check=False).returncode == 0
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(process.wait, 60) == 0
-    assert subprocess.run([sys.executable, *command[1:]], check=False, stderr=subprocess.DEVNULL).returncode != 0
+    done = subprocess.run(
+        [sys.executable, *command[1:]], check=False, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    return done.returncode == 0
 
 
 def _healthy(port: int) -> bool:
