@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -15,7 +16,6 @@ import msgspec
 import typer
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from gateway.core.errors import OrdergateError
@@ -24,6 +24,9 @@ from gateway.core.text import Text
 _TIMEZONE = "ORDERGATE_TIMEZONE"
 _PIPED_WIDTH = 200
 """Columns when nobody looks at a terminal: nothing is cut off."""
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All but the end of a line."""
 
 
 class Language(enum.StrEnum):
@@ -43,7 +46,14 @@ class Terminal:
         self.as_json = as_json
         self.language = language
         # Standard output may have been replaced since the import: it is looked up now.
-        self._console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+        # No markup and no emoji: of a SKU `TS:M:RED` neither would leave its text.
+        self._console = Console(
+            file=sys.stdout,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            width=None if sys.stdout.isatty() else _PIPED_WIDTH,
+        )
 
     def choose(self, zh: str, en: str) -> str:
         return zh if self.language is Language.ZH else en
@@ -55,8 +65,8 @@ class Terminal:
         self.plain(self.choose(zh, en))
 
     def plain(self, text: str) -> None:
-        """One line, as it is."""
-        self._console.print(escape(text), soft_wrap=True)
+        """One line, as it is, except for what would do something to the terminal."""
+        self._console.print(harmless(text), soft_wrap=True)
 
     def json(self, value: Any) -> None:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
@@ -68,15 +78,21 @@ class Terminal:
     def table(self, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> None:
         """`columns` are (zh, en)."""
         table = Table(box=None, pad_edge=False, header_style="bold")
-        texts = [[shown(cell) for cell in row] for row in rows]
+        texts = [[harmless(shown(cell)) for cell in row] for row in rows]
         for place, (zh, en) in enumerate(columns):
             widest = max((cell_len(row[place]) for row in texts), default=0)
             # A number is copied: it stands on one line wherever that leaves room for the rest.
             whole = zh == "单号" and widest <= self._console.width // 3
             table.add_column(self.choose(zh, en), overflow="fold", no_wrap=whole)
         for row in texts:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         self._console.print(table)
+
+
+def harmless(text: str) -> str:
+    """`text` with its control characters written out, ``\\x1b`` for one: a buyer or a shop may have written it, and a
+    terminal would obey. So are those that turn the direction of writing round, behind which a number can hide."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def shown(cell: Any) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.terminal import shown
+from gateway.terminal import Language, Terminal, shown
 
 
 def test_an_instant_is_shown_in_the_time_of_who_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,3 +16,22 @@ def test_an_instant_is_shown_in_the_time_of_who_reads_it(monkeypatch: pytest.Mon
     assert shown(at) == "2026-05-01 09:30:05"
     monkeypatch.setenv("ORDERGATE_TIMEZONE", "UTC")
     assert shown(at) == "2026-05-01 01:30:05"
+
+
+@pytest.mark.parametrize("sku", ["TS:M:RED", ":x:", "[red]A[/red]", "[A]", "C\\", "C\\[A]", "CUP-01\n青瓷杯"])
+def test_what_a_shop_calls_its_goods_is_printed_letter_by_letter(sku: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither an emoji in the middle of a code nor a code that is gone: people copy it from there."""
+    terminal = Terminal(language=Language.EN, as_json=False)
+    terminal.table([("商品", "SKU")], [[sku]])
+    assert capsys.readouterr().out.split()[1:] == sku.split()
+    terminal.plain(sku)
+    assert capsys.readouterr().out == f"{sku}\n"
+
+
+def test_what_a_buyer_writes_does_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    note = "\x1b[2Jgone \x9b31m\r\b\t\x7f\u202e1002A"
+    terminal = Terminal(language=Language.EN, as_json=False)
+    terminal.table([("备注", "Note")], [[note]])
+    terminal.plain(note)
+    written = r"\x1b[2Jgone \x9b31m\r\x08\t\x7f\u202e1002A"
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == ["Note", written, written]
