@@ -29,7 +29,7 @@ from gateway.dispatch.conclude import verdict_of
 from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait
 from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.pull import Budget, LevelTarget
-from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, refuse, told, untold
+from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, forget_sold, refuse, told, untold
 
 _AT_ONCE = 500
 """Listings one look takes up; while they are told the next look waits."""
@@ -43,6 +43,12 @@ _ALL_EVERY_S = 30.0
 _OVERLAP_S = 30.0
 """A look at what changed goes so much further back than the last one: a transaction's changes are dated by its start,
 and no statement takes longer."""
+
+_SOLD_OVERLAP_S = 5.0
+"""The same for what the shop itself has sold, where every order is looked at. Looking at all goes back `_OVERLAP_S`."""
+
+_UNOWNED_S = 300.0
+"""The first look goes so much further back: the shop sold while nobody owned it."""
 
 
 class Owner(Protocol):
@@ -109,7 +115,8 @@ class LevelPublisher:
         self._clock = clock
         self._rng = rng
         self._reach = reach
-        self._looked_at = self._all_due_at = clock()
+        self._all_due_at = clock()
+        self._looked_at = clock() - _UNOWNED_S
         self._patience = Patience(clock)
 
     async def run(self, owner: Owner) -> None:
@@ -133,7 +140,10 @@ class LevelPublisher:
         if self._shut_s():
             self._all_due_at = now
             return []
-        lately_s = None if now >= self._all_due_at else now - self._looked_at + _OVERLAP_S
+        all_of_them, since_s = now >= self._all_due_at, now - self._looked_at
+        sold_within_s = since_s + (_OVERLAP_S if all_of_them else _SOLD_OVERLAP_S)
+        await forget_sold(self._pool, self._connection_id, self._policy.rule, changed_within_s=sold_within_s)
+        lately_s = None if all_of_them else since_s + _OVERLAP_S
         due = await due_levels(
             self._pool, self._connection_id, self._policy.rule, limit=_AT_ONCE, changed_within_s=lately_s
         )

@@ -56,12 +56,33 @@ async def due_levels(
     if changed_within_s is not None:
         arguments.append(changed_within_s)
     rows = await pool.fetch(
-        f"{_levels(lately=changed_within_s is not None)} SELECT * FROM level v WHERE {_DUE}"
+        f"{_levels('' if changed_within_s is None else '$6')} SELECT * FROM level v WHERE {_DUE}"
         " ORDER BY refused AND coalesce(quantity >= refused_level, true), coalesce(quantity < told, true) DESC,"
         " sent_at NULLS FIRST LIMIT $5",
         *arguments,
     )
     return [_due(row) for row in rows]
+
+
+async def forget_sold(pool: asyncpg.Pool, connection_id: int, rule: LevelRule, *, changed_within_s: float) -> None:
+    """Take for unknown what the shop has of listings of which it sold, or closed an order, since it was told.
+
+    Platforms count those by themselves. Mostly the level is another one by then, and told; here are those where it is
+    the same again: by the rounding of a share, or because as many pieces came back or in. An order has to have moved
+    all parts of a listing: a box that every bundle has says nothing of which bundle was sold.
+    """
+    await pool.execute(
+        f"{_levels('$5')}, sold AS ({_SOLD.format(lately='$5')})"
+        # A row that somebody else has locked is found by the next look: nobody is waited for, so no deadlock.
+        " UPDATE listing SET sent = NULL WHERE listing_id IN (SELECT listing_id"
+        " FROM level v JOIN sold USING (listing_id) JOIN listing l USING (listing_id)"
+        " WHERE v.quantity = v.told AND sold.at > v.sent_at FOR UPDATE OF l SKIP LOCKED)",
+        connection_id,
+        list(rule.warehouses),
+        rule.keep_back,
+        Decimal(str(rule.share)),
+        changed_within_s,
+    )
 
 
 async def begin(
@@ -75,7 +96,7 @@ async def begin(
     told again even where the level went back meanwhile to what it was told before.
     """
     row = await pool.fetchrow(
-        f"{_levels(lately=False)} UPDATE listing l SET sending = v.quantity,"
+        f"{_levels()} UPDATE listing l SET sending = v.quantity,"
         " sent = CASE WHEN l.sending IS NULL THEN l.sent END FROM level v"
         f" WHERE l.listing_id = v.listing_id AND v.listing_id = $5 AND {_DUE}"
         " AND EXISTS (SELECT 1 FROM duty WHERE connection_id = $1 AND worker_id = $6 FOR KEY SHARE) RETURNING v.*",
@@ -150,13 +171,13 @@ def _due(row: Sequence[object]) -> DueLevel:
     return DueLevel(listing_id, Level(sku, quantity, item_id, sku_id), failures)  # type: ignore[arg-type]
 
 
-def _levels(*, lately: bool) -> str:
-    """The levels of all published listings, or of those changed within $6 seconds, as the table `level`.
+def _levels(lately: str = "") -> str:
+    """The levels of all published listings, or of those changed within so many seconds (`$6`), as the table `level`.
 
     `told` is null while nobody knows what the shop has. Those that changed are found first and by themselves: asked in
     one, PostgreSQL computes every level and throws most of them away.
     """
-    changed = f"changed AS MATERIALIZED ({_CHANGED})," if lately else ""
+    changed = f"changed AS MATERIALIZED ({_CHANGED.format(lately=lately)})," if lately else ""
     listings = "changed JOIN listing l USING (listing_id)" if lately else "listing l"
     return f"""
 WITH {changed} most AS (
@@ -180,12 +201,26 @@ WITH {changed} most AS (
 
 _CHANGED = """
     SELECT listing_id FROM listing
-     WHERE connection_id = $1 AND publish AND changed_at > now() - make_interval(secs => $6)
+     WHERE connection_id = $1 AND publish AND changed_at > now() - make_interval(secs => {lately})
      UNION
     SELECT c.listing_id
-      FROM (SELECT DISTINCT stock_id FROM movement WHERE moved_at > now() - make_interval(secs => $6)) m
+      FROM (SELECT DISTINCT stock_id FROM movement WHERE moved_at > now() - make_interval(secs => {lately})) m
       JOIN stock s ON s.stock_id = m.stock_id AND s.warehouse = ANY($2)
       JOIN component c ON c.sku = s.sku
+"""
+
+_SOLD = """
+    SELECT listing_id, max(at) AS at
+      FROM (SELECT c.listing_id, max(m.moved_at) AS at, count(DISTINCT c.sku) AS parts
+              FROM movement m
+              JOIN orders o ON o.order_id = m.order_id AND o.connection_id = $1
+              JOIN stock s ON s.stock_id = m.stock_id AND s.warehouse = ANY($2)
+              JOIN component c ON c.sku = s.sku AND NOT c.gift
+             WHERE m.moved_at > now() - make_interval(secs => {lately}) AND m.on_hand <> m.locked + m.committed
+             GROUP BY c.listing_id, m.order_id) m
+      JOIN (SELECT listing_id, count(*) AS parts FROM component WHERE NOT gift GROUP BY listing_id) p
+     USING (listing_id, parts)
+     GROUP BY listing_id
 """
 
 _DUE = (

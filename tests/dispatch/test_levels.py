@@ -321,6 +321,88 @@ async def test_the_newest_level_is_told_when_its_turn_comes_late(desk: Desk) -> 
     assert desk.shop.calls == [("A", 8)]
 
 
+async def _move(desk: Desk, *moves: tuple[str, int], order: int | None, on_hand: bool = False) -> None:
+    """One order's pieces are locked (below zero: let go), or `on_hand` changes."""
+    async with desk.pool.acquire() as connection, connection.transaction():
+        for sku, pieces in moves:
+            await connection.execute(
+                f"WITH s AS (UPDATE stock SET {'on_hand' if on_hand else 'locked'} ="
+                f" {'on_hand' if on_hand else 'locked'} + $2 WHERE sku = $1 RETURNING stock_id)"
+                " INSERT INTO movement (stock_id, order_id, on_hand, locked, committed)"
+                " SELECT stock_id, $3, CASE WHEN $4 THEN $2 ELSE 0 END, CASE WHEN $4 THEN 0 ELSE $2 END, 0 FROM s",
+                sku,
+                pieces,
+                order,
+                on_hand,
+            )
+
+
+async def _order(desk: Desk, order_id: int, *, shop: ConnectionName = SHOP) -> int:
+    names = await register_connections(desk.pool, [shop])
+    await desk.pool.execute(
+        "INSERT INTO orders (order_id, number, connection_id, stage, state) VALUES ($1, $2, $3, 'allocated', '')",
+        order_id,
+        f"A{order_id}",
+        names.id(shop),
+    )
+    return order_id
+
+
+@pytest.mark.feature("F53")
+async def test_what_the_shop_has_sold_itself_is_told_also_where_the_level_is_the_same(desk: Desk) -> None:
+    """A share that is rounded down: of 9 pieces it may sell 4, and of 8 too. It counted its sale off by itself."""
+    desk.rule = LevelRule(warehouses=("W",), share=0.5)
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    assert await desk.once(publisher) == 1
+    desk.shop.levels["A"] -= 1
+    await _move(desk, ("A", 1), order=await _order(desk, 1))
+    assert await desk.once(publisher) == 1
+    assert desk.shop.calls == [("A", 4), ("A", 4)] and desk.shop.levels == {"A": 4}
+    for _ in range(3):
+        assert await desk.once(publisher) == 0  # told once
+
+
+async def test_a_sale_behind_which_as_many_pieces_came_in_is_told(desk: Desk) -> None:
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 1)
+    assert await desk.once(publisher) == 1
+    desk.shop.levels["A"] -= 1
+    order = await _order(desk, 1)
+    await _move(desk, ("A", 1), order=None, on_hand=True)
+    await _move(desk, ("A", 1), order=order)
+    desk.shop.answers["A"] = "failed"
+    await desk.once(publisher)
+    desk.shop.answers.clear()
+    await desk.time_has_come()
+    assert await desk.once(publisher) == 1  # also where the first call fails
+    assert desk.shop.levels == {"A": 1}
+    # It has left: what is there to sell is the same as before.
+    await desk.pool.execute(
+        "WITH s AS (UPDATE stock SET on_hand = on_hand - 1, locked = locked - 1 RETURNING stock_id)"
+        " INSERT INTO movement (stock_id, order_id, on_hand, locked, committed) SELECT stock_id, 1, -1, -1, 0 FROM s"
+    )
+    assert await desk.once(publisher) == 0
+
+
+async def test_a_sale_of_another_shop_or_of_another_bundle_tells_nothing_that_is_told(desk: Desk) -> None:
+    desk.rule = LevelRule(warehouses=("W",), share=0.5)
+    publisher = desk.publisher()
+    await desk.sell("small", ("A", 1), ("BOX", 1), gift="CARD")
+    await desk.sell("large", ("B", 1), ("BOX", 1))
+    for sku in ("A", "B", "BOX", "CARD"):
+        await desk.count(sku, 9)
+    assert await desk.once(publisher) == 2
+    await _move(desk, ("A", 1), ("BOX", 1), order=await _order(desk, 1, shop=ConnectionName("other")))
+    assert await desk.once(publisher) == 0
+    await desk.pool.execute("UPDATE stock SET on_hand = 9, locked = 0")
+    await _move(desk, ("A", 1), ("BOX", 1), ("CARD", 1), order=await _order(desk, 2))
+    assert await desk.once(publisher) == 1
+    assert desk.shop.calls[-1] == ("small", 4)
+
+
 async def test_a_level_that_went_back_is_not_told(desk: Desk) -> None:
     await desk.sell("A")
     await desk.count("A", 9)
