@@ -496,6 +496,16 @@ _BLOCKED: Mapping[str, tuple[Text, Text]] = {
         Text("对方是否已收到无法确认。", "Nobody knows whether the target has them."),
         Text("到对方系统核实：没有则重发，已有则标记已处理", "look there: resend if absent, resolve if there"),
     ),
+    "rejected:unknown_carrier": (
+        Text(
+            "配置里没有这家快递公司在对方那里的代码，所以没有发给对方；内容没有错。",
+            "The configuration lacks the target's code of a carrier, so nothing was sent; the content is right.",
+        ),
+        Text(
+            "在配置 carriers 里补上该快递公司，重启网关后重发",
+            "add the carrier to the setting `carriers`, restart the gateway, and resend",
+        ),
+    ),
     "sealed": (
         Text(
             "网关没有打开这些订单的密钥，无法下发；此前试过的，对方可能已收到。",

@@ -134,6 +134,8 @@ def test_what_this_gateway_lacks_is_not_blamed_on_the_target() -> None:
     assert "refuses" not in later and "upgrade the gateway" in later
     unknown = text_of(Key(Kind.BLOCKED, "wms-1", "unknown"), Change.OPENED, "zh")
     assert "到对方系统核实" in unknown
+    carrier = text_of(Key(Kind.BLOCKED, "shop", "rejected:unknown_carrier"), Change.OPENED, "zh")
+    assert "修改后重发" not in carrier and "在配置 carriers 里补上" in carrier, "the same content goes out after it"
     refused = text_of(Key(Kind.BLOCKED, "wms-1", "rejected:address"), Change.OPENED, "zh")
     assert "对方拒收" in refused and "修改后重发" in refused
 
