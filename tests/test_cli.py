@@ -812,9 +812,7 @@ def test_a_wrong_command_line_is_told_in_both_languages(arguments: str, zh: str,
     assert second.startswith("error: ") and en in second
 
 
-def test_every_command_prints_json_but_the_gateway_itself() -> None:
-    """README.md says so; the log of the gateway is JSON anyway."""
-
+def every_command() -> list[tuple[str, Any]]:
     def below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         for word, one in getattr(command, "commands", {}).items():
             yield from below(one, f"{name} {word}".strip())
@@ -823,6 +821,20 @@ def test_every_command_prints_json_but_the_gateway_itself() -> None:
 
     commands = list(below(typer.main.get_command(app), ""))
     assert len(commands) > 40
+    return commands
+
+
+def test_every_list_that_may_be_cut_off_can_be_read_on() -> None:
+    """Its last line says so, and names `--after`."""
+    options = {name: {word for option in one.params for word in option.opts} for name, one in every_command()}
+    cut_off = {name for name, words in options.items() if "--limit" in words}
+    # These two end there: so many orders of a sheet, so many of the newest movements.
+    assert {name for name in cut_off if "--after" not in options[name]} == {"orders export", "stock show"}
+
+
+def test_every_command_prints_json_but_the_gateway_itself() -> None:
+    """README.md says so; the log of the gateway is JSON anyway."""
+    commands = every_command()
     assert [name for name, one in commands if not any("--json" in option.opts for option in one.params)] == ["run"]
 
 

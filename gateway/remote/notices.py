@@ -11,7 +11,7 @@ from gateway.core import words
 from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, print_more, show
 from gateway.remote.client import Remote
-from gateway.remote.options import LOCAL, Limit, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 notices = typer.Typer(no_args_is_help=True, help="通知。What people are told.")
@@ -22,6 +22,7 @@ def list_notices(
     state: Annotated[str | None, typer.Option(help=choices("去向", "What became of it", words.NOTICE_STATES))] = None,
     kind: Annotated[str | None, typer.Option(help=choices("种类", "Kind", words.NOTICES))] = None,
     connection: Annotated[str | None, typer.Option(help="连接。Connection")] = None,
+    after: After = None,
     limit: Limit = 50,
     url: Url = LOCAL,
     token: Token = "",
@@ -29,7 +30,8 @@ def list_notices(
     lang: Lang = ZH,
 ) -> None:
     """通知记录，最新在前：每条是否送达、在哪条消息里。Notices and what became of each, newest first."""
-    answer = Remote(url, token).get("notices", state=state, kind=kind, connection=connection, limit=limit)
+    remote = Remote(url, token)
+    answer = remote.get("notices", state=state, kind=kind, connection=connection, after=after, limit=limit)
     show(answer, _print_notices, lang=lang, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote, RemoteError
-from gateway.remote.options import LOCAL, Limit, Reason, Token, Url
+from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of, when
 
 _SHOWN_PROBLEMS = 50
@@ -38,6 +38,7 @@ def list_skus(
         bool, typer.Option("--unmapped", help="只看缺少对照、压住订单的编码。SKUs that hold orders, without a row")
     ] = False,
     refused: Annotated[bool, typer.Option("--refused", help="只看店铺拒收库存的。Only those the shop refused")] = False,
+    after: After = None,
     limit: Limit = 100,
     url: Url = LOCAL,
     token: Token = "",
@@ -50,7 +51,7 @@ def list_skus(
         answer = remote.get("skus", shop, "unmapped", limit=limit)
         show(answer, _print_unmapped, lang=lang, as_json=as_json)
         return
-    answer = remote.get("skus", shop, sku=sku, refused=refused or None, limit=limit)
+    answer = remote.get("skus", shop, sku=sku, refused=refused or None, after=after, limit=limit)
     show(answer, _print_skus, lang=lang, as_json=as_json)
 
 
