@@ -5,7 +5,8 @@ And what no struct can say: no text holds a NUL, which PostgreSQL cannot keep, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import enum
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
 
@@ -26,8 +27,14 @@ def one_of(kind: type, error: msgspec.ValidationError) -> Text:
     """The values that the field of the struct `kind` takes which `error` is about; nothing where it takes any."""
     name = str(error).partition(" - at `$.")[2].rstrip("`")
     given = get_args(get_type_hints(kind).get(name))  # of a Literal its values, of `Literal | None` the Literal
-    codes = [value for one in given for value in (one, *get_args(one)) if isinstance(value, str)]
+    codes = [str(value) for one in given for value in _values(one) if isinstance(value, str)]
     return Text(f"可以是 {'、'.join(codes)}", f"one of {', '.join(codes)}") if codes else NOTHING
+
+
+def _values(given: Any) -> Iterable[object]:
+    if isinstance(given, type) and issubclass(given, enum.Enum):
+        return given
+    return (given, *get_args(given))
 
 
 def no_nul(value: str, where: str) -> str:

@@ -144,7 +144,11 @@ async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str,
 
 @pytest.mark.parametrize(
     ("path", "codes"),
-    [("/orders?stage=lost", ["received", "shipped", "conflict"]), ("/dead-letters?state=x", ["open", "all"])],
+    [
+        ("/orders?stage=lost", ["received", "shipped", "conflict"]),
+        ("/dead-letters?state=x", ["open", "all"]),
+        ("/notices?kind=x", ["target", "dead_letter"]),
+    ],
 )
 async def test_a_value_of_a_closed_set_is_answered_with_the_set(gateway: Gateway, path: str, codes: list[str]) -> None:
     advice = (await gateway.call("GET", path)).body["advice"]
