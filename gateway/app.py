@@ -10,8 +10,10 @@ import asyncio
 import gc
 import os
 import random
+import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -178,12 +180,18 @@ class Worker:
     def stop(self) -> None:
         self._stop.set()
 
-    def _end_without_parent(self, lifeline_fd: int) -> None:
-        """Stop, since the parent is gone; past the deadline, at which it would have killed us, whatever is left."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(lifeline_fd)  # it would be called again and again
-        loop.call_later(self._place.stop_within_s + KILLED_LATER_S, os._exit, os.EX_TEMPFAIL)
-        self.stop()
+    def _end_without_parent(self, lifeline_fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop once the parent is gone; past the deadline, at which it would have killed us, whatever is left.
+
+        In a thread: a loop that an adapter blocks would do neither, and keep the address of the next gateway for ever.
+        """
+        gone = select.poll()
+        gone.register(lifeline_fd, select.POLLIN)
+        gone.poll()
+        with suppress(RuntimeError):  # the loop is closed: it ends already
+            loop.call_soon_threadsafe(self.stop)
+        time.sleep(self._place.stop_within_s + KILLED_LATER_S)
+        os._exit(os.EX_TEMPFAIL)
 
     def _beat(self, pulse_fd: int, watch: LoopWatch) -> None:
         # Whether the parent reads or not: the pipe may be full, or closed.
@@ -197,7 +205,8 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         if self._place.lifeline_fd is not None:
-            loop.add_reader(self._place.lifeline_fd, self._end_without_parent, self._place.lifeline_fd)
+            waits = (self._place.lifeline_fd, loop)
+            threading.Thread(target=self._end_without_parent, args=waits, name="lifeline", daemon=True).start()
         async with AsyncExitStack() as stack:
             if self._place.pulse_fd is not None:
                 os.set_blocking(self._place.pulse_fd, False)

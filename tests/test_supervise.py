@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -322,6 +322,22 @@ async def test_a_worker_ends_with_its_parent_though_the_database_answers_no_more
             finally:
                 for one in stopped:
                     one.resume()
+
+
+def test_a_worker_that_hangs_ends_with_its_parent(parent: Parent) -> None:
+    """Nobody else would end it, and the next gateway would find its address taken."""
+    hangs = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(10_000))"
+    with parent.running("", worker=(sys.executable, "-c", f"{hangs}; from gateway import worker; worker.main()")) as it:
+        parent.until(lambda page: page.get("ordergate_worker_cpu_seconds_total", 0) > 0)
+        [worker] = psutil.Process(it.pid).children()
+        worker.send_signal(signal.SIGUSR1)
+        parent.until(lambda _: '"stalled"' in parent.log.read_text())
+        it.kill()
+        try:
+            assert worker.wait(20) in (os.EX_TEMPFAIL, None)
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
 
 
 async def _until_waits(connection: asyncpg.Connection, lock: str) -> None:
