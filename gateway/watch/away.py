@@ -2,7 +2,7 @@
 
 Of the workers that share a data folder the one that holds a lock file tells: one message when the database has not let
 it renew its lease for a while, one when it does again. What has been told stands in a file beside, so that who comes
-after a restart tells the end of it, and not its beginning once more. Gateways elsewhere tell for themselves: without a
+after it, as after a restart, tells the end of it, and not its beginning once more. Gateways elsewhere tell for themselves: without a
 database nobody knows of the other, and who is cut off alone has to be heard too.
 """
 
@@ -35,14 +35,18 @@ _AWAY_AFTER_S, _RENEWED_WITHIN_S = 30.0, 10.0
 """A database that is started again, or fails over, sooner is nobody's business; who renews now has done so within the
 second. At least four heartbeats, and two."""
 _MOST_DOUBLINGS = 10
-_PAUSE_S = 10.0
+_PAUSE_S, _MOST_PAUSE_S = 10.0, 300.0
+"""Before the next try where nobody has said that he has it, and the most that it doubles to: people may have it."""
 _GIVE_UP_AFTER = timedelta(hours=24)
 
 
 class Told(msgspec.Struct, frozen=True):
-    """That the database is away, `since` then."""
+    """What people know, and whoever tells next: `since` when it is away, if it is, or when it was back (`ended_at`);
+    and how many times in a row it was away again soon after."""
 
-    since: datetime
+    since: datetime | None = None
+    ended_at: datetime | None = None
+    reopened: int = 0
 
 
 class AwayWatch:
@@ -80,11 +84,10 @@ class AwayWatch:
         self._renewed_within_s = max(_RENEWED_WITHIN_S, 2 * heartbeat_s)
         self._every_s = every_s
         self._deadline_s = deadline_s
-        self._told: Told | None = None
+        self._told = Told()
         self._changed_at: float | None = None
         self._again_at = 0.0
-        self._ended_at: float | None = None
-        self._reopened = 0
+        self._failures = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -93,7 +96,7 @@ class AwayWatch:
         with ExitStack() as stack:
             while not self._lead(stack):  # noqa: ASYNC110, the lock is the kernel's
                 await asyncio.sleep(self._every_s)
-            self._told = self._read()
+            self.go_on()
             while True:
                 try:
                     await self.look()
@@ -101,40 +104,51 @@ class AwayWatch:
                     self._observe([Trouble("notices", f"the database's absence is not told: {type(error).__name__}")])
                 await asyncio.sleep(self._every_s)
 
+    def go_on(self) -> None:
+        """Go on where whoever told before has stopped."""
+        try:
+            self._told = msgspec.json.decode((self._folder / TOLD_FILE).read_bytes(), type=Told)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as error:
+            self._observe([Trouble("notices", f"{TOLD_FILE} cannot be read: {type(error).__name__}")])
+
     async def look(self) -> None:
         """One look: tell what has changed for long enough. The end has to last longer each time it comes back soon."""
         at, unrenewed_s = self._clock_s(), self._unrenewed_s()
-        away = unrenewed_s >= (self._away_after_s if self._told is None else self._renewed_within_s)
-        if away is (self._told is not None):
-            self._changed_at = None
+        told = self._told.since is not None
+        away = unrenewed_s >= (self._renewed_within_s if told else self._away_after_s)
+        if away is told:
+            self._changed_at, self._again_at, self._failures = None, 0.0, 0
             return
         if self._changed_at is None:
             self._changed_at = at
         policy = self._telling.policy
-        settle_s = min(policy.settle_s * 2**self._reopened, policy.settle_max_s)
+        settle_s = min(policy.settle_s * 2**self._told.reopened, policy.settle_max_s)
         if at - self._changed_at < (_SURE_S if away else settle_s) or at < self._again_at:
             return
         if await (self._tell_begin() if away else self._tell_end()):
             self._changed_at = None
         else:
-            self._again_at = self._clock_s() + _PAUSE_S
+            pause_s = min(_PAUSE_S * 2 ** min(self._failures, _MOST_DOUBLINGS), _MOST_PAUSE_S)
+            self._again_at, self._failures = self._clock_s() + pause_s, self._failures + 1
 
     async def _tell_begin(self) -> bool:
         since = self._now() - timedelta(seconds=self._unrenewed_s())
         if not await self._tell(Change.OPENED, since):
             return False
-        again = self._ended_at is not None and self._clock_s() - self._ended_at < self._telling.policy.again_s
-        self._reopened = min(self._reopened + 1, _MOST_DOUBLINGS) if again else 0
-        self._told = Told(since)
+        ended_at, again = self._told.ended_at, timedelta(seconds=self._telling.policy.again_s)
+        soon = ended_at is not None and self._now() - ended_at < again
+        self._told = Told(since=since, reopened=min(self._told.reopened + 1, _MOST_DOUBLINGS) if soon else 0)
         self._keep()
         return True
 
     async def _tell_end(self) -> bool:
-        assert self._told is not None
         since = self._told.since
+        assert since is not None
         if not await self._tell(Change.CLOSED, since) and self._now() - since < _GIVE_UP_AFTER:
             return False
-        self._told, self._ended_at = None, self._clock_s()
+        self._told = Told(ended_at=self._now(), reopened=self._told.reopened)
         self._keep()
         return True
 
@@ -172,23 +186,13 @@ class AwayWatch:
             self._observe([Trouble("notices", f"{LOCK_FILE} cannot be locked: {error.strerror}")])
         return True
 
-    def _read(self) -> Told | None:
-        try:
-            return msgspec.json.decode((self._folder / TOLD_FILE).read_bytes(), type=Told)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError) as error:
-            self._observe([Trouble("notices", f"{TOLD_FILE} cannot be read: {type(error).__name__}")])
-            return None
-
     def _keep(self) -> None:
         path = self._folder / TOLD_FILE
         try:
-            if self._told is None:
-                path.unlink(missing_ok=True)
-            else:
-                beside = path.with_suffix(".new")
-                beside.write_bytes(msgspec.json.encode(self._told))
-                os.replace(beside, path)
+            if self._told.since is None:
+                path.unlink(missing_ok=True)  # rather forgotten, where the disk is full, than over a second time
+            beside = path.with_suffix(".new")
+            beside.write_bytes(msgspec.json.encode(self._told))
+            os.replace(beside, path)
         except OSError as error:
             self._observe([Trouble("notices", f"{TOLD_FILE} cannot be written: {error.strerror}")])
