@@ -16,13 +16,17 @@ import psutil
 import pytest
 
 from gateway.app import insist
+from gateway.embedded.postgres import EmbeddedPostgres
 from tests.ports import free_port
 from tests.test_cli import CONFIG, ERP_SECRET, ORDER, SHOP_SECRET, Running, until
 
 
 @pytest.mark.real
-async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(
+    postgres_server: EmbeddedPostgres, postgres_url: str, tmp_path: Path
+) -> None:
     admin = await asyncpg.connect(postgres_url)
+    beside = await asyncpg.connect(postgres_server.url)
     name = await admin.fetchval("SELECT current_database()")
     user = f"app_of_{name}"
     await admin.execute(f"CREATE ROLE {user} LOGIN; GRANT CREATE ON SCHEMA public TO {user}")
@@ -53,6 +57,15 @@ async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_u
         )
         await admin.execute(f"ALTER ROLE {user} LOGIN")
         await asyncio.to_thread(until, lambda: _pushed(gateway) == 202)
+        await beside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", user)
+        for _ in range(6):
+            assert await asyncio.to_thread(_pushed, gateway) == 503, log.read_text()
+            await asyncio.sleep(0.5)
+        told = await asyncio.to_thread(_told, gateway)
+        assert told["zh"] == "数据库不可用（数据库被设为不接受连接）：不能接收事件"
+        await beside.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await asyncio.to_thread(until, lambda: _pushed(gateway) == 202)
         await admin.execute(f"ALTER ROLE {user} SET default_transaction_read_only = on")
         await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", user)
         await asyncio.to_thread(until, lambda: _state(gateway) == "read_only")
@@ -74,6 +87,7 @@ async def test_a_user_that_may_not_log_in_for_a_while_costs_no_worker(postgres_u
         await admin.execute(f"DROP OWNED BY {user}")
         await admin.execute(f"DROP ROLE {user}")
         await admin.close()
+        await beside.close()
 
 
 def _pushed(gateway: Running) -> int:

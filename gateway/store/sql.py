@@ -98,6 +98,7 @@ REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: user, password, pg_hba.conf
     asyncpg.InvalidCatalogNameError,  # the database is dropped, or has another name
     asyncpg.InsufficientPrivilegeError,  # of the database, or of a table that a migration has made for another user
+    asyncpg.ObjectNotInPrerequisiteStateError,  # ALTER DATABASE … ALLOW_CONNECTIONS false
 )
 """What is refused until somebody changes the server or the settings."""
 
@@ -223,6 +224,7 @@ _REFUSALS: tuple[tuple[type[BaseException], Text], ...] = (
     ),
     (asyncpg.InvalidCatalogNameError, Text("没有这个数据库", "there is no such database")),
     (asyncpg.TooManyConnectionsError, Text("连接数已满", "all its connections are taken")),
+    (asyncpg.ObjectNotInPrerequisiteStateError, Text("数据库被设为不接受连接", "it is set to take no connections")),
     (asyncpg.CannotConnectNowError, Text("数据库正在启动或停止", "it is starting or stopping")),
     (asyncpg.InsufficientPrivilegeError, Text("权限不足", "a privilege is missing")),
     (
