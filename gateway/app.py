@@ -95,7 +95,7 @@ from gateway.telemetry.logs import Logs, Writer
 from gateway.telemetry.mapped import map_with_room
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.observe import MetricsObserver
-from gateway.watch.away import AwayWatch
+from gateway.watch.away import Answers, AwayWatch
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
 from gateway.watch.ledger import LedgerWatch
@@ -256,7 +256,7 @@ class Worker:
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
         background.append(("clock", clocks.run))
-        background += await self._telling(dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
+        background += await self._telling(pool, dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool)])
@@ -664,6 +664,7 @@ class Worker:
 
     async def _telling(
         self,
+        pool: asyncpg.Pool,
         dispatcher: Dispatcher,
         kafka: KafkaLeg | None,
         readers: Sequence[KafkaReader],
@@ -696,8 +697,9 @@ class Worker:
             observe=self._observe,
             reach=self._reach,
         )
+        answers, lease_s = Answers(pool, clock_s=clock_s), self._settings.dispatch.lease_s
         away = AwayWatch(
-            unrenewed_s=lambda: self._settings.dispatch.lease_s - dispatcher.lease.left_s(),
+            unserved_s=lambda: max(lease_s - dispatcher.lease.left_s(), answers.unanswered_s()),
             heartbeat_s=self._settings.dispatch.heartbeat_s,
             channels=channels,
             telling=telling_of(self._settings),
@@ -707,7 +709,7 @@ class Worker:
             clock_s=time.monotonic,
             observe=self._observe,
         )
-        return [("sightings", sightings.run), ("notices", watch.run), ("away", away.run)]
+        return [("sightings", sightings.run), ("notices", watch.run), ("answers", answers.run), ("away", away.run)]
 
 
 async def _listen(url: str, channels: Mapping[str, Callable[[str], None]]) -> None:

@@ -1,9 +1,10 @@
 """Tells people that the database is away. Every other notice stands in it; this one goes past it.
 
 Of the workers that share a data folder the one that holds a lock file tells: one message when the database has not let
-it renew its lease for a while, one when it does again. What has been told stands in a file beside, so that who comes
-after it, as after a restart, tells the end of it, and not its beginning once more. Gateways elsewhere tell for themselves: without a
-database nobody knows of the other, and who is cut off alone has to be heard too.
+it renew its lease for a while, or has not answered it, one when it does again. What has been told stands in a file
+beside, so that who comes after it, as after a restart, tells the end of it, and not its beginning once more. Gateways
+elsewhere tell for themselves: without a database nobody knows of the other, and who is cut off alone has to be heard
+too.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import msgspec
 
 from gateway.core.delivery import Done, Throttled
@@ -23,12 +25,15 @@ from gateway.core.event import ConnectionName
 from gateway.core.happening import MessageEnded, Observer, Trouble
 from gateway.core.notice import Change, Condition, Key, Kind, Notice, Sign
 from gateway.sdk.notify import Message, Notifier
+from gateway.store.sql import AWAY
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose, mentioned
 from gateway.watch.notices import Telling, attempt, result_of
 from gateway.watch.wording import words
 
 LOCK_FILE, TOLD_FILE = "database-away.lock", "database-away.json"
+_ANSWERS_WITHIN_S = 5.0
+"""One connection that has broken off without a word is not the database."""
 _SURE_S = 5.0
 """A process that was stopped, or slept, finds its lease old, and renews it at once."""
 _AWAY_AFTER_S, _RENEWED_WITHIN_S = 30.0, 10.0
@@ -49,9 +54,34 @@ class Told(msgspec.Struct, frozen=True):
     reopened: int = 0
 
 
+class Answers:
+    """When the database last answered on the connections by which orders are decided and sent.
+
+    The lease is renewed on others, which a server that takes no more may have left us while those are gone.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, clock_s: Callable[[], float], every_s: float = 3.0) -> None:
+        self._pool = pool
+        self._clock_s = clock_s
+        self._every_s = every_s
+        self._asked_at = clock_s()
+
+    def unanswered_s(self) -> float:
+        return self._clock_s() - self._asked_at
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            asked_at = self._clock_s()
+            with suppress(*AWAY, asyncpg.PostgresError):
+                await self._pool.fetchval("SELECT 1", timeout=_ANSWERS_WITHIN_S)
+                self._asked_at = asked_at
+            await asyncio.sleep(self._every_s)
+
+
 class AwayWatch:
-    """`unrenewed_s`: how long ago the database was asked when it renewed this worker's lease the last time, which it is
-    every `heartbeat_s`.
+    """`unserved_s`: how long ago the database was asked when it last both answered and renewed this worker's lease,
+    which it is every `heartbeat_s`.
 
     `channels`: name → notifier, in the order in which they are asked. `now` is the wall clock, `clock_s` a monotonic
     one.
@@ -60,7 +90,7 @@ class AwayWatch:
     def __init__(
         self,
         *,
-        unrenewed_s: Callable[[], float],
+        unserved_s: Callable[[], float],
         heartbeat_s: float,
         channels: Mapping[str, Notifier],
         telling: Telling,
@@ -72,7 +102,7 @@ class AwayWatch:
         every_s: float = 1.0,
         deadline_s: float = 8.0,
     ) -> None:
-        self._unrenewed_s = unrenewed_s
+        self._unserved_s = unserved_s
         self._channels = channels
         self._telling = telling
         self._folder = folder
@@ -115,9 +145,9 @@ class AwayWatch:
 
     async def look(self) -> None:
         """One look: tell what has changed for long enough. The end has to last longer each time it comes back soon."""
-        at, unrenewed_s = self._clock_s(), self._unrenewed_s()
+        at, unserved_s = self._clock_s(), self._unserved_s()
         told = self._told.since is not None
-        away = unrenewed_s >= (self._renewed_within_s if told else self._away_after_s)
+        away = unserved_s >= (self._renewed_within_s if told else self._away_after_s)
         if away is told:
             self._changed_at, self._again_at, self._failures = None, 0.0, 0
             return
@@ -134,7 +164,7 @@ class AwayWatch:
             self._again_at, self._failures = self._clock_s() + pause_s, self._failures + 1
 
     async def _tell_begin(self) -> bool:
-        since = self._now() - timedelta(seconds=self._unrenewed_s())
+        since = self._now() - timedelta(seconds=self._unserved_s())
         if not await self._tell(Change.OPENED, since):
             return False
         ended_at, again = self._told.ended_at, timedelta(seconds=self._telling.policy.again_s)

@@ -139,8 +139,8 @@ def _database(sign: Sign, say: Say) -> tuple[str, str, str]:
         title,
         fact,
         say(
-            "检查 PostgreSQL 是否在运行、磁盘是否已满、是否只读（ordergate check）",
-            "see whether PostgreSQL runs, has room on its disk, and is not read-only (ordergate check)",
+            "检查 PostgreSQL 是否在运行、磁盘和连接数是否已满、是否只读（ordergate check）",
+            "see whether PostgreSQL runs, has room on its disk and for connections, is not read-only (ordergate check)",
         ),
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
+import asyncpg
 import msgspec
 import pytest
 
@@ -28,7 +30,7 @@ from gateway.settings import parse
 from gateway.store.sql import migrate, open_pool
 from gateway.supervise import listening
 from gateway.testing.fakes import Faults
-from gateway.watch.away import LOCK_FILE, TOLD_FILE, AwayWatch, Told
+from gateway.watch.away import LOCK_FILE, TOLD_FILE, Answers, AwayWatch, Told
 from gateway.watch.conditions import Policy
 from gateway.watch.notices import Telling
 from gateway.watch.wording import Language
@@ -62,7 +64,7 @@ class Scene:
             hand_over_s=90.0,
         )
         return AwayWatch(
-            unrenewed_s=lambda: self.at - self.renewed_at,
+            unserved_s=lambda: self.at - self.renewed_at,
             heartbeat_s=3.0,
             channels=self.channels,
             telling=telling,
@@ -111,7 +113,7 @@ async def test_people_hear_once_that_it_is_away_and_once_that_it_is_back(scene: 
         "数据库不可用：gateway-1\n"
         "始于 05-01 09:31:05 (UTC+8)。网关连不上 PostgreSQL，或写不进去：订单不再处理和下发，其他通知也发不出来。"
         "新事件留在 Kafka；没有 Kafka 的回 503，由发送方重试。恢复后自动续上，不会丢单，也不会重复。\n"
-        "处理：检查 PostgreSQL 是否在运行、磁盘是否已满、是否只读（ordergate check）\n"
+        "处理：检查 PostgreSQL 是否在运行、磁盘和连接数是否已满、是否只读（ordergate check）\n"
         "docs/runbooks/database.md"
     )
     await scene.seconds(watch, 600, away=True)
@@ -282,20 +284,49 @@ async def scene_goes_on(scene: Scene, *, until: int, away: bool) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.real
-@pytest.mark.feature("F80")
-async def test_a_postgresql_that_is_stopped_is_told_within_a_minute(server_folder: Path, tmp_path: Path) -> None:
-    server = EmbeddedPostgres(server_folder / "pg")
-    await server.start()
+async def test_a_server_that_takes_no_more_answers_nobody(postgres_server: EmbeddedPostgres, postgres_url: str) -> None:
+    name = urlsplit(postgres_url).path[1:]
+    at = 0.0
+    admin = await asyncpg.connect(postgres_server.url)
+    pool = await open_pool(postgres_url, size=2)
+    answers = Answers(pool, clock_s=lambda: at, every_s=0.01)
+    asking = asyncio.create_task(answers.run())
+
+    async def answered() -> None:
+        async with asyncio.timeout(10):
+            while answers.unanswered_s() > 0:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    try:
+        at = 100.0
+        await answered()
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name)
+        await asyncio.sleep(0.2)  # until then it may have been asked before
+        at = 200.0
+        await asyncio.sleep(0.2)
+        assert answers.unanswered_s() == 100.0
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await answered()
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        await pool.close()
+        await admin.close()
+
+
+@asynccontextmanager
+async def _worker(url: str, folder: Path) -> AsyncIterator[FakeWecom]:
+    """One that is ready, and the robot that it tells."""
     happened: list[Happening] = []
-    async with AsyncExitStack() as stack:
-        wecom = await stack.enter_async_context(FakeWecom(keys={KEY}))
-        pool = await open_pool(server.url, size=2)
+    async with FakeWecom(keys={KEY}) as wecom:
+        pool = await open_pool(url, size=2)
         await migrate(pool)
         await pool.close()
         text = CONFIG.format(
-            folder=tmp_path,
-            url=server.url,
+            folder=folder,
+            url=url,
             shop=SHOP_SECRET,
             erp=ERP_SECRET,
             port=free_port(),
@@ -304,9 +335,9 @@ async def test_a_postgresql_that_is_stopped_is_told_within_a_minute(server_folde
         )
         sock = listening(("127.0.0.1", 0))
         worker = Worker(
-            parse(text, {}, discover(), name="test.yaml", folder=tmp_path),
+            parse(text, {}, discover(), name="test.yaml", folder=folder),
             WorkerPlace(name="test/0", sock=sock, stop_within_s=5.0),
-            url=server.url,
+            url=url,
             observe=happened.extend,
         )
         running = asyncio.create_task(worker.run(), name="worker")
@@ -318,13 +349,56 @@ async def test_a_postgresql_that_is_stopped_is_told_within_a_minute(server_folde
                 await asyncio.sleep(0.1)
             else:
                 raise AssertionError("not ready within 20 s")
+        yield wecom
+        worker.stop()
+        await running
+
+
+@pytest.mark.real
+@pytest.mark.feature("F80")
+async def test_a_postgresql_that_is_stopped_is_told_within_a_minute(server_folder: Path, tmp_path: Path) -> None:
+    server = EmbeddedPostgres(server_folder / "pg")
+    await server.start()
+    async with _worker(server.url, tmp_path) as wecom:
         stopped_at = datetime.now(UTC).timestamp()
         await server.stop()
         away = await heard(wecom, lambda told: told.text.startswith("数据库不可用："), within_s=60)
         print(f"\nstopped to told: {away.at - stopped_at:.1f} s")
         await server.start()
         await heard(wecom, lambda told: told.text.startswith("数据库已恢复："), within_s=60)
-        worker.stop()
-        await running
     await server.stop()
     assert away.at - stopped_at < 60
+
+
+# By what a heartbeat ends with.
+_KEEPS_THE_LEASE = "query LIKE '%now() FROM worker' OR query LIKE 'SELECT % FROM lane WHERE worker_id = $1'"
+
+
+@pytest.mark.real
+async def test_a_postgresql_whose_connections_are_taken_is_told_though_it_renews_the_lease(
+    server_folder: Path, tmp_path: Path
+) -> None:
+    """As after it was started again, when others are faster: what has come in first stays, and nothing else does."""
+    async with EmbeddedPostgres(server_folder / "pg", tcp=True) as server:
+        admin = await asyncpg.connect(server.url)
+        await admin.execute("CREATE ROLE merchant LOGIN PASSWORD 'merchant'")
+        await admin.execute("CREATE DATABASE orders OWNER merchant")
+        url = f"postgresql://merchant:merchant@127.0.0.1:{urlsplit(server.url).port}/orders"
+        async with _worker(url, tmp_path) as wecom:
+            orders = await asyncpg.connect(server.url_of("orders"))
+            async with asyncio.timeout(20):
+                while not await admin.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {_KEEPS_THE_LEASE}"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            await admin.execute("ALTER ROLE merchant CONNECTION LIMIT 0")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                f" WHERE usename = 'merchant' AND NOT ({_KEEPS_THE_LEASE})"
+            )
+            taken_at = datetime.now(UTC).timestamp()
+            away = await heard(wecom, lambda told: told.text.startswith("数据库不可用："), within_s=60)
+            assert await orders.fetchval("SELECT now() - renewed_at < interval '10 s' FROM worker")
+            await admin.execute("ALTER ROLE merchant CONNECTION LIMIT -1")
+            await heard(wecom, lambda told: told.text.startswith("数据库已恢复："), within_s=60)
+            await orders.close()
+        await admin.close()
+    assert away.at - taken_at < 60
