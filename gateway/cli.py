@@ -16,7 +16,7 @@ import typer.main
 
 from gateway import admin, usage
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
-from gateway.process import exits, open_what_is_closed, show_what_can_be_shown
+from gateway.process import exits, heed_children, open_what_is_closed, show_what_can_be_shown
 from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     So do, with 2, a wrong option and the like. `arguments` stand for those of the process.
     """
     open_what_is_closed()
+    heed_children()
     show_what_can_be_shown()
     with exits():
         try:

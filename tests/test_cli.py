@@ -1092,6 +1092,19 @@ def test_the_embedded_database_is_attached_to_where_it_runs(server_folder: Path)
         os.kill(pid, 0)
 
 
+def test_whoever_starts_it_need_not_care_how_children_end(server_folder: Path) -> None:
+    config = server_folder / "ordergate.yaml"
+    config.write_text("data_dir: data\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "migrate", "-c", config],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
 async def _away_from_the_loop(*arguments: object) -> Output:
     return await asyncio.to_thread(ordergate, *arguments)
 
