@@ -87,6 +87,15 @@ class SmtpNotifier:
                         f"{place} lacks the encryption or the login that the settings ask for: {answer.message}",
                     )
                 ) from error
+            if isinstance(answer, Failed) and answer.code == _TLS:
+                raise OrdergateError(
+                    Text(
+                        f"{place} 加密连接失败（{answer.message}）："
+                        "检查 security（465 用 tls，587 用 starttls）和 ca_pem",
+                        f"{place}: no encrypted connection ({answer.message}); look at `security` (tls on 465,"
+                        " starttls on 587) and `ca_pem`",
+                    )
+                ) from error
             if isinstance(answer, Failed):
                 code = "connect_timeout" if answer.code == "connect_timeout" else "connect"
                 # The library's error only says that it could not connect; the system's says why.
@@ -120,6 +129,7 @@ class SmtpNotifier:
 
 
 _UNSUPPORTED = "unsupported"
+_TLS = "tls"
 
 
 def _before(error: Exception) -> Failed | Unauthorised:
@@ -133,4 +143,8 @@ def _before(error: Exception) -> Failed | Unauthorised:
     if type(error) is aiosmtplib.SMTPException:
         # No STARTTLS, no AUTH: the library's own words.
         return Failed(_UNSUPPORTED, str(error)[:120])
+    # With STARTTLS it comes as it is.
+    broken = error if isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(broken, ssl.SSLError):
+        return Failed(_TLS, (broken.reason or type(broken).__name__)[:120])
     return Failed("connect", type(error).__name__)

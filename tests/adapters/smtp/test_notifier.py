@@ -92,9 +92,12 @@ async def test_login_goes_over_an_encrypted_connection_only(security: str) -> No
             assert is_told(told.value.text)
         async with notifier(port, security=security, username="gateway", password=PASSWORD) as mail:
             untrusted = await mail.notify(MESSAGE, deadline_s=5)
+            with pytest.raises(OrdergateError, match=r"CERTIFICATE_VERIFY_FAILED.*ca_pem") as told:
+                await mail.check(deadline_s=5)
+            assert is_told(told.value.text)
     assert len(box.mails) == 1
     assert isinstance(refused, Unauthorised) and "wrong-password" not in repr(refused)
-    assert isinstance(untrusted, Failed)
+    assert isinstance(untrusted, Failed) and untrusted.code == "tls"
     assert logins[0] == (b"gateway", PASSWORD.encode())
 
 
@@ -178,6 +181,17 @@ async def test_a_server_that_cannot_encrypt_is_told_as_that() -> None:
             answer = await mail.notify(MESSAGE, deadline_s=5)
             assert isinstance(answer, Failed) and answer.code == "unsupported" and "STARTTLS" in answer.message
             with pytest.raises(OrdergateError, match="STARTTLS") as told:
+                await mail.check(deadline_s=5)
+            assert is_told(told.value.text)
+
+
+async def test_a_port_that_is_not_encrypted_from_the_first_byte_is_told_as_that() -> None:
+    """Port 587 with the default of 465: it looked like trouble of the network."""
+    async with mail_server(Mailbox()) as port:
+        async with notifier(port, security="tls") as mail:
+            answer = await mail.notify(MESSAGE, deadline_s=5)
+            assert isinstance(answer, Failed) and answer.code == "tls" and "WRONG_VERSION" in answer.message
+            with pytest.raises(OrdergateError, match="starttls on 587") as told:
                 await mail.check(deadline_s=5)
             assert is_told(told.value.text)
 
