@@ -324,6 +324,19 @@ async def test_a_worker_ends_with_its_parent_though_the_database_answers_no_more
                     one.resume()
 
 
+@pytest.mark.real
+async def test_a_stop_while_the_database_is_away_is_told_in_a_line(server_folder: Path) -> None:
+    async with EmbeddedPostgres(server_folder / "pg") as server:
+        parent = Parent(server_folder, server.url)
+        with parent.running("", worker=WORKER_ITSELF) as process:
+            await asyncio.to_thread(parent.until, lambda page: page.get("ordergate_worker_cpu_seconds_total", 0) > 0)
+            await server.stop()
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 20) == 0
+    said = parent.log.read_text()
+    assert "not given back" in said and "Exception Group" not in said
+
+
 def test_a_worker_that_hangs_ends_with_its_parent(parent: Parent) -> None:
     """Nobody else would end it, and the next gateway would find its address taken."""
     hangs = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(10_000))"

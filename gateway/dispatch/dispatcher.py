@@ -154,9 +154,13 @@ class Dispatcher:
             self.outcomes.stop()
             await writer
         left = [outcome for gate in self._gates.values() for outcome in gate.leftovers()]
-        if left:
-            await write_outcomes(self._pool, worker_id=self.worker_id, attempts=(), outcomes=left)
-        await retire_worker(self._pool, self.worker_id)
+        try:
+            if left:
+                await write_outcomes(self._pool, worker_id=self.worker_id, attempts=(), outcomes=left)
+            await retire_worker(self._pool, self.worker_id)
+        except (*AWAY, Unavailable) as error:
+            what = f"not given back, others wait until it has run out: {type(error).__name__}"
+            self._observe([Trouble("lease", what)])
 
     def stop(self) -> None:
         self._stopping.set()
