@@ -43,11 +43,25 @@ def _patience(given: object) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_PATIENCE_S)
 
 
+def _have(answer: msgspec.Struct, name: str, kind: type[str] | type[bool]) -> None:
+    """Have a field be of its kind, whatever an adapter has put there.
+
+    What cannot be (the truth of an array, say) is refused here, where the adapter makes its answer, and not in a gate.
+    """
+    given = getattr(answer, name)
+    if type(given) is not kind:
+        msgspec.structs.force_setattr(answer, name, kind() if given is None else kind(given))
+
+
 class Done(msgspec.Struct, frozen=True, gc=False):
     """The target has it. `already` marks "you sent that before", which is success."""
 
     reference: str = ""
     already: bool = False
+
+    def __post_init__(self) -> None:
+        _have(self, "reference", str)
+        _have(self, "already", bool)
 
 
 class _No(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +76,7 @@ class _No(msgspec.Struct, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if self.code:
             msgspec.structs.force_setattr(self, "code", code_of(str(self.code)))
+        _have(self, "message", str)
 
 
 class Failed(_No, frozen=True, gc=False):
@@ -82,6 +97,7 @@ class Throttled(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "retry_after_s", _patience(self.retry_after_s))
+        _have(self, "message", str)
 
 
 class Rejected(_No, frozen=True, gc=False):
@@ -97,6 +113,11 @@ class Unknown(_No, frozen=True, gc=False):
 
     timeout: bool = False
     answered: bool = False
+
+    def __post_init__(self) -> None:
+        _No.__post_init__(self)
+        _have(self, "timeout", bool)
+        _have(self, "answered", bool)
 
 
 class Unauthorised(_No, frozen=True, gc=False):
@@ -115,6 +136,9 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     """The target was asked and knows the document."""
 
     reference: str = ""
+
+    def __post_init__(self) -> None:
+        _have(self, "reference", str)
 
 
 class NotFound(msgspec.Struct, frozen=True, gc=False):

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from gateway.core.delivery import AfterUnknown, Delivery, Result, after_unknown
+from gateway.core.delivery import (
+    AfterUnknown,
+    Delivery,
+    Done,
+    Failed,
+    Found,
+    Rejected,
+    Result,
+    Throttled,
+    Unauthorised,
+    Unknown,
+    after_unknown,
+)
 from gateway.core.order import Command, Operation, Order, OrderNumber
 from tests.core.sample import SHOP, WMS
 
@@ -48,3 +62,37 @@ def test_results_keep_their_numbers() -> None:
         "DONE": 1, "FAILED": 2, "THROTTLED": 3, "REJECTED": 4, "UNKNOWN": 5, "FOUND": 6, "NOT_FOUND": 7, "RESOLVED": 8,
     }  # fmt: skip
     assert {name: Result[name].value for name in numbers} == numbers
+
+
+class Array:
+    """As those of numpy: it has no truth, and says so."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+    def __str__(self) -> str:
+        return "[7 8]"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [(None, ""), (7, "7"), (b"R1", "b'R1'"), (Array(), "[7 8]")],
+    ids=["none", "number", "bytes", "array"],
+)
+def test_what_an_answer_says_is_text(given: Any, text: str) -> None:
+    """A gate that finds anything else in it would fail, and with it the worker, each time that it is sent."""
+    assert [Done(given).reference, Found(given).reference, Throttled(1.0, given).message] == [text] * 3
+    for kind in (Failed, Rejected, Unknown, Unauthorised):
+        assert kind("code", given).message == text
+
+
+def test_what_has_no_truth_is_refused_where_the_answer_is_made() -> None:
+    mark: Any = Array()
+    for make in (
+        lambda: Done(already=mark),
+        lambda: Unknown("code", timeout=mark),
+        lambda: Unknown("code", answered=mark),
+        lambda: Failed(mark),
+    ):
+        with pytest.raises(ValueError, match="ambiguous"):
+            make()
