@@ -200,7 +200,8 @@ class Conclusions:
                 self._doubt(held)
                 held.tries += 1
                 held.throttles = 0
-                if held.tries <= self._retry.burst_retries:
+                # What settles for longer than a burst lasts does so in the outbox: it would fill the gate's memory.
+                if held.tries <= self._retry.burst_retries and self._settle_s <= self._retry.deadline_s:
                     return msgspec.structs.replace(said, wait_s=self._settle_s)
                 if held.bursts + 1 >= _UNKNOWN_BURSTS:
                     return self._for_a_person(held, said)

@@ -189,7 +189,7 @@ class Gate:
         self._timers: dict[asyncio.TimerHandle, Held] = {}
         self._running: dict[int, Held] = {}
         self._flying: dict[int, tuple[asyncio.Task[None], float]] = {}
-        self._overdue: set[int] = set()
+        self._overdue: dict[int, int] = {}
         self._queueing: set[asyncio.Task[None]] = set()
         self._turning = asyncio.Lock()
         self._busy = 0
@@ -418,29 +418,29 @@ class Gate:
     async def _guard(self) -> None:
         """Cut off attempts whose adapter does not keep its deadline. One look for all instead of a timer for each.
 
-        What is overdue after half of the grace is seen within the other half: the lease covers no more than that.
+        What is overdue after half of the grace is seen within the other half: the lease covers no more than that. One
+        whose way out hangs too (a connection that does not close) is cut off again half a deadline later: it has a
+        slot, and perhaps the place of a probe.
         """
         while True:
             await asyncio.sleep(GRACE_S / 2)
             now = self._clock()
             for key, (task, overdue_at) in self._flying.items():
-                if now >= overdue_at and key not in self._overdue:
-                    self._overdue.add(key)
+                if now >= overdue_at:
+                    self._overdue[key] = self._overdue.get(key, 0) + 1
+                    self._flying[key] = (task, now + self.policy.deadline_s / 2)
                     task.cancel()
 
-    def _cut_off(self, held: Held) -> bool:
+    def _cut_off(self, held: Held, me: asyncio.Task[None]) -> bool:
         """Whether the cancel that has just arrived is the guard's, and no one else's."""
-        if id(held) not in self._overdue:
-            return False
-        self._overdue.discard(id(held))
-        task, _ = self._flying[id(held)]
-        return task.uncancel() == 0
+        return self._end_cut_off(held, me) and not me.cancelling()
 
-    def _end_cut_off(self, held: Held, me: asyncio.Task[None]) -> None:
-        """The guard has cut this attempt off and the adapter made something else of it: the cancel is spent."""
-        if id(held) in self._overdue:
-            self._overdue.discard(id(held))
+    def _end_cut_off(self, held: Held, me: asyncio.Task[None]) -> bool:
+        """Whether the guard has cut this attempt off. Its cancels are spent, whatever the adapter made of them."""
+        cancels = self._overdue.pop(id(held), 0)
+        for _ in range(cancels):
             me.uncancel()
+        return cancels > 0
 
     async def _run(self) -> None:
         me, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -583,8 +583,8 @@ class Gate:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
             self._write(held, self._conclude.in_doubt(held))
             return
-        if line.breaker.shut_until() is not None:
-            self._line_up(held, first=True)  # all probes are out since it was picked; no token of the rate is spent
+        if self._stopping or line.breaker.shut_until() is not None:
+            self._line_up(held, first=True)  # since it was picked, all probes are out; no token of the rate is spent
             return
         if self.limiter.limits or self._turns is not None:
             await self._turn(me)
@@ -602,7 +602,6 @@ class Gate:
         else:
             await self._find(line, held, permit, me)
         del self._flying[key]
-        self._overdue.discard(key)
 
     async def _turn(self, me: asyncio.Task[None]) -> None:
         """Wait until the limits let one more go. That may take hours: `stop` ends this runner meanwhile.
@@ -630,7 +629,7 @@ class Gate:
         try:
             answer = await self._sender.send(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            if self._cut_off(held):
+            if self._cut_off(held, me):
                 answer = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
             elif me.cancelling():
                 self.breaker.release(permit)
@@ -662,7 +661,7 @@ class Gate:
         try:
             finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)
         except asyncio.CancelledError:
-            if self._cut_off(held):
+            if self._cut_off(held, me):
                 finding = Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
             elif me.cancelling():
                 line.breaker.release(permit)
@@ -736,7 +735,7 @@ class Gate:
                     int(concluded.took_s * 1000),
                     concluded.result,
                     concluded.code or None,
-                    as_private(str(concluded.message or "")[:500]),
+                    as_private(concluded.message[:500]),
                 ),
                 AttemptEnded(
                     delivery.order.number,

@@ -531,6 +531,27 @@ async def test_what_settles_for_hours_is_not_asked_about_before() -> None:
     assert last.outcome.delay_s == 7200, "a not found before then would have it sent twice"
 
 
+class LosesSome(Script):
+    """Takes orders, and now and then nobody hears of it."""
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        answer = await super().send(delivery, deadline_s=deadline_s)
+        return Unknown("connection_lost") if len(self.asked) % 30 == 0 else answer
+
+
+@travelling
+async def test_what_settles_for_hours_does_so_in_the_outbox() -> None:
+    """One in thirty is lost: in the memory of the gate, they would soon keep all others out of it."""
+    bench = Bench(LosesSome(), clock=now_s, settle_s=7200.0, retry=RetryPolicy())
+    async with running(bench):
+        for number in range(500):
+            assert bench.gate.room(), f"order {number} waits for those in doubt"
+            bench.gate.take(held(number))
+            await asyncio.sleep(0.1)
+        left = [e.outcome for e in await bench.outcomes(500) if e.outcome is not None and not e.outcome.done]
+    assert len(left) == 16 and all(outcome.in_doubt and outcome.delay_s == 7200 for outcome in left)
+
+
 async def claims(script: Script, count: int, *, in_doubt: bool = False, bursts: int = 0) -> list[Outcome]:
     """What becomes of one delivery that is claimed `count` times, as soon as it is due, until a person has it."""
     bench, outcomes = Bench(script), list[Outcome]()
@@ -790,6 +811,37 @@ async def test_an_adapter_that_hangs_is_cut_off_and_one_that_fails_is_contained(
         assert attempted(broken.ended[0])[1] == "adapter"
 
 
+class HangsOnItsWayOut(Script):
+    """Asks a target that is gone, and then waits for the connection to it to close."""
+
+    gone = True
+
+    async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
+        try:
+            await asyncio.sleep(1e9 if self.gone else 0.0)
+        finally:
+            await asyncio.sleep(1e9 if self.gone else 0.0)
+        return await super().send(delivery, deadline_s=deadline_s)
+
+    async def find(self, delivery: Delivery, *, deadline_s: float) -> Finding:
+        await self.send(delivery, deadline_s=deadline_s)
+        return NotFound()
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+@travelling
+async def test_an_adapter_that_hangs_on_its_way_out_keeps_no_slot(in_doubt: bool) -> None:
+    bench = Bench(script := HangsOnItsWayOut(), clock=now_s, in_flight=1, deadline_s=5.0, settle_s=1.0)
+    async with running(bench):
+        bench.give(in_doubt=in_doubt)
+        await asyncio.sleep(8.3)
+        assert [attempted(ended)[1].removeprefix("find:") for ended in bench.ended] == ["deadline"]
+        script.gone = False
+        bench.gate.adopt([held(1)])
+        assert sum(e.outcome is not None and e.outcome.done for e in await bench.outcomes(2)) == 2 - in_doubt
+        assert bench.gate.state.in_flight == 0 and bench.gate.state.places == 0
+
+
 class Refreshing(Script):
     """Its calls wait for one refresh of a token, as adapters like to do: whoever is cut off cancels it for all."""
 
@@ -920,6 +972,18 @@ async def test_a_stop_waits_for_nobody_whose_turn_is_still_to_come(shop: bool) -
     assert now_s() == began, "none of them would be sent"
     left = bench.gate.leftovers()
     assert len(left) == 20 - len(bench.script.asked) and not any(outcome.in_doubt for outcome in left)
+
+
+@travelling
+async def test_a_stop_waits_for_nobody_who_has_just_been_given_something() -> None:
+    bench = Bench(Script(), clock=now_s, in_flight=8, places=20)
+    bench.gate.limiter.set_rate(0.1, 1)
+    async with running(bench):
+        await asyncio.sleep(1.0)
+        bench.give(20)
+        bench.gate.stop()
+        began = now_s()
+    assert now_s() == began and len(bench.gate.leftovers()) == 20
 
 
 class HangingQuestions(Script):
