@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import asyncpg
 
-from gateway.core.delivery import AfterUnknown, Held
+from gateway.core.delivery import AfterUnknown, Delivery, Held
 from gateway.core.errors import Fenced, Unavailable
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Observer, Trouble
@@ -33,6 +35,8 @@ from gateway.store.outbox import (
     write_outcomes,
 )
 from gateway.store.sql import AWAY, COLLIDED, COMMAND_TIMEOUT_S, Names
+
+_T = TypeVar("_T")
 
 _POLL_S = 1.0
 _CLAIM_GROUP = 500
@@ -294,27 +298,38 @@ class Dispatcher:
         self._advanced.put_nowait(lanes)
 
     async def _go_on(self) -> None:
-        """Load the next command of lanes whose head is done, and queue it at its gate."""
+        """Load the next command of lanes whose head is done, and queue it at its gate.
+
+        What its gate has no place for waits in the outbox, free, like what a target does not take (any more).
+        """
         while True:
             lanes = await self._advanced.get()
-            while True:
-                try:
-                    held = await load_held(self._pool, lanes, names=self._names)
-                    # The target does not take this operation (any more): the lane waits, free, until it does.
-                    deliveries = [one.delivery for one in held]
-                    lost = [one for one in deliveries if (one.target, one.operation) not in self._gates]
-                    if lost:
-                        free = sorted((one.order_id, self._names.id(one.target)) for one in lost)
-                        await free_lanes(self._keeper, free, worker_id=self.worker_id)
-                    break
-                except (*AWAY, *COLLIDED, Unavailable) as error:
-                    self._observe([Trouble("advance", f"PostgreSQL is away: {type(error).__name__}")])
-                    await asyncio.sleep(_RETRY_S)
+            held = await self._through(partial(load_held, self._pool, lanes, names=self._names))
+            over: list[Lane] = []
+            lost: list[Delivery] = []
+            for one in held:
+                delivery = one.delivery
+                gate = self._gates.get((delivery.target, delivery.operation))
+                if gate is not None and gate.spare():
+                    gate.adopt([one])
+                    continue
+                over.append((delivery.order_id, self._names.id(delivery.target)))
+                if gate is None:
+                    lost.append(delivery)
+                else:
+                    gate.parked = True
+            if over:
+                await self._through(partial(free_lanes, self._keeper, sorted(over), worker_id=self.worker_id))
             if lost:
                 self._observe([Trouble("advance", f"{one.target} has no gate {one.operation}") for one in lost])
-            for one in held:
-                gate = self._gates.get((one.delivery.target, one.delivery.operation))
-                if gate is not None:
-                    gate.adopt([one])
             for lane in lanes:
                 self._advancing.pop(lane, None)
+
+    async def _through(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """What `call` gives, however long the database is away; it is safe to repeat."""
+        while True:
+            try:
+                return await call()
+            except (*AWAY, *COLLIDED, Unavailable) as error:
+                self._observe([Trouble("advance", f"PostgreSQL is away: {type(error).__name__}")])
+                await asyncio.sleep(_RETRY_S)

@@ -9,10 +9,12 @@ import asyncpg
 
 from gateway.core.event import ConnectionName
 from gateway.core.happening import Happening, Trouble
+from gateway.core.order import Operation
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.lease import Lease
 from gateway.store.outbox import free_lanes, own_lanes, start_worker
 from gateway.store.sql import Names, open_pool, register_connections
+from tests.dispatch.test_gate import Bench, Script, running
 
 from .stuck import WMS, open_desk, stick
 
@@ -90,4 +92,33 @@ async def test_a_command_that_no_gate_takes_is_freed_though_the_database_breaks_
     assert not await own_lanes(pool, worker_id)
     away, over = told
     assert away.startswith("PostgreSQL is away: ") and over == "wms has no gate cancel"
+    await pool.close()
+
+
+async def test_what_lanes_go_on_to_is_held_in_memory_only_as_far_as_there_are_places(migrated_url: str) -> None:
+    """Orders are taken and their cancels are not: what has gone on to a cancel would fill the memory meanwhile."""
+    pool, names = await open_desk(migrated_url)
+    orders, places = 6, 4
+    await stick(pool, names, orders, tail=2)
+    worker_id = await start_worker(pool, name="test", lease_s=60)
+    await pool.execute("UPDATE lane SET head = 2, operation = 'cancel', blocked = NULL, worker_id = $1", worker_id)
+    dispatcher = dispatcher_of(pool, names, worker_id, [])
+    bench = Bench(Script(), target_id=names.id(WMS), places=places)
+    bench.gate.target, bench.gate.operation = WMS, Operation.CANCEL
+    dispatcher.add(bench.gate)
+    dispatcher._advance({(number, names.id(WMS)): 2 for number in range(1, orders + 1)})
+    going_on = asyncio.create_task(dispatcher._go_on())
+    async with asyncio.timeout(10):
+        while len(await own_lanes(pool, worker_id)) != places:
+            assert not going_on.done(), going_on.exception()
+            await asyncio.sleep(0.01)
+    assert bench.gate.state.places == places
+    going_on.cancel()
+    claiming = asyncio.create_task(dispatcher._claim_parked(bench.gate))
+    async with running(bench):
+        ended = await bench.outcomes(orders)
+    claiming.cancel()
+    assert sorted(e.outcome.lane[0] for e in ended if e.outcome is not None) == list(range(1, orders + 1)), (
+        "the others are claimed once there are places"
+    )
     await pool.close()
