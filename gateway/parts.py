@@ -170,6 +170,7 @@ def gate_policy_of(settings: Settings, connection: Connection, operation: Operat
         places=settings.dispatch.held_per_gate,
         rate_per_s=policy.rate_per_s,
         burst=policy.burst,
+        connection_per_s=None if connection.rate is None else connection.rate.per_s,
         joins_s=2 * settings.dispatch.heartbeat_s,
     )
 

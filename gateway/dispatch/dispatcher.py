@@ -273,7 +273,7 @@ class Dispatcher:
         if not room or not (certain or doubtful):
             return False
         # Refill in strides: a claim per freed place would cost a transaction each.
-        if certain and room < _CLAIM_GROUP // 2 and room < gate.policy.places // 2 and gate.sends_waiting():
+        if certain and room < _CLAIM_GROUP // 2 and room < gate.places // 2 and gate.sends_waiting():
             return False
         held = await claim(
             self._pool,

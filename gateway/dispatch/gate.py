@@ -55,6 +55,9 @@ from gateway.store.sql import as_private
 _STRIDE = 250
 """Lanes in doubt that are claimed together, where there are so many."""
 
+_HELD_S = 60.0
+"""So long a worker goes on sending, at its part of a shared rate, with what it holds in memory."""
+
 
 class Sender(Protocol):
     """The part of an adapter's Target that a gate uses."""
@@ -68,7 +71,8 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of one gate. `settle_s`: how long after an attempt a *not found* does not count yet.
 
     `findable`: what is in doubt is asked about before it is sent again, also where sending again would do no harm.
-    `joins_s`: how long other workers may take to notice that they share `rate_per_s` with one more.
+    `joins_s`: how long other workers may take to notice that they share `rate_per_s` with one more. `connection_per_s`:
+    what the connection may be asked a second, over all that asks it.
     """
 
     in_flight: int
@@ -79,6 +83,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     places: int = 5000
     rate_per_s: float | None = None
     burst: int = 10
+    connection_per_s: float | None = None
     joins_s: float = 0.0
 
     @property
@@ -185,6 +190,8 @@ class Gate:
         self._lines = (self._sends,) if self._asks is None else (self._asks, self._sends)
         self.limit = policy.in_flight if adaptive is None else adaptive.limit
         """How many may be in flight now, but for the breaker."""
+        self.places = policy.places
+        """How many may be held in memory now."""
         self._idle: deque[asyncio.Future[tuple[Line, Held]]] = deque()
         self._timers: dict[asyncio.TimerHandle, Held] = {}
         self._running: dict[int, Held] = {}
@@ -217,7 +224,7 @@ class Gate:
         While nothing may be sent, half of the places are left to what can be asked about.
         """
         half = self.parked or (self._asks is not None and not self._may_send())
-        limit = self.policy.places // 2 if half else self.policy.places
+        limit = self.places // 2 if half else self.places
         if self._shut or self._stopping or self._places >= limit:
             self.parked = True
             return False
@@ -228,11 +235,11 @@ class Gate:
         """How many parked lanes may be claimed now."""
         if self._shut or self._stopping:
             return 0
-        return max(0, self.policy.places - self._places)
+        return max(0, self.places - self._places)
 
     def spare_for_orders(self) -> int:
         """How many lanes in no doubt may be claimed now; none while nothing could be sent."""
-        return self.policy.places if self._may_send() else 0
+        return self.places if self._may_send() else 0
 
     def spare_for_questions(self) -> int:
         """How many lanes in doubt may be claimed now: what has to be asked about gets half of the places at most.
@@ -246,7 +253,7 @@ class Gate:
         if self._asks.breaker.open_until() is not None:
             # Sent without being asked about, or of no use now.
             return self.spare_for_orders() if self.policy.after_unknown is AfterUnknown.RESEND else 0
-        share = max(1, self.policy.places // 2)
+        share = max(1, self.places // 2)
         spare = share - self._asking()
         return spare if spare >= min(share / 2, _STRIDE) else 0  # not a claim for each answer
 
@@ -338,15 +345,36 @@ class Gate:
 
         One that joins others sends nothing until they have noticed and use less.
         """
-        if self.policy.rate_per_s is None or workers == self._workers:
+        if workers == self._workers:
             return
         joins = self._workers is None and workers > 1
         self._workers = workers
+        self._share_places(workers)
+        if self.policy.rate_per_s is None:
+            return
         self._rate = (self.policy.rate_per_s / workers, max(1, self.policy.burst // workers))
         self._set_rate()
         if joins:
             self.limiter.pause(self.policy.joins_s)
             self._joins_until = self._clock() + self.policy.joins_s
+
+    def _share_places(self, workers: int) -> None:
+        """Beside others, hold no more than goes in a minute; what is beyond goes back, the last in line first.
+
+        Where one worker holds all there is to send, the others' parts of the rate go unused. Nothing goes back while
+        they find enough in the outbox.
+        """
+        rates = [rate for rate in (self.policy.rate_per_s, self.policy.connection_per_s) if rate is not None]
+        self.places = self.policy.places
+        if not rates or workers == 1:
+            return
+        self.places = min(self.places, max(2, math.ceil(min(rates) / workers * (_HELD_S + self.policy.deadline_s))))
+        back = 0 if self.parked else min(self._places - self.places, len(self._sends.queue))
+        for _ in range(back):
+            held = self._sends.queue.pop()
+            outcome = self._conclude.left(held, in_doubt=held.in_doubt, delay_s=0.0)
+            self._record(Ended(None, None, outcome, self.give_back))
+        self.parked |= back > 0
 
     def _set_rate(self) -> None:
         """The lower of this worker's part of the configured rate and what the target lets through, evenly."""
@@ -567,7 +595,7 @@ class Gate:
 
         def come_back() -> None:
             del self._timers[timer]
-            crowded = self.parked and self._asking() >= max(1, self.policy.places // 2)
+            crowded = self.parked and self._asking() >= max(1, self.places // 2)
             if crowded and held.in_doubt and not self._stopping and self.policy.after_unknown is AfterUnknown.FIND:
                 self._set_back(held, self._clock())  # new orders wait in the outbox for a place
             else:

@@ -155,8 +155,8 @@ class Dispatch(_Section, frozen=True, kw_only=True):
     held_per_gate: Annotated[
         int,
         described(
-            "每个闸门在内存里的下发数；其余在数据库里等",
-            "Deliveries held in memory per gate; the rest waits in the database",
+            "每个闸门在内存里的下发数，多个进程共用限速时更少；其余在数据库里等",
+            "Deliveries held in memory per gate, fewer where workers share a rate; the rest waits in the database",
             ge=1,
             le=1000000,
         ),

@@ -420,6 +420,28 @@ async def test_a_worker_that_joins_others_sends_nothing_until_they_use_less() ->
         assert len(second.script.asked) > before + 40, "alone again it waits for nobody"
 
 
+@pytest.mark.parametrize("rate", ["rate_per_s", "connection_per_s"])
+@travelling
+async def test_a_worker_beside_others_leaves_them_what_it_could_not_send_in_a_minute(rate: str) -> None:
+    """One that holds all that a dead one has left sends it at its part of the rate, and the other nothing."""
+    limit: dict[str, Any] = {rate: 2.0}
+    bench = Bench(Script(), clock=now_s, places=1000, deadline_s=5.0, **limit)
+    bench.gate.share(1)
+    bench.give(500)
+    bench.gate.share(2)
+    left = [ended.outcome for ended in bench.ended]
+    assert [outcome.lane[0] for outcome in left if outcome is not None] == list(range(499, 64, -1)), "the last ones"
+    assert bench.gate.state.places == 65 and not any(outcome.in_doubt for outcome in left if outcome is not None)
+    assert bench.gate.spare() == 0 and not bench.gate.room()
+    bench.gate.share(1)
+    assert bench.gate.spare() == 1000 - 65
+    bench.gate.share(2)
+    assert len(bench.ended) == 435
+    bench.gate.adopt([held(number) for number in range(100)])
+    bench.gate.share(3)
+    assert len(bench.ended) == 435, "the others find enough in the outbox"
+
+
 @travelling
 async def test_refusals_that_do_not_come_from_the_pace_are_answered_by_a_second_of_patience() -> None:
     """Going slower is tried once in ten minutes."""

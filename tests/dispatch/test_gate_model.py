@@ -373,7 +373,7 @@ class Worker:
             more = False
             room = min(gate.spare(), 500)
             certain, doubtful = gate.spare_for_orders(), gate.spare_for_questions()
-            stride = certain and room < 250 and room < gate.policy.places // 2 and gate.sends_waiting()
+            stride = certain and room < 250 and room < gate.places // 2 and gate.sends_waiting()
             if not self.cut and room and (certain or doubtful) and not stride:
                 held = self.world.claim(self.number, room, certain, doubtful)
                 more = len(held) == room
