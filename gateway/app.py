@@ -259,7 +259,8 @@ class Worker:
         background += await self._telling(pool, dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
-        duties = shops.duties(inbound, [partial(self._publishing, pool)])
+        duties = shops.duties(inbound, [partial(self._publishing, pool, dispatcher)])
+        await dispatcher.first_controls()
         # Last: whoever is answered finds everything in place.
         health = self._health(pool, dispatcher, of_kafka, inbox_leg, kafka_leg)
         server = await self._serve(
@@ -517,7 +518,7 @@ class Worker:
         return Api(
             pool,
             names=names,
-            targets={c.name: c.order_operations for c in self._settings.connections.values()},
+            targets={c.name: c.held_operations for c in self._settings.connections.values()},
             connections=self._settings.connections,
             decoders=decoders,
             reads=reads,
@@ -557,7 +558,7 @@ class Worker:
         await web.SockSite(listener, self._place.sock).start()
         return listener
 
-    def _publishing(self, pool: asyncpg.Pool, parts: ShopParts) -> Sequence[NamedLoop]:
+    def _publishing(self, pool: asyncpg.Pool, dispatcher: Dispatcher, parts: ShopParts) -> Sequence[NamedLoop]:
         """What tells a shop its stock levels; nothing for a shop that is not told any."""
         connection = parts.connection
         if not connection.publishes_levels or parts.target is None:
@@ -578,6 +579,8 @@ class Worker:
             rng=random.Random(),
             reach=self._reach,
         )
+        stock = (parts.connection_id, str(Operation.STOCK))
+        dispatcher.on_controls.append(lambda controls: publisher.follow(controls.forced.get(stock), at=controls.at))
         return [("levels", publisher)]
 
     # --- what is watched

@@ -863,6 +863,10 @@ def test_pull_and_rate_are_laid_over_the_manifest(adapters: plugins.Registry) ->
     assert mall.rate == settings.RatePolicy(per_s=4, burst=3)
     assert (wms.pull, wms.rate) == (None, None)
     assert mall.order_operations == (Operation.SHIP,) and Operation.STOCK in mall.gates
+    assert mall.held_operations == (Operation.SHIP,), "levels that nobody is told cannot be paused"
+    live = "mode: live\n    route: [{target: wms-1, warehouse: W}]\n    stock: {publish: true}"
+    told = parsed(POLLED.replace("mode: observe", live), adapters)
+    assert told.connections[ConnectionName("mall")].held_operations == (Operation.SHIP, Operation.STOCK)
     limited = parsed(POLLED.replace("adapter: wms", "adapter: wms\n    rate: {per_s: 2}"), adapters)
     assert limited.connections[ConnectionName("wms-1")].rate == settings.RatePolicy(per_s=2, burst=1)
 

@@ -168,7 +168,7 @@ class Connections:
         connection = self._connections.get(name)
         if connection is None:
             raise _no_connection(name)
-        there = connection.order_operations
+        there = connection.held_operations
         if operation not in there:
             raise not_found(
                 Text(f"{name} 没有操作 {operation}", f"{name} has no operation {operation}"),

@@ -508,7 +508,10 @@ class ForcedView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateView(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate. Lanes are those of the whole gateway; `worker` is the one that answered."""
+    """One gate. Lanes are those of the whole gateway; `worker` is the one that answered.
+
+    `stock` has neither: levels are no deliveries, and one worker tells them, the shop's owner.
+    """
 
     target: str
     operation: str

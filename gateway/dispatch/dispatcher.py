@@ -132,7 +132,7 @@ class Dispatcher:
 
     async def run(self, *, stop_within_s: float) -> None:
         """Until `stop`, then: finish what is in flight within `stop_within_s`, leave the rest in the outbox, retire."""
-        await self._first_controls()
+        await self.first_controls()
         async with asyncio.TaskGroup() as writing:
             writer = writing.create_task(self.outcomes.run(), name="outcomes")
             async with asyncio.TaskGroup() as group:
@@ -224,8 +224,8 @@ class Dispatcher:
             freed = await free_lanes(self._keeper, sorted(lost), worker_id=self.worker_id)
             self._observe([Trouble("strays", f"{freed} lanes freed that a lost commit had claimed")])
 
-    async def _first_controls(self) -> None:
-        """Know what is paused or held open before anything is claimed or sent."""
+    async def first_controls(self) -> None:
+        """Know what is paused or held open before anything is claimed, sent, polled or told."""
         while True:
             try:
                 await self._read_controls()

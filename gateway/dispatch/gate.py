@@ -41,6 +41,7 @@ from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused
 from gateway.dispatch.conclude import Conclusion, Conclusions
 from gateway.dispatch.concurrency import AdaptiveLimit
+from gateway.dispatch.hold import Hold
 from gateway.dispatch.lease import Lease
 from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
@@ -206,7 +207,7 @@ class Gate:
         self._held = False
         self._shut = False
         self._stopping = False
-        self._forced: Forced | None = None
+        self._by_hand = Hold(breaker, clock)
         self._workers: int | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self.parked = False
@@ -328,17 +329,7 @@ class Gate:
 
     def follow(self, forced: Forced | None, *, at: datetime) -> None:
         """Hold the breaker as a person asked for, or let it go again. `at`: the present by the clock of `forced`."""
-        if forced == self._forced:
-            return
-        self._forced = forced
-        if forced is None:
-            self.breaker.resume()
-            return
-        until = self._clock() + max(0.0, (forced.until_at - at).total_seconds())
-        if forced.forced == "open":
-            self.breaker.force_open(forced.reason, until)
-        else:
-            self.breaker.force_close(forced.reason, until)
+        self._by_hand.follow(forced, at=at)
 
     def share(self, workers: int) -> None:
         """Use this worker's part of the target's rate limit, which holds over all workers.
@@ -538,7 +529,7 @@ class Gate:
 
     def _held_open(self) -> bool:
         """Whether a person wants nothing to go to the target, questions included."""
-        return self._forced is not None and self.breaker.snapshot().label == "forced_open"
+        return self._by_hand.open
 
     def _covered(self) -> bool:
         """Whether an attempt started now ends before this worker's lease does."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 import asyncpg
@@ -26,9 +27,11 @@ from gateway.core.happening import LevelTold, Observer, Trouble
 from gateway.dispatch.authority import Authority
 from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.conclude import verdict_of
+from gateway.dispatch.hold import Hold
 from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait
 from gateway.sdk.cancelled import is_a_stop, is_ours
 from gateway.sdk.pull import Budget, LevelTarget
+from gateway.store.control import Forced
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, forget_sold, refuse, told, untold
 
 _AT_ONCE = 500
@@ -118,6 +121,11 @@ class LevelPublisher:
         self._all_due_at = clock()
         self._looked_at = clock() - _UNOWNED_S
         self._patience = Patience(clock)
+        self._by_hand = Hold(breaker, clock)
+
+    def follow(self, forced: Forced | None, *, at: datetime) -> None:
+        """What a person wants of this operation; see `Hold.follow`."""
+        self._by_hand.follow(forced, at=at)
 
     async def run(self, owner: Owner) -> None:
         """While `owner` is not stopping. What a cancel cuts off is told again by whoever owns the shop then.
@@ -132,7 +140,9 @@ class LevelPublisher:
                 took_s = self._clock() - started
                 through = await self.tell(due, owner)
                 wait_s = 0.0 if through and len(due) == _AT_ONCE else max(wait_s, _SHARE * took_s)
-            await owner.rest(max(wait_s, self._shut_s()))
+            # A person may let go of it at any time.
+            shut_s = min(self._shut_s(), self._policy.every_s) if self._by_hand.open else self._shut_s()
+            await owner.rest(max(wait_s, shut_s))
 
     async def look(self) -> list[DueLevel]:
         """What has to be told now, the most urgent first; none while nothing may be told."""

@@ -760,6 +760,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(operation for operation in self.gates if operation is not Operation.STOCK)
 
     @property
+    def held_operations(self) -> tuple[Operation, ...]:
+        """What a person can pause or hold by itself: what is delivered, and levels where they are published."""
+        return (*self.order_operations, *((Operation.STOCK,) if self.publishes_levels else ()))
+
+    @property
     def publishes_levels(self) -> bool:
         """Whether it is told stock levels: not while it is only observed, another system does so then."""
         return self.stock.publish and self.mode is Mode.LIVE

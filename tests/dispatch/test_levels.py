@@ -22,6 +22,7 @@ from gateway.dispatch.levels import LevelPolicy, LevelPublisher
 from gateway.dispatch.retry import RetryPolicy
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import LevelTarget
+from gateway.store.control import UNTIL_ENDED, Forced
 from gateway.store.levels import LevelRule, begin, due_levels, forget_told, told
 from gateway.store.outbox import start_worker
 from gateway.store.skus import ListingWish, import_skus, publish_again
@@ -715,6 +716,28 @@ async def test_calls_go_together_up_to_the_limit(desk: Desk) -> None:
         await desk.sell(f"S{number}")
     await desk.once(desk.publisher(in_flight=3))
     assert desk.shop.busiest <= 3 and len(desk.shop.levels) == 20 and desk.pace.turns == 20
+
+
+@pytest.mark.feature("F129")
+async def test_a_person_can_stop_the_levels_alone_and_let_them_go_again(desk: Desk) -> None:
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    publisher.follow(Forced("open", "促销", "li", UNTIL_ENDED), at=at)
+
+    async def go_on() -> None:
+        looks = len(desk.owner.rested_s)
+        desk.now += desk.owner.rested_s[-1]
+        if looks == 3:
+            assert not desk.shop.calls
+            publisher.follow(None, at=at)
+        desk.owner.stopping = looks == 4
+
+    desk.owner.between = go_on
+    await publisher.run(desk.owner)
+    assert desk.shop.calls == [("A", 9)], "with the look after it was let go"
+    assert desk.owner.rested_s == [2.0] * 4, "and that look comes soon, however long it was to be held"
 
 
 async def test_a_worker_that_lost_the_shop_tells_nothing(desk: Desk) -> None:
