@@ -74,6 +74,7 @@ class Change(enum.StrEnum):
 RENEWAL = "renewal"
 RESTARTS = "restarts"
 PAST = "past"
+FAILING = "failing"
 
 
 class Key(NamedTuple):

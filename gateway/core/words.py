@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.delivery import Result
 from gateway.core.happening import ConnectionState
-from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Kind
+from gateway.core.notice import FAILING, PAST, RENEWAL, RESTARTS, Change, Kind
 from gateway.core.order import Conflict, Operation, Reason, Stage, Stale
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
@@ -317,6 +317,8 @@ def subject(kind: str, code: str) -> Text:
             return Text("反复重启", "restarted again and again")
         case Kind.SHIP_BY if code == PAST:
             return Text("已过时限", "past")
+        case Kind.LEVEL if code == FAILING:
+            return Text("一再失败", "failing again and again")
         case Kind.DEAD_LETTER:
             return word(code, LETTERS)
         case Kind.BLOCKED:

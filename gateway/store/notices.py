@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.notice import (
+    FAILING,
     Alive,
     Change,
     Condition,
@@ -201,12 +202,25 @@ async def _count_conflicts(connection: Connection) -> Mapping[tuple[str, str], G
     return _groups(rows)
 
 
+_LEVEL_FAILS = 5
+"""So often in a row a level has not got through: then it is no hiccup."""
+_LEVEL_FAILS_WITHIN = timedelta(seconds=150)
+"""What that takes with the waits between them (10, 20, 40 and 80 s): since when it is the matter, no row says."""
+
+
 async def _count_levels(connection: Connection) -> Mapping[tuple[str, str], Group]:
     # Where nobody owns the shop nobody tells it levels: it may not be configured any more.
     rows = await connection.fetch(
         "SELECT c.name, split_part(l.refused, ':', 1), count(*), min(coalesce(l.refused_at, l.changed_at))"
         " FROM listing l JOIN connection c USING (connection_id) JOIN duty d USING (connection_id)"
         " WHERE l.refused IS NOT NULL AND l.publish AND d.worker_id IS NOT NULL GROUP BY 1, 2"
+        " UNION ALL SELECT c.name, $2, count(*), now() - $3::interval"
+        " FROM listing l JOIN connection c USING (connection_id) JOIN duty d USING (connection_id)"
+        " WHERE l.refused IS NULL AND l.failures > 0 AND l.publish AND d.worker_id IS NOT NULL GROUP BY 1"
+        " HAVING max(l.failures) >= $1",
+        _LEVEL_FAILS,
+        FAILING,
+        _LEVEL_FAILS_WITHIN,
     )
     return _groups(rows)
 

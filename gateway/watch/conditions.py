@@ -17,7 +17,21 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.code import code_of
-from gateway.core.notice import PAST, RENEWAL, RESTARTS, Alive, Change, Condition, Facts, Group, Key, Kind, Lost, Sign
+from gateway.core.notice import (
+    FAILING,
+    PAST,
+    RENEWAL,
+    RESTARTS,
+    Alive,
+    Change,
+    Condition,
+    Facts,
+    Group,
+    Key,
+    Kind,
+    Lost,
+    Sign,
+)
 
 _OPEN_AFTER_S: Mapping[Kind, float] = {
     # A worker that its supervisor starts again within seconds is nobody's business; neither is a start before Kafka is
@@ -281,9 +295,15 @@ def _restarts(facts: Facts, at: datetime) -> Iterator[Sign]:
 
 
 def _levels(facts: Facts) -> Iterator[Sign]:
-    """One for each shop, whatever the codes are: those of a listing may differ from one try to the next."""
+    """One for each shop, whatever the codes are: those of a listing may differ from one try to the next.
+
+    Another one for levels that do not get there at all.
+    """
     shops: dict[str, list[tuple[int, str, Group]]] = {}
     for (connection, code), group in _by_code(facts.levels).items():
+        if code == FAILING:
+            yield Sign(key=Key(Kind.LEVEL, connection, FAILING), since=group.first_at, count=group.count)
+            continue
         shops.setdefault(connection, []).append((group.count, code, group))
     for connection, groups in shops.items():
         yield Sign(

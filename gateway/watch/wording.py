@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.core.clock import DATABASE, Off
 from gateway.core.code import code_of
-from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Imbalance, Kind, Sign, Words
+from gateway.core.notice import FAILING, PAST, RENEWAL, RESTARTS, Change, Imbalance, Kind, Sign, Words
 from gateway.core.text import Text
 from gateway.core.words import ANSWERS, BALANCE, OPERATIONS, subject, word
 from gateway.watch.conditions import Changed
@@ -113,6 +113,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say("收件箱积压已消除", "The inbox has caught up")
         case Kind.BACKLOG:
             return say(f"积压已消除：{key.connection} {operation}", f"Caught up: {key.connection} {operation}")
+        case Kind.LEVEL if key.subject == FAILING:
+            return say(f"库存回传已恢复：{key.connection}", f"Stock levels get through again: {key.connection}")
         case Kind.LEVEL:
             return say(f"库存回传已全部接受：{key.connection}", f"Stock levels taken again: {key.connection}")
         case Kind.LEDGER:
@@ -376,6 +378,23 @@ def _ship_by(sign: Sign, say: Say) -> tuple[str, str, str]:
 
 def _level(sign: Sign, say: Say) -> tuple[str, str, str]:
     shop, code = sign.key.connection, code_of(sign.code)
+    if sign.key.subject == FAILING:
+        return (
+            say(
+                f"库存回传一再失败：{shop}，{sign.count} 个商品",
+                f"Stock levels do not get through: {shop}, {sign.count} listings",
+            ),
+            say(
+                "店铺仍按原来的数量销售，可能超卖。网关继续再试，间隔最长 5 分钟。",
+                "The shop sells by older numbers and may sell too many. The gateway goes on trying, at least every 5"
+                " minutes.",
+            ),
+            say(
+                "看日志 level_told 的 code：permission 是应用没有库存接口的权限；快卖完的先在店铺后台改数量或下架",
+                "the log's level_told has a code, permission where the app lacks that for stock; set what is nearly"
+                " sold out by hand at the shop",
+            ),
+        )
     title = say(
         f"库存回传被拒：{shop}，{sign.count} 个商品（{_said(code)}）",
         f"Stock levels refused: {shop}, {sign.count} listings ({code})",

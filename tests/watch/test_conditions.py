@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.core.notice import (
+    FAILING,
     PAST,
     RENEWAL,
     RESTARTS,
@@ -265,6 +266,7 @@ def test_what_the_facts_show() -> None:
             ("shop-a", "no_such_item"): Group(3, at(-20)),
             ("shop-a", "promoted"): Group(7, at(-10)),
             ("shop-b", "它不接受"): Group(1, at(-30)),
+            ("shop-b", FAILING): Group(4, at(-1)),
         },
         nearing={("shop-a", ""): Nearing(9, at(-600), at(60)), ("shop-a", PAST): Nearing(3, at(-60), at(-60))},
         ledger={"WH": OffPlaces(2, at(-15), Imbalance("CUP-01", 3, -1, 0))},
@@ -282,6 +284,7 @@ def test_what_the_facts_show() -> None:
         Key(Kind.SHIP_BY, "shop-a", PAST),
         Key(Kind.LEVEL, "shop-a", ""),
         Key(Kind.LEVEL, "shop-b", ""),
+        Key(Kind.LEVEL, "shop-b", FAILING),
         Key(Kind.LEDGER, "", "WH"),
         Key(Kind.SHOP_NOT_READ, "shop-b", ""),
         Key(Kind.CLOCK, "wms-1", ""),

@@ -796,6 +796,32 @@ async def test_refused_stock_levels_are_told_once_for_a_shop_with_their_number(
     assert (await read_backlog(stage.connection)).levels_refused == {}
 
 
+async def test_stock_levels_that_do_not_get_through_are_told(stage: Stage, stack: AsyncExitStack) -> None:
+    """Of an application without the permission for it: no listing is refused, no breaker opens for a few of them."""
+    fake = await robot(stage, stack)
+    await stage.succeed()
+    shop = await stage.pool.fetchval("INSERT INTO connection (name) VALUES ('shop-a') RETURNING connection_id")
+    assert await claim_duty(stage.pool, shop, worker_id=await start_worker(stage.pool, name="a/0", lease_s=86_400))
+    failing = (
+        "INSERT INTO listing (connection_id, sku, publish, failures)"
+        " SELECT $1, n || '', true, 4 FROM generate_series(1, 3) n"
+    )
+    await stage.pool.execute(failing, shop)
+    await stage.second(6)
+    assert fake.told == [], "that may be a hiccup"
+    await stage.pool.execute("UPDATE listing SET failures = 5 WHERE sku = '1'")
+    stage.at = await stage.pool.fetchval("SELECT now()")
+    await stage.second(1)
+    assert len(fake.told) == 1, "at once: it has lasted for minutes"
+    await stage.pool.execute("UPDATE listing SET failures = 0 WHERE sku = '1'")
+    for _ in range(25):
+        await stage.second(1)
+    assert [told.text.splitlines()[0] for told in fake.told] == [
+        "库存回传一再失败：shop-a，3 个商品",
+        "库存回传已恢复：shop-a",
+    ]
+
+
 @pytest.mark.feature("F74")
 async def test_orders_near_their_ship_by_time_are_told_once_with_their_number(
     stage: Stage, stack: AsyncExitStack

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli import app
 from gateway.core.clock import DATABASE, Off
-from gateway.core.notice import PAST, RENEWAL, RESTARTS, Change, Condition, Imbalance, Key, Kind, Notice, Sign
+from gateway.core.notice import FAILING, PAST, RENEWAL, RESTARTS, Change, Condition, Imbalance, Key, Kind, Notice, Sign
 from gateway.watch.conditions import Changed
 from gateway.watch.digest import compose
 from gateway.watch.wording import Language, sayer, span, words
@@ -115,6 +115,15 @@ def test_workers_that_end_again_and_again_read_like_this() -> None:
     opened = text_of(key, Change.OPENED, "zh")
     assert opened.startswith("工作进程反复重启：132 次\n") and "刚升级或改过配置的，先退回" in opened
     assert text_of(key, Change.CLOSED, "en").startswith("Workers no longer end again and again\n")
+
+
+def test_levels_that_do_not_get_through_are_not_said_to_be_refused() -> None:
+    key = Key(Kind.LEVEL, "shop-a", FAILING)
+    assert text_of(key, Change.OPENED, "zh").startswith("库存回传一再失败：shop-a，132 个商品\n")
+    for language in LANGUAGES:
+        said = text_of(key, Change.OPENED, language)
+        assert "被拒" not in said and "refuse" not in said and "level_told" in said and "runbooks/level.md" in said
+    assert text_of(key, Change.CLOSED, "en").startswith("Stock levels get through again: shop-a\n")
 
 
 def test_events_that_kafka_dropped_are_not_said_to_be_kept() -> None:
