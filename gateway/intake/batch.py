@@ -65,7 +65,7 @@ from gateway.pipeline.items import Tables
 from gateway.pipeline.rules import Rules, UnknownSku
 from gateway.sdk.cancelled import is_a_stop
 from gateway.store import sql
-from gateway.store.control import obstacles, paused_now
+from gateway.store.control import obstacles, settled_obstacles
 from gateway.store.dead import (
     BEHIND,
     UNREAD,
@@ -305,11 +305,12 @@ class Decider:
         rules, letters = self._rules, bool(batch.unsound)
         if batch.sound:
             found = await obstacles(connection)
-            letters |= found.letters
-            if not found.paused.isdisjoint(rules.shops):
+            if found.paused:
                 # Before a letter or an order is locked: whoever resumes the shop waits for us, and sees whom we have
                 # wait; and nobody waits for us who waits for him.
-                rules = msgspec.structs.replace(rules, paused=await paused_now(connection))
+                found = await settled_obstacles(connection)
+                rules = msgspec.structs.replace(rules, paused=found.paused)
+            letters |= found.letters
         if batch.unsound:
             # First, so that one that holds nothing can be closed by what comes after it in this batch.
             unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)

@@ -75,11 +75,11 @@ async def obstacles(connection: Connection) -> Obstacles:
     return Obstacles(row[0], frozenset(map(ConnectionName, row[1])))
 
 
-async def paused_now(connection: Connection) -> frozenset[ConnectionName]:
-    """The paused connections, of which none is resumed before the caller's transaction ends."""
+async def settled_obstacles(connection: Connection) -> Obstacles:
+    """The same, and no connection is resumed before the caller's transaction ends."""
     # A statement of its own: the next one has to see what was committed while this one waited.
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _RESUME_LOCK)
-    return frozenset(ConnectionName(row[0]) for row in await connection.fetch(_PAUSED))
+    return await obstacles(connection)
 
 
 async def pause(pool: asyncpg.Pool, name: str, *, reason: str, actor: str) -> bool:

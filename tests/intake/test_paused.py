@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.order import Closing, Facts, Payment
 from gateway.pipeline.rules import Rules
-from gateway.store.control import pause, paused_now, resume
+from gateway.store.control import pause, resume, settled_obstacles
 from gateway.store.inbox import put, put_in
 from gateway.store.stock import reconsider
 from gateway.store.work import Wish, cards
@@ -129,7 +129,7 @@ async def test_a_resume_waits_for_the_batch_that_has_an_order_wait(desk: Desk) -
     await halt(desk)
     async with desk.pool.acquire() as connection, connection.transaction():
         # As a batch that has read the pause and is not committed.
-        assert await paused_now(connection) == {SHOP}
+        assert (await settled_obstacles(connection)).paused == {SHOP}
         ended = asyncio.create_task(go_on(desk), name="resume")
         await somebody_waits(desk)
         assert not ended.done()
@@ -148,6 +148,36 @@ async def test_a_batch_waits_for_the_resume_and_has_nobody_wait_then(desk: Desk)
             await somebody_waits(desk, 2)
         await ended
         await decided
+    assert await desk.rows(STATES) == [("A1", "allocated", "")]
+
+
+async def test_what_is_set_aside_while_a_batch_waits_for_the_resume_is_in_front_of_it(desk: Desk) -> None:
+    await halt(desk)
+    decider, other = await desk.worker(Memory()), await desk.worker(Memory())
+    async with desk.pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE audit")
+            ended = asyncio.create_task(go_on(desk), name="resume")
+            await somebody_waits(desk)
+            decided = asyncio.create_task(decide(decider, desk.arrival("1", paid("1"))), name="batch")
+            await somebody_waits(desk, 2)
+            await decide(other, desk.arrival("1", b"bad"))
+        await ended
+        await decided
+    assert await desk.rows("SELECT code FROM dead_letter ORDER BY dead_letter_id") == [("json",), ("behind",)]
+    assert await desk.rows(STATES) == []
+
+
+async def test_the_orders_of_a_paused_shop_that_has_left_the_configuration_wait_as_well(desk: Desk) -> None:
+    await count_stock(desk, 0)
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    await halt(desk)
+    without = await desk.worker(Memory(), rules=Rules(shops={}, targets=frozenset({WMS})))
+    await count_stock(desk, 5)
+    await read_inbox(desk, without)
+    assert await desk.rows(STATES) == [("A1", "received", "paused")]
+    assert await go_on(desk) == 1
+    await read_inbox(desk, without)
     assert await desk.rows(STATES) == [("A1", "allocated", "")]
 
 
