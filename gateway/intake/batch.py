@@ -82,6 +82,7 @@ from gateway.store.orders import (
     OrderWrite,
     StockPlaces,
     Stored,
+    another_digest,
     lock_orders,
     wake_dispatch,
     write_orders,
@@ -491,9 +492,14 @@ class Decider:
                 rows: dict[bytes, EventRow] = {}
                 stale = dict(decision.stale)
                 for place, item in enumerate(items):
-                    if item.row is not None and item.row.digest not in rows:
-                        row = item.row
-                        rows[row.digest] = msgspec.structs.replace(row, stale=stale[place]) if place in stale else row
+                    row = item.row
+                    if row is None:
+                        continue
+                    if place in stale:
+                        row = msgspec.structs.replace(row, stale=stale[place])
+                    elif row.digest in rows:
+                        row = msgspec.structs.replace(row, digest=another_digest(row.digest, row.body))
+                    rows.setdefault(row.digest, row)
                 events = tuple(rows.values())
             if decision.before is not None and _by_itself(decision, items):
                 events = (*events, self._verdict(items[0]))

@@ -6,8 +6,10 @@ order, like every other writer, so that batches of several workers never wait fo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -281,10 +283,27 @@ async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: 
     if records:
         await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
     known = [(w.order_id, *astuple(event), str(w.order.stage), _waits(w.order)) for w in old for event in w.events]
-    if not known:
-        return
-    known.sort(key=lambda record: (record[0], record[1]))
-    await connection.execute(_INSERT_EVENTS, *(list(column) for column in zip(*known, strict=True)))
+    known = await _new_ones(connection, known)
+    # What an order took something of is kept, even where its sender has given it the id of another message.
+    told = [record for record in known if record[_STALE] is None]
+    await _new_ones(connection, [(record[0], another_digest(record[1], record[_BODY]), *record[2:]) for record in told])
+
+
+async def _new_ones(connection: Connection, records: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Insert events of stored orders; returns those whose id is kept already."""
+    if not records:
+        return []
+    records = sorted(records, key=lambda record: (record[0], record[1]))
+    rows = await connection.fetch(_INSERT_EVENTS, *(list(column) for column in zip(*records, strict=True)))
+    if len(rows) == len(records):
+        return []
+    kept = {(row[0], row[1]) for row in rows}
+    return [record for record in records if (record[0], record[1]) not in kept]
+
+
+def another_digest(digest: bytes, body: bytes) -> bytes:
+    """The digest of an event whose id is that of another one, which is kept under `digest`."""
+    return hashlib.blake2b(digest + body, digest_size=len(digest)).digest()
 
 
 def _waits(order: Order) -> str | None:
@@ -316,6 +335,7 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite])
 
 _ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts ship_by state".split()
 _EVENT_COLUMNS = "order_id digest event_id connection_id type happened_at taken_at body stale stage reasons".split()
+_BODY, _STALE = _EVENT_COLUMNS.index("body"), _EVENT_COLUMNS.index("stale")
 _MOVEMENT_COLUMNS = "stock_id order_id on_hand locked committed".split()
 _DELIVERY_COLUMNS = "order_id target_id seq operation key".split()
 _LANE_COLUMNS = "order_id target_id operation head tail worker_id".split()
@@ -337,6 +357,7 @@ SELECT order_id, digest, event_id, connection_id, type, happened_at, coalesce(ta
               $8::bytea[], $9::text[], $10::text[], $11::text[])
     AS n(order_id, digest, event_id, connection_id, type, happened_at, taken_at, body, stale, stage, reasons)
     ON CONFLICT DO NOTHING
+RETURNING order_id, digest
 """
 
 _UPDATE_STOCK = """

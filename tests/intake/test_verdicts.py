@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from gateway.core.event import Arrival
-from gateway.core.order import Closing, Facts, Hold, Payment
+from gateway.core.event import Arrival, EventId
+from gateway.core.order import Closing, Confirmation, Facts, Hold, Party, Payment, Sku
 from gateway.store.inbox import put_in
 from gateway.store.purge import Ages
 from gateway.store.queries import Decided, EventSeen, read_order, read_payload
+from gateway.store.reparse import Reparsed, look
 from gateway.store.stock import reconsider, set_stock
 from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, Desk, Memory, decide, desk, paid, said
 from tests.intake.test_sealed import read_inbox
@@ -131,3 +132,26 @@ async def test_what_it_waited_for_goes_with_the_timeline(desk: Desk) -> None:
     ages = Ages(later - timedelta(days=90), later - timedelta(days=365))
     assert (await purge(desk.pool, now=later, ages=ages))["event"] == 4
     assert await story(desk) == []
+
+
+async def test_a_message_with_the_id_of_another_one_is_kept_where_something_new_was_taken_of_it(desk: Desk) -> None:
+    """A warehouse that confirms a part, and then the whole under the same id; in two batches or in one."""
+
+    def confirmed(number: str, *, final: bool) -> Arrival:
+        shipped = Confirmation("MSG-77", final, shipped=((Sku("S1"), 2 if final else 1),))
+        facts = Facts(party=Party.WAREHOUSE, order_no=f"A{number}", confirmations=(shipped,))
+        arrival = desk.arrival(number, facts)
+        event = msgspec.structs.replace(arrival.event, id=EventId("MSG-77"))
+        return msgspec.structs.replace(arrival, event=event, taken_at=NOW + timedelta(seconds=desk.count))
+
+    decider = await desk.worker(Memory())
+    await decide(decider, desk.arrival("1", paid("1")), desk.arrival("2", paid("2")))
+    part, whole = confirmed("1", final=False), confirmed("1", final=True)
+    await decide(decider, part)
+    await decide(decider, whole)
+    await decide(decider, part, whole)
+    await decide(decider, confirmed("2", final=False), confirmed("2", final=True))
+    assert await story(desk, "A1") == [("#1", "allocated", ()), ("#2", "packed", ()), ("#3", "shipped", ())]
+    assert await story(desk, "A2") == [("#1", "allocated", ()), ("#2", "shipped", ()), ("#3", "shipped", ())]
+    for number in ("A1", "A2"):
+        assert await look(desk.pool, number, reads=decider.reads) == Reparsed(messages=3, changes=())
