@@ -24,7 +24,7 @@ import msgspec
 
 from gateway.core.delivery import AfterUnknown, Result
 from gateway.store.audit import audit
-from gateway.store.dead import BEHIND, put_back
+from gateway.store.dead import BEHIND, lock_letters, put_back
 from gateway.store.orders import wake_dispatch
 from gateway.store.resolve import MOST_RESOLVED, resolve_lanes, resolve_letters
 from gateway.store.sql import Connection, as_array, as_private, as_text, private_or_plain
@@ -328,10 +328,12 @@ async def _release_lanes(
 async def _release_letters(
     connection: Connection, redrive_id: int, items: Sequence[asyncpg.Record], *, author: str
 ) -> None:
+    ids = [item["dead_letter_id"] for item in items]
+    await lock_letters(connection, ids)
     rows = await connection.fetch(
         "SELECT dead_letter_id, number FROM dead_letter WHERE dead_letter_id = ANY($1::bigint[]) AND closed_at IS NULL"
         " ORDER BY dead_letter_id FOR UPDATE",
-        [item["dead_letter_id"] for item in items],
+        ids,
     )
     for dead_letter_id, number in rows:
         await put_back(connection, number, actor=author, repaired={dead_letter_id: None})

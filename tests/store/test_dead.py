@@ -1,4 +1,4 @@
-"""Dead letters that two people close at one instant."""
+"""Dead letters that are closed by two at one instant: people, or a redrive and somebody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 import asyncpg
 
 from gateway.store.dead import BEHIND, discard, set_aside
+from gateway.store.redrive import Pace, start, step
+from gateway.store.wanted import Wanted
 
 from .stuck import letter, open_desk
 
@@ -33,6 +35,34 @@ async def test_what_waits_behind_two_letters_goes_on_when_two_people_discard_the
     assert [row[0] for row in await pool.fetch("SELECT event_id FROM inbox")] == ["E3"]
     still_open = await pool.fetch("SELECT dead_letter_id FROM dead_letter WHERE closed_at IS NULL")
     assert [row[0] for row in still_open] == ids[3:]
+    await pool.close()
+
+
+async def test_a_redrive_and_who_discards_the_same_letter_do_not_wait_for_each_other_in_a_circle(
+    migrated_url: str,
+) -> None:
+    """What waits behind a letter may be older than it: behind one before it, which has been closed."""
+    pool, _ = await open_desk(migrated_url)
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(1, "S1", "field"), letter(2, "S1", BEHIND), letter(3, "S1", "value")])
+    first, behind, front = await pool.fetchval(
+        "SELECT array_agg(dead_letter_id ORDER BY dead_letter_id) FROM dead_letter"
+    )
+    assert await discard(pool, first, reason="a test", actor="li") == 0
+    wanted, pace = Wanted(source="shop", code="value"), Pace(per_s=100.0)
+    await start(pool, wanted, policies={}, cap=1, pace=pace, reason="a test", actor="wang")
+
+    async with pool.acquire() as other, asyncio.TaskGroup() as both:
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM dead_letter WHERE dead_letter_id = $1 FOR UPDATE", behind)
+            discarded = both.create_task(discard(pool, front, reason="a test", actor="li"))
+            await _until_waiting(pool, 1)
+            both.create_task(step(pool))
+            await _until_waiting(pool, 2)
+
+    assert discarded.result() == 1
+    assert [row[0] for row in await pool.fetch("SELECT event_id FROM inbox")] == ["E2"]
+    assert await pool.fetchval("SELECT state FROM redrive_item") == "skipped"
     await pool.close()
 
 
