@@ -35,7 +35,7 @@ from gateway.core.text import Text
 from gateway.listener import Unread, read_body
 from gateway.settings import Connection
 from gateway.store.reparse import Reads
-from gateway.store.sql import AWAY, CannotRead, Names
+from gateway.store.sql import AWAY, COLLIDED, CannotRead, Names
 
 PREFIX = "/api/v1"
 _BODY_LIMIT_BYTES = 4 * 1024 * 1024
@@ -149,6 +149,15 @@ class Api:
                 Text("数据库没有应答", "the database does not answer"),
                 advice=Text("稍后重试", "try again"),
                 headers={"Retry-After": "2"},
+            ).response()
+        except COLLIDED as error:
+            self._observe([Trouble("api", f"{request.method} {_pattern(request)}: {type(error).__name__}")])
+            return ApiError(
+                503,
+                "unavailable",
+                Text("同时有别的改动，两者相撞，这一次没有做成", "it met another change of the same, and was not done"),
+                advice=Text("再试一次", "try again"),
+                headers={"Retry-After": "1"},
             ).response()
         except CannotRead as error:
             return unread(Text("所涉的一行", "a row that this needs"), error).response()

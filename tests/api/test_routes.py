@@ -878,6 +878,26 @@ async def test_what_was_misread_once_is_parsed_again(gateway: Gateway) -> None:
         assert (refused.status, refused.body["error"], is_told(refused.body)) == (409, "not_all_told", True)
 
 
+async def test_who_meets_another_change_is_told_to_try_again(gateway: Gateway) -> None:
+    blocked = """SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                                AND wait_event_type = 'Lock' AND starts_with(query, 'INSERT INTO audit'))"""
+
+    async def waits() -> bool:
+        return await gateway.pool.fetchval(blocked) is True
+
+    async with gateway.pool.acquire() as other, asyncio.TaskGroup() as both:
+        async with other.transaction():
+            await other.execute("LOCK TABLE audit IN EXCLUSIVE MODE")
+            met = both.create_task(gateway.call("POST", "/connections/erp/pause", {"reason": "x"}))
+            await gateway.until(waits)
+            # It waits for us, and we for it: PostgreSQL ends the one that has waited longer.
+            await other.execute("UPDATE connection SET pause_reason = '' WHERE name = 'erp'")
+    refused = met.result()
+    assert (refused.status, refused.body["error"], is_told(refused.body)) == (503, "unavailable", True)
+    assert not await gateway.pool.fetchval("SELECT paused FROM connection WHERE name = 'erp'")
+    assert (await gateway.call("POST", "/connections/erp/pause", {"reason": "x"})).status == 200
+
+
 async def test_health_pages(gateway: Gateway) -> None:
     assert (await gateway.page("/healthz")).status == 200
     ready = await gateway.page("/readyz")
