@@ -258,8 +258,9 @@ class _Probe:
                 _same("pip install 'ordergate[embedded]'"),
             )
         try:
-            if not (folder / "data").exists():
-                return _note("database", Text("内置数据库将在首次启动时创建", "embedded: made at the first start"))
+            (folder / "data").stat()  # `exists` says no where one may not look, from Python 3.14 on
+        except FileNotFoundError:
+            return _note("database", Text("内置数据库将在首次启动时创建", "embedded: made at the first start"))
         except OSError as error:
             return _problem(
                 "database",

@@ -138,7 +138,8 @@ class Running:
             with urllib.request.urlopen(request, timeout=10) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
-            return error.code
+            with error:
+                return error.code
 
 
 @contextmanager

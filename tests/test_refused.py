@@ -106,7 +106,8 @@ def _told(gateway: Running) -> dict[str, str]:
     try:
         urllib.request.urlopen(f"{gateway.url}/readyz", timeout=10).close()
     except urllib.error.HTTPError as error:
-        reasons = json.load(error)["reasons"]
+        with error:
+            reasons = json.load(error)["reasons"]
         return next((reason for reason in reasons if reason["part"] == "database"), {})
     return {}
 

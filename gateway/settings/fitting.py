@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import ssl
+import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -172,8 +173,11 @@ def _check_kafka(security: KafkaSecurity, report: Report, folder: Path) -> None:
 
 def _missing(path: Path, file: str) -> Text | None:
     """Why there is no `file`; it may lie behind a folder that this user cannot enter."""
+    no_file = Text(f"没有文件 {file}", f"there is no file {file}")
     try:
-        return None if path.is_file() else Text(f"没有文件 {file}", f"there is no file {file}")
+        return None if stat.S_ISREG(path.stat().st_mode) else no_file
+    except (FileNotFoundError, NotADirectoryError):
+        return no_file
     except OSError as error:
         reason = system_reason(error)
         return Text(f"{file} 无法读取：{reason.zh}", f"{file} cannot be read: {reason.en}")

@@ -125,7 +125,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return dict(json.load(answer)["data"])
         except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error)["error"]) from error
+            with error:
+                raise ValueError(json.load(error)["error"]) from error
 
     def _ready(self) -> bool:
         try:

@@ -58,7 +58,7 @@ def test_what_is_pasted_with_blanks_is_no_other_place(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("content", "zh"),
     [
-        (b'{"receiver": {},\n}', "第 2 行第 1 个字符处有误"),
+        (b'{"receiver": {}\n"x": 1}', "第 2 行第 1 个字符处有误"),
         ("{“receiver”：1}".encode(), "第 1 行第 2 个字符处有误"),
         ('{"buyer_note": "急"}'.encode("gb18030"), "不是 UTF-8"),
     ],

@@ -101,7 +101,7 @@ def test_order_of_parameters_does_not_matter(query: dict[str, str], body: bytes)
 
 def test_create_says_what_the_standard_asks_for() -> None:
     root = ElementTree.fromstring(mapping.render_create(delivery(), CONTENT, items_of(CONTENT.lines, None), SETTINGS))
-    order = {element.tag: element.text for element in root.find("deliveryOrder") or ()}
+    order = {element.tag: element.text for element in root.iterfind("deliveryOrder/*")}
     receiver = {element.tag: element.text for element in root.iterfind("deliveryOrder/receiverInfo/*")}
     lines = [{element.tag: element.text for element in line} for line in root.iterfind("orderLines/orderLine")]
 
