@@ -212,6 +212,7 @@ class FakePinduoduo(FakeServer):
             created_at=at,
             updated_at=at,
         )
+        self._sell(lines)
         self._changed(order_sn)
         if pay:
             self.pay(order_sn)
@@ -232,7 +233,9 @@ class FakePinduoduo(FakeServer):
         )
 
     def cancel(self, order_sn: str) -> None:
-        self._changed(order_sn).confirm_status = mapping.CANCELLED
+        order = self._changed(order_sn)
+        order.confirm_status = mapping.CANCELLED
+        self._sell(order.lines, back=True)
 
     def fail_group(self, order_sn: str) -> None:
         self._changed(order_sn).group_status = mapping.GROUP_FAILED
@@ -260,8 +263,18 @@ class FakePinduoduo(FakeServer):
         self._after_sales(self._newest_case(order_sn), 11, refund_status=1)
 
     def finish_refund(self, order_sn: str) -> None:
-        """The newest case is paid back."""
+        """The newest case is paid back, and of what has not left the buyer gets nothing."""
+        order = self.orders[order_sn]
+        if order.order_status == mapping.TO_SHIP and order.refund_status != 4:
+            self._sell(order.lines, back=True)
         self._after_sales(self._newest_case(order_sn), 10, refund_status=4)
+
+    def _sell(self, lines: Sequence[FakeLine], *, back: bool = False) -> None:
+        """Count down what is left of the listings, as far as a level was told; or up, for what does not leave."""
+        for line in lines:
+            listing = str(line.goods_id), str(line.sku_id)
+            if listing in self.levels:
+                self.levels[listing] = max(0, self.levels[listing] + (line.quantity if back else -line.quantity))
 
     def hide(self, order_sn: str) -> None:
         """The list of changed orders leaves it out, until `show`."""

@@ -215,6 +215,7 @@ class FakeShop(FakeServer):
         }
         self.trades[tid] = FakeTrade(tid, now, detail)
         bisect.insort(self._order, (now, tid))
+        self._sell(orders)
         self._note(tid, "place", _pieces(orders))
         if paid:
             self.pay(tid)
@@ -239,6 +240,7 @@ class FakeShop(FakeServer):
         """Closed: before payment by the platform, after it with the money back."""
         trade = self.trades[tid]
         paid = "pay_time" in trade.detail
+        self._sell(trade.lines, back=True)
         self._become(trade, "TRADE_CLOSED" if paid else "TRADE_CLOSED_BY_TAOBAO", "close")
 
     def refund(self, tid: str, oid: str = "", *, status: str = "WAIT_SELLER_AGREE") -> None:
@@ -249,11 +251,20 @@ class FakeShop(FakeServer):
                 line["refund_status"] = status
                 line.setdefault("refund_id", str(self._number()))
                 if status == "SUCCESS":
+                    if line["status"] == "WAIT_SELLER_SEND_GOODS":
+                        self._sell([line], back=True)
                     line["status"] = "TRADE_CLOSED"
         if all(line["status"] == "TRADE_CLOSED" for line in trade.lines):
             trade.detail["status"] = "TRADE_CLOSED"
         self._move(trade)
         self._note(tid, f"refund:{status}")
+
+    def _sell(self, lines: Sequence[Mapping[str, Any]], *, back: bool = False) -> None:
+        """Count down what is left of the listings, as far as a level was told; or up, for what does not leave."""
+        for line in lines:
+            listing = str(line["num_iid"]), str(line["sku_id"])
+            if listing in self.levels:
+                self.levels[listing] = max(0, self.levels[listing] + (line["num"] if back else -line["num"]))
 
     def remark(self, tid: str, memo: str = "") -> None:
         """The seller writes a note: modified, and nothing else."""

@@ -211,7 +211,11 @@ class TaobaoShop(Shop):
         ]
 
     def place(self, sold: Sold) -> None:
-        lines = [TaobaoLine(sku=sku, quantity=quantity, price_minor=990) for sku, quantity in sold.lines]
+        listed = {str(row.sku): row.sku_id or "" for row in self.table()}
+        lines = [
+            TaobaoLine(sku=sku, quantity=quantity, price_minor=990, item_id=ITEM, sku_id=listed.get(sku, "1"))
+            for sku, quantity in sold.lines
+        ]
         held = sold.fate in (Fate.HELD, Fate.HELD_FOR_GOOD)
         paid = sold.fate not in (Fate.LATE_PAID, Fate.UNPAID) and not held
         self.fake.place(lines, paid=paid, tid=sold.no)
@@ -289,7 +293,11 @@ class PinduoduoShop(Shop):
         ]
 
     def place(self, sold: Sold) -> None:
-        lines = [PinduoduoLine(outer_id=sku, quantity=quantity, price_minor=850) for sku, quantity in sold.lines]
+        listed = {str(row.sku): int(row.sku_id or 0) for row in self.table()}
+        lines = [
+            PinduoduoLine(outer_id=sku, quantity=quantity, price_minor=850, goods_id=GOODS, sku_id=listed[sku])
+            for sku, quantity in sold.lines
+        ]
         self.fake.place(lines, order_sn=sold.no, pay=sold.fate not in (Fate.LATE_PAID, Fate.UNPAID))
         if sold.fate in (Fate.HELD, Fate.HELD_FOR_GOOD):
             self.fake.review(sold.no)
