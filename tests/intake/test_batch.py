@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -41,7 +42,7 @@ from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.outbox import start_worker
 from gateway.store.queries import EventSeen, read_dead_letter, read_order, read_payload
-from gateway.store.sql import Names, open_pool, register_connections
+from gateway.store.sql import AWAY, Connection, Names, open_pool, register_connections
 from gateway.store.work import Wish, cards, conflicts_handled
 
 SHOP, WMS = ConnectionName("shop-a"), ConnectionName("wms-1")
@@ -81,8 +82,10 @@ class Memory:
         self.lost_answers = 0
 
     def room(self, target: ConnectionName, operation: Operation) -> bool:
-        self.places -= self.places > 0
-        return self.places > 0
+        if not self.places:
+            return False
+        self.places -= 1
+        return True
 
     def give_back(self, target: ConnectionName, operation: Operation) -> None:
         self.places += 1
@@ -149,6 +152,17 @@ class Desk:
         source = WMS if isinstance(body, Facts) and body.party is Party.WAREHOUSE else SHOP
         event = Event(id=EventId(f"e{self.count}"), source=source, type=kind, order_key=order_no, time=at, body=raw)
         return Arrival(event, Position(Leg.KAFKA, 0, self.count), NOW)
+
+    async def waits_for_a_lock(self) -> int:
+        """Returns as soon as a session of this database does: its process id."""
+        async with asyncio.timeout(10):
+            while True:
+                found = await self.pool.fetchval(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                if found is not None:
+                    return int(found)
+                await asyncio.sleep(0.01)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.pool.fetch(query)]
@@ -229,12 +243,25 @@ async def test_a_paid_order_is_stored_once_and_handed_over_claimed(desk: Desk) -
     assert await desk.rows("SELECT count(*) FROM event") == [(1,)]
     assert await desk.rows("SELECT operation, head, tail, worker_id FROM lane") == [("create", 1, 1, 1)]
     assert [held.delivery.idempotency_key for held in memory.held] == ["A1/create"]
+    assert [held.taken_at for held in memory.held] == [NOW], "how long it takes is counted from there"
 
 
 async def test_above_the_bound_a_delivery_is_parked_not_held(desk: Desk) -> None:
-    memory = Memory(places=2)
+    memory = Memory(places=1)
     decider = await desk.worker(memory)
-    await decide(decider, *(desk.arrival(str(n), paid(str(n))) for n in range(5)))
+    woken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def wake(_connection: object, _pid: int, _channel: str, targets: str) -> None:
+        woken.set_result(targets)
+
+    async with desk.pool.acquire() as other:
+        await other.add_listener("ordergate_lane", wake)
+        try:
+            await decide(decider, *(desk.arrival(str(n), paid(str(n))) for n in range(5)))
+            async with asyncio.timeout(5):
+                assert await woken == str(desk.names.id(WMS)), "whoever has room claims them at once"
+        finally:
+            await other.remove_listener("ordergate_lane", wake)
     assert await desk.rows("SELECT count(*) FILTER (WHERE worker_id IS NULL), count(*) FROM lane") == [(4, 5)]
     assert len(memory.held) == 1
 
@@ -329,11 +356,28 @@ async def test_what_the_database_refuses_costs_one_order_and_not_the_batch(desk:
     endless = random.Random(1).randbytes(9000).hex()  # longer than an index takes, and hard to compress
     arrivals = [desk.arrival(str(n), paid(str(n))) for n in range(20)]
     arrivals.insert(7, desk.arrival(endless, paid(endless)))
+    arrivals += [desk.arrival("bad", b"bad")]
     await decide(decider, *arrivals)
     assert await desk.rows("SELECT count(*) FROM orders") == [(20,)]
-    ((code, source),) = await desk.rows("SELECT code, source FROM dead_letter")
-    assert (code, source) == ("undecidable", "shop-a")
+    letters = await desk.rows("SELECT code, source FROM dead_letter ORDER BY code")
+    assert letters == [("json", "shop-a"), ("undecidable", "shop-a")]
     assert any(isinstance(one, Trouble) for one in desk.happened)
+
+
+async def test_what_is_refused_alone_takes_no_dead_letter_with_it(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    endless = random.Random(1).randbytes(9000).hex()
+    await decide(decider, desk.arrival("1", b"bad"), desk.arrival(endless, paid(endless)))
+    assert await desk.rows("SELECT code FROM dead_letter ORDER BY code") == [("json",), ("undecidable",)]
+
+
+async def test_what_two_sources_call_the_same_is_kept_of_both(desk: Desk) -> None:
+    decider = await desk.worker(Memory())
+    arrivals = [desk.arrival("1", paid("1")), desk.arrival("A1", parcel("M1"))]
+    for arrival in arrivals:
+        event = msgspec.structs.replace(arrival.event, id=EventId("1"))
+        await decide(decider, msgspec.structs.replace(arrival, event=event))
+    assert await desk.rows("SELECT count(*) FROM event") == [(2,)]
 
 
 @pytest.mark.parametrize("part", ["id", "source", "type", "order_key", "traceparent"])
@@ -379,6 +423,62 @@ async def test_two_workers_that_meet_the_same_new_orders_store_each_once(desk: D
     assert await desk.rows("SELECT count(*) FROM delivery") == [(200,)]
     assert sum(len(memory.held) for memory in memories) == 200
     assert {memory.places + len(memory.held) for memory in memories} == {1000}
+
+
+async def test_a_batch_that_is_refused_for_a_deadlock_is_decided_again_and_keeps_no_place(desk: Desk) -> None:
+    """A deadlock shows only at the lanes, when places have been taken for them."""
+    memory = Memory()
+    decider = await desk.worker(memory)
+    await decide(decider, desk.arrival("1", paid("1")))
+    async with desk.pool.acquire() as other:
+        await other.execute("SET deadlock_timeout = '1h'")  # the one that notices is the batch
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM lane FOR UPDATE")
+            stopped = asyncio.create_task(decide(decider, desk.arrival("1", said(2, closing=Closing(True)))))
+            await desk.waits_for_a_lock()
+            await other.execute("SELECT 1 FROM orders FOR UPDATE")
+        await stopped
+    assert await desk.rows("SELECT tail FROM lane") == [(2,)]
+    assert (memory.places, len(memory.held)) == (999, 1), "nor one for a lane that was there already"
+
+
+@pytest.mark.feature("F9")
+async def test_a_command_for_a_lane_that_somebody_holds_is_his(desk: Desk) -> None:
+    """Sent by the one who decided it, a cancel could be there before the order, and be sent twice."""
+    first, second = Memory(), Memory()
+    await decide(await desk.worker(first), desk.arrival("1", paid("1")))
+    await decide(await desk.worker(second), desk.arrival("1", said(2, closing=Closing(True))))
+    assert await desk.rows("SELECT operation, head, tail, worker_id FROM lane") == [("create", 1, 2, 1)]
+    assert len(first.held) == 1
+    assert not second.held and second.places == 1000
+
+
+@pytest.mark.parametrize("leg", Leg)
+@pytest.mark.parametrize("cut", ["cancelled", "disconnected"])
+async def test_a_batch_whose_end_nobody_knows_has_the_lanes_compared(desk: Desk, cut: str, leg: Leg) -> None:
+    """Its commit may have gone through: then the lanes are ours, and nobody holds them."""
+    memory = Memory()
+    decider = await desk.worker(memory)
+    arrival = desk.arrival("1", paid("1"))
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[tuple[Connection, Sequence[Arrival]]]:
+        async with desk.pool.acquire() as connection, connection.transaction():
+            yield connection, [arrival]
+
+    async with desk.pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE lane")
+        work = decide(decider, arrival) if leg is Leg.KAFKA else decider.decide_in(transaction)
+        deciding = asyncio.ensure_future(work)
+        waits = await desk.waits_for_a_lock()
+        if cut == "cancelled":
+            deciding.cancel()
+        else:
+            await other.execute("SELECT pg_terminate_backend($1)", waits)
+        with pytest.raises((asyncio.CancelledError, *AWAY)):
+            await deciding
+    assert memory.lost_answers == 1
+    assert memory.places == 1000 and not memory.held
 
 
 @pytest.mark.feature("F46")

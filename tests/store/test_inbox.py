@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from gateway.core.event import ConnectionName, Event, EventId
@@ -44,4 +45,25 @@ async def test_a_batch_of_large_events_is_a_small_one(migrated_url: str) -> None
             taken.append([len(arrival.event.body) for arrival in await take(connection, 500)])
     assert [len(batch) for batch in taken] == [17, 16, 0, 0]
     assert [size for batch in taken for size in batch] == sizes
+    await pool.close()
+
+
+async def test_what_another_worker_is_at_is_neither_waited_for_nor_taken_twice(migrated_url: str) -> None:
+    pool = await open_pool(migrated_url, size=3)
+    await put(pool, [event(number) for number in range(4)])
+    async with pool.acquire() as one, pool.acquire() as other, asyncio.timeout(10):
+        async with one.transaction(), other.transaction():
+            first, second = await take(one, 2), await take(other, 10)
+    assert [arrival.event.order_key for arrival in (*first, *second)] == ["0", "1", "2", "3"]
+    assert await pool.fetchval("SELECT count(*) FROM inbox") == 0
+    await pool.close()
+
+
+async def test_a_batch_is_in_the_sequence_in_which_its_events_came(migrated_url: str) -> None:
+    """Not in that of the rows on the disk: the letter that an event waits behind came before it."""
+    pool = await open_pool(migrated_url, size=1)
+    await put(pool, [event(number) for number in range(4)])
+    await pool.execute("UPDATE inbox SET traceparent = '' WHERE order_key = '0'")
+    async with pool.acquire() as connection, connection.transaction():
+        assert [arrival.event.order_key for arrival in await take(connection, 10)] == ["0", "1", "2", "3"]
     await pool.close()
