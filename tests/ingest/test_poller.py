@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gateway.core.access import Token
-from gateway.core.delivery import Failed, Throttled
+from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.happening import Happening, PullChanged, PullFailed, Trouble
 from gateway.core.order import Facts
@@ -20,6 +20,7 @@ from gateway.ingest.inbound import Inbound, InboxLeg
 from gateway.ingest.poller import PolledShop, Poller, WindowReader, next_window
 from gateway.sdk.pull import Page, Pulled, Window
 from gateway.settings import PullPolicy
+from gateway.store.credentials import Credential
 from gateway.store.inbox import take
 from gateway.store.outbox import start_worker
 from gateway.store.pulls import claim_duty, read_cursor
@@ -36,9 +37,12 @@ class Source:
         self.answers = list(answers)
         self.asked: list[tuple[Window, str]] = []
         self.enough = asyncio.Event()
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens while a question is under way."""
 
     async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
         self.asked.append((window, position))
+        self.meanwhile()
         if len(self.asked) >= 5:
             self.enough.set()
         answer = self.answers.pop(0) if self.answers else Page(())
@@ -53,8 +57,11 @@ class Source:
 class Budget:
     def __init__(self) -> None:
         self.pauses: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens while a turn is waited for."""
 
-    async def turn(self) -> None: ...
+    async def turn(self) -> None:
+        self.meanwhile()
 
     def pause(self, for_s: float) -> None:
         self.pauses.append(for_s)
@@ -67,10 +74,20 @@ class Bench:
         self.source = source
         self.budget = Budget()
         self.happened: list[Happening] = []
+        self.troubled = asyncio.Event()
+        self.paused = False
+        self.authorisation = Authorisation(
+            SHOP, seed=Token("t"), renewable=False, now=now, changed=lambda _: None, wake=lambda: None
+        )
         self._now = now
 
-    async def run(self, url: str) -> None:
-        """Until the source has been asked five times."""
+    def observe(self, happenings: Sequence[Happening]) -> None:
+        self.happened += happenings
+        if any(isinstance(one, Trouble) for one in happenings):
+            self.troubled.set()
+
+    async def run(self, url: str, *, until: asyncio.Event | None = None) -> None:
+        """Until the source has been asked five times, or `until`."""
         self.pool = await open_pool(url, size=4)
         number = (await register_connections(self.pool, [SHOP])).id(SHOP)
         worker_id = await start_worker(self.pool, name="test", lease_s=60)
@@ -80,14 +97,12 @@ class Bench:
             name=SHOP,
             source=self.source,
             budget=self.budget,
-            authorisation=Authorisation(
-                SHOP, seed=Token("t"), renewable=False, now=self._now, changed=lambda _: None, wake=lambda: None
-            ),
-            inbound=Inbound(kafka=None, inbox=inbox, observe=self.happened.extend),
+            authorisation=self.authorisation,
+            inbound=Inbound(kafka=None, inbox=inbox, observe=self.observe),
             deadline_s=5,
-            waits=lambda: False,
+            waits=lambda: self.paused,
             rng=random.Random(1),
-            observe=self.happened.extend,
+            observe=self.observe,
             reach=lambda _: None,
         )
         poller = Poller(
@@ -95,13 +110,13 @@ class Bench:
             reader=reader,
             pool=self.pool,
             now=self._now,
-            observe=self.happened.extend,
+            observe=self.observe,
             reach=lambda _: None,
         )
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             leg = group.create_task(inbox.run())
             polling = group.create_task(poller.run(owner))
-            await self.source.enough.wait()
+            await (until or self.source.enough).wait()
             owner.stop()
             await asyncio.wait([polling])
             leg.cancel()
@@ -148,6 +163,51 @@ async def test_the_same_is_asked_again_after_whatever_is_not_a_page(migrated_url
     assert [one.what for one in bench.happened if isinstance(one, Trouble)] == [
         "shop pull: an event of another connection"
     ]
+    await bench.pool.close()
+
+
+async def test_a_page_that_leads_to_itself_is_no_page(migrated_url: str) -> None:
+    bench = Bench(Source(Page((), "2"), Page((event(),), "2")), now=ahead(timedelta()))
+    await bench.run(migrated_url)
+    assert [position for _, position in bench.source.asked][:3] == ["", "2", "2"]
+    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["adapter"], "told"
+    await bench.pool.close()
+
+
+async def test_a_window_is_not_through_while_what_it_held_is_on_no_leg(migrated_url: str) -> None:
+    """Stopped while neither leg takes anything, the next owner asks for the same window."""
+    bench = Bench(Source(Page((event(),))), now=ahead(timedelta()))
+    pool = await open_pool(migrated_url, size=1)
+    await pool.execute("ALTER TABLE inbox RENAME TO elsewhere")
+    await bench.run(migrated_url, until=bench.troubled)
+    assert len(bench.source.asked) == 1
+    assert bench.cursor.read_to == bench.cursor.begun_at
+    await pool.close()
+    await bench.pool.close()
+
+
+async def test_a_shop_that_is_paused_while_its_turn_is_waited_for_is_not_asked(migrated_url: str) -> None:
+    bench = Bench(Source(), now=ahead(timedelta()))
+    waited = asyncio.Event()
+
+    def pause() -> None:
+        bench.paused = True
+        waited.set()
+
+    bench.budget.meanwhile = pause
+    await bench.run(migrated_url, until=waited)
+    assert bench.source.asked == []
+    await bench.pool.close()
+
+
+async def test_a_token_that_is_replaced_while_it_is_refused_stops_nobody(migrated_url: str) -> None:
+    bench = Bench(Source(Unauthorised("session")), now=ahead(timedelta()))
+    replaced = Credential(
+        connection_id=1, version=1, token=Token("t2"), refused=None, changed_at=datetime.now(UTC), seed=b""
+    )
+    bench.source.meanwhile = lambda: bench.authorisation.learn(replaced)
+    await bench.run(migrated_url)
+    assert not bench.authorisation.held and len(bench.source.asked) >= 5
     await bench.pool.close()
 
 
