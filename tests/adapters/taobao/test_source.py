@@ -187,6 +187,37 @@ async def test_a_window_that_reaches_into_now_is_walked_again(http: Http, newest
     assert times == {tid: shop.fake.trades[tid].modified for tid in tids}
 
 
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("comes", ["changed", "late"])
+async def test_what_comes_into_a_window_that_is_being_walked_is_read(
+    http: Http, comes: str, newest_first: bool
+) -> None:
+    """Alone, each is seen by one of the two questions at the end: a later modification, or one row more."""
+    shop = Shop(newest_first=newest_first)
+    async with shop.fake:
+        tids = [shop.fake.place([CUP]) for _ in range(9) if shop.clock.advance(1) is None]
+        shop.clock.advance(1)
+        window = Window(START, shop.clock.now() + timedelta(seconds=60))
+        asked = 0
+
+        def move(method: str) -> None:
+            nonlocal asked
+            asked += method == LIST
+            if method != LIST or asked != 5:
+                return
+            if comes == "changed":
+                shop.clock.advance(1)
+                shop.fake.remark(tids[4])
+            else:  # the list is behind the trades
+                tids.append(shop.fake.place([CUP]))
+                shop.fake.trades[tids[-1]].modified = shop.fake.trades[tids[1 if newest_first else -2]].modified
+
+        shop.fake.between = move
+        events = await read(TaobaoSource(shop.setup(page_size=2), shop.access(http)), window)
+        times = {event.order_key: event.time for event in events}
+    assert times == {tid: shop.fake.trades[tid].modified for tid in tids}
+
+
 async def test_rows_that_cannot_be_read_are_kept_and_end_no_walk(shop: Shop, http: Http) -> None:
     tids = [shop.fake.place([CUP]) for _ in range(5)]
     shop.clock.advance(10)
