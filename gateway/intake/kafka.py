@@ -40,6 +40,7 @@ from gateway.intake.pulse import LOOK_EVERY_S, Pulse
 from gateway.store.dead import DeadLetter
 from gateway.store.sql import AWAY
 
+_AGAIN_AFTER_S = 1.0
 _COMMIT_EVERY_S = 0.2
 _COMMIT_WITHIN_S = 3.0
 _END_WITHIN_S = 5.0
@@ -151,7 +152,7 @@ class KafkaReader:
             if failed:
                 self._failed_at = time.monotonic()
             if failed and not self._stopping:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(_AGAIN_AFTER_S)
 
     async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(
@@ -432,7 +433,7 @@ class KafkaReader:
                 return
             except AWAY as error:
                 self._observe([Trouble("intake", f"PostgreSQL is away: {type(error).__name__}")])
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(_AGAIN_AFTER_S)
             except Unavailable as error:
                 await asyncio.sleep(error.retry_after_s)
 

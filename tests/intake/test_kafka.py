@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
+from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, Leg
 from gateway.core.happening import Happening, Trouble
 from gateway.core.order import OrderNumber
@@ -30,6 +32,10 @@ class Desk:
     def __init__(self) -> None:
         self.prepared: list[int] = []
         self.decided: list[list[int]] = []
+        self.set_aside: list[tuple[int, str]] = []
+        """(offset, code) of the dead letters."""
+        self.fails = list[Exception]()
+        """What the next decisions raise, one each."""
         self.may_decide = asyncio.Event()
         self.deciding = asyncio.Event()
         self.read_ahead = asyncio.Event()
@@ -45,6 +51,9 @@ class Desk:
     async def decide(self, batch: Batch, *, leg: Leg) -> None:
         self.deciding.set()
         await self.may_decide.wait()
+        if self.fails:
+            raise self.fails.pop(0)
+        self.set_aside += [(letter.arrival.position.offset, letter.code) for letter in batch.unsound]
         self.decided.append([prepared.arrival.position.offset for prepared in batch.sound])
 
 
@@ -182,6 +191,54 @@ async def test_a_broker_that_does_not_confirm_holds_up_nobody(monkeypatch: pytes
     consumer.away = False
     await reader._commit(consumer)
     assert consumer.committed == [{P0: 2}]
+
+
+async def test_an_offset_that_was_not_confirmed_does_not_stand_over_a_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.intake.kafka._COMMIT_WITHIN_S", 0.5)
+    desk, consumer = Desk(), Consumer([0, 1], [], [2, 3], [])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    first = await reader._read_ahead(consumer, None)
+    assert first is not None
+    consumer.away = True
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reader._decide(consumer, first))
+        await consumer.asked.wait()
+        second = await reader._read_ahead(consumer, None)
+        assert second is not None
+        await reader._decide(consumer, second)
+    consumer.away = False
+    await reader._commit(consumer)
+    assert consumer.committed == [{P0: 4}]
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        ConnectionResetError(),
+        TimeoutError(),
+        asyncpg.CannotConnectNowError("starting"),
+        asyncpg.ReadOnlySQLTransactionError("a standby"),
+        asyncpg.InterfaceError("the connection is closed"),
+        Unavailable("collided", retry_after_s=0.0),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_batch_is_decided_again_until_the_database_takes_it(
+    away: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.intake.kafka._AGAIN_AFTER_S", 0.01)
+    desk, consumer = Desk(), Consumer([0, 1])
+    desk.may_decide.set()
+    desk.fails = [away, away]
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    await reader._decide(consumer, ahead)
+    await reader._commit(consumer)
+    assert desk.decided == [[0, 1]] and consumer.committed == [{P0: 2}]
 
 
 @pytest.mark.feature("F15")
@@ -338,6 +395,7 @@ async def test_what_was_read_before_a_gap_is_decided_and_then_the_gap_is_behind(
     await reader._decide(consumer, ahead)
     await reader._commit(consumer)
     assert desk.decided[-1] == [50, 51, 52] and consumer.committed[-1] == {P0: 500}
+    assert desk.set_aside == [(53, "dropped")], "and said so, once"
 
 
 async def test_the_beginning_of_a_topic_made_anew_stands_over_where_a_batch_of_the_old_one_got_to() -> None:
