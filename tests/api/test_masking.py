@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.api.masking import HIDDEN, state_of, unquoted
+from gateway.api.masking import HIDDEN, masked, state_of, unquoted
 from gateway.core.order import (
     Closing,
     Hold,
@@ -31,6 +31,15 @@ from tests.core.sample import content
 )
 def test_the_longest_part_of_a_receiver_is_hidden_first(receiver: Receiver, said: str, shown: str) -> None:
     assert unquoted(said, content(receiver=receiver)) == shown
+
+
+def test_of_a_receiver_enough_is_shown_to_tell_that_it_is_the_right_one_and_no_more() -> None:
+    receiver = Receiver(
+        "张三丰", "13800001234", "浙江省", "杭州市", "余杭区", "仓前街道", "文一西路969号", "310023", "1oaid"
+    )
+    shown = Receiver("张**", "138****1234", "浙江省", "杭州市", "余杭区", HIDDEN, HIDDEN, HIDDEN, HIDDEN)
+    assert masked(receiver) == shown
+    assert masked(Receiver("李四", "0571-8888")) == Receiver("李*", HIDDEN), "nothing is made of what is not there"
 
 
 def test_what_shop_buyer_and_warehouse_say_of_an_order_quotes_nobody() -> None:

@@ -108,7 +108,8 @@ async def test_a_second_that_is_not_over_is_left_to_a_later_window(http: Http) -
         clock.forward(minutes=4)
         source = source_of(fake, http, clock)
         fake.on_page = lambda: fake.touch(order_sn)
-        assert await read(source, window(clock)) == []
+        assert await read(source, window(clock), ORDERS) == []
+        assert fake.pages == 1, "it was listed first, and then changed"
 
         fake.on_page = None
         fake.review(order_sn)

@@ -186,6 +186,21 @@ async def test_a_refusal_is_for_a_person(fake: FakePinduoduo, http: Http) -> Non
     assert await target_of(fake, http).find(ship(order_sn), deadline_s=5) == NotFound()
 
 
+async def test_a_refusal_that_nothing_is_left_to_look_behind_is_no_verdict(fake: FakePinduoduo, http: Http) -> None:
+    """It may have been refused because an earlier request of ours was slow."""
+    order_sn = fake.place([CUP])
+    fake.cancel(order_sn)
+
+    class Two(CountingBudget):
+        async def turn(self) -> None:
+            await super().turn()
+            if self.turns > 1:
+                await asyncio.Event().wait()
+
+    answer = await target_of(fake, http, budget=Two()).send(ship(order_sn), deadline_s=0.3)
+    assert answer == Unknown("business", "40005 订单状态不允许发货", answered=True)
+
+
 async def test_an_order_the_platform_does_not_know(fake: FakePinduoduo, http: Http) -> None:
     out = target_of(fake, http)
     assert isinstance(await out.send(ship("none"), deadline_s=5), Rejected)

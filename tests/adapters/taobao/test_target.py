@@ -13,7 +13,7 @@ from adapters.taobao.fake import BUSY, FREQUENT, SHIPPED_ALREADY, FakeLine, Fake
 from adapters.taobao.source import DETAIL
 from adapters.taobao.target import SEND, TaobaoTarget
 from gateway.core.order import Register
-from gateway.sdk.http import Http
+from gateway.sdk.http import Http, HttpReply
 from gateway.sdk.models import (
     Answer,
     Command,
@@ -311,6 +311,20 @@ async def test_faults_while_it_is_told(shop: Shop, http: Http, faults: dict[str,
         assert isinstance(answer, Unknown) and answer.timeout and answer.code == "timeout"
     else:
         assert answer == expected
+
+
+async def test_an_answer_that_does_not_say_done_is_not_taken_for_it(shop: Shop, http: Http) -> None:
+    class Unsure:
+        """Answers a shipment with no word of success."""
+
+        async def post(self, url: str, body: bytes, **more: Any) -> HttpReply:
+            reply = await http.post(url, body, **more)
+            return msgspec.structs.replace(reply, body=reply.body.replace(b'"is_success":true', b'"is_success":false'))
+
+    tid = shop.fake.place([CUP], paid=True)
+    access = msgspec.structs.replace(shop.access(http), http=Unsure())
+    answer = await TaobaoTarget(shop.setup(), access).send(delivery(shop, tid), deadline_s=5)
+    assert isinstance(answer, Unknown) and (answer.code, answer.answered) == ("not_confirmed", True)
 
 
 async def test_no_turn_in_time_is_patience_and_no_attempt(shop: Shop, http: Http) -> None:
