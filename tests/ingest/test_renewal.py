@@ -11,12 +11,13 @@ import pytest
 
 from gateway.core.access import Token
 from gateway.core.delivery import Failed, Unauthorised
+from gateway.core.errors import Fenced
 from gateway.core.event import ConnectionName
 from gateway.core.happening import ConnectionChanged, ConnectionState, Happening, Trouble
 from gateway.core.notice import NotRenewed
 from gateway.ingest.authorisation import Authorisation, Authorisations, Renewal
 from gateway.ingest.duty import Ownership
-from gateway.store.credentials import authorise, plant, read_credentials, refuse, seed_of
+from gateway.store.credentials import authorise, plant, read_credentials, refuse, seed_of, swap
 from gateway.store.notices import read_changing
 from gateway.store.pulls import claim_duty
 from tests.ingest.test_duty import SHOP, Endless, prepared
@@ -91,6 +92,9 @@ class Desk:
     def changes(self) -> list[ConnectionState]:
         return [one.state for one in self.happened if isinstance(one, ConnectionChanged)]
 
+    async def token(self) -> Token:
+        return (await read_credentials(self.pool, [self.number]))[self.number].token
+
     async def refused(self) -> str | None:
         return (await read_credentials(self.pool, [self.number]))[self.number].refused
 
@@ -103,6 +107,22 @@ async def desk(migrated_url: str) -> AsyncIterator[Desk]:
     await desk.start()
     yield desk
     await pool.close()
+
+
+async def test_whoever_is_not_the_owner_any_more_stores_no_token(desk: Desk) -> None:
+    with pytest.raises(Fenced):
+        await swap(desk.pool, desk.number, Token("late"), version=1, worker_id=desk.worker_id + 1)
+    assert await desk.token() == Token("good", "r0", desk.ends_at)
+
+
+async def test_what_a_renewal_gives_or_hears_is_not_put_over_a_token_that_a_person_has_put_meanwhile(
+    desk: Desk,
+) -> None:
+    mine = Token("mine")
+    await authorise(desk.pool, desk.number, mine, name=SHOP, reason="a test", actor="li")
+    assert await swap(desk.pool, desk.number, Token("late"), version=1, worker_id=desk.worker_id) is None
+    assert not await refuse(desk.pool, desk.number, version=1, code="27", words="27 session expired")
+    assert (await desk.token(), await desk.refused()) == (mine, None)
 
 
 @pytest.mark.feature("F6")

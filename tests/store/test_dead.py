@@ -1,12 +1,14 @@
-"""Dead letters that are closed by two at one instant: people, or a redrive and somebody."""
+"""Dead letters that are closed: by two at one instant, people, or a redrive and somebody; and the last of an order."""
 
 from __future__ import annotations
 
 import asyncio
 
 import asyncpg
+import pytest
 
-from gateway.store.dead import BEHIND, discard, set_aside
+from gateway.core.event import RECONSIDER
+from gateway.store.dead import BEHIND, discard, release, set_aside
 from gateway.store.redrive import Pace, start, step
 from gateway.store.wanted import Wanted
 
@@ -63,6 +65,38 @@ async def test_a_redrive_and_who_discards_the_same_letter_do_not_wait_for_each_o
     assert discarded.result() == 1
     assert [row[0] for row in await pool.fetch("SELECT event_id FROM inbox")] == ["E2"]
     assert await pool.fetchval("SELECT state FROM redrive_item") == "skipped"
+    await pool.close()
+
+
+@pytest.mark.parametrize("how", ["repaired", "discarded"])
+async def test_an_order_from_which_the_last_letter_goes_is_decided_again(migrated_url: str, how: str) -> None:
+    """Repaired, the letter may be another order's; and what the order waits for may have come while it stood there."""
+    pool, _ = await open_desk(migrated_url)
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(1, "S1", "json")])
+    only = await pool.fetchval("SELECT dead_letter_id FROM dead_letter")
+    if how == "repaired":
+        assert await release(pool, only, body=b"{}", actor="li") == 1
+    else:
+        assert await discard(pool, only, reason="a test", actor="li") == 0
+    there = [tuple(row) for row in await pool.fetch("SELECT type, order_key FROM inbox ORDER BY inbox_id")]
+    assert there[-1] == (RECONSIDER, "S1")
+    assert len(there) == (2 if how == "repaired" else 1)
+    await pool.close()
+
+
+async def test_two_people_who_release_one_order_at_once_put_nothing_back_twice(migrated_url: str) -> None:
+    pool, _ = await open_desk(migrated_url)
+    async with pool.acquire() as connection:
+        await set_aside(connection, [letter(1, "S1", "field"), letter(2, "S1", "value"), letter(3, "S1", BEHIND)])
+    ids = [row[0] for row in await pool.fetch("SELECT dead_letter_id FROM dead_letter ORDER BY dead_letter_id")]
+    async with pool.acquire() as first, asyncio.TaskGroup() as people:
+        async with first.transaction():
+            await first.execute("LOCK TABLE audit IN EXCLUSIVE MODE")
+            both = [people.create_task(release(pool, n, body=None, actor="li")) for n in ids[1::-1]]
+            await _until_waiting(pool, 2)
+    assert sorted(task.result() for task in both) == [1, 2]
+    assert sorted(row[0] for row in await pool.fetch("SELECT event_id FROM inbox")) == ["E1", "E2", "E3"]
     await pool.close()
 
 
