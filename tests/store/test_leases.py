@@ -43,6 +43,22 @@ async def test_a_lease_from_the_future_counts_from_when_it_is_seen(migrated_url:
     await pool.close()
 
 
+async def test_what_the_dead_held_is_asked_about_before_it_is_sent_again(migrated_url: str) -> None:
+    """He may have sent it with his last breath; whoever lives keeps his."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 3)
+    dead, alive = [await start_worker(pool, name=name, lease_s=15.0) for name in ("a/0", "b/0")]
+    holds = "CASE order_id WHEN 3 THEN $1::bigint ELSE $2 END"
+    await pool.execute(f"UPDATE lane SET blocked = NULL, worker_id = {holds}", alive, dead)
+    settle_s = {(names.id(WMS), "create"): 30.0}
+    assert await adopt(pool, settle_s=settle_s, dead=[dead]) == {dead: 2}
+    rows = await pool.fetch(
+        "SELECT worker_id, in_doubt, extract(epoch FROM not_before - now())::float8 > 20 FROM lane ORDER BY order_id"
+    )
+    assert [tuple(row) for row in rows] == [(None, True, True), (None, True, True), (alive, False, False)]
+    await pool.close()
+
+
 @pytest.mark.parametrize("survivors", [("a/0",), ("a/0", "b/0"), ()])
 async def test_what_waits_by_a_clock_that_was_ahead_is_due_once_it_is_set_right(
     migrated_url: str, survivors: tuple[str, ...]
