@@ -233,6 +233,7 @@ class InboxLeg:
         self._pool = pool
         self._observe = observe
         self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._writing: list[tuple[Event, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self._refused: tuple[Event, Text] | None = None
 
@@ -249,7 +250,7 @@ class InboxLeg:
         await future
 
     async def run(self) -> None:
-        """Until cancelled; whoever still waits then is told that nothing was taken.
+        """Until cancelled; whoever still waits then is told to send again: what was being written may be there.
 
         An event that was refused is tried again now and then, as on the other leg: whoever takes a worker that is not
         ready out of a load balancer sends it no other.
@@ -261,10 +262,10 @@ class InboxLeg:
                     continue
                 self._wake.clear()
                 while self._waiting:
-                    group, self._waiting = self._waiting[:_INBOX_GROUP], self._waiting[_INBOX_GROUP:]
-                    await self._write(group)
+                    self._writing, self._waiting = self._waiting[:_INBOX_GROUP], self._waiting[_INBOX_GROUP:]
+                    await self._write(self._writing)
         finally:
-            for _, future in self._waiting:
+            for _, future in (*self._writing, *self._waiting):
                 if not future.done():
                     future.set_exception(Unavailable("the gateway is stopping"))
 

@@ -68,6 +68,38 @@ async def test_an_event_that_cannot_be_encoded_takes_neither_the_others_nor_the_
     await pool.close()
 
 
+async def test_a_sender_who_goes_away_takes_neither_the_others_nor_the_leg(migrated_url: str) -> None:
+    pool = await open_pool(migrated_url, size=2)
+    leg = InboxLeg(pool, observe=lambda _: None)
+    gone, stays = [asyncio.ensure_future(leg.put(event(name))) for name in "ab"]
+    await asyncio.sleep(0)
+    gone.cancel()
+    async with running(leg) as task:
+        await stays
+        await leg.put(event("c"))
+        assert not task.done()
+    assert await pool.fetchval("SELECT string_agg(event_id, ' ' ORDER BY event_id) FROM inbox") == "a b c"
+    await pool.close()
+
+
+async def test_whoever_waits_for_a_leg_that_ends_is_told_to_send_again(migrated_url: str) -> None:
+    """One whose event is being written as well: nobody else would ever answer him."""
+    pool = await open_pool(migrated_url, size=3)
+    leg = InboxLeg(pool, observe=lambda _: None)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE inbox")
+        async with asyncio.timeout(10), running(leg):
+            written = asyncio.ensure_future(leg.put(event("a")))
+            while not await other.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            waits = asyncio.ensure_future(leg.put(event("b")))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(written, waits, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+    await pool.close()
+
+
 @pytest.mark.parametrize(
     ("header", "value", "status"),
     [
