@@ -574,12 +574,19 @@ async def test_an_order_placed_before_a_restore_is_asked_for_however_late_it_is_
     decider = await desk.worker(memory, doubt_before=NOW + timedelta(hours=1))
     later = NOW + timedelta(hours=2)
     fresh = msgspec.structs.replace(paid("2"), content=msgspec.structs.replace(EVERYTHING, placed_at=later))
-    for arrival in (desk.arrival("1", paid("1"), at=later), desk.arrival("2", fresh, at=later)):
-        await decide(decider, msgspec.structs.replace(arrival, taken_at=later))
-    assert await desk.rows("SELECT number, in_doubt FROM lane JOIN orders USING (order_id) ORDER BY 1") == [
-        ("A1", True), ("A2", False),
-    ]  # fmt: skip
-    assert {held.delivery.order.number: held.in_doubt for held in memory.held} == {"A1": True, "A2": False}
+    taken, sent = (msgspec.structs.replace(fresh, order_no=number) for number in "34")
+    for arrival, taken_at in (
+        (desk.arrival("1", paid("1"), at=later), later),
+        (desk.arrival("2", fresh, at=later), later),
+        # By a clock that was ahead, and by one that was behind.
+        (desk.arrival("3", taken, at=later), NOW),
+        (desk.arrival("4", sent, at=NOW), later),
+    ):
+        await decide(decider, msgspec.structs.replace(arrival, taken_at=taken_at))
+    doubtful = {"A1": True, "A2": False, "A3": True, "A4": True}
+    lanes = await desk.rows("SELECT number, in_doubt FROM lane JOIN orders USING (order_id)")
+    assert dict(lanes) == doubtful
+    assert {held.delivery.order.number: held.in_doubt for held in memory.held} == doubtful
 
 
 CANCELLED = said(4, closing=Closing(True))

@@ -9,7 +9,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from gateway.core.event import RECONSIDER, Arrival, EventId, Leg, Position
+from gateway.core.errors import BadInput
+from gateway.core.event import RECONSIDER, Arrival, Event, EventId, Leg, Position
 from gateway.core.happening import LetterSuperseded
 from gateway.core.order import Closing, Facts, Refund, RefundStatus
 from gateway.store.dead import release
@@ -148,6 +149,17 @@ async def test_one_that_comes_again_after_a_newer_reading_is_nothing_new(desk: D
     # What is newer than all that is known is news.
     await decide(decider, desk.arrival("1", b"unread", at=LATER + timedelta(seconds=1)))
     assert await desk.rows(LETTERS) == [SUPERSEDED, OPEN]
+
+
+async def test_what_is_stored_and_can_be_read_no_more_counts_as_the_newer_reading(desk: Desk) -> None:
+    """By an adapter of another release: what is known of the order does not go away with that."""
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1"), at=LATER))
+
+    def later_release(event: Event) -> Facts:
+        raise BadInput("unread" if event.body == b"unread" else "json", "is not what it was")
+
+    await decide(await desk.worker(Memory(), adapter=later_release), desk.arrival("1", b"unread"))
+    assert await desk.rows(LETTERS) == []
 
 
 async def test_two_workers_that_meet_it_close_it_once(desk: Desk) -> None:
