@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, Leg
-from gateway.core.happening import Happening, Trouble
+from gateway.core.happening import Happening, Observer, Trouble
 from gateway.core.order import OrderNumber
 from gateway.intake.batch import Batch, Prepared
 from gateway.intake.kafka import KafkaReader
@@ -93,10 +93,12 @@ def record(offset: int) -> Any:
     )  # fmt: skip
 
 
-def reader_of(desk: Desk, consumer: Consumer) -> KafkaReader:
+def reader_of(
+    desk: Desk, consumer: Consumer, *, lock: asyncio.Lock | None = None, observe: Observer = lambda _: None
+) -> KafkaReader:
     reader = KafkaReader(
-        topic="orders", options={}, decider=desk, decide_lock=asyncio.Lock(),  # type: ignore[arg-type]
-        batch_events=4, batch_wait_ms=50, observe=lambda _: None, reach=lambda _: None,
+        topic="orders", options={}, decider=desk, decide_lock=lock or asyncio.Lock(),  # type: ignore[arg-type]
+        batch_events=4, batch_wait_ms=50, observe=observe, reach=lambda _: None,
     )  # fmt: skip
     reader._consumer = consumer
     return reader
@@ -176,16 +178,16 @@ async def test_a_consumer_that_has_been_replaced_drops_nothing() -> None:
 async def test_a_broker_that_does_not_confirm_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """The inbox shares the lock, and is what carries the orders while Kafka is away."""
     monkeypatch.setattr("gateway.intake.kafka._COMMIT_WITHIN_S", 0.05)
-    desk, consumer = Desk(), Consumer([0, 1])
+    desk, consumer, lock = Desk(), Consumer([0, 1]), asyncio.Lock()
     desk.may_decide.set()
-    reader = reader_of(desk, consumer)
+    reader = reader_of(desk, consumer, lock=lock)
     ahead = await reader._read_ahead(consumer, None)
     assert ahead is not None
     consumer.away = True
     async with asyncio.TaskGroup() as group:
         deciding = group.create_task(reader._decide(consumer, ahead))
         await consumer.asked.wait()
-        assert not reader._lock.locked()
+        assert not lock.locked()
         await deciding
     assert consumer.committed == []
     consumer.away = False
@@ -273,8 +275,7 @@ async def test_a_look_that_fails_is_told_once_and_the_watch_goes_on(monkeypatch:
     monkeypatch.setattr("gateway.intake.kafka.Pulse.look", look)
     monkeypatch.setattr("gateway.intake.kafka.LOOK_EVERY_S", 0.01)
     happened = list[Happening]()
-    reader = reader_of(Desk(), Consumer())
-    reader._observe = happened.extend
+    reader = reader_of(Desk(), Consumer(), observe=happened.extend)
     async with asyncio.timeout(5):
         await reader._watch(Consumer())
     assert looks == [] and reader._stalled == "its fetching has ended"
