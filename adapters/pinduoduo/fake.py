@@ -153,7 +153,6 @@ class FakePinduoduo(FakeServer):
         self.pages = 0
         """Pages of changed orders that were answered."""
         self.throttled = 0
-        self.unauthorised = 0
         self.refreshes = 0
         self.on_page: Callable[[], None] | None = None
         """Called after each page was made, before it is answered: a script's chance to change orders."""
@@ -389,7 +388,6 @@ class FakePinduoduo(FakeServer):
             return self.throttled_in_200()
         good = asked.get("access_token") in self._good_tokens and self.now() < self.expires_at
         if not good and asked.get("type") not in _OPEN:
-            self.unauthorised += 1
             return _error(10019, "access_token已过期")
         return None
 

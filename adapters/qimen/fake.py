@@ -69,8 +69,6 @@ class FakeWms(FakeServer):
         self.warehouse = warehouse or Warehouse()
         self.told: deque[tuple[str, str]] = deque(maxlen=10_000)
         """(order, what) our calls to the gateway that were accepted, newest last."""
-        self.unheard = 0
-        """Calls given up."""
         self._secret = secret
         self._app_key = app_key
         self._customer_id = customer_id
@@ -258,7 +256,6 @@ class FakeWms(FakeServer):
             except (aiohttp.ClientError, TimeoutError):
                 pass
             await asyncio.sleep(self.warehouse.pause_s)
-        self.unheard += 1
 
 
 def signed_query(method: str, body: bytes, *, secret: str, app_key: str, customer_id: str) -> dict[str, str]:

@@ -30,7 +30,6 @@ from gateway.core.notice import PAST
 from gateway.core.order import Operation, Stage
 from gateway.telemetry.processes import SETTLED, VARIABLE
 
-CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 OTHER = "other"
 MAX_CODES = 64
 """Distinct values one code label may take per process; more become `other`."""
@@ -729,7 +728,7 @@ class ParentMetrics:
 
 
 def metrics_page(registry: CollectorRegistry = REGISTRY) -> bytes:
-    """The metrics as Prometheus reads them (`CONTENT_TYPE`); of all workers where several run."""
+    """The metrics in the text format 0.0.4 of Prometheus; of all workers where several run."""
     if os.environ.get(VARIABLE):
         registry = CollectorRegistry()
         _Files(registry)  # type: ignore[no-untyped-call]
