@@ -91,53 +91,10 @@ async def resend(
     async with pool.acquire() as connection, connection.transaction():
         head = await _lock_head(connection, number=number, target=target, seq=seq)
         if gates is not None and (target, head.operation) not in gates:
-            raise NotNow(
-                "not_configured",
-                Text(
-                    f"{target} 的“{word(head.operation, OPERATIONS).zh}”不在配置里，没有人会发送",
-                    f"{target} is not configured for {head.operation}: nobody would send it",
-                ),
-                Text(
-                    "把连接加回配置并重启网关；或确认已在别处处理后标记已处理",
-                    "put the connection back into the configuration and restart; or resolve it, once it is handled"
-                    " elsewhere",
-                ),
-            )
-        if head.blocked is None:
-            raise NotNow(
-                "not_blocked",
-                Text("它没有等待人工", "it is not blocked"),
-                Text("会自动再次发送，见 `not_before`", "it is sent again by itself; see `not_before`"),
-            )
-        if head.blocked == UNKNOWN and not confirmed_absent:
-            raise NotNow(
-                "unknown_outcome",
-                Text(f"不清楚 {target} 是否已收到", f"nobody knows whether {target} has it"),
-                Text(
-                    '到对方系统核实：有则标记已处理，确定没有则带 "confirmed_absent": true 重试',
-                    "look there: if it is there, resolve it; if it is certainly not, repeat with"
-                    ' "confirmed_absent": true',
-                ),
-            )
+            raise _not_configured(target, head.operation)
+        _check_blocked(head, target, confirmed_absent=confirmed_absent)
         if if_attempts is not None:
-            attempts = await connection.fetchval(
-                "SELECT count(*) FROM attempt WHERE order_id = $1 AND target_id = $2 AND seq = $3",
-                head.order_id,
-                head.target_id,
-                seq,
-            )
-            if attempts != if_attempts:
-                raise NotNow(
-                    "changed_meanwhile",
-                    Text(
-                        f"已尝试 {attempts} 次，不是 {if_attempts} 次：期间有人发送过",
-                        f"it has had {attempts} attempts, not {if_attempts}: somebody has sent it meanwhile",
-                    ),
-                    Text(
-                        "先看订单时间线，再用现在的次数重试",
-                        "look at the order's timeline, then repeat with the number it has now",
-                    ),
-                )
+            await _check_attempts(connection, head, if_attempts)
         opened = await _read_head(connection, head)
         if edit is not None:
             await connection.execute(
@@ -252,6 +209,61 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
             Text("稍后再试", "try again later"),
         )
     return _Locked(order_id, target_id, seq, lane[1], lane[2], lane[4], state)
+
+
+def _not_configured(target: str, operation: str) -> NotNow:
+    return NotNow(
+        "not_configured",
+        Text(
+            f"{target} 的“{word(operation, OPERATIONS).zh}”不在配置里，没有人会发送",
+            f"{target} is not configured for {operation}: nobody would send it",
+        ),
+        Text(
+            "把连接加回配置并重启网关；或确认已在别处处理后标记已处理",
+            "put the connection back into the configuration and restart; or resolve it, once it is handled elsewhere",
+        ),
+    )
+
+
+def _check_blocked(head: _Locked, target: str, *, confirmed_absent: bool) -> None:
+    """Raises NotNow where it is sent again by itself, or may be there already."""
+    if head.blocked is None:
+        raise NotNow(
+            "not_blocked",
+            Text("它没有等待人工", "it is not blocked"),
+            Text("会自动再次发送，见 `not_before`", "it is sent again by itself; see `not_before`"),
+        )
+    if head.blocked == UNKNOWN and not confirmed_absent:
+        raise NotNow(
+            "unknown_outcome",
+            Text(f"不清楚 {target} 是否已收到", f"nobody knows whether {target} has it"),
+            Text(
+                '到对方系统核实：有则标记已处理，确定没有则带 "confirmed_absent": true 重试',
+                'look there: if it is there, resolve it; if it is certainly not, repeat with "confirmed_absent": true',
+            ),
+        )
+
+
+async def _check_attempts(connection: Connection, head: _Locked, seen: int) -> None:
+    """Raises NotNow where there have been others than the `seen` ones."""
+    attempts = await connection.fetchval(
+        "SELECT count(*) FROM attempt WHERE order_id = $1 AND target_id = $2 AND seq = $3",
+        head.order_id,
+        head.target_id,
+        head.seq,
+    )
+    if attempts != seen:
+        raise NotNow(
+            "changed_meanwhile",
+            Text(
+                f"已尝试 {attempts} 次，不是 {seen} 次：期间有人发送过",
+                f"it has had {attempts} attempts, not {seen}: somebody has sent it meanwhile",
+            ),
+            Text(
+                "先看订单时间线，再用现在的次数重试",
+                "look at the order's timeline, then repeat with the number it has now",
+            ),
+        )
 
 
 async def _read_head(connection: Connection, head: _Locked) -> Head:
