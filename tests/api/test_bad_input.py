@@ -14,9 +14,12 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.text import Text
 from gateway.sdk.adapter import UNPROVEN
 from gateway.sdk.signing import decode_secret, sign
+from gateway.store.dead import set_aside
 from tests.ports import free_port
+from tests.store.stuck import letter as letter_of
 from tests.test_cli import ORDER as PUSHED
 from tests.test_cli import running
 
@@ -383,6 +386,22 @@ async def test_a_repair_that_is_no_base64(gateway: Gateway) -> None:
     for wrong in ("QQ", "é", "Q Q="):
         answer = await gateway.call("POST", f"/dead-letters/{letter['dead_letter_id']}/release", {"body_base64": wrong})
         assert (answer.status, answer.body["where"]) == (422, "$.body_base64"), wrong
+
+
+async def test_what_a_letter_quotes_of_its_buyer_is_shown_to_who_asks_for_it(gateway: Gateway) -> None:
+    said = Text("买家 13800001234 无法解析", "the buyer 13800001234 cannot be read")
+    quoting = msgspec.structs.replace(letter_of(1, "S1", "json"), message=said, advice=said)
+    async with gateway.pool.acquire() as connection:
+        await set_aside(connection, [quoting])
+    (listed,) = await gateway.dead()
+    path = f"/dead-letters/{listed['dead_letter_id']}"
+    masked, whole = await gateway.get(path), await gateway.get(path, unmask=1)
+    for row in (listed, masked["dead_letter"]):
+        assert row["message"] == row["advice"]
+        assert row["message"]["en"] == "the buyer [phone] cannot be read", row
+        assert row["message"]["zh"] == "买家 [phone] 无法解析", row
+    assert masked["text"] is None and masked["base64"] is None
+    assert whole["dead_letter"]["message"]["en"] == said.en and whole["text"] == "{}"
 
 
 async def test_a_discarded_dead_letter_lets_the_others_go(gateway: Gateway) -> None:
