@@ -225,7 +225,8 @@ def _import(found: Found) -> Adapter:
         missing = [method for method in methods if kind is not None and not callable(getattr(kind, method, None))]
         if missing:
             what = Text(f"的 {field} 缺少 {'、'.join(missing)}", f"its {field} has no {', '.join(missing)}")
-            problems.append(Problem(f"adapter {found.name}", what, _see("gateway.sdk.adapter")))
+            modules = {_module_of(field, method, pulled=manifest.pull is not None) for method in missing}
+            problems.append(Problem(f"adapter {found.name}", what, _see(*sorted(modules))))
     if problems:
         raise SettingsError(problems)
     pulled = manifest.pull is not None
@@ -267,5 +268,14 @@ def _resolve(found: Found, field: str, reference: str | None, problems: list[Pro
         return None
 
 
-def _see(module: str) -> Text:
-    return Text(f"见 {module}", f"see {module}")
+def _module_of(field: str, method: str, *, pulled: bool) -> str:
+    """Where the protocol stands that asks for `method`."""
+    if field == "notifier":
+        return "gateway.sdk.notify"
+    if field == "authoriser" or method == "set_level" or (field == "source" and pulled):
+        return "gateway.sdk.pull"
+    return "gateway.sdk.adapter"
+
+
+def _see(*modules: str) -> Text:
+    return Text(f"见 {'、'.join(modules)}", f"see {' and '.join(modules)}")

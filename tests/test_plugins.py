@@ -173,6 +173,20 @@ def test_a_polled_shop_s_settings_have_a_token(root: Path) -> None:
     assert registry.load("with").pull_type is not None
 
 
+def test_what_is_missing_is_sent_to_where_it_is_asked_for(root: Path) -> None:
+    manifest = MANIFEST.replace('target = "code:Target"', 'target = "code:Target"\nsource = "code:Source"')
+    manifest += "[operations.stock]\nidempotent = true\n[pull]\nwindow_s = 600\noverlap_s = 60\nlookback_s = 86400\n"
+    code = CODE.replace("frozen=True): ...", "frozen=True):\n    @property\n    def token(self): ...")
+    code = code.replace("async def check", "async def chek")
+    plant(root / "planted_g" / "bare", name="bare", manifest=manifest, code=f"{code}\nclass Source: ...")
+    with pytest.raises(SettingsError) as caught:
+        discover("planted_g").load("bare")
+    assert [(problem.what.en, problem.proposal.en) for problem in caught.value.problems] == [
+        ("its source has no pull, decode", "see gateway.sdk.pull"),
+        ("its target has no check, set_level", "see gateway.sdk.adapter and gateway.sdk.pull"),
+    ]
+
+
 def test_unknown_adapter_gets_a_proposal(root: Path) -> None:
     plant(root / "planted_e" / "mywms", name="mywms")
     with pytest.raises(SettingsError, match="did you mean `mywms`"):

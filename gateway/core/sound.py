@@ -1,4 +1,5 @@
-"""Whether what an adapter says an event means is what its types promise: types bind nobody who builds a struct.
+"""Whether an adapter's event, and what it says that one means, are what their types promise: types bind nobody who
+builds a struct.
 
 Stored as it came, a price that is a float makes an order that cannot be read again, and an order number that is None
 ends the worker that reads it.
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.errors import BadInput
+from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.order import Facts
 from gateway.core.shape import JSON_KINDS, verdict_in_chinese
 from gateway.core.text import Text
@@ -35,12 +37,39 @@ def _plain(value: object) -> object:
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(Facts).decode
 _KINDS = {**JSON_KINDS, "None": "空"}
+_EVENT_KINDS = dict.fromkeys(("id", "source", "type", "order_key", "traceparent"), str) | {
+    "body": bytes,
+    "time": datetime,
+}
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
 _NEGATIVE = Text("不能为负", "it is negative")
 
 DEFECT = Text("这是适配器的缺陷，修复后放行", "this is a defect of the adapter: release the event once it is mended")
 """What is done about an event that its adapter cannot tell of."""
+
+
+def flaw_of(event: object, source: ConnectionName) -> str:
+    """Why neither leg can take `event` as one of the connection `source`; empty for one that can be kept."""
+    if not isinstance(event, Event):
+        return f"an event of {type(event).__name__}"
+    for field, kind in _EVENT_KINDS.items():
+        if not isinstance(value := getattr(event, field), kind):
+            return f"an event with {field} of {type(value).__name__}"
+    if event.time.tzinfo is None:
+        return "an event with time without a time zone"
+    if not event.id:
+        return "an event without an id"
+    return "" if event.source == source else "an event of another connection"
+
+
+def storable(event: Event) -> Event:
+    """`event` with texts that both legs can hold: one that cannot be written would never be taken."""
+    texts = (event.id, event.type, event.order_key, event.traceparent)
+    if all(text.isascii() and "\x00" not in text for text in texts):
+        return event
+    clean = [text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() for text in texts]
+    return msgspec.structs.replace(event, id=EventId(clean[0]), type=clean[1], order_key=clean[2], traceparent=clean[3])
 
 
 def sound(facts: Facts) -> Facts:

@@ -17,9 +17,10 @@ import msgspec
 
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.errors import Unavailable
-from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.event import ConnectionName, Event
 from gateway.core.fault import raised
 from gateway.core.happening import Observer, PullChanged, PullFailed, ShopReread, Trouble, WindowRead
+from gateway.core.sound import flaw_of, storable
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.backoff import backoff_s
 from gateway.ingest.duty import Ownership
@@ -150,11 +151,8 @@ class WindowReader:
             return self._broken(raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):
             return self._broken(f"an answer of {type(answer).__name__}")
-        if isinstance(answer, Page):
-            if answer.next and answer.next == position:
-                return self._broken("the page that follows is this one")
-            if any(event.source != self._name for event in answer.events):
-                return self._broken("an event of another connection")
+        if isinstance(answer, Page) and (flaw := _flaw_of(answer.events, answer.next, position, self._name)):
+            return self._broken(flaw)
         return answer
 
     def _broken(self, how: str) -> Failed:
@@ -163,7 +161,7 @@ class WindowReader:
 
     async def _keep(self, events: Sequence[Event], owner: Ownership) -> bool:
         """Have `events` durable, however long that takes; False when it is time to stop before."""
-        left, told = [_storable(event) for event in events], False
+        left, told = [storable(event) for event in events], False
         while left:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._put(event), name=f"keep {self._name}") for event in left]
@@ -313,7 +311,7 @@ class DailyReread:
         missed: set[str] = set()
 
         async def look(page: Sequence[Event]) -> None:
-            keys = {event.order_key for event in map(_storable, page) if event.order_key} - orders
+            keys = {event.order_key for event in map(storable, page) if event.order_key} - orders
             if keys:
                 missed.update(
                     await unknown_orders(self._pool, self._shop.name, prefix=self._shop.prefix, order_keys=keys)
@@ -364,10 +362,12 @@ def whole_second(at: datetime) -> datetime:
     return at.replace(microsecond=0)
 
 
-def _storable(event: Event) -> Event:
-    """`event` with texts that both legs can hold: one that cannot be written would hold up its shop for good."""
-    texts = (event.id, event.type, event.order_key, event.traceparent)
-    if all(text.isascii() and "\x00" not in text for text in texts):
-        return event
-    clean = [text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() for text in texts]
-    return msgspec.structs.replace(event, id=EventId(clean[0]), type=clean[1], order_key=clean[2], traceparent=clean[3])
+def _flaw_of(events: object, then: object, position: str, name: ConnectionName) -> str:
+    """Why a page from `position` cannot be kept; empty for one that can."""
+    if not isinstance(then, str):
+        return f"a page with next of {type(then).__name__}"
+    if then and then == position:
+        return "the page that follows is this one"
+    if not isinstance(events, tuple | list):
+        return f"a page with events of {type(events).__name__}"
+    return next((flaw for event in events if (flaw := flaw_of(event, name))), "")

@@ -16,6 +16,7 @@ from gateway.core.errors import BadInput, BadSignature, OrdergateError, Unavaila
 from gateway.core.event import ConnectionName
 from gateway.core.fault import raised
 from gateway.core.happening import Observer, Refused, Trouble
+from gateway.core.sound import flaw_of, storable
 from gateway.core.text import Text
 from gateway.ingest.inbound import Inbound
 from gateway.listener import Unproven, Unread, read_body
@@ -25,6 +26,9 @@ from gateway.sdk.cancelled import is_a_stop
 _BODY_WITHIN_S = 15.0
 _UNPROVEN_BYTES = 64 * 1024 * 1024
 _RETRY_AFTER_S = 2.0
+_NO_REPLY = msgspec.json.encode(
+    {"error": "adapter", "message": Text("适配器出错，请重发", "the adapter failed: send it again")}
+)
 _BROKEN = Text("适配器出错，没有接收", "the adapter failed: nothing was taken")
 
 
@@ -69,6 +73,10 @@ class Hooks:
                 received_at=self._now(),
             )
             event = source.admit(push)
+            if flaw := flaw_of(event, name):
+                self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit gave {flaw}")])
+                return self._answer(name, source, OrdergateError(_BROKEN))
+            event = storable(event)
             await self._inbound.put(event)
         except Unread as error:
             self._observe([Refused(name, error.code)])
@@ -76,28 +84,44 @@ class Hooks:
             return _response(Reply(error.status, _problem(error)), retry_after_s=later, close=True)
         except BadSignature as error:
             self._observe([Refused(name, "signature")])
-            return _response(source.reply(error))
+            return self._answer(name, source, error)
         except BadInput as error:
             # A proven sender, and so little sense that not even an event can be made of it.
             self._observe([Refused(name, error.code)])
-            return _response(source.reply(error))
+            return self._answer(name, source, error)
         except Unavailable as error:
             self._observe([Refused(name, "unavailable")])
-            return _response(source.reply(error), retry_after_s=error.retry_after_s)
+            return self._answer(name, source, error, retry_after_s=error.retry_after_s)
         except BaseException as error:  # a broken adapter: nothing was taken; its words may hold buyer data
             if is_a_stop(error):
                 raise
             self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit failed with {raised(error)}")])
-            return _response(source.reply(error if isinstance(error, OrdergateError) else OrdergateError(_BROKEN)))
+            return self._answer(name, source, error if isinstance(error, OrdergateError) else OrdergateError(_BROKEN))
         try:
             source.decode(event)
         except BadInput as error:
-            return _response(source.reply(error))
+            return self._answer(name, source, error)
         except BaseException as error:  # a broken adapter: the event is durable, intake sets it aside
             if is_a_stop(error):
                 raise
             self._observe([Trouble("adapter", f"{name}: decode failed with {raised(error)}")])
-        return _response(source.reply(None))
+        return self._answer(name, source, None)
+
+    def _answer(
+        self, name: ConnectionName, source: Source, error: OrdergateError | None, *, retry_after_s: float | None = None
+    ) -> web.Response:
+        """In the sender's dialect. Where the adapter has no answer it is told to send again: a repeat does no harm."""
+        try:
+            reply = source.reply(error)
+            if isinstance(reply, Reply):
+                return _response(reply, retry_after_s=retry_after_s)
+            how = f"reply gave an answer of {type(reply).__name__}"  # type: ignore[unreachable]
+        except BaseException as broken:  # its words may hold buyer data
+            if is_a_stop(broken):
+                raise
+            how = f"reply failed with {raised(broken)}"
+        self._observe([Trouble("adapter", f"{name}: {how}")])
+        return _response(Reply(503, _NO_REPLY), retry_after_s=retry_after_s or _RETRY_AFTER_S)
 
 
 def _problem(error: BadInput) -> bytes:

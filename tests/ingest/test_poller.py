@@ -6,7 +6,9 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.core.access import Token
@@ -208,6 +210,22 @@ async def test_a_token_that_is_replaced_while_it_is_refused_stops_nobody(migrate
     bench.source.meanwhile = lambda: bench.authorisation.learn(replaced)
     await bench.run(migrated_url)
     assert not bench.authorisation.held and len(bench.source.asked) >= 5
+    await bench.pool.close()
+
+
+async def test_a_page_that_no_leg_can_take_is_the_adapters_fault_and_told(migrated_url: str) -> None:
+    naive = msgspec.structs.replace(event(), time=datetime(2026, 1, 5))  # noqa: DTZ001
+    odd: list[Any] = [Page((None,)), Page((naive,)), Page((event(id=""),)), Page(None), Page((), 2)]  # type: ignore[arg-type]
+    bench = Bench(Source(*odd), now=ahead(timedelta()))
+    await bench.run(migrated_url)
+    assert [one.what for one in bench.happened if isinstance(one, Trouble)] == [
+        "shop pull: an event of NoneType",
+        "shop pull: an event with time without a time zone",
+        "shop pull: an event without an id",
+        "shop pull: a page with events of NoneType",
+        "shop pull: a page with next of int",
+    ]
+    assert [one.code for one in bench.happened if isinstance(one, PullFailed)] == ["adapter"] * 5
     await bench.pool.close()
 
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -18,10 +20,13 @@ from gateway.core.event import ConnectionName, Event, EventId, Leg
 from gateway.core.happening import Happening, Observer, Refused, Trouble
 from gateway.core.order import Facts, Party
 from gateway.core.text import Text
+from gateway.ingest.inbound import Inbound, InboxLeg
 from gateway.ingest.webhook import Hooks
 from gateway.listener import Listener
 from gateway.sdk.adapter import Push, Reply, Source
-from gateway.sdk.models import OrdergateError
+from gateway.sdk.models import BadSignature, OrdergateError
+from gateway.store.inbox import take
+from gateway.store.sql import open_pool
 from tests.languages import is_told
 
 
@@ -62,11 +67,13 @@ class _Broken(_XmlSource):
 
 
 @asynccontextmanager
-async def served(source: Source, observe: Observer, *, unproven_bytes: int = 4096) -> AsyncIterator[str]:
+async def served(
+    source: Source, observe: Observer, *, unproven_bytes: int = 4096, inbound: Any = None
+) -> AsyncIterator[str]:
     """The URL of a server with `source` as its connection `wms`."""
     hooks = Hooks(
         sources={ConnectionName("wms"): source},
-        inbound=_Taken(),
+        inbound=inbound or _Taken(),
         body_limit_bytes=1024,
         now=lambda: datetime.now(UTC),
         observe=observe,
@@ -134,6 +141,106 @@ async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log(error: Ex
     (told,) = [one.what for one in happened if isinstance(one, Trouble)]
     where = rf"{type(error).__name__} at {Path(__file__).name}:\d+"
     assert re.fullmatch(f"wms: admit failed with {where}", told)
+
+
+class _Gives(_Broken):
+    """Hands on what it is made with, whatever its types say."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def admit(self, push: Push) -> Event:
+        return self._given  # type: ignore[no-any-return]
+
+
+def _event(**changes: object) -> Event:
+    event = Event(
+        id=EventId("e1"),
+        source=ConnectionName("wms"),
+        type="t",
+        order_key="A1",
+        time=datetime(2026, 1, 5, tzinfo=UTC),
+        body=b"{}",
+    )
+    return msgspec.structs.replace(event, **changes)
+
+
+@pytest.mark.parametrize(
+    ("given", "flaw"),
+    [
+        (None, "an event of NoneType"),
+        ("e1", "an event of str"),
+        (_event(id=17), "an event with id of int"),
+        (_event(id=""), "an event without an id"),
+        (_event(order_key=None), "an event with order_key of NoneType"),
+        (_event(body="{}"), "an event with body of str"),
+        (_event(time="2026-01-05"), "an event with time of str"),
+        (_event(time=datetime(2026, 1, 5)), "an event with time without a time zone"),  # noqa: DTZ001
+        (_event(source="shop"), "an event of another connection"),
+    ],
+)
+async def test_an_event_that_no_leg_can_take_is_the_adapters_fault_and_told(given: object, flaw: str) -> None:
+    happened: list[Happening] = []
+    async with served(_Gives(given), happened.extend) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"<request/>") as answer:
+            assert (answer.status, await answer.read()) == (503, b"<response/>")
+    assert happened == [Refused(ConnectionName("wms"), "adapter"), Trouble("adapter", f"wms: admit gave {flaw}")]
+
+
+async def test_texts_that_no_database_takes_are_kept_without_what_it_refuses(migrated_url: str) -> None:
+    """The adapter of docs/adapters.md takes the order's number as its sender wrote it."""
+    pool = await open_pool(migrated_url, size=2)
+    leg = InboxLeg(pool, observe=lambda _: None)
+    writing = asyncio.ensure_future(leg.run())
+    given = _event(id="A\x001", order_key="A\x00\ud800")
+    inbound = Inbound(kafka=None, inbox=leg, observe=lambda _: None)
+    async with served(_Gives(given), lambda _: None, inbound=inbound) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=b"<request/>") as answer:
+            assert answer.status == 200
+    async with pool.acquire() as connection:
+        (kept,) = await take(connection, 10)
+    assert (kept.event.id, kept.event.order_key) == ("A\ufffd1", "A\ufffd?")
+    writing.cancel()
+    await asyncio.wait([writing])
+    await pool.close()
+
+
+class _Mute(_XmlSource):
+    def __init__(self, given: object) -> None:
+        self._given = given
+
+    def admit(self, push: Push) -> Event:
+        if push.body == b"forged":
+            raise BadSignature(Text("签名不符", "the signature does not match"))
+        return super().admit(push)
+
+    def reply(self, error: OrdergateError | None) -> Reply:
+        if isinstance(self._given, BaseException):
+            raise self._given
+        return self._given  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("body", [b"<request/>", b"forged"])
+@pytest.mark.parametrize(
+    ("given", "how"),
+    [
+        (KeyError("13800000000 张三"), r"reply failed with KeyError at \S+:\d+"),
+        (SystemExit(3), r"reply failed with SystemExit at \S+:\d+"),
+        (None, "reply gave an answer of NoneType"),
+        (Reply("ok", b""), r"reply failed with ValueError at \S+:\d+"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_reply_that_fails_is_told_without_its_words_and_sent_again(
+    given: object, how: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    happened: list[Happening] = []
+    async with served(_Mute(given), happened.extend) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=body) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+            assert json.loads(await answer.read())["error"] == "adapter"
+    (told,) = [one.what for one in happened if isinstance(one, Trouble)]
+    assert re.fullmatch(f"wms: {how}", told)
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 async def test_bodies_that_come_in_together_have_a_bound_and_what_is_over_it_comes_again() -> None:
