@@ -31,7 +31,7 @@ from gateway.api.health import Health
 from gateway.api.server import PREFIX, Api
 from gateway.brokers import kafka_options, topic_id
 from gateway.core.clock import DATABASE, Reading
-from gateway.core.errors import Fenced
+from gateway.core.errors import Fenced, OrdergateError
 from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer, Trouble
 from gateway.core.order import Operation
@@ -70,7 +70,7 @@ from gateway.parts import (
 from gateway.sdk.adapter import Source
 from gateway.sdk.http import Http
 from gateway.sdk.pull import LevelTarget
-from gateway.settings import Connection, Settings
+from gateway.settings import Connection, Mode, Settings
 from gateway.shops import NamedLoop, ShopParts, Shops
 from gateway.shown import (
     GAUGES_EVERY_S,
@@ -86,7 +86,8 @@ from gateway.stall import LoopWatch
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
-from gateway.store.queries import lanes_without_gate, watched_since
+from gateway.store.prefixes import changed_prefixes, refused_prefixes
+from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
 from gateway.store.reparse import Reads
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
@@ -217,6 +218,10 @@ class Worker:
             pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
             names = await register_connections(pool, self._settings.connections)
+            # The parent has looked as well, but a worker that is started again reads the file as it is then.
+            live = self._settings.prefixes(Mode.LIVE)
+            if changed := await changed_prefixes(pool, live):
+                raise OrdergateError(refused_prefixes(changed, live))
             await self._run(pool, names, stack)
 
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
@@ -590,6 +595,9 @@ class Worker:
         for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
             what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
             self._observe([Trouble("dispatch", what)])
+        for shop, count in (await orders_of_none(pool, self._settings.connections)).items():
+            what = f"{shop} is not configured: nobody will tell it that its {count} orders in a warehouse are shipped"
+            self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
         for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
             what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
             self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])

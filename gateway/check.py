@@ -33,11 +33,12 @@ from gateway.parts import built, database_connections, notifier_of, setup_of
 from gateway.sdk.cancelled import is_a_stop
 from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
-from gateway.settings import Connection, Kafka, Settings
+from gateway.settings import Connection, Kafka, Mode, Settings
 from gateway.store.clock import read_clock
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored
-from gateway.store.queries import lanes_without_gate, watched_since
+from gateway.store.prefixes import KEEP_PREFIX, changed_prefixes, prefix_was
+from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
@@ -343,7 +344,11 @@ class _Probe:
         stands = [] if pending else [await self._rights(connection)]
         readable = not (stands[0].problems if stands else problems)
         if stands and readable:
-            stands += [await self._keys(connection), await self._stranded(connection)]
+            stands += [
+                await self._keys(connection),
+                await self._stranded(connection),
+                await self._prefixes(connection),
+            ]
         if readable and await is_restored(connection):
             stands.append(_problem("database", RESTORED, RUN_RESTORED))
         state = (
@@ -395,6 +400,13 @@ class _Probe:
                 " nobody sends them",
             )
             warnings.append(Problem(f"connections.{target}", what, _UNSENT))
+        for shop, count in (await orders_of_none(connection, self._settings.connections)).items():
+            what = Text(
+                f"它有 {count} 单在仓库里，但它不在配置里（或改了名）：发货后没有人会回传给店铺",
+                f"{count} of its orders are in a warehouse, and it is not configured (or has another name now):"
+                " nobody will tell the shop that they are shipped",
+            )
+            warnings.append(Problem(f"connections.{shop}", what, _UNTOLD))
         for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
             what = Text(
                 f"start_at 之后下的 {count} 单在切换重启之前收到，仍是观察单，网关不会下发",
@@ -408,6 +420,16 @@ class _Probe:
             )
             warnings.append(Problem(f"connections.{shop}.start_at", what, how))
         return Checked(warnings=tuple(warnings))
+
+    async def _prefixes(self, connection: Any) -> Checked:
+        """Whether every live shop's order numbers are still what they were."""
+        live = self._settings.prefixes(Mode.LIVE)
+        changed = await changed_prefixes(connection, live)
+        problems = (
+            Problem(f"connections.{name}.prefix", prefix_was(before, live[name]), KEEP_PREFIX)
+            for name, before in changed.items()
+        )
+        return Checked(tuple(problems))
 
     async def _clock(self, connection: Any) -> Checked:
         read, elsewhere = await read_clock(connection)
@@ -604,6 +626,10 @@ class _Probe:
         )
 
 
+_UNTOLD = Text(
+    "用原来的名字加回这个连接，至少到这些订单结束",
+    "put the connection back under the name that it had, at least until those orders are over",
+)
 _UNSENT = Text(
     "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",
     "put the connection back; or see what became of them and resolve each (ordergate deliveries list --target …,"

@@ -25,9 +25,10 @@ from gateway.core.errors import OrdergateError
 from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
 from gateway.run_name import run_name
-from gateway.settings import Settings
+from gateway.settings import Mode, Settings
 from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
-from gateway.store.sql import migrate, open_pool, told_in_one_line
+from gateway.store.prefixes import changed_prefixes, note_prefixes, refused_prefixes
+from gateway.store.sql import migrate, open_pool, register_connections, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
 from gateway.telemetry.processes import folder_of_ours, forget, prepare
@@ -183,6 +184,11 @@ class Supervisor:
                 if await is_restored(connection):
                     raise OrdergateError(REFUSED_RESTORED)
                 await note_identity(connection)
+                live = self._settings.prefixes(Mode.LIVE)
+                if changed := await changed_prefixes(connection, live):
+                    raise OrdergateError(refused_prefixes(changed, live))
+                await register_connections(pool, self._settings.connections)
+                await note_prefixes(connection, live, self._settings.prefixes(Mode.OBSERVE))
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:

@@ -438,6 +438,46 @@ async def test_a_database_that_was_restored_is_refused_until_somebody_says_so(
         await connection.close()
 
 
+async def test_a_live_shop_keeps_its_prefix(parent: Parent, postgres_url: str) -> None:
+    """With another one whatever is told again is a new order, and the warehouse has it twice."""
+    shop = "connections: {{shop: {{adapter: webhook, prefix: {prefix}, mode: {mode},"
+    shop += " route: [{{target: wms, warehouse: W}}],"
+    shop += " settings: {{secrets: [whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==]}}}},"
+    shop += " wms: {{adapter: webhook, settings: {{secrets: [whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==],"
+    shop += ' url: "http://127.0.0.1:1"}}}}}}'
+    plain = parent.config.read_text()
+
+    def write(prefix: str, mode: str) -> None:
+        parent.config.write_text(plain.replace("connections: {}", shop.format(prefix=prefix, mode=mode)))
+
+    def starts() -> None:
+        with parent.running("time.sleep(60)") as process:
+            parent.until(lambda page: page.get("ordergate_workers_wanted") == 1)
+            process.terminate()
+            assert process.wait(30) == 0, parent.log.read_text()
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "gateway", *command, "-c", str(parent.config)]
+        env = {**os.environ, "ORDERGATE_LANG": "en"}
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+
+    for prefix, mode in (("A", "observe"), ("B", "observe"), ("B", "live"), ("B", "live")):
+        write(prefix, mode)
+        starts()
+    write("A", "live")
+    refused = run("run")
+    assert refused.returncode == 1 and "shop was B and is A" in refused.stderr, refused.stderr
+    assert "connections.shop.prefix" in (said := run("check").stdout) and "was B and is A" in said, said
+    write("B", "live")
+    starts()
+    for prefix, mode in (("A", "observe"), ("A", "live")):  # switched over
+        write(prefix, mode)
+        starts()
+    connection = await asyncpg.connect(postgres_url)
+    assert await connection.fetchval("SELECT prefix FROM connection WHERE name = 'shop'") == "A"
+    await connection.close()
+
+
 async def _take_back(url: str, *, name: str, sql: str) -> None:
     """As if a migration had not been applied yet."""
     connection = await asyncpg.connect(url)

@@ -552,9 +552,9 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     prefix: Annotated[
         Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,12}$")] | None,
         described(
-            "店铺用：我方订单号是它加店铺单号；1 到 12 个字母、数字、- 或 _，任何一个都不能是另一个的开头",
-            "For shops: our order numbers are this and the shop's number; 1 to 12 letters, digits, - or _, and none "
-            "starts with another's",
+            "店铺用：我方订单号是它加店铺单号，上线后不能改；1 到 12 个字母、数字、- 或 _，一个不能是另一个的开头",
+            "For shops: our order numbers are this and the shop's number, and it stays once the shop is live; 1 to 12 "
+            "letters, digits, - or _, and none starts with another's",
         ),
     ] = None
     mode: Annotated[
@@ -786,6 +786,14 @@ class Settings(Sections, frozen=True, kw_only=True):
             name: connection.start_at
             for name, connection in self.connections.items()
             if connection.is_shop and connection.mode is Mode.LIVE and connection.start_at is not None
+        }
+
+    def prefixes(self, mode: Mode) -> dict[ConnectionName, str]:
+        """The prefix of every shop in `mode`."""
+        return {
+            name: connection.prefix
+            for name, connection in self.connections.items()
+            if connection.prefix is not None and connection.mode is mode
         }
 
     def __repr__(self) -> str:

@@ -438,6 +438,22 @@ async def lanes_without_gate(pool: Connection, gates: Collection[tuple[str, str]
     return dict(sorted(counts.items()))
 
 
+async def orders_of_none(pool: Connection, names: Collection[str]) -> dict[str, int]:
+    """Shop that is not among `names` → how many of its orders a warehouse has and has not shipped; none: left out.
+
+    Of all orders the newest hundred thousand are looked at.
+    """
+    if not (gone := await pool.fetch("SELECT connection_id, name FROM connection WHERE name <> ALL($1)", list(names))):
+        return {}
+    rows = await pool.fetch(
+        "SELECT connection_id, count(*) FROM (SELECT connection_id, stage FROM orders ORDER BY order_id DESC"
+        " LIMIT 100000) AS newest WHERE connection_id = ANY($1) AND stage IN ('allocated', 'packed') GROUP BY 1",
+        [row["connection_id"] for row in gone],
+    )
+    counts = dict(rows)
+    return {row["name"]: counts[row["connection_id"]] for row in gone if row["connection_id"] in counts}
+
+
 async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
     """Shop → how many of its orders were placed since an instant, and first seen while it observed; none: left out.
 
