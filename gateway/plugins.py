@@ -147,9 +147,9 @@ def _read(name: str, package: str, folder: Path) -> Found:
         problem = Problem(where, what, Text("修复或移除这个适配器", "repair or remove the adapter"))
         return Found(name, package, str(folder), None, (problem,))
     version = values.get("api_version", API_VERSION)
-    if version != API_VERSION:
+    if isinstance(version, int) and version != API_VERSION:
         # Said alone: what else a manifest of another version holds cannot be judged.
-        newer = isinstance(version, int) and version > API_VERSION
+        newer = version > API_VERSION
         proposal = Text("升级网关", "upgrade the gateway") if newer else Text("升级适配器", "upgrade the adapter")
         what = Text(
             f"按适配器 API {version} 编写，网关的是 {API_VERSION}",

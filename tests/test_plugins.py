@@ -122,6 +122,7 @@ def test_same_name_twice_is_named_with_both_places(root: Path) -> None:
         (("operations.create", "operations.creat"), "is not a known value"),
         (("[operations.create]\nidempotent = true", ""), "could not be told anything"),
         (("settings = ", "api_version = 99\nsettings = "), "written for adapter API 99"),
+        (("settings = ", 'api_version = "1"\nsettings = '), "expected int"),
     ],
 )
 def test_broken_manifest_is_a_problem(root: Path, change: tuple[str, str], what: str) -> None:
