@@ -49,6 +49,7 @@ from gateway.intake.batch import Decider, Decode
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
 from gateway.listener import Listener
+from gateway.loose import tells_loose
 from gateway.parts import (
     KEEPER_CONNECTIONS,
     NIGHT_CONNECTIONS,
@@ -203,6 +204,7 @@ class Worker:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(tells_loose(self._observe))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         if self._place.lifeline_fd is not None:

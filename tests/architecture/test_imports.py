@@ -65,6 +65,7 @@ LAYERS = (
     Layer("gateway.shown", EVERYTHING),
     Layer("gateway.shops", EVERYTHING),
     Layer("gateway.listener", "gateway.core"),
+    Layer("gateway.loose", "gateway.core", frozenset()),
     Layer("gateway.stall", "gateway.core", frozenset()),
     Layer(
         "gateway.supervise",
