@@ -627,8 +627,9 @@ class _Probe:
 
 
 _UNTOLD = Text(
-    "用原来的名字加回这个连接，至少到这些订单结束",
-    "put the connection back under the name that it had, at least until those orders are over",
+    "用原来的名字加回这个连接，至少到这些订单结束；其间已发货的，重新判断后就会回传（ordergate orders reconsider）",
+    "put the connection back under the name that it had, at least until those orders are over; what was shipped"
+    " meanwhile is told once it is decided again (ordergate orders reconsider)",
 )
 _UNSENT = Text(
     "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",

@@ -33,6 +33,9 @@ def story(page: Page, town: Town) -> None:
     assert page.run("ordergate migrate") == "已是最新\n"
     counted = page.run("ordergate keys status --count")
     assert "attempt.private_detail" in counted and "credential.token" in counted
+    shipped = town.order("5001")
+    town.sent(shipped)
+    page.run("ordergate orders reconsider", more=f"{shipped} -r back")
     _retention(page, town)
     _another_key(page)
 
