@@ -211,7 +211,6 @@ class FakePinduoduo(FakeServer):
             created_at=at,
             updated_at=at,
         )
-        self._sell(lines)
         self._changed(order_sn)
         if pay:
             self.pay(order_sn)
@@ -221,6 +220,7 @@ class FakePinduoduo(FakeServer):
     def pay(self, order_sn: str) -> None:
         order = self._changed(order_sn)
         order.paid_at = order.updated_at
+        self._sell(order.lines)
 
     def conclude(self, order_sn: str) -> None:
         """The group is complete: from now on the order is listed."""
@@ -234,7 +234,8 @@ class FakePinduoduo(FakeServer):
     def cancel(self, order_sn: str) -> None:
         order = self._changed(order_sn)
         order.confirm_status = mapping.CANCELLED
-        self._sell(order.lines, back=True)
+        if order.paid_at is not None:
+            self._sell(order.lines, back=True)
 
     def fail_group(self, order_sn: str) -> None:
         self._changed(order_sn).group_status = mapping.GROUP_FAILED
@@ -269,7 +270,7 @@ class FakePinduoduo(FakeServer):
         self._after_sales(self._newest_case(order_sn), 10, refund_status=4)
 
     def _sell(self, lines: Sequence[FakeLine], *, back: bool = False) -> None:
-        """Count down what is left of the listings, as far as a level was told; or up, for what does not leave."""
+        """Count down what is left of the listings where a level was told, once it is paid; or up, for what stays."""
         for line in lines:
             listing = str(line.goods_id), str(line.sku_id)
             if listing in self.levels:

@@ -67,9 +67,10 @@ async def due_levels(
 async def forget_sold(pool: asyncpg.Pool, connection_id: int, rule: LevelRule, *, changed_within_s: float) -> None:
     """Take for unknown what the shop has of listings of which it sold, or closed an order, since it was told.
 
-    Platforms count those by themselves. Mostly the level is another one by then, and told; here are those where it is
-    the same again: by the rounding of a share, or because as many pieces came back or in. An order has to have moved
-    all parts of a listing: a box that every bundle has says nothing of which bundle was sold.
+    Platforms count those by themselves, some when an order is placed and some when it is paid. Mostly the level is
+    another one by then, and told; here are those where it is the same again: by the rounding of a share, because as
+    many pieces came back or in, or because a paid order was told when it was placed. An order has to have moved all
+    parts of a listing: a box that every bundle has says nothing of which bundle was sold.
     """
     await pool.execute(
         f"{_levels('$5')}, sold AS ({_SOLD.format(lately='$5')})"
@@ -216,7 +217,8 @@ _SOLD = """
               JOIN orders o ON o.order_id = m.order_id AND o.connection_id = $1
               JOIN stock s ON s.stock_id = m.stock_id AND s.warehouse = ANY($2)
               JOIN component c ON c.sku = s.sku AND NOT c.gift
-             WHERE m.moved_at > now() - make_interval(secs => {lately}) AND m.on_hand <> m.locked + m.committed
+             WHERE m.moved_at > now() - make_interval(secs => {lately})
+               AND (m.on_hand <> m.locked + m.committed OR (m.on_hand = 0 AND m.committed > 0))
              GROUP BY c.listing_id, m.order_id) m
       JOIN (SELECT listing_id, count(*) AS parts FROM component WHERE NOT gift GROUP BY listing_id) p
      USING (listing_id, parts)

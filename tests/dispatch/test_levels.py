@@ -388,6 +388,24 @@ async def test_a_sale_behind_which_as_many_pieces_came_in_is_told(desk: Desk) ->
     assert await desk.once(publisher) == 0
 
 
+async def test_an_order_is_told_again_when_it_is_paid(desk: Desk) -> None:
+    """Placed, it is locked and the level is another one; some shops count it off only now."""
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    assert await desk.once(publisher) == 1
+    await _move(desk, ("A", 1), order=await _order(desk, 1))
+    assert await desk.once(publisher) == 1
+    desk.shop.levels["A"] -= 1
+    await desk.pool.execute(
+        "WITH s AS (UPDATE stock SET locked = locked - 1, committed = committed + 1 RETURNING stock_id)"
+        " INSERT INTO movement (stock_id, order_id, on_hand, locked, committed) SELECT stock_id, 1, 0, -1, 1 FROM s"
+    )
+    assert await desk.once(publisher) == 1
+    assert desk.shop.levels == {"A": 8}
+    assert await desk.once(publisher) == 0
+
+
 async def test_a_sale_of_another_shop_or_of_another_bundle_tells_nothing_that_is_told(desk: Desk) -> None:
     desk.rule = LevelRule(warehouses=("W",), share=0.5)
     publisher = desk.publisher()
