@@ -55,6 +55,7 @@ class PinduoduoTarget:
         self._settings: Settings = setup.settings
         self._carriers = setup.carriers
         self._now = setup.now
+        self._access = access
         self._router = wire.Router(setup, access)
 
     async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
@@ -137,7 +138,7 @@ class PinduoduoTarget:
                     f"this machine's clock is {off_s:+.0f} s off the platform's: set it right (NTP)",
                 )
             )
-        if not await self._router.turn(until):
+        if not await self._access.turn_before(until):
             raise self._no_turn()
         end = int(now.timestamp()) - 300
         span = {"start_updated_at": end - 1, "end_updated_at": end, "page": 1, "page_size": 1}
@@ -147,7 +148,7 @@ class PinduoduoTarget:
             raise self._no(answer)
         if self._settings.refunds is not Refunds.LIST:
             return
-        if not await self._router.turn(until):
+        if not await self._access.turn_before(until):
             raise self._no_turn()
         cases = {"after_sales_status": self._settings.refund_queries[0], "after_sales_type": 1}
         answer = await self._router.call(wire.CHANGED_CASES, {**span, **cases}, deadline_s=max(until - _clock(), 0.1))
@@ -207,7 +208,7 @@ class PinduoduoTarget:
 
     async def _write(self, method: wire.Method, parameters: dict[str, object], *, until: float) -> Answer | None:
         """None: done. The turn before it is part of the deadline."""
-        if not await self._router.turn(until) or until - _clock() < LEAST_S:
+        if not await self._access.turn_before(until) or until - _clock() < LEAST_S:
             return Throttled(_TURN_LATER_S, "the rate limit left no time for it")
         return _succeeded(await self._router.call(method, parameters, deadline_s=until - _clock()))
 
@@ -232,7 +233,7 @@ class PinduoduoTarget:
         self, order_sn: str, shipments: Sequence[mapping.Shipment], refused: Rejected, *, until: float
     ) -> Answer:
         """Perhaps it was refused because it is there: by an earlier request of ours that was slow, or by hand."""
-        if not await self._router.turn(until) or until - _clock() < LEAST_S:
+        if not await self._access.turn_before(until) or until - _clock() < LEAST_S:
             return Unknown(refused.code, refused.message, answered=True)
         order = await self._look(order_sn, deadline_s=until - _clock())
         if not isinstance(order, mapping.OrderInfo):

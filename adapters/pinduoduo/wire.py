@@ -6,7 +6,6 @@ Errors come with HTTP 200. What was asked and what it is for is left to source, 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Mapping
@@ -100,15 +99,6 @@ class Router:
         if isinstance(answer, Throttled):
             self._access.budget.pause(answer.retry_after_s or self._settings.throttle_s)
         return answer
-
-    async def turn(self, until: float) -> bool:
-        """Take a turn of the budget, if one comes before `until` (the loop's clock)."""
-        try:
-            async with asyncio.timeout_at(until):
-                await self._access.budget.turn()
-        except TimeoutError:
-            return False
-        return True
 
     def request(self, method: Method, parameters: Mapping[str, Any]) -> bytes:
         """The signed body of one request."""

@@ -55,7 +55,7 @@ class TaobaoTarget:
         self._settings: Settings = setup.settings
         self._carriers = setup.carriers
         self._now = setup.now
-        self._budget = access.budget
+        self._access = access
         self._top = Top(setup, access)
 
     async def send(self, delivery: Delivery, *, deadline_s: float) -> Answer:
@@ -190,7 +190,7 @@ class TaobaoTarget:
         return Done()
 
     async def _tell(self, params: Mapping[str, str], until: float) -> Answer:
-        if not await self._turn(until):
+        if not await self._access.turn_before(until - LEAST_S):
             return Throttled(_TURN_LATER_S, "no turn of the rate budget came in time")
         answer = await self._top.call(SEND, params, deadline_s=until - _clock())
         if isinstance(answer, Verdict):
@@ -204,19 +204,10 @@ class TaobaoTarget:
 
     async def _came_first(self, delivery: Delivery, oids: Sequence[str], until: float) -> bool:
         """Whether a shipment was refused because somebody was faster: between our look and our word."""
-        if not await self._turn(until):
+        if not await self._access.turn_before(until - LEAST_S):
             return False
         standing = await self._look(delivery, until)
         return isinstance(standing, mapping.Standing) and standing.any_shipped(oids) and not standing.still_open(oids)
-
-    async def _turn(self, until: float) -> bool:
-        """Take a turn of the budget; False when none comes before the deadline."""
-        try:
-            async with asyncio.timeout_at(until - LEAST_S):
-                await self._budget.turn()
-        except TimeoutError:
-            return False
-        return True
 
 
 _TURN_LATER_S = 1.0

@@ -11,6 +11,7 @@ configuration says another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
@@ -70,6 +71,15 @@ class Access(msgspec.Struct, frozen=True):
     http: Http
     budget: Budget
     token: Callable[[], Token]
+
+    async def turn_before(self, until: float) -> bool:
+        """Take a turn of the budget; False when none comes before `until` (the event loop's clock)."""
+        try:
+            async with asyncio.timeout_at(until):
+                await self.budget.turn()
+        except TimeoutError:
+            return False
+        return True
 
 
 class PullSource(Protocol):
