@@ -31,6 +31,7 @@ from gateway.settings import PullPolicy
 from gateway.store.pulls import (
     Cursor,
     begin,
+    begin_earlier,
     mark_reread,
     move_cursor,
     read_cursor,
@@ -223,7 +224,8 @@ class Poller:
             nonlocal events
             events += len(page)
 
-        cursor = await read_cursor(self._pool, owner.connection_id) or await self._begin(owner)
+        cursor = await read_cursor(self._pool, owner.connection_id)
+        cursor = await self._begin(owner) if cursor is None else await self._begun_earlier(cursor, owner)
         read_to = cursor.read_to
         while not owner.stopping:
             upto = newest(self._now(), policy)
@@ -257,6 +259,15 @@ class Poller:
         if at > wanted:
             self._lost("it starts later than start_at", wanted, at)
         return await begin(self._pool, owner.connection_id, worker_id=owner.worker_id, at=whole_second(at))
+
+    async def _begun_earlier(self, cursor: Cursor, owner: Ownership) -> Cursor:
+        """`cursor`, taken back where `start_at` is from before reading began: it was moved, or said later."""
+        if self._shop.start_at is None:
+            return cursor
+        at = whole_second(max(self._shop.start_at, oldest(self._now(), self._shop.policy)))
+        if at >= cursor.begun_at:
+            return cursor
+        return await begin_earlier(self._pool, owner.connection_id, worker_id=owner.worker_id, at=at)
 
     def _over_the_gap(self, read_to: datetime) -> datetime:
         """Where to go on; later than `read_to` only where the platform does not know that far back any more."""

@@ -70,6 +70,20 @@ async def begin(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, at: d
     return Cursor(*row)
 
 
+async def begin_earlier(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, at: datetime) -> Cursor:
+    """Reading begins at `at`, which is before it did, and everything since is read again. Raises Fenced."""
+    row = await pool.fetchrow(
+        f"{_MINE} UPDATE pull p SET begun_at = least($3, begun_at), read_to = least($3, read_to) FROM mine"
+        " WHERE p.connection_id = mine.connection_id RETURNING begun_at, read_to, reread_at",
+        connection_id,
+        worker_id,
+        at,
+    )
+    if row is None:
+        raise _not_owner(connection_id, worker_id)
+    return Cursor(*row)
+
+
 async def move_cursor(pool: asyncpg.Pool, connection_id: int, *, worker_id: int, read_to: datetime) -> datetime:
     """Everything up to `read_to` is durable; returns how far the shop counts as read.
 

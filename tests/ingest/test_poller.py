@@ -19,7 +19,7 @@ from gateway.core.order import Facts
 from gateway.ingest.authorisation import Authorisation
 from gateway.ingest.duty import Ownership
 from gateway.ingest.inbound import Inbound, InboxLeg
-from gateway.ingest.poller import PolledShop, Poller, WindowReader, next_window
+from gateway.ingest.poller import PolledShop, Poller, WindowReader, next_window, oldest
 from gateway.sdk.pull import Page, Pulled, Window
 from gateway.settings import PullPolicy
 from gateway.store.credentials import Credential
@@ -72,8 +72,9 @@ class Budget:
 class Bench:
     """A poller of one shop on a real database."""
 
-    def __init__(self, source: Source, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, source: Source, *, now: Callable[[], datetime], start_at: datetime | None = None) -> None:
         self.source = source
+        self.start_at = start_at
         self.budget = Budget()
         self.happened: list[Happening] = []
         self.troubled = asyncio.Event()
@@ -108,7 +109,7 @@ class Bench:
             reach=lambda _: None,
         )
         poller = Poller(
-            shop=PolledShop(SHOP, "S", None, POLICY),
+            shop=PolledShop(SHOP, "S", self.start_at, POLICY),
             reader=reader,
             pool=self.pool,
             now=self._now,
@@ -186,6 +187,29 @@ async def test_a_window_is_not_through_while_what_it_held_is_on_no_leg(migrated_
     assert bench.cursor.read_to == bench.cursor.begun_at
     await pool.close()
     await bench.pool.close()
+
+
+async def test_a_start_at_that_is_moved_back_has_the_shop_read_from_then_on(migrated_url: str) -> None:
+    """Once, and as far as the platform remembers."""
+
+    async def read(start_at: datetime | None) -> tuple[datetime, datetime]:
+        asked = asyncio.Event()
+        bench = Bench(Source(), now=lambda: now, start_at=start_at)
+        bench.source.meanwhile = asked.set
+        await bench.run(migrated_url, until=asked)
+        await bench.pool.execute("UPDATE duty SET worker_id = NULL")
+        await bench.pool.close()
+        return bench.source.asked[0][0].start_at, bench.cursor.begun_at
+
+    now = datetime.now(UTC).replace(microsecond=0)
+    moved = now - timedelta(hours=2)
+    _, begun_at = await read(None)
+    now += timedelta(seconds=10)
+    assert (await read(begun_at + timedelta(seconds=1)))[1] == begun_at
+    assert await read(moved) == (moved, moved)
+    start_at, begun_at = await read(moved)
+    assert start_at > moved and begun_at == moved, "it goes on"
+    assert await read(now - timedelta(days=9)) == (oldest(now, POLICY),) * 2
 
 
 async def test_a_shop_that_is_paused_while_its_turn_is_waited_for_is_not_asked(migrated_url: str) -> None:
