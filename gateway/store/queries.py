@@ -455,7 +455,9 @@ async def orders_of_none(pool: Connection, names: Collection[str]) -> dict[str, 
 
 
 async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
-    """Shop → how many of its orders were placed since an instant, and first seen while it observed; none: left out.
+    """Shop → how many of its orders were placed since an instant and are not delivered; none: left out.
+
+    They were first seen while it observed, or had a later `start_at`.
 
     Of what waits, ten thousand for a shop at the most are looked at.
     """
@@ -467,7 +469,7 @@ async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetim
                 order = read_state(row[0])
             except CannotRead:
                 continue
-            if order.origin is Origin.OBSERVED and order.content is not None:
+            if order.origin is not Origin.LIVE and order.content is not None:
                 placed.append(order.content.value.placed_at)
         if count := sum(at >= instant for at in placed):
             found[shop] = count
@@ -707,7 +709,7 @@ SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_
 _WATCHED = """
 SELECT o.state FROM orders o JOIN connection c USING (connection_id)
  WHERE c.name = $1 AND o.stage = 'received' AND o.updated_at >= $2
-   AND 'observed' = ANY (string_to_array(o.reasons, ' '))
+   AND string_to_array(o.reasons, ' ') && '{observed,before_start}'
  LIMIT 10000
 """
 
