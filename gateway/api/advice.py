@@ -219,7 +219,10 @@ _HOLDS: Mapping[Reason, Text] = {
         "核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"
     ),
     "no_route": Text("在配置中为店铺设置 route 后重新判断", "give the shop a `route`, then decide it again"),
-    "paused": Text("恢复该店铺，订单自动继续", "resume the shop; its orders go on by themselves"),
+    "paused": Text(
+        "恢复该店铺（在观察的，改回 mode: live 重启），订单自动继续",
+        "resume the shop (one that is observed: `mode: live` again, and restart); its orders go on by themselves",
+    ),
     "unmapped_sku": Text(
         "导出模板（缺的编码已填好），补上仓库编码后用 `ordergate skus import` 导入，订单自动继续",
         "take the template, which has the missing ones, fill in the warehouse's SKUs and import it with"

@@ -36,7 +36,7 @@ REASONS: Mapping[Reason, Text] = {
     "refund_open": Text("有未结束的退款", "a refund is open"),
     "over_limit": Text("金额超过审核上限", "over the amount that goes without a look"),
     "no_route": Text("没有可用的发货路线", "no route to a warehouse"),
-    "paused": Text("店铺已暂停", "its shop is paused"),
+    "paused": Text("店铺已暂停或改为观察", "its shop is paused, or only observed"),
     "unmapped_sku": Text("店铺商品编码没有对照", "a shop SKU that is not mapped"),
     "short_of_stock": Text("库存不足", "short of stock"),
     "unknown_sku": Text("库存中没有该 SKU", "no stock is known for a SKU"),

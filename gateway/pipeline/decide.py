@@ -104,7 +104,7 @@ def fold(
     reasons = reasons_to_wait(order, rules)
     if order.route is None and not reasons:
         reasons = ("no_route",)
-    if not reasons and rules.paused and waits_for_shop(order, rules):
+    if not reasons and waits_for_shop(order, rules):
         reasons = ("paused",)
     return Folded(before, order, reasons, wanted(order, approved=not reasons), idle)
 

@@ -51,8 +51,12 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
 
 
 def waits_for_shop(order: Order, rules: Rules) -> bool:
-    """Whether `order`, which could be sent, waits because its shop is paused. What a warehouse has goes its way."""
-    if order.connection not in rules.paused:
+    """Whether `order`, which could be sent, waits because its shop is paused, or observed again and another's to send.
+
+    What a warehouse has goes its way.
+    """
+    shop = rules.shops.get(order.connection)
+    if order.connection not in rules.paused and (shop is None or shop.mode is Mode.LIVE):
         return False
     return order.issued(Operation.CREATE) is None and not order.confirmations
 

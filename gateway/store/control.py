@@ -6,6 +6,7 @@ an order would wait for good: both take an advisory lock, whoever has orders wai
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import asyncpg
@@ -98,9 +99,24 @@ async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now:
         connection_id = await _switch(connection, name, paused=False, reason=reason, actor=actor)
         if connection_id is None:
             return None
-        numbers = [row[0] for row in await connection.fetch(_WAITING, connection_id)]
-        for first in range(0, len(numbers), _PAGE):
-            await put_in(connection, [reconsider(number, name, now) for number in numbers[first : first + _PAGE]])
+        return await _wake(connection, connection_id, name, now)
+
+
+async def wake_live(connection: Connection, names: Collection[str], now: datetime) -> int:
+    """Have what waits for the shops `names`, which are live, decided again unless they are paused: they may have been
+    observed until now. How many orders that are."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
+        shops = await connection.fetch(
+            "SELECT connection_id, name FROM connection WHERE name = ANY($1) AND NOT paused ORDER BY name", list(names)
+        )
+        return sum([await _wake(connection, shop[0], shop[1], now) for shop in shops])
+
+
+async def _wake(connection: Connection, connection_id: int, name: str, now: datetime) -> int:
+    numbers = [row[0] for row in await connection.fetch(_WAITING, connection_id)]
+    for first in range(0, len(numbers), _PAGE):
+        await put_in(connection, [reconsider(number, name, now) for number in numbers[first : first + _PAGE]])
     return len(numbers)
 
 

@@ -574,7 +574,7 @@ async def test_a_paused_shop_is_listened_to_and_its_orders_wait_until_it_is_resu
     waits = await gateway.order(order_no="2")
     await gateway.stage(waits, "received", reason="paused")
     (card,) = (await gateway.get("/work"))["cards"]
-    assert (card["code"], card["means"]["zh"]) == ("paused", "店铺已暂停")
+    assert (card["code"], card["means"]["zh"]) == ("paused", "店铺已暂停或改为观察")
     assert (card["next"]["command"], card["count"]) == ("ordergate resume shop -r REASON", 1)
     await gateway.order(order_no="1", updated_at="2026-05-01T09:31:00+08:00", status="cancelled")
     await gateway.stage(sent, "cancelled")

@@ -18,6 +18,7 @@ from gateway.core.order import (
     Content,
     Facts,
     Line,
+    Mode,
     Order,
     OrderNumber,
     Party,
@@ -28,6 +29,7 @@ from gateway.core.order import (
 )
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import UnknownSku
+from gateway.store.control import wake_live
 from gateway.store.dead import discard, release
 from gateway.store.inbox import put_in
 from gateway.store.inbox import take as take_in
@@ -93,6 +95,19 @@ async def test_a_piece_that_comes_back_does_not_stir_everybody_who_lacks_somethi
     await decide(decider, desk.arrival("1", said(2, closing=Closing(True))))
     await read_inbox(desk, decider)
     assert await desk.rows("SELECT last_value FROM inbox_inbox_id_seq") == [(WOKEN_AT_MOST,)]
+
+
+async def test_what_waited_while_its_shop_was_observed_goes_on_when_that_is_live_again(desk: Desk) -> None:
+    watched = msgspec.structs.replace(RULES.shops[SHOP], mode=Mode.OBSERVE)
+    await take(desk, msgspec.structs.replace(wants("1", "S9"), payment=None))
+    decider = await desk.worker(Memory(), rules=msgspec.structs.replace(RULES, shops={**RULES.shops, SHOP: watched}))
+    await decide(decider, desk.arrival("1", said(2, payment=Payment(True, 2000))))
+    assert await desk.rows("SELECT reasons FROM orders") == [("paused",)]
+    async with desk.pool.acquire() as connection:
+        for names in ([], [SHOP]):
+            assert await wake_live(connection, names, NOW) == len(names)
+    await take(desk)
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
 
 
 async def test_who_is_behind_one_that_somebody_else_was_quicker_than_has_his_turn(desk: Desk) -> None:

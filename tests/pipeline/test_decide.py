@@ -373,6 +373,33 @@ def test_what_was_observed_stays_with_whoever_delivers_it() -> None:
     assert commands(books.orders[OrderNumber("A2")]) == ["wms.create"]
 
 
+@pytest.mark.parametrize(
+    ("then", "origin", "told"),
+    [
+        (rules(start_at=PLACED_AT + timedelta(days=1)), Origin.BEFORE_START, []),
+        (rules(), Origin.LIVE, ["wms.create"]),
+    ],
+    ids=["switched over again", "live as before"],
+)
+def test_observed_again_a_shop_sends_nothing_that_no_warehouse_has(
+    then: Rules, origin: Origin, told: list[str]
+) -> None:
+    """Whoever takes over sends what is open at the shop; what is sent already goes its way here."""
+    books = Books(rules(), {"X": 10})
+    waits, sent = OrderNumber("A1"), OrderNumber("A2")
+    books.take([(waits, PLACED), (sent, PLACED), (sent, PAID)])
+    books.rules = rules(mode=Mode.OBSERVE)
+    books.take([(waits, PAID), (sent, closed())])
+    assert (commands(books.orders[waits]), books.orders[waits].reasons) == ([], ("paused",))
+    assert commands(books.orders[sent]) == ["wms.create", "wms.cancel"]
+    books.check_ledger()
+    books.rules = then
+    books.reconsider(waits, sent)
+    assert (books.orders[waits].origin, commands(books.orders[waits])) == (origin, told)
+    assert commands(books.orders[sent]) == ["wms.create", "wms.cancel"]
+    books.check_ledger()
+
+
 def test_a_start_at_given_later_does_not_take_back_what_was_sent() -> None:
     books = Books(rules(), {"X": 10})
     number = OrderNumber("A1")
