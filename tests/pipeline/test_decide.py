@@ -326,6 +326,20 @@ def test_what_waits_follows_the_route_once_its_target_is_gone_and_its_bookings_t
     assert books.orders[number] == order
 
 
+def test_what_is_short_at_a_wrong_warehouse_goes_to_the_right_one_once_that_is_mended() -> None:
+    books = Books(rules(routes=(Route(WMS, "WH-1"),), unknown_sku=UnknownSku.HOLD), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED), (number, PAID)])
+    assert books.orders[number].reasons == ("unknown_sku",)
+    books.rules = rules(routes=(Route(OTHER_WMS, "WH2"), Route(WMS, "WH-1")), unknown_sku=UnknownSku.HOLD)
+    books.reconsider(number)
+    assert books.orders[number].route == Route(WMS, "WH-1"), "the shop still has it"
+    books.rules = rules(unknown_sku=UnknownSku.HOLD)
+    books.reconsider(number)
+    assert (books.orders[number].route, commands(books.orders[number])) == (Route(WMS, "WH1"), ["wms.create"])
+    books.check_ledger()
+
+
 @pytest.mark.parametrize(
     "told", [[PAID], [shipped(X=2)], [reported(ProgressStep.PACKING)]], ids=["sent", "left", "at it"]
 )
