@@ -84,6 +84,7 @@ from gateway.shown import (
     sighted,
 )
 from gateway.stall import LoopWatch
+from gateway.store.configured import kept_start_at
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
@@ -222,8 +223,9 @@ class Worker:
             names = await register_connections(pool, self._settings.connections)
             # The parent has looked as well, but a worker that is started again reads the file as it is then.
             live = self._settings.prefixes(Mode.LIVE)
-            if changed := await changed_prefixes(pool, live):
-                raise OrdergateError(refused_prefixes(changed, live))
+            if changed := await changed_prefixes(pool, live, self._settings.switched_over):
+                raise OrdergateError(refused_prefixes(changed))
+            self._settings = self._settings.with_starts(await kept_start_at(pool))
             await self._run(pool, names, stack)
 
     async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
@@ -601,8 +603,8 @@ class Worker:
             what = f"{shop} is not configured: nobody will tell it that its {count} orders in a warehouse are shipped"
             self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
         for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
-            what = f"{shop}: {count} orders placed since start_at came in while it observed: not delivered"
-            self._observe([Trouble("cut_over", f"{what} (`ordergate check`)")])
+            what = f"{shop}: {count} orders placed since start_at came in while it observed, or had a later one"
+            self._observe([Trouble("cut_over", f"{what}: not delivered (`ordergate check`)")])
 
     async def _purging(self, worker_id: int, stack: AsyncExitStack) -> list[Loop]:
         """What keeps a connection for long: the purge at night, for hours, and the check of the ledger, for seconds."""

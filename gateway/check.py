@@ -35,9 +35,10 @@ from gateway.sdk.http import Http, NoAnswer, NotSent
 from gateway.sdk.pull import Access
 from gateway.settings import Connection, Kafka, Mode, Settings
 from gateway.store.clock import read_clock
+from gateway.store.configured import kept_start_at, other_adapters
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored
-from gateway.store.prefixes import KEEP_PREFIX, changed_prefixes, prefix_was
+from gateway.store.prefixes import changed_prefixes, taken_prefixes
 from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
@@ -348,6 +349,7 @@ class _Probe:
                 await self._keys(connection),
                 await self._stranded(connection),
                 await self._prefixes(connection),
+                await self._adapters(connection),
             ]
         if readable and await is_restored(connection):
             stands.append(_problem("database", RESTORED, RUN_RESTORED))
@@ -409,27 +411,52 @@ class _Probe:
             warnings.append(Problem(f"connections.{shop}", what, _UNTOLD))
         for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
             what = Text(
-                f"start_at 之后下的 {count} 单在切换重启之前收到，仍是观察单，网关不会下发",
-                f"{count} orders placed since start_at came in before the restart: they are only watched,"
-                " and the gateway does not deliver them",
+                f"start_at 之后下的 {count} 单，收到时还在观察，或 start_at 写得更晚：只登记，网关不会下发",
+                f"{count} orders placed since start_at came in while it was observed, or while start_at was later: they"
+                " are only known, and the gateway does not deliver them",
             )
             how = Text(
-                "先查旧系统发过哪些（ordergate orders list --reason observed），其余由它发出；店铺显示已发货后不再提示",
-                "see which of them the old system has delivered (ordergate orders list --reason observed), and have"
-                " it deliver the rest; those that the shop shows as shipped are not counted",
+                "先查旧系统发过哪些（ordergate orders list --reason observed、--reason before_start），其余由它发出；"
+                "店铺显示已发货后不再提示",
+                "see which of them the old system has delivered (ordergate orders list --reason observed, and --reason"
+                " before_start), and have it deliver the rest; those that the shop shows as shipped are not counted",
             )
             warnings.append(Problem(f"connections.{shop}.start_at", what, how))
         return Checked(warnings=tuple(warnings))
 
     async def _prefixes(self, connection: Any) -> Checked:
-        """Whether every live shop's order numbers are still what they were."""
-        live = self._settings.prefixes(Mode.LIVE)
-        changed = await changed_prefixes(connection, live)
-        problems = (
-            Problem(f"connections.{name}.prefix", prefix_was(before, live[name]), KEEP_PREFIX)
-            for name, before in changed.items()
-        )
-        return Checked(tuple(problems))
+        """Whether order numbers are still what they were, and no other shop's."""
+        live, watched = self._settings.prefixes(Mode.LIVE), self._settings.prefixes(Mode.OBSERVE)
+        problems, warnings = list[Problem](), list[Problem]()
+        for one in await changed_prefixes(connection, live, self._settings.switched_over):
+            problems.append(Problem(f"connections.{one.name}.prefix", one.what, one.advice))
+        for taken in await taken_prefixes(connection, {**live, **watched}):
+            said = Problem(f"connections.{taken.name}.prefix", taken.what, taken.advice)
+            (warnings if taken.gone else problems).append(said)
+        return Checked(tuple(problems), warnings=tuple(warnings))
+
+    async def _adapters(self, connection: Any) -> Checked:
+        """Whether what has a name is still reached as it was; then which instants are kept that the file leaves out."""
+        now = self._settings.adapters
+        warnings = []
+        for name, before in (await other_adapters(connection, now)).items():
+            what = Text(
+                f"原来是 {before}，现在是 {now[name]}：未完成的下发和取消会发给另一个系统，原系统已有的单可能再发一份",
+                f"was {before} and is {now[name]}: what is open to it, cancels too, goes to another system, and what"
+                " the one before has may be sent a second time",
+            )
+            warnings.append(Problem(f"connections.{name}.adapter", what, _ANOTHER_NAME))
+        notes = []
+        with_kept = self._settings.with_starts(await kept_start_at(connection))
+        for name, start_at in with_kept.switched_over.items():
+            if name not in self._settings.switched_over:
+                kept = start_at.isoformat()
+                what = Text(
+                    f"没有写，沿用上次的 {kept}；要更早就写出来",
+                    f"is left out, {kept} still counts; an earlier one has to be written",
+                )
+                notes.append(Note(f"connections.{name}.start_at", what))
+        return Checked(notes=tuple(notes), warnings=tuple(warnings))
 
     async def _clock(self, connection: Any) -> Checked:
         read, elsewhere = await read_clock(connection)
@@ -630,6 +657,11 @@ _UNTOLD = Text(
     "用原来的名字加回这个连接，至少到这些订单结束；其间已发货的，重新判断后就会回传（ordergate orders reconsider）",
     "put the connection back under the name that it had, at least until those orders are over; what was shipped"
     " meanwhile is told once it is decided again (ordergate orders reconsider)",
+)
+_ANOTHER_NAME = Text(
+    "另一个系统用另一个连接名，原来的留到没有未完成的为止（docs/operations.md，改动连接）",
+    "another system gets a connection of its own; keep the one before until nothing is open to it"
+    " (docs/operations.md, Changing connections)",
 )
 _UNSENT = Text(
     "加回这个连接；或核实后逐个标记已处理（ordergate deliveries list --target …，deliveries resolve）",

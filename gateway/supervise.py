@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,8 +27,16 @@ from gateway.core.text import Text, system_reason
 from gateway.listener import Listener
 from gateway.run_name import run_name
 from gateway.settings import Mode, Settings
+from gateway.store.configured import note_adapters, note_start_at
+from gateway.store.control import wake_live
 from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
-from gateway.store.prefixes import changed_prefixes, note_prefixes, refused_prefixes
+from gateway.store.prefixes import (
+    changed_prefixes,
+    lock_connections,
+    note_prefixes,
+    refused_prefixes,
+    taken_prefixes,
+)
 from gateway.store.sql import migrate, open_pool, register_connections, told_in_one_line
 from gateway.store.token import first_token
 from gateway.store.vault import enter_keys, vault_of
@@ -184,11 +193,11 @@ class Supervisor:
                 if await is_restored(connection):
                     raise OrdergateError(REFUSED_RESTORED)
                 await note_identity(connection)
-                live = self._settings.prefixes(Mode.LIVE)
-                if changed := await changed_prefixes(connection, live):
-                    raise OrdergateError(refused_prefixes(changed, live))
                 await register_connections(pool, self._settings.connections)
-                await note_prefixes(connection, live, self._settings.prefixes(Mode.OBSERVE))
+                await self._keep_prefixes(connection)
+                await note_start_at(connection, self._settings.switched_over)
+                await note_adapters(connection, self._settings.adapters)
+                await wake_live(connection, list(self._settings.prefixes(Mode.LIVE)), datetime.now(UTC))
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:
@@ -197,6 +206,16 @@ class Supervisor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CUT_OFF_WITHIN_S):
                     await pool.close()  # past the deadline it breaks its connections off
+
+    async def _keep_prefixes(self, connection: asyncpg.Connection) -> None:
+        live, watched = self._settings.prefixes(Mode.LIVE), self._settings.prefixes(Mode.OBSERVE)
+        async with connection.transaction():
+            await lock_connections(connection)
+            changed = await changed_prefixes(connection, live, self._settings.switched_over)
+            taken = [one for one in await taken_prefixes(connection, {**live, **watched}) if not one.gone]
+            if changed or taken:
+                raise OrdergateError(refused_prefixes([*changed, *taken]))
+            await note_prefixes(connection, live, watched)
 
     async def _keep_database(self, server: _OwnDatabase) -> None:
         """Start the bundled database again whenever it has ended: killed, or given up, as it does on a full disk.

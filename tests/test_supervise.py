@@ -441,14 +441,15 @@ async def test_a_database_that_was_restored_is_refused_until_somebody_says_so(
 async def test_a_live_shop_keeps_its_prefix(parent: Parent, postgres_url: str) -> None:
     """With another one whatever is told again is a new order, and the warehouse has it twice."""
     shop = "connections: {{shop: {{adapter: webhook, prefix: {prefix}, mode: {mode},"
-    shop += " route: [{{target: wms, warehouse: W}}],"
+    shop += "{start_at} route: [{{target: wms, warehouse: W}}],"
     shop += " settings: {{secrets: [whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==]}}}},"
     shop += " wms: {{adapter: webhook, settings: {{secrets: [whsec_b3JkZXJnYXRlIHF1aWNrIHN0YXJ0IHNlY3JldA==],"
     shop += ' url: "http://127.0.0.1:1"}}}}}}'
     plain = parent.config.read_text()
 
-    def write(prefix: str, mode: str) -> None:
-        parent.config.write_text(plain.replace("connections: {}", shop.format(prefix=prefix, mode=mode)))
+    def write(prefix: str, mode: str, start_at: str = "") -> None:
+        said = start_at and f" start_at: {start_at},"
+        parent.config.write_text(plain.replace("connections: {}", shop.format(prefix=prefix, mode=mode, start_at=said)))
 
     def starts() -> None:
         with parent.running("time.sleep(60)") as process:
@@ -470,9 +471,17 @@ async def test_a_live_shop_keeps_its_prefix(parent: Parent, postgres_url: str) -
     assert "connections.shop.prefix" in (said := run("check").stdout) and "was B and is A" in said, said
     write("B", "live")
     starts()
-    for prefix, mode in (("A", "observe"), ("A", "live")):  # switched over
-        write(prefix, mode)
-        starts()
+    write("A", "observe")
+    starts()
+    for start_at in ("", "2026-01-01T00:00:00+08:00"):  # what came in live since then would be sent again
+        write("A", "live", start_at)
+        refused = run("run")
+        assert refused.returncode == 1 and "was watched under another since" in refused.stderr, refused.stderr
+        assert "was watched under another since" in (said := run("check").stdout), said
+    write("A", "live", "2099-01-01T00:00:00+08:00")  # switched over
+    starts()
+    write("A", "live")
+    starts()
     connection = await asyncpg.connect(postgres_url)
     assert await connection.fetchval("SELECT prefix FROM connection WHERE name = 'shop'") == "A"
     await connection.close()

@@ -560,17 +560,18 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     mode: Annotated[
         Mode | None,
         described(
-            "店铺必填：`observe` 只接收不下发，`live` 下发",
-            "Required for shops: `observe` takes in and delivers nothing, `live` delivers",
+            "店铺必填：`observe` 只接收，不下发新单，`live` 下发",
+            "Required for shops: `observe` takes in and delivers nothing new, `live` delivers",
         ),
     ] = None
     start_at: Annotated[
         Annotated[datetime, Meta(tz=True)] | None,
         described(
             "店铺用：在此之前下的订单只记录、不下发，写成 2026-01-01T00:00:00+08:00；轮询的店铺从此时读起，"
-            "不填则从首次启动时读起",
+            "不填则从首次启动时读起。生效之后删掉这一行，仍算数",
             "For shops: orders placed before are known and never delivered, 2026-01-01T00:00:00+08:00; a "
-            "shop that is polled is read from then on, without it from its first start",
+            "shop that is polled is read from then on, without it from its first start. Once it has come to pass "
+            "it counts even when the line is removed",
         ),
     ] = None
     route: Annotated[
@@ -788,6 +789,16 @@ class Settings(Sections, frozen=True, kw_only=True):
             if connection.is_shop and connection.mode is Mode.LIVE and connection.start_at is not None
         }
 
+    def with_starts(self, kept: Mapping[ConnectionName, datetime]) -> Settings:
+        """With the `kept` start of every live shop that has none here."""
+        connections = {
+            name: msgspec.structs.replace(connection, start_at=kept.get(name))
+            if connection.is_shop and connection.mode is Mode.LIVE and connection.start_at is None
+            else connection
+            for name, connection in self.connections.items()
+        }
+        return msgspec.structs.replace(self, connections=connections)
+
     def prefixes(self, mode: Mode) -> dict[ConnectionName, str]:
         """The prefix of every shop in `mode`."""
         return {
@@ -795,6 +806,11 @@ class Settings(Sections, frozen=True, kw_only=True):
             for name, connection in self.connections.items()
             if connection.prefix is not None and connection.mode is mode
         }
+
+    @property
+    def adapters(self) -> dict[ConnectionName, str]:
+        """By which adapter each connection is reached."""
+        return {name: connection.manifest.name for name, connection in self.connections.items()}
 
     def __repr__(self) -> str:
         return f"Settings(connections={list(self.connections)!r})"

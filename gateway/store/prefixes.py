@@ -1,12 +1,17 @@
-"""Which prefix a shop's order numbers have, kept from start to start.
+"""The prefix of each live shop's order numbers, kept so that with another one nothing starts.
 
 A number is what an order is known by: with another prefix whatever the shop tells again, or is read again of it, is a
-new order, and the warehouse has it twice. While a shop is only watched nothing is sent, and its prefix may change.
+new order, and the warehouse has it twice. While a shop is only watched nothing is sent, and its prefix may change;
+live again, it needs a `start_at` from after the change. No shop takes what was another one's: order 17 of both would
+be one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
 
 from gateway.core.event import ConnectionName
 from gateway.core.text import Text
@@ -17,54 +22,136 @@ KEEP_PREFIX = Text(
     "put the one before back; where it has to be another, switch the shop over: `mode: observe` first, then live with"
     " `start_at` (docs/cut-over.md)",
 )
+_START_LATER = Text(
+    "`start_at` 写在此后，选几分钟之后的时刻（docs/cut-over.zh-CN.md）",
+    "a `start_at` after that, some minutes ahead (docs/cut-over.md)",
+)
+_TAKE_ANOTHER = Text("给它另选一个前缀", "choose another prefix for it")
 
 
-async def changed_prefixes(connection: Connection, live: Mapping[ConnectionName, str]) -> dict[ConnectionName, str]:
-    """Of the shops that are `live` with a prefix, those that were live with another one, and that one."""
+class Changed(msgspec.Struct, frozen=True):
+    """A live shop's prefix `before` and `now`; `until`: since then it was only watched, under another."""
+
+    name: ConnectionName
+    before: str
+    now: str
+    until: datetime | None
+
+    @property
+    def what(self) -> Text:
+        if self.until is None:
+            return Text(
+                f"原来是 {self.before}，现在是 {self.now}：店铺再次推送或被重读的订单会成为新订单，向仓库再下发一次",
+                f"was {self.before} and is {self.now}: orders that the shop tells again, or that are read again, would"
+                " be new ones and be sent to the warehouse a second time",
+            )
+        until = self.until.isoformat(timespec="seconds")
+        return Text(
+            f"原来是 {self.before}，{until} 起以另一个前缀观察，现在以 {self.now} 上线：没有更晚的 start_at，"
+            "店铺再次推送或被重读的订单会向仓库再下发一次",
+            f"was {self.before}, was watched under another since {until}, and is live as {self.now}: without a later"
+            " start_at orders that the shop tells again, or that are read again, would be sent a second time",
+        )
+
+    @property
+    def advice(self) -> Text:
+        return KEEP_PREFIX if self.until is None else _START_LATER
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A shop whose prefix `now` is, begins or begins with one that another shop's orders have.
+
+    `gone`: the other is not configured, and may be this very shop under its name of before.
+    """
+
+    name: ConnectionName
+    now: str
+    other: ConnectionName
+    others: str
+    gone: bool
+
+    @property
+    def what(self) -> Text:
+        return Text(
+            f"{self.now!r}：{self.other} 的订单号以 {self.others!r} 开头，两者可能相同，一家的订单会并入另一家的",
+            f"{self.now!r}: the numbers of orders of {self.other} begin with {self.others!r} and could be the same, and"
+            " an order of the one would be taken for the other's",
+        )
+
+    @property
+    def advice(self) -> Text:
+        if not self.gone:
+            return _TAKE_ANOTHER
+        return Text(
+            f"是另一家店铺就{_TAKE_ANOTHER.zh}；就是 {self.other} 改了名的，保持不变",
+            f"{_TAKE_ANOTHER.en}, unless it is {self.other} under a new name: then leave it",
+        )
+
+
+async def changed_prefixes(
+    connection: Connection, live: Mapping[ConnectionName, str], start_at: Mapping[ConnectionName, datetime]
+) -> list[Changed]:
+    """Of the shops that are `live` with a prefix, those whose orders may have another one."""
     rows = await connection.fetch(
-        "SELECT c.name, c.prefix FROM connection c"
-        " JOIN unnest($1::text[], $2::text[]) AS n(name, prefix) ON n.name = c.name AND n.prefix <> c.prefix"
-        " ORDER BY c.name",
+        "SELECT c.name, c.prefix, n.prefix, c.prefix_until FROM connection c"
+        " JOIN unnest($1::text[], $2::text[], $3::timestamptz[]) AS n(name, prefix, start_at) ON n.name = c.name"
+        " WHERE (n.prefix <> c.prefix OR c.prefix_until IS NOT NULL)"
+        " AND NOT coalesce(n.start_at >= c.prefix_until, false) ORDER BY c.name",
         list(live),
         list(live.values()),
+        [start_at.get(name) for name in live],
     )
-    return {ConnectionName(row["name"]): row["prefix"] for row in rows}
+    return [Changed(ConnectionName(row[0]), *row[1:]) for row in rows]
+
+
+async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionName, str]) -> list[Taken]:
+    """Of all shops those whose prefix, which they have not had live yet, could make an order number of another's."""
+    rows = await connection.fetch(
+        "SELECT n.name, n.prefix, c.name, p.prefix, c.name <> ALL($1::text[])"
+        " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " JOIN connection c ON c.name <> n.name"
+        " CROSS JOIN unnest(c.former || c.prefix) AS p(prefix)"
+        " WHERE (starts_with(n.prefix, p.prefix) OR starts_with(p.prefix, n.prefix))"
+        " AND NOT EXISTS (SELECT 1 FROM connection o WHERE o.name = n.name AND n.prefix = ANY(o.former || o.prefix))"
+        " ORDER BY n.name, c.name, p.prefix",
+        list(prefixes),
+        list(prefixes.values()),
+    )
+    return [Taken(ConnectionName(row[0]), row[1], ConnectionName(row[2]), *row[3:]) for row in rows]
 
 
 async def note_prefixes(
     connection: Connection, live: Mapping[ConnectionName, str], watched: Mapping[ConnectionName, str]
 ) -> None:
-    """Write down the prefixes of what is live, and forget that of a shop which is now `watched` under another one.
+    """Write down the prefixes of what is live, and since when a shop is `watched` under another one.
 
     The shops have to be registered.
     """
     await connection.execute(
-        "UPDATE connection c SET prefix = n.prefix FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
-        " WHERE c.name = n.name AND c.prefix IS DISTINCT FROM n.prefix",
+        "UPDATE connection c SET prefix = n.prefix, prefix_until = NULL, former = CASE"
+        " WHEN c.prefix <> n.prefix THEN array_remove(c.former, n.prefix) || c.prefix ELSE c.former END"
+        " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " WHERE c.name = n.name AND (c.prefix IS DISTINCT FROM n.prefix OR c.prefix_until IS NOT NULL)",
         list(live),
         list(live.values()),
     )
     await connection.execute(
-        "UPDATE connection c SET prefix = NULL FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
-        " WHERE c.name = n.name AND c.prefix <> n.prefix",
+        "UPDATE connection c SET prefix_until = date_trunc('second', now())"
+        " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " WHERE c.name = n.name AND c.prefix <> n.prefix AND c.prefix_until IS NULL",
         list(watched),
         list(watched.values()),
     )
 
 
-def prefix_was(before: str, now: str) -> Text:
-    """What is wrong with a shop whose prefix has changed."""
-    return Text(
-        f"原来是 {before}，现在是 {now}：店铺再次推送或被重读的订单会成为新订单，向仓库再下发一次",
-        f"was {before} and is {now}: orders that the shop tells again, or that are read again, would be new ones and be"
-        " sent to the warehouse a second time",
-    )
+async def lock_connections(connection: Connection) -> None:
+    """Keep others that start from looking at what this transaction is about to note."""
+    await connection.fetch("SELECT FROM connection ORDER BY connection_id FOR NO KEY UPDATE")
 
 
-def refused_prefixes(changed: Mapping[ConnectionName, str], live: Mapping[ConnectionName, str]) -> Text:
+def refused_prefixes(wrong: Sequence[Changed | Taken]) -> Text:
     """Why nothing starts with these."""
-    said = [(name, prefix_was(before, live[name])) for name, before in changed.items()]
     return Text(
-        f"{'；'.join(f'{name} 的 prefix {what.zh}' for name, what in said)}。{KEEP_PREFIX.zh}",
-        f"{'; '.join(f'the prefix of {name} {what.en}' for name, what in said)}; {KEEP_PREFIX.en}",
+        "；".join(f"{one.name} 的 prefix {one.what.zh}。{one.advice.zh}" for one in wrong),
+        "; ".join(f"the prefix of {one.name} {one.what.en}; {one.advice.en}" for one in wrong),
     )

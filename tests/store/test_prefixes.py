@@ -1,0 +1,78 @@
+"""Shops whose prefixes change, and who may have which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import asyncpg
+import pytest
+
+from gateway.core.event import ConnectionName
+from gateway.store.prefixes import changed_prefixes, lock_connections, note_prefixes, taken_prefixes
+from gateway.store.sql import register_connections
+
+ONE, OTHER, NEW = ConnectionName("one"), ConnectionName("other"), ConnectionName("new")
+
+
+@pytest.fixture
+async def pool(migrated_url: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(migrated_url, min_size=1, max_size=2) as pool:
+        await register_connections(pool, [ONE, OTHER, NEW])
+        yield pool
+
+
+async def _until(pool: asyncpg.Pool) -> datetime:
+    until: datetime = await pool.fetchval("SELECT prefix_until FROM connection WHERE name = $1", ONE)
+    return until
+
+
+async def test_live_again_under_another_prefix_it_needs_a_start_from_after_the_change(pool: asyncpg.Pool) -> None:
+    await note_prefixes(pool, {ONE: "A"}, {})
+    for _ in range(2):
+        await note_prefixes(pool, {}, {ONE: "B"})
+    until = await _until(pool)
+    for prefix in ("A", "B"):  # of what was placed meanwhile nothing is known under the first
+        live = {ONE: prefix}
+        assert [one.until for one in await changed_prefixes(pool, live, {})] == [until]
+        assert await changed_prefixes(pool, live, {ONE: until - timedelta(seconds=1)})
+        assert not await changed_prefixes(pool, live, {ONE: until})
+    await note_prefixes(pool, {ONE: "B"}, {})
+    assert await _until(pool) is None
+    assert not await changed_prefixes(pool, {ONE: "B"}, {})
+    assert await changed_prefixes(pool, {ONE: "A"}, {ONE: until})
+
+
+async def test_nobody_takes_what_is_or_was_anothers(pool: asyncpg.Pool) -> None:
+    """Not by way of observing either: order 17 of both would be one."""
+    await note_prefixes(pool, {ONE: "A", OTHER: "B"}, {})
+    await note_prefixes(pool, {}, {ONE: "B", OTHER: "A"})
+    taken = await taken_prefixes(pool, {ONE: "B", OTHER: "A"})
+    assert [(one.name, one.other, one.gone) for one in taken] == [(ONE, OTHER, False), (OTHER, ONE, False)]
+    assert not await taken_prefixes(pool, {ONE: "A", OTHER: "B"})
+    await note_prefixes(pool, {ONE: "C"}, {})
+    for prefix in ("A", "AB"):
+        taken = await taken_prefixes(pool, {ONE: "C", NEW: prefix})
+        assert [(one.name, one.other, one.others) for one in taken] == [(NEW, ONE, "A")]
+    assert not await taken_prefixes(pool, {ONE: "A", OTHER: "B", NEW: "D"}), "it goes back to its own"
+
+
+async def test_a_shop_that_is_gone_may_have_a_new_name(pool: asyncpg.Pool) -> None:
+    await note_prefixes(pool, {ONE: "A"}, {})
+    assert [one.gone for one in await taken_prefixes(pool, {NEW: "A", OTHER: "B"})] == [True]
+    await note_prefixes(pool, {NEW: "A"}, {})
+    assert not await taken_prefixes(pool, {NEW: "A", OTHER: "B"}), "said once"
+
+
+async def test_of_two_that_start_at_the_same_moment_one_is_refused(pool: asyncpg.Pool) -> None:
+    async def start(prefix: str) -> bool:
+        async with pool.acquire() as connection, connection.transaction():
+            await lock_connections(connection)
+            if await changed_prefixes(connection, {ONE: prefix}, {}):
+                return False
+            await asyncio.sleep(0.1)
+            await note_prefixes(connection, {ONE: prefix}, {})
+        return True
+
+    assert sorted(await asyncio.gather(start("A"), start("B"))) == [False, True]
