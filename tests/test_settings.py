@@ -84,6 +84,7 @@ idempotent = true
 CODE = """
 import msgspec
 from typing import Annotated
+from gateway.core.access import Token
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, msgspec.Meta(pattern="^https?://", description="https://…")]
@@ -97,7 +98,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return set() if self.quiet else {"create", "cancel", "ship", "stock"}
 
     @property
-    def token(self): ...
+    def token(self):
+        return Token(self.app_key)
 
     def __post_init__(self):
         if self.pages == 13:
@@ -159,6 +161,21 @@ def problems(text: str, adapters: plugins.Registry, environ: Mapping[str, str] =
     with pytest.raises(SettingsError) as caught:
         parsed(text, adapters, environ)
     return english(caught.value.problems)
+
+
+def test_no_account_is_read_by_two_live_shops(adapters: plugins.Registry) -> None:
+    """A section that was copied: every order would be two, by the prefix of the one and of the other."""
+
+    def mall(name: str, *, mode: str = "live", host: str = "mall", key: str = "k1") -> str:
+        route = "route: [{target: wms-1, warehouse: W}]"
+        account = f'settings: {{url: "https://{host}.example", app_key: "{key}"}}'
+        return f"  {name}: {{adapter: mall, prefix: {name.upper()}, mode: {mode}, {route}, {account}}}\n"
+
+    [said] = problems(GOOD + mall("m1") + mall("m2"), adapters)
+    assert (said.where.split(" ")[1], "account of connections.m1" in said.what) == ("connections.m2.settings", True)
+    for other in (mall("m2", mode="observe"), mall("m2", host="other"), mall("m2", key="k2")):
+        assert len(parsed(GOOD + mall("m1") + other, adapters).connections) == 4
+    assert parsed(GOOD + mall("m1", key="") + mall("m2", key=""), adapters), "a person authorises them later"
 
 
 def test_good_file_becomes_structs(adapters: plugins.Registry) -> None:

@@ -256,6 +256,24 @@ def check_prefixes(entries: Mapping[str, ConnectionEntry], report: Report) -> No
                 report.add(("connections", other, "prefix"), what, choose)
 
 
+def check_accounts(connections: Mapping[ConnectionName, Connection], report: Report) -> None:
+    """No account is read by two live shops: a section that was copied, with its token left as it was."""
+    first: dict[tuple[str, str, str], ConnectionName] = {}
+    for name, connection in connections.items():
+        settings = connection.settings
+        if connection.pull is None or connection.mode is not Mode.LIVE or not settings.token.access:
+            continue
+        other = first.setdefault((connection.manifest.name, getattr(settings, "url", ""), settings.token.access), name)
+        if other != name:
+            what = Text(
+                f"与 connections.{other} 是同一个店铺账号（access_token 相同）：每一单都会收到两次、下发两次",
+                f"is the account of connections.{other} (the same access_token): every order would come in and be sent"
+                " twice",
+            )
+            give = Text("填这家店铺自己的 token，或删掉其中一个", "its own shop's token, or remove one of the two")
+            report.add(("connections", name, "settings"), what, give)
+
+
 def check_connection(name: str, entry: ConnectionEntry, adapter: Adapter, report: Report) -> None:
     place: KeyPath = ("connections", name)
     manifest = adapter.manifest

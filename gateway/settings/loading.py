@@ -18,6 +18,7 @@ from gateway.core.text import Text, system_reason
 from gateway.plugins import Adapter, Registry
 from gateway.schema import Node, Report
 from gateway.settings.fitting import (
+    check_accounts,
     check_carriers,
     check_connection,
     check_gates,
@@ -109,6 +110,7 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
             check_gates(entry, entries[entry], adapter, connections.get(ConnectionName(entry)), report)
             check_pull(entry, entries[entry], adapter.manifest, report)
         check_route(entry, entries, loaded, connections, report)
+    check_accounts(connections, report)
     if sections.get("dispatch") is not _WRONG:
         check_lease(document.dispatch, connections, report)
     check_retention(document.retention, connections, report)
