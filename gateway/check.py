@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from gateway.settings import Connection, Kafka, Mode, Settings
 from gateway.store.clock import read_clock
 from gateway.store.configured import kept_start_at, other_adapters
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
-from gateway.store.identity import RESTORED, RUN_RESTORED, is_restored
+from gateway.store.identity import RESTORED, RUN_RESTORED, is_new, is_restored
 from gateway.store.prefixes import changed_prefixes, taken_prefixes
 from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
@@ -296,6 +296,7 @@ class _Probe:
         return _together(
             [
                 await self._server(connection),
+                await self._left_behind(connection),
                 await self._connections(connection),
                 await self._schema(connection),
                 await self._clock(connection),
@@ -322,6 +323,25 @@ class _Probe:
             advice = Text("在 database.url 写主库的地址", "name the primary in database.url")
             problems.append(Problem("database", what, advice))
         return Checked(tuple(problems))
+
+    async def _left_behind(self, connection: Any) -> Checked:
+        """Whether orders stay in the bundled database while this one begins with none."""
+        folder = Path(self._settings.data_dir) / "postgres"
+        with suppress(OSError):
+            (folder / "data").stat()
+            if not self._settings.database.embedded and await is_new(connection):
+                what = Text(
+                    f"是新库，而 {folder} 里还有自带的数据库：其中的订单这里不认得，店铺再次推送或被重读就会再下发一次",
+                    f"is new, and the bundled database is still in {folder}: its orders are not known here, and those"
+                    " that a shop tells again, or that are read again, would be sent a second time",
+                )
+                how = Text(
+                    "先把它搬过来（docs/operations.md，备份、恢复）；只是试用过就把该目录移走",
+                    "move it here first (docs/operations.md, Back up, Restore); where it was only tried, move the"
+                    " folder away",
+                )
+                return Checked(warnings=(Problem("database.url", what, how),))
+        return Checked()
 
     async def _schema(self, connection: Any) -> Checked:
         """Whether its tables are of this release or can be made so, and then what stands in them."""

@@ -33,6 +33,7 @@ from gateway.cli import app, main
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.plugins import discover
 from gateway.settings import load
+from gateway.store.identity import note_identity
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
 from tests.ports import free_port
@@ -585,6 +586,26 @@ async def test_check_sees_a_full_disk_which_takes_an_empty_file(postgres_url: st
 def test_check_warns_of_little_room_for_the_bundled_database(free_bytes: int, embedded: bool, warned: bool) -> None:
     found = room(Path("/var/lib/x"), free_bytes=free_bytes, embedded=embedded)
     assert (bool(found.warnings), bool(found.notes), found.problems) == (warned, not warned, ())
+
+
+async def test_check_warns_where_orders_stay_behind_in_the_bundled_database(postgres_url: str, tmp_path: Path) -> None:
+    """In a new one they are not known: what is told again would be sent a second time."""
+    config = tmp_path / "ordergate.yaml"
+    config.write_text(f"data_dir: {tmp_path}\ndatabase: {{url: '{postgres_url}'}}\nconnections: {{}}\n")
+
+    async def warned() -> bool:
+        told = (await _away_from_the_loop("check", "-c", config, "--json")).json["warnings"]
+        return "database.url" in [one["where"] for one in told]
+
+    assert not await warned()
+    (tmp_path / "postgres" / "data").mkdir(parents=True)
+    assert await warned()
+    assert (await _away_from_the_loop("migrate", "-c", config)).code == 0
+    assert await warned(), "no gateway has started on it"
+    connection = await asyncpg.connect(postgres_url)
+    await note_identity(connection)
+    await connection.close()
+    assert not await warned()
 
 
 async def test_check_of_a_sound_configuration_ends_with_zero(postgres_url: str, erp: FakeShop, tmp_path: Path) -> None:

@@ -37,6 +37,14 @@ async def is_restored(connection: Connection) -> bool:
     return [row["system_identifier"], row["database_oid"]] != server or row.get("table_oid") not in (None, tables)
 
 
+async def is_new(connection: Connection) -> bool:
+    """Whether no gateway has started on this database yet."""
+    try:
+        return await connection.fetchrow("SELECT FROM identity") is None
+    except asyncpg.UndefinedTableError:
+        return await connection.fetchval("SELECT to_regclass('orders')") is None
+
+
 async def note_identity(connection: Connection, *, anew: bool = False) -> None:
     """Write down which database this is, where nothing stands; `anew`: whatever stands there."""
     await connection.execute(
