@@ -89,7 +89,7 @@ from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.prefixes import changed_prefixes, refused_prefixes
-from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
+from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.reparse import Reads
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
 from gateway.store.vault import vault_of
@@ -601,6 +601,9 @@ class Worker:
             self._observe([Trouble("dispatch", what)])
         for shop, count in (await orders_of_none(pool, self._settings.connections)).items():
             what = f"{shop} is not configured: nobody will tell it that its {count} orders in a warehouse are shipped"
+            self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
+        for target, count in (await orders_at_none(pool, self._settings.connections)).items():
+            what = f"{target} is not configured: nobody takes its word that its {count} orders are shipped"
             self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
         for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
             what = f"{shop}: {count} orders placed since start_at came in while it observed, or had a later one"

@@ -39,7 +39,7 @@ from gateway.store.configured import kept_start_at, other_adapters
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.identity import RESTORED, RUN_RESTORED, is_new, is_restored
 from gateway.store.prefixes import changed_prefixes, taken_prefixes
-from gateway.store.queries import lanes_without_gate, orders_of_none, watched_since
+from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
 from gateway.supervise import listening
@@ -429,6 +429,13 @@ class _Probe:
                 " nobody will tell the shop that they are shipped",
             )
             warnings.append(Problem(f"connections.{shop}", what, _UNTOLD))
+        for target, count in (await orders_at_none(connection, self._settings.connections)).items():
+            what = Text(
+                f"{count} 单在它那里还没发货，但它不在配置里（或改了名）：它确认发货时没有人收，换个名字收到的不算数",
+                f"it has {count} orders that are not shipped, and it is not configured (or has another name now):"
+                " nobody takes its confirmations, and those that come under another name do not count",
+            )
+            warnings.append(Problem(f"connections.{target}", what, _UNCONFIRMED))
         for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
             what = Text(
                 f"start_at 之后下的 {count} 单，收到时还在观察，或 start_at 写得更晚：只登记，网关不会下发",
@@ -677,6 +684,10 @@ _UNTOLD = Text(
     "用原来的名字加回这个连接，至少到这些订单结束；其间已发货的，重新判断后就会回传（ordergate orders reconsider）",
     "put the connection back under the name that it had, at least until those orders are over; what was shipped"
     " meanwhile is told once it is decided again (ordergate orders reconsider)",
+)
+_UNCONFIRMED = Text(
+    "用原来的名字加回这个连接，至少到这些订单都发货",
+    "put the connection back under the name that it had, at least until those orders are shipped",
 )
 _ANOTHER_NAME = Text(
     "另一个系统用另一个连接名，原来的留到没有未完成的为止（docs/operations.md，改动连接）",

@@ -454,6 +454,25 @@ async def orders_of_none(pool: Connection, names: Collection[str]) -> dict[str, 
     return {row["name"]: counts[row["connection_id"]] for row in gone if row["connection_id"] in counts}
 
 
+async def orders_at_none(pool: Connection, names: Collection[str]) -> dict[str, int]:
+    """Target that is not among `names` → how many orders it has, with nothing open, and not shipped; none: left out.
+
+    Of all orders the newest hundred thousand are looked at.
+    """
+    if not (gone := await pool.fetch("SELECT connection_id, name FROM connection WHERE name <> ALL($1)", list(names))):
+        return {}
+    rows = await pool.fetch(
+        "SELECT d.target_id, count(*)"
+        " FROM (SELECT order_id, stage FROM orders ORDER BY order_id DESC LIMIT 100000) AS newest"
+        " JOIN delivery d USING (order_id) LEFT JOIN lane l USING (order_id, target_id)"
+        " WHERE d.target_id = ANY($1) AND d.operation = 'create' AND stage IN ('allocated', 'packed')"
+        " AND l.order_id IS NULL GROUP BY 1",
+        [row["connection_id"] for row in gone],
+    )
+    counts = dict(rows)
+    return {row["name"]: counts[row["connection_id"]] for row in gone if row["connection_id"] in counts}
+
+
 async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
     """Shop → how many of its orders were placed since an instant and are not delivered; none: left out.
 
