@@ -182,6 +182,40 @@ async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_ur
         assert list((await fake.books()).orders) == ["O-9"]
 
 
+@pytest.mark.real
+async def test_observed_again_a_shop_has_nothing_new_sent_until_it_is_live(postgres_url: str, folder: Path) -> None:
+    """Back to the old system, and here again: what came in live, and is paid meanwhile, is another's until then."""
+    fake = Fake("qimen", folder)
+    shop: dict[str, Any] = {
+        "adapter": "webhook",
+        "prefix": "O-",
+        "mode": "live",
+        "route": [{"target": "wms", "warehouse": WAREHOUSE}],
+        "settings": {"secrets": [SECRET]},
+    }
+    gateway = Gateway(folder, database_url=postgres_url, fakes=[fake], connections={SHOP: shop})
+
+    async def again(mode: str) -> None:
+        gateway.kill()
+        settings = yaml.safe_load(gateway.config.read_text())
+        settings["connections"][SHOP]["mode"] = mode
+        gateway.config.write_text(yaml.safe_dump(settings))
+        await gateway.start()
+
+    async with fake, gateway:
+        await watch(gateway, [document(1), document(2, payment={"paid": False})])
+        await until(lambda: _sent(fake, 1), within_s=30, what="what is paid to be sent", log=gateway.log)
+        await again("observe")
+        await watch(gateway, [document(2, updated_at="2026-05-01T09:40:00+08:00"), document(3)])
+        await until(lambda: _watched(gateway, 4), within_s=30, what="what came to be decided", log=gateway.log)
+        reasons = await gateway.fetch("SELECT reasons FROM orders WHERE number > 'O-1' ORDER BY number")
+        assert [row[0] for row in reasons] == ["paused", "observed"]
+        assert list((await fake.books()).orders) == ["O-1"]
+        await again("live")
+        await until(lambda: _sent(fake, 2), within_s=30, what="what waited to be sent", log=gateway.log)
+        assert list((await fake.books()).orders) == ["O-1", "O-2"]
+
+
 def _late(gateway: Gateway) -> list[Any]:
     """What `ordergate check` warns of about the shop's `start_at`."""
     ran = subprocess.run(
