@@ -71,6 +71,7 @@ LETTERS: Mapping[str, Text] = {
     "clock": Text("时间超前一天以上", "from more than a day ahead"),
     "signature": Text("签名无效", "the sender is not proven"),
     "unknown_source": Text("来源没有配置", "its source is not configured"),
+    "another_shop": Text("订单号与另一家店铺的相同", "it has the number of another shop's order"),
     "not_a_shop": Text("来源没有配置成店铺", "its source is not set up as a shop"),
     "adapter": Text("适配器出错", "the adapter failed"),
     "sealed": Text("无法解密：缺少密钥，或已损坏", "it cannot be opened: its key is missing, or it is damaged"),

@@ -344,8 +344,31 @@ class Decider:
             if waiting := _letting_go(items, None if before is None else before.order):
                 behind += [_behind(item) for item in waiting]
                 by_order[OrderNumber(number)] = [item for item in items if item not in waiting]
+        strange: list[DeadLetter] = []
+        for number, before in stored.items():
+            items = by_order[number]
+            first = self._first_of_another(items, before.order)
+            if first is not None:
+                by_order[number] = items[:first]
+                strange.append(_of_another(items[first], before.order))
+                behind += [_behind(item) for item in items[first + 1 :] if item.row is not None]
+        if strange:
+            kept += await set_aside(connection, strange)
         by_order = {number: items for number, items in by_order.items() if items}
         return _Admitted(by_order, stored, rules, kept, behind)
+
+    def _first_of_another(self, items: Sequence[Prepared], order: Order) -> int | None:
+        """The place of the first of `items` that a shop tells of its own order, and `order` is another shop's.
+
+        Their prefixes have been changed. A shop that is not configured may be this one under its name of before.
+        """
+        if order.connection not in self._rules.shops:
+            return None
+        for place, item in enumerate(items):
+            ours = item.source == order.connection or item.facts is None or item.facts.party is not Party.SHOP
+            if not ours:
+                return place
+        return None
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
@@ -777,6 +800,23 @@ def _first_taken(items: Sequence[Prepared]) -> datetime:
 
 def _behind(prepared: Prepared) -> DeadLetter:
     return DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS)
+
+
+def _of_another(prepared: Prepared, order: Order) -> DeadLetter:
+    return DeadLetter(
+        prepared.arrival,
+        prepared.number,
+        "another_shop",
+        Text(
+            f"{prepared.source} 的订单与 {order.connection} 的订单号相同（{prepared.number}）：前缀改过",
+            f"this order of {prepared.source} has the number of one of {order.connection} ({prepared.number}): prefixes"
+            " were changed",
+        ),
+        Text(
+            f"给 {prepared.source} 一个没用过的前缀，让店铺重发，再 discard",
+            f"give {prepared.source} a prefix that none has had, have it sent again, and discard this",
+        ),
+    )
 
 
 def _undecided(prepared: Prepared, error: Exception) -> DeadLetter:

@@ -137,7 +137,7 @@ class Desk:
             pool=self.pool,
             names=self.names,
             rules=rules,
-            decoders={SHOP: adapter, WMS: adapter},
+            decoders=dict.fromkeys((SHOP, WMS, *rules.shops), adapter),
             outlet=memory,
             worker_id=worker_id,
             observe=self.happened.extend,
@@ -555,6 +555,23 @@ async def test_pieces_that_come_back_go_to_the_order_that_waits_for_them(desk: D
     await decide(decider, Arrival(again.event, Position(Leg.INBOX, -1, 1), NOW))
     assert await desk.rows("SELECT stage FROM orders ORDER BY number") == [("cancelled",), ("allocated",)]
     assert await desk.rows("SELECT on_hand, locked, committed FROM stock") == [(3, 0, 2)]
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_an_order_with_the_number_of_another_shops_is_set_aside(desk: Desk, configured: bool) -> None:
+    """Prefixes were changed: it would count as known, and never be sent. One that is gone may be this one renamed."""
+    other = ConnectionName("shop-b")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, other])
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    shops = {other: Shop(name=other, prefix="A", routes=(Route(WMS, "W"),))}
+    if configured:
+        shops[SHOP] = Shop(name=SHOP, prefix="B", routes=(Route(WMS, "W"),))
+    strange = [desk.arrival("1", said(n, closing=Closing(True))) for n in (2, 3)]
+    strange = [msgspec.structs.replace(one, event=msgspec.structs.replace(one.event, source=other)) for one in strange]
+    await decide(await desk.worker(Memory(), rules=Rules(shops=shops)), *strange)
+    stage, codes = ("allocated", ["another_shop", "behind"]) if configured else ("cancelled", [])
+    assert await desk.rows("SELECT stage FROM orders") == [(stage,)]
+    assert [row[0] for row in await desk.rows("SELECT code FROM dead_letter ORDER BY 1")] == codes
 
 
 async def test_a_connection_without_a_prefix_cannot_speak_for_a_shop(desk: Desk) -> None:
