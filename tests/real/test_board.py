@@ -208,8 +208,9 @@ async def _known(gateway: Gateway, *numbers: str) -> None:
 
 
 async def _levels(gateway: Gateway, platforms: Platforms) -> None:
-    """Two listings of Taobao's, of which it refuses one. Nobody buys them: a level that falls is told again at once."""
-    platforms.taobao.refuse("taobao.skus.quantity.update", {**BUSY, "sub_code": "isv.item-is-delete"})
+    """Two listings of Taobao's, which is busy first and then refuses one. Nobody buys them: a level that falls is told
+    again at once."""
+    platforms.taobao.refuse("taobao.skus.quantity.update", BUSY, {**BUSY, "sub_code": "isv.item-is-delete"})
     rows = [
         SkuRow(
             sku=Sku(sku),
