@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.event import ConnectionName
-from gateway.core.items import Recipes, items_of, pieces
+from gateway.core.items import Recipes, items_of, pieces, shipped
 from gateway.core.order import (
     Command,
     Conflict,
@@ -122,15 +122,13 @@ def _shipped_short(order: Order) -> bool:
     """
     if order.origin is not Origin.LIVE or order.closed or order.refunded or order.content is None:
         return False
-    confirmed = order.confirmed.values()
-    last = [told for told in confirmed if told.final]
+    last = [told for told in order.confirmed.values() if told.final]
     if not last or not all(told.shipped for told in last):
         return False
     content = order.content.value
     missing = pieces(content.lines, order.recipes)
-    for told in confirmed:
-        for sku, count in told.shipped:
-            missing[sku] = missing.get(sku, 0) - count
+    for sku, count in shipped(order).items():
+        missing[sku] = missing.get(sku, 0) - count
     if all(count <= 0 for count in missing.values()):
         return False
     repaid = [r.value.amount_minor for r in order.refunds.values() if r.value.status is RefundStatus.DONE]

@@ -443,15 +443,12 @@ async def orders_of_none(pool: Connection, names: Collection[str]) -> dict[str, 
 
     Of all orders the newest hundred thousand are looked at.
     """
-    if not (gone := await pool.fetch("SELECT connection_id, name FROM connection WHERE name <> ALL($1)", list(names))):
-        return {}
-    rows = await pool.fetch(
+    return await _of_others(
+        pool,
+        names,
         "SELECT connection_id, count(*) FROM (SELECT connection_id, stage FROM orders ORDER BY order_id DESC"
         " LIMIT 100000) AS newest WHERE connection_id = ANY($1) AND stage IN ('allocated', 'packed') GROUP BY 1",
-        [row["connection_id"] for row in gone],
     )
-    counts = dict(rows)
-    return {row["name"]: counts[row["connection_id"]] for row in gone if row["connection_id"] in counts}
 
 
 async def orders_at_none(pool: Connection, names: Collection[str]) -> dict[str, int]:
@@ -459,18 +456,23 @@ async def orders_at_none(pool: Connection, names: Collection[str]) -> dict[str, 
 
     Of all orders the newest hundred thousand are looked at.
     """
-    if not (gone := await pool.fetch("SELECT connection_id, name FROM connection WHERE name <> ALL($1)", list(names))):
-        return {}
-    rows = await pool.fetch(
+    return await _of_others(
+        pool,
+        names,
         "SELECT d.target_id, count(*)"
         " FROM (SELECT order_id, stage FROM orders ORDER BY order_id DESC LIMIT 100000) AS newest"
         " JOIN delivery d USING (order_id) LEFT JOIN lane l USING (order_id, target_id)"
         " WHERE d.target_id = ANY($1) AND d.operation = 'create' AND stage IN ('allocated', 'packed')"
         " AND l.order_id IS NULL GROUP BY 1",
-        [row["connection_id"] for row in gone],
     )
-    counts = dict(rows)
-    return {row["name"]: counts[row["connection_id"]] for row in gone if row["connection_id"] in counts}
+
+
+async def _of_others(pool: Connection, names: Collection[str], count: str) -> dict[str, int]:
+    """Connection that is not among `names` → what `count` says for its id; left out where it says nothing."""
+    others = dict(await pool.fetch("SELECT connection_id, name FROM connection WHERE name <> ALL($1)", list(names)))
+    if not others:
+        return {}
+    return {others[row[0]]: row[1] for row in await pool.fetch(count, list(others))}
 
 
 async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
