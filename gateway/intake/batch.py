@@ -346,29 +346,16 @@ class Decider:
                 by_order[OrderNumber(number)] = [item for item in items if item not in waiting]
         strange: list[DeadLetter] = []
         for number, before in stored.items():
-            items = by_order[number]
-            first = self._first_of_another(items, before.order)
-            if first is not None:
-                by_order[number] = items[:first]
-                strange.append(_of_another(items[first], before.order))
-                behind += [_behind(item) for item in items[first + 1 :] if item.row is not None]
+            # A shop that is not configured may be the one that tells now, under its name of before.
+            if before.order.connection in rules.shops:
+                others = [item for item in by_order[number] if _is_of_another(item, before.order)]
+                if others:
+                    by_order[number] = [item for item in by_order[number] if item not in others]
+                    strange += [_of_another(item, before.order) for item in others]
         if strange:
             kept += await set_aside(connection, strange)
         by_order = {number: items for number, items in by_order.items() if items}
         return _Admitted(by_order, stored, rules, kept, behind)
-
-    def _first_of_another(self, items: Sequence[Prepared], order: Order) -> int | None:
-        """The place of the first of `items` that a shop tells of its own order, and `order` is another shop's.
-
-        Their prefixes have been changed. A shop that is not configured may be this one under its name of before.
-        """
-        if order.connection not in self._rules.shops:
-            return None
-        for place, item in enumerate(items):
-            ours = item.source == order.connection or item.facts is None or item.facts.party is not Party.SHOP
-            if not ours:
-                return place
-        return None
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
@@ -802,10 +789,17 @@ def _behind(prepared: Prepared) -> DeadLetter:
     return DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS)
 
 
+def _is_of_another(prepared: Prepared, order: Order) -> bool:
+    """Whether a shop tells of an order of its own, and `order`, which has its number, is another shop's."""
+    of_a_shop = prepared.facts is not None and prepared.facts.party is Party.SHOP
+    return of_a_shop and prepared.source != order.connection
+
+
 def _of_another(prepared: Prepared, order: Order) -> DeadLetter:
+    """It has no number of its own, so it holds back nothing of the order that has it."""
     return DeadLetter(
         prepared.arrival,
-        prepared.number,
+        "",
         "another_shop",
         Text(
             f"{prepared.source} 的订单与 {order.connection} 的订单号相同（{prepared.number}）：前缀改过",

@@ -40,6 +40,7 @@ from gateway.intake.batch import Decider, Decode
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
+from gateway.store.orders import decode_state
 from gateway.store.outbox import start_worker
 from gateway.store.queries import EventSeen, read_dead_letter, read_order, read_payload
 from gateway.store.sql import AWAY, Connection, Names, open_pool, register_connections
@@ -568,9 +569,13 @@ async def test_an_order_with_the_number_of_another_shops_is_set_aside(desk: Desk
         shops[SHOP] = Shop(name=SHOP, prefix="B", routes=(Route(WMS, "W"),))
     strange = [desk.arrival("1", said(n, closing=Closing(True))) for n in (2, 3)]
     strange = [msgspec.structs.replace(one, event=msgspec.structs.replace(one.event, source=other)) for one in strange]
-    await decide(await desk.worker(Memory(), rules=Rules(shops=shops)), *strange)
-    stage, codes = ("allocated", ["another_shop", "behind"]) if configured else ("cancelled", [])
-    assert await desk.rows("SELECT stage FROM orders") == [(stage,)]
+    decider = await desk.worker(Memory(), rules=Rules(shops=shops))
+    await decide(decider, strange[0], desk.arrival("1", trouble("破损")), strange[1])
+    await decide(decider, desk.arrival("1", trouble("缺货")))
+    stage, codes = ("allocated", ["another_shop", "another_shop"]) if configured else ("cancelled", [])
+    [(stands, state)] = await desk.rows("SELECT stage, state FROM orders")
+    assert stands == stage
+    assert len(decode_state(state).progress) == 2, "nothing of the order itself is held back"
     assert [row[0] for row in await desk.rows("SELECT code FROM dead_letter ORDER BY 1")] == codes
 
 
