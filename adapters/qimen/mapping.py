@@ -239,7 +239,10 @@ def render_query(number: str, warehouse: str, settings: Settings) -> bytes:
 
 
 def _warehouse(order: Order, settings: Settings) -> str:
-    return order.route.warehouse if order.route is not None and order.route.warehouse else settings.warehouse_code
+    """What the WMS calls the warehouse that `order` is routed to."""
+    if order.route is None or not order.route.warehouse:
+        return settings.warehouse_code
+    return settings.warehouse_codes.get(order.route.warehouse, order.route.warehouse)
 
 
 def warehouse_of(delivery: Delivery, settings: Settings) -> str:

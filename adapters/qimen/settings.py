@@ -70,6 +70,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warehouse_code: Annotated[
         str, described("订单没有指定仓库时的仓库编码", "for orders routed without a warehouse")
     ] = "OTHER"
+    warehouse_codes: Annotated[
+        dict[str, str],
+        described(
+            "`route` 里的仓库 → 该 WMS 的仓库编码；不在其中的照 `route` 的写法发送",
+            "warehouse of a `route` → what this WMS calls it; one that is not here goes out as the `route` has it",
+        ),
+    ] = {}
     order_type: Annotated[str, described("`orderType`；JYCK 为销售出库", "`orderType`; JYCK is a sale")] = "JYCK"
     platform_code: Annotated[
         str | None,

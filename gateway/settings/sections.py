@@ -425,7 +425,13 @@ class RouteTo(_Section, frozen=True, kw_only=True):
     target: Annotated[str, described("接收订单的连接名", "Name of a connection that takes orders", min_length=1)]
     warehouse: Annotated[
         str,
-        described("仓库代码，用目标系统的叫法", "Warehouse code, as the target calls it", min_length=1, max_length=64),
+        described(
+            "仓库代码，库存记在它名下；用目标系统的叫法，或由目标的 `warehouse_codes` 换成它的叫法",
+            "Warehouse code, under which its stock is kept: as the target calls it, or as the target's"
+            " `warehouse_codes` translates it",
+            min_length=1,
+            max_length=64,
+        ),
     ]
 
 

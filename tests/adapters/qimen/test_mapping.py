@@ -15,7 +15,7 @@ from adapters.qimen import mapping
 from adapters.qimen.fake import render_confirm, render_report
 from adapters.qimen.settings import Match, Sender, Settings
 from gateway.core.items import items_of
-from gateway.core.order import Register
+from gateway.core.order import Register, Route
 from gateway.sdk.models import (
     BadInput,
     Closing,
@@ -540,3 +540,17 @@ def test_settings_never_show_the_secret() -> None:
 def test_bad_rules_are_refused(rule: dict[str, str]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(rule, Match)
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [(None, "OTHER"), (Route(ConnectionName("wms"), "HZ"), "WH-01"), (Route(ConnectionName("wms"), "SH"), "SH")],
+)
+def test_a_warehouse_is_called_what_the_wms_calls_it(route: Route | None, said: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, warehouse_codes={"HZ": "WH-01"})
+    asked = delivery()
+    asked = msgspec.structs.replace(asked, order=msgspec.structs.replace(asked.order, route=route))
+    code = f"<warehouseCode>{said}</warehouseCode>".encode()
+    assert code in mapping.render_create(asked, CONTENT, items_of(CONTENT.lines, None), settings)
+    assert code in mapping.render_cancel(asked, settings)
+    assert mapping.warehouse_of(asked, settings) == said
