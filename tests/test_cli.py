@@ -935,6 +935,12 @@ def _looks_and_repairs(url: str, erp: FakeShop, folder: Path) -> None:
         assert "张三" in gateway("orders", "show", "SA1001", "--unmask").out
         assert json.loads(gateway("orders", "raw", "SA1001", "1").out)["order_no"] == "A1001"
         assert gateway("orders", "reconsider", "SA1001", "-r", "look again").code == 0
+        look = gateway("orders", "reconsider-many", "--connection", "shop")
+        assert "符合 1，将处理 1" in look.out and "SA1001" in look.out
+        many = gateway("orders", "reconsider-many", "--connection", "shop", "--yes", "-r", "all", "--json").json
+        assert many == {"count": 1, "unread": [], "next": ""}
+        assert "--connection" in gateway("orders", "reconsider-many").err
+        assert "它不在等待审核" in gateway("orders", "approve", "SA1001", "-r", "x").err
         assert gateway("orders", "reparse", "SA1001", "--dry-run").out == "1 条报文，与已知一致\n"
         assert "--dry-run" in gateway("orders", "reparse", "SA1001").err
         parsed = gateway("orders", "reparse", "SA1001", "-r", "mended", "--json").json

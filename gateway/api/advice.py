@@ -77,7 +77,7 @@ def next_step(about: About) -> NextStep:
             command=f"ordergate work handled {number} -r REASON",
             call=f"POST {order}/conflicts-handled",
         )
-    step = _step(_HOLDS, about.code) or _MEND_AT_SHOP
+    step = _step(_HOLDS, about.code) or (_LACKS if about.code.startswith("missing:receiver.") else _MEND_AT_SHOP)
     if about.code in FOR_STOCK:
         return _about_stock(about.missing, step)
     if about.code == "unmapped_sku":
@@ -95,6 +95,21 @@ def next_step(about: About) -> NextStep:
             en=step.en,
             command=f"ordergate resume {shop} -r REASON",
             call="POST /connections/{shop}/resume",
+        )
+    if about.code == "over_limit" or about.code.startswith("missing:receiver."):
+        return NextStep(
+            zh=step.zh,
+            en=step.en,
+            command=f"ordergate orders approve {number} -r REASON",
+            call=f"POST {order}/approve",
+        )
+    if not about.number:
+        shop = f" --connection {shlex.quote(about.connection)}" if about.connection else ""
+        return NextStep(
+            zh=step.zh,
+            en=step.en,
+            command=f"ordergate orders reconsider-many --code {shlex.quote(about.code)}{shop}",
+            call="POST /orders/reconsider",
         )
     return NextStep(
         zh=step.zh,
@@ -202,6 +217,10 @@ FOR_STOCK = frozenset({"short_of_stock", "unknown_sku"})
 """Reasons of orders that wait for stock."""
 
 _NAMED = 3
+_LACKS = Text(
+    "在店铺后台补全订单，更新后自动继续；确认不需要的可放行",
+    "mend the order at the shop, it goes on with the update; where it can do without, let it pass",
+)
 _MEND_AT_SHOP = Text("在店铺后台补全订单；更新后自动继续", "mend the order at the shop; it goes on with the update")
 
 # What to do, by code.
@@ -215,9 +234,7 @@ _HOLDS: Mapping[Reason, Text] = {
         "在店铺后台查看商品和收货信息；店铺再次发来完整内容后自动继续",
         "look at the shop for its lines and receiver; it goes on once the shop has told all of it",
     ),
-    "over_limit": Text(
-        "核实订单；需放行则调高 review.max_total 后重新判断", "verify it; to let it go, raise review.max_total"
-    ),
+    "over_limit": Text("核实订单，无误则放行", "verify the order, and let it pass if it is right"),
     "no_route": Text("在配置中为店铺设置 route 后重新判断", "give the shop a `route`, then decide it again"),
     "paused": Text(
         "恢复该店铺（在观察的，改回 mode: live 重启），订单自动继续",

@@ -10,11 +10,23 @@ import asyncpg
 import msgspec
 
 from gateway.api.desk import Desk
-from gateway.api.errors import ApiError, conflict, not_found, off_list, unread
+from gateway.api.errors import ApiError, conflict, not_found, off_list, unread, wrong
 from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.masking import HIDDEN, state_of, unquoted
 from gateway.api.routing import Call, Route
-from gateway.api.views import Done, OrderList, OrderPage, OrdersQuery, Payload, ReasonBody, UnmaskQuery
+from gateway.api.views import (
+    Done,
+    OrderList,
+    OrderPage,
+    OrdersQuery,
+    OrdersWanted,
+    Payload,
+    ReasonBody,
+    ReconsiderBody,
+    ReconsiderPreview,
+    ReconsiderPreviewBody,
+    UnmaskQuery,
+)
 from gateway.core.order import Content, Stage
 from gateway.core.text import Text
 from gateway.store.audit import audit
@@ -30,8 +42,9 @@ from gateway.store.queries import (
     read_order,
     read_payload,
 )
-from gateway.store.repair import NoSuchOrder, NotNow, reconsider_order
+from gateway.store.repair import NoSuchOrder, NotNow
 from gateway.store.reparse import Reads, Reparsed, look, reparse
+from gateway.store.review import Approved, Reconsidered, approve, preview, reconsider_many, reconsider_order
 from gateway.store.sql import CannotRead, Names
 from gateway.store.stock import read_missing
 
@@ -67,6 +80,22 @@ class Orders:
             Route(
                 method="POST", path="/orders/{number}/reconsider", handler=self.reconsider_order, body=ReasonBody,
                 answer=Done, zh="重新判断订单", en="Decide an order again", errors=(400, 401, 404, 409, 422, 503),
+            ),
+            Route(
+                method="POST", path="/orders/{number}/approve", handler=self.approve_order, body=ReasonBody,
+                answer=Approved, zh="放行金额超过上限或缺少收件信息的订单",
+                en="Let an order pass that is over the limit, or lacks something of its receiver, as it is now",
+                errors=(400, 401, 404, 409, 422, 503),
+            ),
+            Route(
+                method="POST", path="/orders/reconsider/preview", handler=self.preview_reconsider,
+                body=ReconsiderPreviewBody, answer=ReconsiderPreview, zh="批量重新判断预览",
+                en="Which orders would be decided again; changes nothing", errors=(400, 401, 422, 503),
+            ),
+            Route(
+                method="POST", path="/orders/reconsider", handler=self.reconsider_orders, body=ReconsiderBody,
+                answer=Reconsidered, zh="批量重新判断", errors=(400, 401, 422, 503),
+                en="Decide all orders again that fit, a page at a time: `next` is the `after` of the one behind",
             ),
             Route(
                 method="GET", path="/orders/{number}/reparse", handler=self.look_reparsed, answer=Reparsed,
@@ -157,6 +186,55 @@ class Orders:
         if not found:
             raise await no_order(self._pool, number, self._desk)
         return Done(note=Text("即将重新判断", "the order is decided again in a moment"))
+
+    async def approve_order(self, call: Call) -> Approved:
+        number = call.path["number"]
+        try:
+            return await approve(self._pool, number, reason=call.body.reason, actor=call.actor, now=self._now())
+        except CannotRead as error:
+            raise unread(Text(f"订单 {number}", f"order {number}"), error) from error
+        except NoSuchOrder as error:
+            raise await no_order(self._pool, number, self._desk) from error
+        except NotNow as error:
+            raise conflict(error.code, error.message, error.advice, where="path") from error
+
+    async def preview_reconsider(self, call: Call) -> ReconsiderPreview:
+        groups = await preview(self._pool, await self._wanted(call.body.wanted))
+        return ReconsiderPreview(total=sum(group.count for group in groups), groups=groups)
+
+    async def reconsider_orders(self, call: Call) -> Reconsidered:
+        body: ReconsiderBody = call.body
+        return await reconsider_many(
+            self._pool,
+            await self._wanted(body.wanted),
+            after=int(body.after),
+            limit=body.limit,
+            reason=body.reason,
+            actor=call.actor,
+            now=self._now(),
+        )
+
+    async def _wanted(self, given: OrdersWanted) -> OrderFilter:
+        """Raises ApiError where it narrows nothing, or names what there never was."""
+        if given == OrdersWanted():
+            raise wrong(
+                "$.wanted",
+                Text("没有限定范围：不会一次处理全部", "narrows nothing: everything at once is never meant"),
+                Text(
+                    "给出 stage、code、conflict、connection 或 number",
+                    "give stage, code, conflict, connection or number",
+                ),
+            )
+        await check_connection(self._pool, given.connection, where="connection", place="$.wanted")
+        check_reason(given.code, where="code", place="$.wanted")
+        check_conflict(given.conflict, place="$.wanted")
+        return OrderFilter(
+            stage=None if given.stage is None else Stage(given.stage),
+            reason=given.code,
+            conflict=given.conflict,
+            connection=given.connection,
+            prefix=given.number,
+        )
 
     async def look_reparsed(self, call: Call) -> Reparsed:
         number = call.path["number"]

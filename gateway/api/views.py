@@ -23,6 +23,7 @@ from gateway.store.notices import NoticeRow
 from gateway.store.queries import DeadLetterRow, EventSeen, Happened, LaneRow, OrderRow
 from gateway.store.redrive import MOST_ITEMS, RedriveRow
 from gateway.store.resolve import MOST_RESOLVED
+from gateway.store.review import MOST_AT_ONCE, OrderGroup
 from gateway.store.skus import SkuImport, UnmappedSku
 from gateway.store.stock import Missing, StockRow, StockSet
 from gateway.store.wanted import Preview, StuckKind, Wanted
@@ -135,10 +136,11 @@ class AuthoriseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 # --- orders
 
 
+Stages = Literal["received", "reviewed", "allocated", "packed", "shipped", "cancelled", "refunded", "conflict"]
+
+
 class OrdersQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    stage: (
-        Literal["received", "reviewed", "allocated", "packed", "shipped", "cancelled", "refunded", "conflict"] | None
-    ) = None
+    stage: Stages | None = None
     reason: Annotated[Name, Meta(description="A code like `unpaid`; the order waits for it")] | None = None
     conflict: Annotated[Name, Meta(description="A code like `cancelled_but_shipped`")] | None = None
     connection: Name | None = None
@@ -162,6 +164,33 @@ class OrderList(msgspec.Struct, frozen=True, kw_only=True):
 
     orders: list[OrderRow]
     next: str = ""
+
+
+class OrdersWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which orders; at least one of these is needed."""
+
+    stage: Stages | None = None
+    code: Annotated[Name, Meta(description="A code like `no_route`; the order waits for it")] | None = None
+    conflict: Annotated[Name, Meta(description="A code like `cancelled_but_shipped`")] | None = None
+    connection: Annotated[Name, Meta(description="Orders of this shop")] | None = None
+    number: Annotated[Name, Meta(description="Our number begins with this")] | None = None
+
+
+class ReconsiderPreviewBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wanted: OrdersWanted
+
+
+class ReconsiderPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """How many fit, and what they are, the most first."""
+
+    total: int
+    groups: list[OrderGroup]
+
+
+class ReconsiderBody(ReconsiderPreviewBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason
+    after: After = "0"
+    limit: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE, description="At most so many, the oldest first")] = MOST_AT_ONCE
 
 
 class UnmaskQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -277,6 +277,15 @@ class Route(msgspec.Struct, frozen=True, array_like=True, gc=False):
     warehouse: str
 
 
+class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a person has let pass of an order that review held: a total of up to `total_minor`, and that the fields
+    `without` are empty (``receiver.phone``). What was not looked at then holds it again: a higher total, another
+    field."""
+
+    total_minor: int = 0
+    without: tuple[str, ...] = ()
+
+
 class Stage(enum.StrEnum):
     """Where an order stands. Derived, never stepped (see `gateway.pipeline.review` and `plan`)."""
 
@@ -363,6 +372,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A fact like those above the line: whether the channel has the whole order as shipped."""
     written_off: tuple[tuple[Sku, int], ...] = ()
     """Pieces that were shipped beyond what the books had, before the place was counted: they are never booked."""
+    passed: Passed | None = None
+    """What a person has let pass; None: nothing."""
 
     def issued(self, operation: Operation) -> Command | None:
         """The last command of this kind, if any was planned."""

@@ -202,6 +202,7 @@ ACTIONS: Mapping[str, Text] = {
     "order.unmask": Text("查看收件人信息", "looked at personal data"),
     "order.raw": Text("查看原始报文", "looked at a payload"),
     "order.reconsider": Text("重新判断", "had it decided again"),
+    "order.approve": Text("放行订单", "let it pass"),
     "order.reparse": Text("重新解析报文", "had its messages parsed again"),
     "order.conflicts_handled": Text("冲突已处理", "conflicts handled"),
     "delivery.resend": Text("重新下发", "sent again"),

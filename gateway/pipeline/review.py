@@ -36,14 +36,17 @@ def reasons_to_wait(order: Order, rules: Rules) -> tuple[Reason | MissingField, 
     content = order.content.value
     if not content.lines:
         reasons.append(MissingField("missing:lines"))
-    if content.total_minor > rules.max_total_minor:
+    passed = order.passed
+    if content.total_minor > rules.max_total_minor and (passed is None or content.total_minor > passed.total_minor):
         reasons.append("over_limit")
     if not all(_fields(rules.mandatory)(content)):
         # A platform's ciphertext stands for the receiver fields it hides.
         reasons += [
             MissingField(f"missing:{name}")
             for name, value in zip(rules.mandatory, _fields(rules.mandatory)(content), strict=True)
-            if not value and not (content.receiver.token and name.startswith("receiver."))
+            if not value
+            and not (content.receiver.token and name.startswith("receiver."))
+            and (passed is None or name not in passed.without)
         ]
     if order.recipes is not None and unmapped(content.lines, order.recipes):
         reasons.append("unmapped_sku")

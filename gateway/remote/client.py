@@ -165,6 +165,7 @@ _COMMANDS = {
     "GET /redrives": "`ordergate redrives list`",
     "GET /work/items": "`ordergate work items`",
     # The same command as the one that was refused.
+    "POST /orders/reconsider/preview": "`--dry-run`",
     "POST /redrives/preview": "`--dry-run`",
     "POST /deliveries/resolve/preview": "`--dry-run`",
 }

@@ -17,8 +17,12 @@ from gateway.remote.answer import Codes, choices, example, print_done, print_mor
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, After, DryRun, Limit, Number, Reason, Token, Url, as_number
+from gateway.remote.redrives import WhyOr, Yes, decided, narrowed
 from gateway.remote.work import Code, Connection, Kind, Owner
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
+
+_PAGE = 1_000
+"""Orders of one request; the gateway takes no more."""
 
 orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders.")
 
@@ -100,6 +104,59 @@ def reconsider(
     """重新判断订单。Decide an order again."""
     answer = Remote(url, token).post("orders", number, "reconsider", body={"reason": reason})
     show(answer, print_done, lang=lang, as_json=as_json)
+
+
+@orders.command(
+    "reconsider-many",
+    epilog=example(
+        "orders reconsider-many --code no_route --connection shop-a",
+        'orders reconsider-many --code no_route --connection shop-a --yes -r "路线已配置"',
+    ),
+)
+def reconsider_many(
+    stage: Annotated[str | None, typer.Option(help=choices("阶段", "Stage", words.STAGES))] = None,
+    code: Annotated[str | None, typer.Option(help=choices("等待原因", "What it waits for", words.REASONS))] = None,
+    conflict: Annotated[str | None, typer.Option(help=choices("冲突", "Conflict", words.CONFLICTS))] = None,
+    connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
+    number: Annotated[str | None, typer.Option(help="单号前缀。Begins with", callback=as_number)] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    cap: Annotated[
+        int, typer.Option(min=1, help="最多处理多少，最早的优先。At most so many, the oldest first")
+    ] = 10_000,
+    reason: WhyOr = "",
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
+) -> None:
+    """按条件批量重新判断：先预览，再执行（--yes）。Decide all orders again that fit; look first, then --yes."""
+    given = {"stage": stage, "code": code, "conflict": conflict, "connection": connection, "number": number}
+    wanted = narrowed(given)
+    remote = Remote(url, token)
+    if not decided(dry_run=dry_run, yes=yes, reason=reason):
+        found = remote.post("orders", "reconsider", "preview", body={"wanted": wanted})
+        show({**found, "cap": cap}, _print_look_to_reconsider, lang=lang, as_json=as_json)
+        return
+    count, unread, after = 0, [], "0"
+    while after and count < cap:
+        page = remote.post(
+            "orders", "reconsider",
+            body={"wanted": wanted, "reason": reason, "after": after, "limit": min(_PAGE, cap - count)},
+        )  # fmt: skip
+        count, after = count + page["count"], page["next"]
+        unread += page["unread"]
+    answer = {"count": count, "unread": unread, "next": after}
+    show(answer, _print_reconsidered, lang=lang, as_json=as_json)
+
+
+@orders.command("approve", epilog=example('orders approve A1001 -r "已与买家核实"'))
+def approve(
+    number: Number, reason: Reason, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
+) -> None:
+    """放行金额超过上限或缺少收件信息的订单。Let an order pass that is over the limit, or lacks something."""
+    answer = Remote(url, token).post("orders", number, "approve", body={"reason": reason})
+    show(answer, _print_approved, lang=lang, as_json=as_json)
 
 
 @orders.command("reparse", epilog=example("orders reparse A1001 --dry-run", 'orders reparse A1001 -r "适配器已修正"'))
@@ -207,6 +264,46 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
     )
     codes.print()
     print_more(terminal, answer)
+
+
+def _print_look_to_reconsider(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
+    terminal.table(
+        [("店铺", "Shop"), ("阶段", "Stage"), ("等待", "Waits for"), ("数量", "Count"), ("如", "Like")],
+        [
+            (
+                group["connection"], codes.say(group["stage"], words.STAGES),
+                codes.list(group["reasons"], words.reason), group["count"], group["like"],
+            )
+            for group in answer["groups"]
+        ],
+    )  # fmt: skip
+    codes.print()
+    chosen = min(answer["total"], answer["cap"])
+    terminal.line(
+        f"符合 {answer['total']}，将处理 {chosen}；加 --yes --reason 执行",
+        f"{answer['total']} fit, {chosen} would be taken; add --yes --reason to do it",
+    )
+
+
+def _print_reconsidered(terminal: Terminal, answer: Any) -> None:
+    terminal.line(
+        f"完成：{answer['count']} 个订单即将重新判断",
+        f"done: {answer['count']} orders are decided again in a moment",
+    )
+    if answer["unread"]:
+        numbers = " ".join(answer["unread"])
+        terminal.line(f"无法读取，保持不变：{numbers}", f"cannot be read, and stay as they are: {numbers}")
+    if answer["next"]:
+        terminal.line("……可能还有更多：加大 --cap 再来一次", "… there may be more: repeat with a greater --cap")
+
+
+def _print_approved(terminal: Terminal, answer: Any) -> None:
+    codes = Codes(terminal)
+    passed, left = codes.list(answer["passed"], words.reason), codes.list(answer["left"], words.reason)
+    terminal.line(f"已放行：{passed}；即将重新判断", f"passed: {passed}; the order is decided again in a moment")
+    if left:
+        terminal.line(f"还在等待：{left}", f"it still waits for: {left}")
 
 
 def _print_order(terminal: Terminal, page: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -132,7 +133,7 @@ def resolve_many(
         ),
         "cap": cap,
     }
-    if _decided(dry_run=dry_run, yes=yes, reason=reason):
+    if decided(dry_run=dry_run, yes=yes, reason=reason):
         answer = remote.post("deliveries", "resolve", body={**body, "reason": reason, "start_in_s": start_in})
         show(answer, _print_started, lang=lang, as_json=as_json)
     else:
@@ -178,6 +179,11 @@ def stop_redrive(
 
 
 def _wanted(kind: str, **given: str | None) -> dict[str, Any]:
+    return {"kinds": [kind], **narrowed(given)}
+
+
+def narrowed(given: Mapping[str, str | None]) -> dict[str, Any]:
+    """The options that were given. Raises RemoteError where none was."""
     narrowing = {name: value for name, value in given.items() if value}
     if not narrowing:
         options = "、".join(f"--{name}" for name in given)
@@ -185,10 +191,10 @@ def _wanted(kind: str, **given: str | None) -> dict[str, Any]:
             f"必须给出过滤条件（{options} 之一），不能一次全部处理"
             " / a filter is needed: everything at once is never meant"
         )
-    return {"kinds": [kind], **narrowing}
+    return narrowing
 
 
-def _decided(*, dry_run: bool, yes: bool, reason: str) -> bool:
+def decided(*, dry_run: bool, yes: bool, reason: str) -> bool:
     """Whether it is to be done now; without --yes it is only looked at."""
     if dry_run and yes:
         raise RemoteError("--dry-run 和 --yes 只能二选一 / give one of --dry-run and --yes")
@@ -212,7 +218,7 @@ def _redrive(
     lang: Language,
 ) -> None:
     body: dict[str, Any] = {"wanted": wanted, "cap": cap, "send_unasked": send_unasked}
-    if _decided(dry_run=dry_run, yes=yes, reason=reason):
+    if decided(dry_run=dry_run, yes=yes, reason=reason):
         body |= {"reason": reason, "start_in_s": start_in} | ({} if rate is None else {"per_s": rate})
         show(remote.post("redrives", body=body), _print_started, lang=lang, as_json=as_json)
     else:

@@ -268,9 +268,14 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What `gateway.store.ship_by` finds, which is read less often."""
 
 
+def fitting(wanted: OrderFilter) -> tuple[str | None, ...]:
+    """`wanted` as the first five parameters of a statement with `ORDERS_FIT`."""
+    return (wanted.stage, wanted.reason, wanted.conflict, wanted.connection, wanted.prefix)
+
+
 async def list_orders(pool: asyncpg.Pool, wanted: OrderFilter, *, limit: int) -> list[OrderRow]:
     """The newest orders that fit `wanted`, or the most urgent of those that are `near`."""
-    asked = (wanted.stage, wanted.reason, wanted.conflict, wanted.connection, wanted.prefix)
+    asked = fitting(wanted)
     limit = min(limit, MAX_ROWS)
     if wanted.near is not None:
         at, order_id = wanted.behind or (None, None)
@@ -698,14 +703,17 @@ _BEHIND_NUMBER = {"delivery": re.compile(r"[a-z0-9-]+/\d+"), "order.raw": re.com
 
 _LANE_STATES = {"open": None, "waiting": False, "blocked": True}
 
-_ORDERS = """
-SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at, o.ship_by
-  FROM orders o LEFT JOIN connection c USING (connection_id)
- WHERE ($1::text IS NULL OR o.stage = $1)
+ORDERS_FIT = """($1::text IS NULL OR o.stage = $1)
    AND ($2::text IS NULL OR $2 = ANY (string_to_array(o.reasons, ' ')))
    AND ($3::text IS NULL OR (o.conflicts <> '' AND $3 = ANY (string_to_array(o.conflicts, ' '))))
    AND ($4::text IS NULL OR c.name = $4)
-   AND ($5::text IS NULL OR starts_with(o.number, $5))
+   AND ($5::text IS NULL OR starts_with(o.number, $5))"""
+"""Of `orders` o, to which `connection` c may be joined, with the parameters of `fitting`."""
+
+_ORDERS = f"""
+SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_at, o.updated_at, o.ship_by
+  FROM orders o LEFT JOIN connection c USING (connection_id)
+ WHERE {ORDERS_FIT}
    AND ($6::bigint IS NULL OR o.order_id < $6)
  ORDER BY o.order_id DESC
  LIMIT $7

@@ -17,11 +17,9 @@ from gateway.core.order import Content, Order
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
 from gateway.store.audit import audit
-from gateway.store.inbox import put_in
 from gateway.store.orders import read_state, wake_dispatch
 from gateway.store.outbox import read_edit
 from gateway.store.sql import Connection, Private, as_private
-from gateway.store.stock import reconsider
 
 UNKNOWN = "unknown"
 """How a lane is blocked whose target may or may not have the document."""
@@ -150,25 +148,6 @@ async def resolve(
             connection, actor=actor, action="delivery.resolve", subject=f"{number}/{target}/{seq}", reason=reason
         )
     return goes_on
-
-
-async def reconsider_order(pool: asyncpg.Pool, number: str, *, reason: str, actor: str, now: datetime) -> bool:
-    """Have intake decide an order again; False when there is none of that number.
-
-    Raises CannotRead: intake would set the wish aside, and hold everything told later behind it.
-    """
-    async with pool.acquire() as connection, connection.transaction():
-        row = await connection.fetchrow(
-            "SELECT coalesce(c.name, ''), o.state FROM orders o LEFT JOIN connection c USING (connection_id)"
-            " WHERE o.number = $1",
-            number,
-        )
-        if row is None:
-            return False
-        read_state(row[1])
-        await put_in(connection, [reconsider(number, row[0], now)])
-        await audit(connection, actor=actor, action="order.reconsider", subject=number, reason=reason)
-    return True
 
 
 async def _lock_head(connection: Connection, *, number: str, target: str, seq: int) -> _Locked:

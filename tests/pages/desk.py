@@ -14,6 +14,8 @@ from tests.pages.reading import blocks_of
 from tests.pages.stage import until
 from tests.pages.town import REFUSES, Town
 
+NO_PHONE = {"name": "张三", "province": "上海市", "city": "上海市", "district": "浦东新区", "detail": "张江路1号"}
+
 
 def story(page: Page, town: Town) -> None:
     folder, run = page.stage.folder, page.stage.run
@@ -47,6 +49,7 @@ def story(page: Page, town: Town) -> None:
 
     _one(page, town)
     _many(page, town)
+    _decided_again(page, town)
     _paused(page, town)
     assert "3 × delivery wms-1 create: nobody knows whether the target has it (unknown)" in page.run(
         "ordergate work list --lang en"
@@ -73,6 +76,10 @@ def _one(page: Page, town: Town) -> None:
     assert "A1001" in page.stage.run(conflicts).out
     page.run('ordergate work handled A1001 -r "已联系快递拦截"')
     assert "A1001" not in page.stage.run(conflicts).out
+    town.order("1601", receiver=NO_PHONE)
+    town.held("A1601", "missing:receiver.phone")
+    assert "已放行：缺少收件人电话" in page.run('ordergate orders approve A1601 -r "买家自提，不需要电话"')
+    town.sent("A1601")
     assert "条报文，与已知一致" in page.run("ordergate orders reparse A1001 --dry-run")
 
 
@@ -112,6 +119,15 @@ def _many(page: Page, town: Town) -> None:
     listed = page.run("ordergate redrives list")
     assert listed.count("标记已处理") == 2 and listed.count("重发") == 1
     assert "已标记的不能撤销" in page.stage.run("ordergate redrives show 9").out
+
+
+def _decided_again(page: Page, town: Town) -> None:
+    town.order("1602", receiver=NO_PHONE)
+    town.held("A1602", "missing:receiver.phone")
+    command = "ordergate orders reconsider-many --code missing:receiver.phone --connection shop-a"
+    look = page.run(command)
+    assert "符合 1，将处理 1" in look and "A1602" in look
+    assert "1 个订单即将重新判断" in page.run(f'{command} --yes -r "电话不再必填"')
 
 
 def _paused(page: Page, town: Town) -> None:

@@ -36,6 +36,7 @@ def story(page: Page, town: Town) -> None:
     shipped = town.order("5001")
     town.sent(shipped)
     page.run("ordergate orders reconsider", more=f"{shipped} -r back")
+    page.run("ordergate orders reconsider-many --connection shop-a --stage shipped")
     _retention(page, town)
     _another_key(page)
 

@@ -16,6 +16,7 @@ from gateway.core.order import (
     Order,
     OrderNumber,
     Origin,
+    Passed,
     Payment,
     ProgressStep,
     Receiver,
@@ -25,7 +26,7 @@ from gateway.core.order import (
     Stage,
 )
 from gateway.pipeline.clean import clean
-from gateway.pipeline.decide import Step, given_back
+from gateway.pipeline.decide import Step, fold, given_back
 from gateway.pipeline.rules import Rules, UnknownSku
 from tests.core.sample import (
     OTHER_WMS,
@@ -171,6 +172,22 @@ def test_what_a_person_sees_first(by: object, facts: list[Facts], reasons: tuple
     order = decide(*facts, by=by)  # type: ignore[arg-type]
     assert order.reasons == reasons
     assert bool(order.commands) is not bool(reasons)
+
+
+@pytest.mark.parametrize(
+    ("passed", "reasons"),
+    [
+        (Passed(2000), ("missing:receiver.phone",)),
+        (Passed(2000, ("receiver.phone",)), ()),
+        (Passed(1999, ("receiver.phone",)), ("over_limit",)),
+        (Passed(0, ("receiver.name",)), ("over_limit", "missing:receiver.phone")),
+    ],
+)
+def test_what_a_person_let_pass_holds_no_more_and_the_rest_does(passed: Passed, reasons: tuple[str, ...]) -> None:
+    by = rules(max_total_minor=1000, mandatory=("receiver.phone",))
+    told = [Step(SHOP, said(1, content=content(receiver=Receiver()))), Step(SHOP, PAID)]
+    number = OrderNumber("A1")
+    assert fold(number, Order(number=number, passed=passed), told, by).reasons == reasons
 
 
 @pytest.mark.parametrize(
