@@ -148,6 +148,7 @@ def begin_series(settings: Settings, metrics: Metrics, gauges: Gauges) -> None:
 
     A counter that is first seen at 5 has not risen for Prometheus, and one that is not there compares with nothing.
     """
+    gauges.config_hash(settings.config_hash)
     for connection in settings.connections.values():
         if connection.adapter.source_type is not None:
             for code in _WATCHED_REFUSALS:

@@ -399,7 +399,8 @@ GATEWAY = Row(
         Panel(
             "工作进程",
             "Workers",
-            "现有、应有，10 分钟内的重启。Those that are there and should be; restarts within 10 minutes.",
+            "现有、应有，10 分钟内的重启；各网关共用几份配置，应为一份。Those that are there and should be; restarts"
+            " within 10 minutes; how many configurations the gateways go by, which should be one.",
             (
                 Query(f"sum by (instance) (ordergate_workers{{{JOB}}})", "{{instance}} 现有 there"),
                 Query(f"sum by (instance) (ordergate_workers_wanted{{{JOB}}})", "{{instance}} 应有 wanted"),
@@ -407,6 +408,7 @@ GATEWAY = Row(
                     f"sum by (instance, end) (increase(ordergate_worker_restarts_total{{{JOB}}}[10m]))",
                     "{{instance}} 重启 restarts ({{end}})",
                 ),
+                Query(f'count(count_values("hash", ordergate_config_hash{{{JOB}}}))', "配置 configurations"),
             ),
             width=6,
         ),

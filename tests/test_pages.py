@@ -57,6 +57,7 @@ STORIES = {
     "docs/runbooks/dead_letter.md": Story(
         runbooks.dead_letter, {"连接名": "shop-a", "NAME": "shop-a", "代码": "shape", "CODE": "shape"}
     ),
+    "docs/runbooks/configs_differ.md": Story(runbooks.configs_differ),
     "docs/runbooks/error_ratio.md": Story(runbooks.error_ratio),
     "docs/runbooks/gate_held.md": Story(runbooks.gate_held),
     "docs/runbooks/gateway_down.md": Story(runbooks.gateway_down, {"...": "wrong.yaml"}),

@@ -205,6 +205,27 @@ def test_gate_is_manifest_with_file_laid_over(adapters: plugins.Registry) -> Non
         wms.gate(Operation.SHIP)
 
 
+@pytest.mark.parametrize(
+    ("text", "environ", "same"),
+    [
+        (GOOD, {"SHOP_SECRET": "another"}, True),
+        (GOOD.replace("data_dir: var", "# elsewhere\ndata_dir: lib\nhttp: {listen: 127.0.0.1:9}"), ENVIRON, True),
+        (GOOD.replace("in_flight: 16}", "in_flight: 17}"), ENVIRON, False),
+        (GOOD.replace("wms.example", "wms2.example"), ENVIRON, False),
+        (GOOD.replace("app_key: 00213", "app_key: 213"), ENVIRON, False),
+        (GOOD + "review: {mandatory: [receiver.phone, receiver.name]}\n", ENVIRON, False),
+    ],
+    ids=["secret", "own", "limit", "address", "as written", "rules"],
+)
+def test_gateways_that_decide_alike_have_one_hash(
+    adapters: plugins.Registry, text: str, environ: dict[str, str], same: bool
+) -> None:
+    one, other = parsed(GOOD, adapters).config_hash, parsed(text, adapters, environ).config_hash
+    assert (one == other) is same and 0 < other < 1 << 48
+    turned = GOOD.replace("    prefix: A\n    mode: live\n", "    mode: live\n    prefix: A\n")
+    assert parsed(turned, adapters).config_hash == one
+
+
 def test_empty_file_is_all_defaults(adapters: plugins.Registry) -> None:
     for text in ("", "# nothing\n", "http:\nkafka:\nconnections:\n"):
         made = parsed(text, adapters)
@@ -650,7 +671,7 @@ def test_shipped_example_is_right() -> None:
     assert set(made.connections) == {"shop-a", "wms-1"}
     defaults = settings.parse("", {}, plugins.discover(), name="empty", folder=Path("/srv"))
     for section in settings.Settings.__struct_fields__:
-        if section not in ("connections", "carriers"):
+        if section not in ("connections", "carriers", "config_hash"):
             assert getattr(made, section) == getattr(defaults, section), section
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -123,9 +124,26 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
     common = {field: getattr(document, field) for field in Sections.__struct_fields__}
     common["data_dir"] = str(folder.joinpath(document.data_dir).resolve())
     common["kafka"] = _with_absolute_files(document.kafka, folder)
-    return Settings(**common, connections=connections)
+    return Settings(**common, connections=connections, config_hash=_hash(root))
 
 
+def _hash(root: Node) -> int:
+    """48 bits that all gateways of one database should have in common: of what orders are decided and sent by, without
+    what comes from the environment or a file."""
+    shared = {key: _plain(node) for key, node in root.value.items() if key not in _OF_ONE_GATEWAY}
+    text = msgspec.json.encode(shared, order="deterministic")
+    return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+
+
+def _plain(node: Node) -> Any:
+    if node.filled:
+        return None
+    if isinstance(node.value, dict):
+        return {str(key): _plain(value) for key, value in node.value.items()}
+    return [_plain(value) for value in node.value] if isinstance(node.value, list) else node.text
+
+
+_OF_ONE_GATEWAY = frozenset({"data_dir", "database", "kafka", "http", "intake", "dispatch", "encryption", "log"})
 _WRONG: Any = object()
 _DEFAULT_SETTLE_S = 15.0
 

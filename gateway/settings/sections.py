@@ -785,6 +785,8 @@ class Settings(Sections, frozen=True, kw_only=True):
     """The whole configuration. `data_dir` is absolute."""
 
     connections: Mapping[ConnectionName, Connection]
+    config_hash: int = 0
+    """Differs where gateways differ in what orders are decided and sent by."""
 
     @property
     def switched_over(self) -> dict[ConnectionName, datetime]:

@@ -469,6 +469,13 @@ METRICS: tuple[Metric, ...] = (
         across="livemin",
     ),
     Metric(
+        name="ordergate_config_hash",
+        kind="gauge",
+        help="A number made of the configuration that orders are decided and sent by, secrets left out",
+        zh="由订单判断和下发所依据的配置（不含密钥）算出的数",
+        across="livemostrecent",
+    ),
+    Metric(
         name="ordergate_workers",
         kind="gauge",
         help="Worker processes that run; 0 when none does",
@@ -656,6 +663,10 @@ class Gauges:
     def ledger_off(self, balances: float) -> None:
         """Balances that are not the sum of their movements, by the last check."""
         self._metrics.gauge("ordergate_ledger_off").set(balances)
+
+    def config_hash(self, number: int) -> None:
+        """Of the file that this process has read; below 2⁵³."""
+        self._metrics.gauge("ordergate_config_hash").set(number)
 
     def backlog_unknown(self) -> None:
         """This process reads the database's picture no longer: what it showed last is not the state now.

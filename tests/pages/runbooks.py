@@ -48,6 +48,11 @@ def clock(page: Page, town: Town) -> None:
     assert "没有问题" in page.run("ordergate check")
 
 
+def configs_differ(page: Page, town: Town) -> None:
+    assert "没有问题" in page.run("ordergate check")
+    assert "符合 0" in page.run("ordergate orders reconsider-many --code over_limit")
+
+
 def backlog(page: Page, town: Town) -> None:
     listed = page.run("ordergate gates list")
     assert all(title in listed for title in ("暂停", "在途/上限", "状态"))
