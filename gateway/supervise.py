@@ -195,7 +195,7 @@ class Supervisor:
                 await note_identity(connection)
                 await register_connections(pool, self._settings.connections)
                 await self._keep_prefixes(connection)
-                await note_start_at(connection, self._settings.switched_over)
+                await note_start_at(connection, self._settings.shop_prefixes, self._settings.switched_over)
                 await note_adapters(connection, self._settings.adapters)
                 await wake_live(connection, list(self._settings.prefixes(Mode.LIVE)), datetime.now(UTC))
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))

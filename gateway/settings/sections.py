@@ -816,6 +816,11 @@ class Settings(Sections, frozen=True, kw_only=True):
         }
 
     @property
+    def shop_prefixes(self) -> dict[ConnectionName, str]:
+        """The prefix of every shop."""
+        return {**self.prefixes(Mode.LIVE), **self.prefixes(Mode.OBSERVE)}
+
+    @property
     def adapters(self) -> dict[ConnectionName, str]:
         """By which adapter each connection is reached."""
         return {name: connection.manifest.name for name, connection in self.connections.items()}

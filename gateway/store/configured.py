@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from gateway.core.event import ConnectionName
 from gateway.store.sql import Connection
 
 
-async def note_start_at(connection: Connection, start_at: Mapping[ConnectionName, datetime]) -> None:
-    """Keep from when on shops deliver. One that the file leaves out later stays: it says what another system sent."""
+async def note_start_at(
+    connection: Connection, shops: Collection[ConnectionName], start_at: Mapping[ConnectionName, datetime]
+) -> None:
+    """Keep from when on `shops` deliver. One that the file leaves out later stays: it says what another system sent.
+
+    One that is still to come does not take the place of that before it has come to pass: it may be a slip.
+    """
     await connection.execute(
-        "UPDATE connection c SET start_at = n.start_at FROM unnest($1::text[], $2::timestamptz[]) AS n(name, start_at)"
-        " WHERE c.name = n.name AND c.start_at IS DISTINCT FROM n.start_at",
-        list(start_at),
-        list(start_at.values()),
+        "UPDATE connection c SET start_next = CASE WHEN n.start_at > now() THEN n.start_at END, start_at = CASE"
+        f" WHEN n.start_at <= now() THEN n.start_at ELSE {_KEPT} END"
+        " FROM unnest($1::text[], $2::timestamptz[]) AS n(name, start_at) WHERE c.name = n.name"
+        " AND (n.start_at IS DISTINCT FROM c.start_at OR c.start_next IS NOT NULL)",
+        list(shops),
+        [start_at.get(name) for name in shops],
     )
 
 
 async def kept_start_at(connection: Connection) -> dict[ConnectionName, datetime]:
-    """From when on each shop was last said to deliver; left out where that is still to come, which may be a slip."""
-    rows = await connection.fetch("SELECT name, start_at FROM connection WHERE start_at <= now()")
-    return {ConnectionName(row["name"]): row["start_at"] for row in rows}
+    """From when on each shop was last said to deliver; left out where that is still to come."""
+    rows = await connection.fetch(f"SELECT name, {_KEPT} FROM connection c WHERE {_KEPT} IS NOT NULL")
+    return {ConnectionName(row[0]): row[1] for row in rows}
+
+
+_KEPT = "CASE WHEN c.start_next <= now() THEN c.start_next ELSE c.start_at END"
 
 
 async def note_adapters(connection: Connection, adapters: Mapping[ConnectionName, str]) -> None:
