@@ -605,8 +605,10 @@ class Worker:
         for target, count in (await orders_at_none(pool, self._settings.connections)).items():
             what = f"{target} is not configured: nobody takes its word that its {count} orders are shipped"
             self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
-        for shop, count in (await watched_since(pool, self._settings.switched_over)).items():
-            what = f"{shop}: {count} orders placed since start_at came in while it observed, or had a later one"
+        since = self._settings.live_since
+        for shop, count in (await watched_since(pool, since)).items():
+            placed = " placed since start_at" if since[shop] else ""
+            what = f"{shop}: {count} orders{placed} came in while it observed, or had a later start_at"
             self._observe([Trouble("cut_over", f"{what}: not delivered (`ordergate check`)")])
 
     async def _purging(self, worker_id: int, stack: AsyncExitStack) -> list[Loop]:

@@ -436,11 +436,14 @@ class _Probe:
                 " nobody takes its confirmations, and those that come under another name do not count",
             )
             warnings.append(Problem(f"connections.{target}", what, _UNCONFIRMED))
-        for shop, count in (await watched_since(connection, self._settings.switched_over)).items():
+        since = self._settings.with_starts(await kept_start_at(connection)).live_since
+        for shop, count in (await watched_since(connection, since)).items():
+            placed = since[shop] is not None
             what = Text(
-                f"start_at 之后下的 {count} 单，收到时还在观察，或 start_at 写得更晚：只登记，网关不会下发",
-                f"{count} orders placed since start_at came in while it was observed, or while start_at was later: they"
-                " are only known, and the gateway does not deliver them",
+                f"{'start_at 之后下的' if placed else '有'} {count} 单，收到时还在观察，或 start_at 写得更晚：只登记，"
+                "网关不会下发",
+                f"{count} orders{' placed since start_at' if placed else ''} came in while it was observed, or while"
+                " start_at was later: they are only known, and the gateway does not deliver them",
             )
             how = Text(
                 "先查旧系统发过哪些（ordergate orders list --reason observed、--reason before_start），其余由它发出；"

@@ -797,6 +797,11 @@ class Settings(Sections, frozen=True, kw_only=True):
             if connection.is_shop and connection.mode is Mode.LIVE and connection.start_at is not None
         }
 
+    @property
+    def live_since(self) -> dict[ConnectionName, datetime | None]:
+        """Every live shop, and since when where that is said."""
+        return {**dict.fromkeys(self.prefixes(Mode.LIVE)), **self.switched_over}
+
     def with_starts(self, kept: Mapping[ConnectionName, datetime]) -> Settings:
         """With the `kept` start of every live shop that has none here."""
         connections = {

@@ -480,26 +480,22 @@ async def _of_others(pool: Connection, names: Collection[str], count: str) -> di
     return {others[row[0]]: row[1] for row in await pool.fetch(count, list(others))}
 
 
-async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime]) -> dict[str, int]:
-    """Shop → how many of its orders were placed since an instant and are not delivered; none: left out.
+async def watched_since(pool: Connection, since: Mapping[ConnectionName, datetime | None]) -> dict[ConnectionName, int]:
+    """Shop → how many of its orders are not delivered that were placed since an instant (None: ever); none: left out.
 
     They were first seen while it observed, or had a later `start_at`.
 
-    Of what waits, ten thousand for a shop at the most are looked at.
+    Of what waits, those that changed last are looked at, fifty thousand at the most.
     """
-    found: dict[str, int] = {}
-    for shop, instant in since.items():
-        placed = []
-        for row in await pool.fetch(_WATCHED, shop, instant):
-            try:
-                order = read_state(row[0])
-            except CannotRead:
-                continue
-            if order.origin is not Origin.LIVE and order.content is not None:
-                placed.append(order.content.value.placed_at)
-        if count := sum(at >= instant for at in placed):
-            found[shop] = count
-    return found
+    found: Counter[ConnectionName] = Counter()
+    for shop, instant, state in await pool.fetch(_WATCHED, list(since), list(since.values())):
+        try:
+            order = read_state(state)
+        except CannotRead:
+            continue
+        if order.origin is not Origin.LIVE and order.content is not None:
+            found[shop] += instant is None or order.content.value.placed_at >= instant
+    return dict(sorted((+found).items()))
 
 
 async def read_backlog(pool: Connection) -> Backlog:
@@ -736,10 +732,12 @@ SELECT o.order_id, o.number, c.name, o.stage, o.reasons, o.conflicts, o.created_
 """
 
 _WATCHED = """
-SELECT o.state FROM orders o JOIN connection c USING (connection_id)
- WHERE c.name = $1 AND o.stage = 'received' AND o.updated_at >= $2
-   AND string_to_array(o.reasons, ' ') && '{observed,before_start}'
- LIMIT 10000
+SELECT n.name, n.since, o.state FROM orders o JOIN connection c USING (connection_id)
+  JOIN unnest($1::text[], $2::timestamptz[]) AS n(name, since) ON n.name = c.name
+ WHERE o.stage = 'received' AND string_to_array(o.reasons, ' ') && '{observed,before_start}'
+   AND (n.since IS NULL OR o.updated_at >= n.since)
+ ORDER BY o.updated_at DESC
+ LIMIT 50000
 """
 
 _EVENTS = f"""
