@@ -32,7 +32,7 @@ from gateway.core.text import NOTHING, Text
 from gateway.plugins import discover
 from gateway.schema import suggest
 from gateway.sdk.signing import NO_MATCH, PREFIX, decode_secret, sign, verify
-from gateway.settings import Settings, load
+from gateway.settings import Mode, Settings, load
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of
 
 T = TypeVar("T")
@@ -183,6 +183,7 @@ def restored(
     """从备份恢复后、启动前运行。After a restore, before the start: read again what came since, ask before sending."""
     from gateway.brokers import rewind
     from gateway.store.outbox import doubt_everything, newest_event
+    from gateway.store.prefixes import changed_prefixes, note_restored
     from gateway.store.sql import migrate as bring_up
 
     settings = read_settings(config)
@@ -190,6 +191,7 @@ def restored(
 
     async def doubt(pool: Any) -> tuple[int, datetime | None, int]:
         await bring_up(pool)
+        live = settings.prefixes(Mode.LIVE)
         alive = await pool.fetch("SELECT name FROM worker WHERE renewed_at + make_interval(secs => lease_s) > now()")
         if alive:
             names = ", ".join(row[0] for row in alive)
@@ -200,6 +202,8 @@ def restored(
                 start = newest - _READ_AGAIN
             # Before the rest: when Kafka is away nothing has been done, and all of it is repeated.
             again = await rewind(settings.kafka, start or datetime(2000, 1, 1, tzinfo=UTC))
+        if await changed_prefixes(pool, live, {}):
+            await note_restored(pool, live, await newest_event(pool))
         return await doubt_everything(pool), start, again
 
     lanes, start, again = _in_database(config, doubt, as_it_is=True)

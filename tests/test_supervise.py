@@ -485,6 +485,10 @@ async def test_a_live_shop_keeps_its_prefix(parent: Parent, postgres_url: str) -
     connection = await asyncpg.connect(postgres_url)
     assert await connection.fetchval("SELECT prefix FROM connection WHERE name = 'shop'") == "A"
     await connection.close()
+    write("B", "live", "2026-01-01T00:00:00+08:00")  # switched over since the backup that this is
+    assert run("run").returncode == 1
+    assert run("restored").returncode == 0
+    starts()
 
 
 async def _take_back(url: str, *, name: str, sql: str) -> None:

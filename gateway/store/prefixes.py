@@ -9,7 +9,7 @@ be one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -26,6 +26,7 @@ _START_LATER = Text(
     "`start_at` 写在此后，选几分钟之后的时刻（docs/cut-over.zh-CN.md）",
     "a `start_at` after that, some minutes ahead (docs/cut-over.md)",
 )
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _TAKE_ANOTHER = Text("给它另选一个前缀", "choose another prefix for it")
 
 
@@ -141,6 +142,18 @@ async def note_prefixes(
         " WHERE c.name = n.name AND c.prefix <> n.prefix AND c.prefix_until IS NULL",
         list(watched),
         list(watched.values()),
+    )
+
+
+async def note_restored(connection: Connection, live: Mapping[ConnectionName, str], newest_at: datetime | None) -> None:
+    """A backup from before a shop was switched over to another prefix does not know of it: since its newest event the
+    shop counts as watched, so that the `start_at` that it is live with is enough."""
+    await connection.execute(
+        "UPDATE connection c SET prefix_until = $3 FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " WHERE c.name = n.name AND c.prefix <> n.prefix AND c.prefix_until IS NULL",
+        list(live),
+        list(live.values()),
+        newest_at or _LONG_AGO,
     )
 
 
