@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -68,6 +68,7 @@ from gateway.parts import (
     sources_of,
     telling_of,
 )
+from gateway.pipeline.rules import Rules
 from gateway.sdk.adapter import Source
 from gateway.sdk.http import Http
 from gateway.sdk.pull import LevelTarget
@@ -88,7 +89,7 @@ from gateway.store.configured import kept_start_at
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
-from gateway.store.prefixes import changed_prefixes, refused_prefixes
+from gateway.store.prefixes import changed_prefixes, refused_prefixes, renamed_shops
 from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.reparse import Reads
 from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
@@ -234,14 +235,16 @@ class Worker:
         sources = sources_of(self._settings, now=self._now)
         doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
-        decider = self._decider(pool, names, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
+        renamed = await renamed_shops(pool, self._settings.shop_prefixes, self._settings.adapters)
+        rules = rules_of(self._settings, renamed)
+        decider = self._decider(pool, names, rules, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
         of_kafka = [reader for reader in readers if isinstance(reader, KafkaReader)]
         inbox_leg, kafka_leg = InboxLeg(pool, observe=self._observe), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
         hooks = self._hooks(sources, inbound)
-        await self._tell_stranded(pool, dispatcher)
+        await self._tell_stranded(pool, dispatcher, told=[*self._settings.connections, *renamed])
         gates = {(names.id(target), str(operation)) for target, operation in dispatcher.gates}
         redrive = RedriveLoop(pool, gates=gates, observe=self._observe, reach=self._reach)
         woken = {
@@ -438,6 +441,7 @@ class Worker:
         self,
         pool: asyncpg.Pool,
         names: Names,
+        rules: Rules,
         *,
         decoders: Mapping[ConnectionName, Decode],
         dispatcher: Dispatcher,
@@ -446,7 +450,7 @@ class Worker:
         return Decider(
             pool=pool,
             names=names,
-            rules=rules_of(self._settings),
+            rules=rules,
             decoders=decoders,
             outlet=dispatcher,
             worker_id=dispatcher.worker_id,
@@ -594,12 +598,14 @@ class Worker:
 
     # --- what is watched
 
-    async def _tell_stranded(self, pool: asyncpg.Pool, dispatcher: Dispatcher) -> None:
-        """Say at the start what nobody will send."""
+    async def _tell_stranded(
+        self, pool: asyncpg.Pool, dispatcher: Dispatcher, *, told: Collection[ConnectionName]
+    ) -> None:
+        """Say at the start what nobody will send. `told`: the shops that can be told of shipments, and more."""
         for target, count in (await lanes_without_gate(pool, dispatcher.gates)).items():
             what = f"{target} is not configured: nobody sends its {count} open deliveries (`ordergate check`)"
             self._observe([Trouble("dispatch", what)])
-        for shop, count in (await orders_of_none(pool, self._settings.connections)).items():
+        for shop, count in (await orders_of_none(pool, told)).items():
             what = f"{shop} is not configured: nobody will tell it that its {count} orders in a warehouse are shipped"
             self._observe([Trouble("dispatch", f"{what} (`ordergate check`)")])
         for target, count in (await orders_at_none(pool, self._settings.connections)).items():

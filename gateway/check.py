@@ -38,7 +38,7 @@ from gateway.store.clock import read_clock
 from gateway.store.configured import kept_start_at, other_adapters
 from gateway.store.credentials import Credential, read_credentials, seed_of, supersedes
 from gateway.store.identity import RESTORED, RUN_RESTORED, is_new, is_restored
-from gateway.store.prefixes import changed_prefixes, taken_prefixes
+from gateway.store.prefixes import changed_prefixes, renamed_shops, taken_prefixes
 from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.sql import AWAY, created, later_migrations, of_another, pending_migrations, reason_of
 from gateway.store.vault import blind_workers, cannot_follow, missing_keys, vault_of
@@ -422,11 +422,12 @@ class _Probe:
                 " nobody sends them",
             )
             warnings.append(Problem(f"connections.{target}", what, _UNSENT))
-        for shop, count in (await orders_of_none(connection, self._settings.connections)).items():
+        renamed = await renamed_shops(connection, self._settings.shop_prefixes, self._settings.adapters)
+        for shop, count in (await orders_of_none(connection, [*self._settings.connections, *renamed])).items():
             what = Text(
-                f"它有 {count} 单在仓库里，但它不在配置里（或改了名）：发货后没有人会回传给店铺",
-                f"{count} of its orders are in a warehouse, and it is not configured (or has another name now):"
-                " nobody will tell the shop that they are shipped",
+                f"它有 {count} 单在仓库里，但它不在配置里：发货后没有人会回传给店铺",
+                f"{count} of its orders are in a warehouse, and it is not configured: nobody will tell the shop that"
+                " they are shipped",
             )
             warnings.append(Problem(f"connections.{shop}", what, _UNTOLD))
         for target, count in (await orders_at_none(connection, self._settings.connections)).items():
@@ -456,11 +457,11 @@ class _Probe:
 
     async def _prefixes(self, connection: Any) -> Checked:
         """Whether order numbers are still what they were, and no other shop's."""
-        live, watched = self._settings.prefixes(Mode.LIVE), self._settings.prefixes(Mode.OBSERVE)
         problems, warnings = list[Problem](), list[Problem]()
+        live = self._settings.prefixes(Mode.LIVE)
         for one in await changed_prefixes(connection, live, self._settings.switched_over):
             problems.append(Problem(f"connections.{one.name}.prefix", one.what, one.advice))
-        for taken in await taken_prefixes(connection, {**live, **watched}):
+        for taken in await taken_prefixes(connection, self._settings.shop_prefixes):
             said = Problem(f"connections.{taken.name}.prefix", taken.what, taken.advice)
             (warnings if taken.gone else problems).append(said)
         return Checked(tuple(problems), warnings=tuple(warnings))

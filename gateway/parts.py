@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -43,8 +43,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The part of the settings the pure steps decide by."""
+def rules_of(settings: Settings, renamed: Mapping[ConnectionName, ConnectionName] | None = None) -> Rules:
+    """The part of the settings the pure steps decide by. `renamed`: see Rules."""
     shops = {}
     for connection in settings.connections.values():
         if not connection.is_shop:
@@ -64,6 +64,7 @@ def rules_of(settings: Settings) -> Rules:
         mandatory=tuple(settings.review.mandatory),
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),
+        renamed=dict(renamed or {}),
     )
 
 
@@ -138,7 +139,7 @@ def desk_of(settings: Settings) -> Desk:
         language=settings.language,
         watched=bool(settings.notices.channels),
         ship_by_lead=timedelta(seconds=settings.notices.ship_by_lead_s),
-        prefixes={c.name: c.prefix for c in settings.connections.values() if c.prefix is not None},
+        prefixes=settings.shop_prefixes,
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
         rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
     )

@@ -35,6 +35,7 @@ from gateway.store.prefixes import (
     lock_connections,
     note_prefixes,
     refused_prefixes,
+    renamed_shops,
     taken_prefixes,
 )
 from gateway.store.sql import migrate, open_pool, register_connections, told_in_one_line
@@ -197,7 +198,7 @@ class Supervisor:
                 await self._keep_prefixes(connection)
                 await note_start_at(connection, self._settings.shop_prefixes, self._settings.switched_over)
                 await note_adapters(connection, self._settings.adapters)
-                await wake_live(connection, list(self._settings.prefixes(Mode.LIVE)), datetime.now(UTC))
+                await self._wake(connection)
             await enter_keys(pool, vault_of(self._settings.encryption.decoded))
             token = await first_token(pool)
             if token is not None:
@@ -207,12 +208,18 @@ class Supervisor:
                 async with asyncio.timeout(CUT_OFF_WITHIN_S):
                     await pool.close()  # past the deadline it breaks its connections off
 
+    async def _wake(self, connection: asyncpg.Connection) -> None:
+        """Have orders decided again that waited while their shop, which may have had another name, was observed."""
+        live = self._settings.prefixes(Mode.LIVE)
+        renamed = await renamed_shops(connection, live, self._settings.adapters)
+        await wake_live(connection, [*live, *renamed], datetime.now(UTC))
+
     async def _keep_prefixes(self, connection: asyncpg.Connection) -> None:
         live, watched = self._settings.prefixes(Mode.LIVE), self._settings.prefixes(Mode.OBSERVE)
         async with connection.transaction():
             await lock_connections(connection)
             changed = await changed_prefixes(connection, live, self._settings.switched_over)
-            taken = [one for one in await taken_prefixes(connection, {**live, **watched}) if not one.gone]
+            taken = [one for one in await taken_prefixes(connection, self._settings.shop_prefixes) if not one.gone]
             if changed or taken:
                 raise OrdergateError(refused_prefixes([*changed, *taken]))
             await note_prefixes(connection, live, watched)

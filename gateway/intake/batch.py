@@ -359,7 +359,7 @@ class Decider:
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event
-        source = event.source
+        source = self._rules.renamed.get(event.source, event.source)
         shop = self._rules.shops.get(source)
         prefix = shop.prefix if shop is not None else ""
         number = prefix + event.order_key if event.order_key else ""

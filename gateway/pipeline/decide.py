@@ -144,7 +144,7 @@ def _settle(item: Folded, balances: Mapping[Place, Balance], rules: Rules) -> De
     if reserved.unknown and _has_left(order):
         unbooked = tuple(sorted({*unbooked, *reserved.unknown}))
     stage = stage_of(order, waiting=bool(item.reasons), allocated=allocated)
-    shop = rules.shops.get(order.connection)
+    shop = rules.shop_of(order)
     order = msgspec.structs.replace(
         order,
         booked=reserved.booked,

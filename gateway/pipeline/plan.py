@@ -32,7 +32,7 @@ def plan(order: Order, rules: Rules, *, allocated: bool) -> tuple[Command, ...]:
     stop = (over or order.refund_open) and not order.shipped_final
     if create is not None and stop and order.issued(Operation.CANCEL) is None:
         new.append(_next(order, new, create.target, Operation.CANCEL, "cancel"))
-    shop = rules.shops.get(order.connection) if order.confirmations else None
+    shop = rules.shop_of(order) if order.confirmations else None
     if shop is not None and shop.takes_shipments:
         told = {command.key for command in order.commands}
         for name in order.confirmed:

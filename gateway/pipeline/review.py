@@ -58,7 +58,7 @@ def waits_for_shop(order: Order, rules: Rules) -> bool:
 
     What a warehouse has goes its way.
     """
-    shop = rules.shops.get(order.connection)
+    shop = rules.shop_of(order)
     if order.connection not in rules.paused and (shop is None or shop.mode is Mode.LIVE):
         return False
     return order.issued(Operation.CREATE) is None and not order.confirmations

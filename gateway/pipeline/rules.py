@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from gateway.core.event import ConnectionName
-from gateway.core.order import Mode, Route
+from gateway.core.order import Mode, Order, Route
 
 
 class UnknownSku(enum.StrEnum):
@@ -36,7 +36,8 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `decide` needs besides facts. `mandatory` are dotted field names like ``receiver.phone``; `targets`:
-    the connections that orders may go to; `paused`: shops whose orders wait, which is read with every batch."""
+    the connections that orders may go to; `paused`: shops whose orders wait, which is read with every batch;
+    `renamed`: shops of before that have another name now."""
 
     shops: dict[ConnectionName, Shop]
     targets: frozenset[ConnectionName] = frozenset()
@@ -44,3 +45,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_total_minor: int = 100_000_000
     unknown_sku: UnknownSku = UnknownSku.PASS
     paused: frozenset[ConnectionName] = frozenset()
+    renamed: dict[ConnectionName, ConnectionName] = {}
+
+    def shop_of(self, order: Order) -> Shop | None:
+        """Whose `order` is now: its shop's, which may have another name than then; None: nobody's."""
+        shop = order.connection
+        return self.shops.get(shop) or self.shops.get(self.renamed.get(shop, shop))

@@ -121,6 +121,25 @@ async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionNam
     return [Taken(ConnectionName(row[0]), row[1], ConnectionName(row[2]), *row[3:]) for row in rows]
 
 
+async def renamed_shops(
+    connection: Connection, prefixes: Mapping[ConnectionName, str], adapters: Mapping[ConnectionName, str]
+) -> dict[ConnectionName, ConnectionName]:
+    """Shop that is not configured any more → the one that has its prefix now, by the same adapter.
+
+    `adapters` are those of everything that is configured, `prefixes` those of its shops.
+    """
+    rows = await connection.fetch(
+        "SELECT c.name, n.name FROM connection c"
+        " JOIN unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter)"
+        " ON n.prefix = c.prefix AND n.adapter = c.adapter WHERE c.name <> ALL($4::text[])",
+        list(prefixes),
+        list(prefixes.values()),
+        [adapters[name] for name in prefixes],
+        list(adapters),
+    )
+    return {ConnectionName(row[0]): ConnectionName(row[1]) for row in rows}
+
+
 async def note_prefixes(
     connection: Connection, live: Mapping[ConnectionName, str], watched: Mapping[ConnectionName, str]
 ) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from gateway.core.event import ConnectionName
 from gateway.core.order import (
     Booking,
     Closing,
@@ -255,6 +256,20 @@ def test_commands_follow_in_sequence(facts: list[Facts | Step], expected: list[s
 
 def test_a_shop_that_is_told_nothing_is_told_nothing() -> None:
     assert commands(decide(PLACED, PAID, shipped(X=2), by=rules(takes_shipments=False))) == ["wms.create"]
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_shop_is_told_under_its_new_name_what_was_shipped_of_its_orders(renamed: bool) -> None:
+    new = ConnectionName("shop-new")
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    for facts in (PLACED, PAID, shipped(final=False, X=1)):
+        books.take([(number, facts)])
+    shops = {new: msgspec.structs.replace(rules().shops[SHOP], name=new)}
+    books.rules = msgspec.structs.replace(rules(), shops=shops, renamed={SHOP: new} if renamed else {})
+    books.take([(number, shipped("M2", X=1))])
+    told = ["wms.create", "shop.ship:wms/M1"]
+    assert commands(books.orders[number]) == told + ["shop-new.ship:wms/M2"] * renamed
 
 
 def test_what_left_by_another_hand_waits_for_nothing_and_holds_no_stock() -> None:

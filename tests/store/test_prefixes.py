@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from gateway.core.event import ConnectionName
-from gateway.store.prefixes import changed_prefixes, lock_connections, note_prefixes, taken_prefixes
+from gateway.store.configured import note_adapters
+from gateway.store.prefixes import (
+    changed_prefixes,
+    lock_connections,
+    note_prefixes,
+    note_restored,
+    renamed_shops,
+    taken_prefixes,
+)
 from gateway.store.sql import register_connections
 
 ONE, OTHER, NEW = ConnectionName("one"), ConnectionName("other"), ConnectionName("new")
@@ -63,6 +71,29 @@ async def test_a_shop_that_is_gone_may_have_a_new_name(pool: asyncpg.Pool) -> No
     assert [one.gone for one in await taken_prefixes(pool, {NEW: "A", OTHER: "B"})] == [True]
     await note_prefixes(pool, {NEW: "A"}, {})
     assert not await taken_prefixes(pool, {NEW: "A", OTHER: "B"}), "said once"
+
+
+async def test_a_shop_under_a_new_name_is_the_one_with_the_prefix_and_the_adapter_of_before(pool: asyncpg.Pool) -> None:
+    await note_prefixes(pool, {ONE: "A", OTHER: "B"}, {})
+    await note_adapters(pool, {ONE: "taobao", OTHER: "taobao", NEW: "taobao"})
+    for adapter, found in (("taobao", {ONE: NEW}), ("webhook", {})):
+        adapters = {OTHER: "taobao", NEW: adapter}
+        assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, adapters) == found
+    assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, {**adapters, ONE: "taobao"}) == {}, "it is still there"
+    assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, {OTHER: "taobao", NEW: "taobao"}) == {}
+
+
+async def test_a_backup_from_before_a_switch_over_does_not_undo_it(pool: asyncpg.Pool) -> None:
+    """To go back to the prefix of then would send again whatever was sent since, to observe would keep it for good."""
+    backed_up_at = datetime(2026, 5, 1, tzinfo=UTC)
+    await note_prefixes(pool, {ONE: "A", OTHER: "B"}, {})
+    live, start_at = {ONE: "C", OTHER: "B"}, {ONE: backed_up_at + timedelta(days=3)}
+    assert await changed_prefixes(pool, live, start_at)
+    await note_restored(pool, live, backed_up_at)
+    assert not await changed_prefixes(pool, live, start_at)
+    assert await changed_prefixes(pool, live, {ONE: backed_up_at - timedelta(days=1)}), "it says nothing of this"
+    await note_prefixes(pool, live, {})
+    assert not await changed_prefixes(pool, live, {})
 
 
 async def test_of_two_that_start_at_the_same_moment_one_is_refused(pool: asyncpg.Pool) -> None:
