@@ -262,11 +262,14 @@ class Poller:
 
     async def _begun_earlier(self, cursor: Cursor, owner: Ownership) -> Cursor:
         """`cursor`, taken back where `start_at` is from before reading began: it was moved, or said later."""
-        if self._shop.start_at is None:
+        wanted = self._shop.start_at
+        if wanted is None:
             return cursor
-        at = whole_second(max(self._shop.start_at, oldest(self._now(), self._shop.policy)))
+        at = whole_second(max(wanted, oldest(self._now(), self._shop.policy)))
         if at >= cursor.begun_at:
             return cursor
+        if at > wanted:
+            self._lost("it starts later than start_at", wanted, at)
         return await begin_earlier(self._pool, owner.connection_id, worker_id=owner.worker_id, at=at)
 
     def _over_the_gap(self, read_to: datetime) -> datetime:
