@@ -179,6 +179,14 @@ def _about_letter(about: About) -> NextStep:
     if about.dead_letter_id is not None:
         letter, path = str(about.dead_letter_id), f"/dead-letters/{about.dead_letter_id}"
     narrow = f"--source {shlex.quote(about.connection)} --code {shlex.quote(about.code)}"
+    if about.code == "another_shop":
+        return NextStep(
+            zh="由人录入仓库，再放弃；以后的换一个前缀（docs/operations.md，改动连接）",
+            en="enter the order in the warehouse by hand and discard this; later ones need another prefix"
+            " (docs/operations.md, Changing connections)",
+            command=f"ordergate dead discard {letter} -r REASON",
+            call=f"POST {path}/discard",
+        )
     if about.dead_letter_id is None and about.code not in _PAYLOAD:
         return NextStep(
             zh="修正原因后成批重新处理",

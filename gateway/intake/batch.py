@@ -807,8 +807,11 @@ def _of_another(prepared: Prepared, order: Order) -> DeadLetter:
             " were changed",
         ),
         Text(
-            f"给 {prepared.source} 一个没用过的前缀，让店铺重发，再 discard",
-            f"give {prepared.source} a prefix that none has had, have it sent again, and discard this",
+            f"这一单由人录入仓库，再 discard；还会有的，给 {prepared.source} 换一个没用过的前缀，已上线的按切换重来"
+            "（docs/operations.md，改动连接）",
+            "enter this order in the warehouse by hand, and discard this; where more may follow, give"
+            f" {prepared.source} a prefix that none has had, by another cut-over where it is live (docs/operations.md,"
+            " Changing connections)",
         ),
     )
 
