@@ -694,8 +694,8 @@ _UNCONFIRMED = Text(
     "put the connection back under the name that it had, at least until those orders are shipped",
 )
 _ANOTHER_NAME = Text(
-    "另一个系统用另一个连接名，原来的留到没有未完成的为止（docs/operations.md，改动连接）",
-    "another system gets a connection of its own; keep the one before until nothing is open to it"
+    "另一个系统用另一个连接名，原来的留到它的单都发货为止（docs/operations.md，改动连接）",
+    "another system gets a connection of its own; keep the one before until its orders are shipped"
     " (docs/operations.md, Changing connections)",
 )
 _UNSENT = Text(
