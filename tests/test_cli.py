@@ -603,6 +603,9 @@ async def test_check_warns_where_orders_stay_behind_in_the_bundled_database(post
     assert (await _away_from_the_loop("migrate", "-c", config)).code == 0
     assert await warned(), "no gateway has started on it"
     connection = await asyncpg.connect(postgres_url)
+    await connection.execute("INSERT INTO orders (order_id, number, stage, state) VALUES (1, 'A1', 'received', '')")
+    assert not await warned(), "a gateway of before 0018 has"
+    await connection.execute("DELETE FROM orders")
     await note_identity(connection)
     await connection.close()
     assert not await warned()
