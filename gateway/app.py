@@ -92,7 +92,16 @@ from gateway.store.outbox import adopt, doubt_before, start_worker
 from gateway.store.prefixes import changed_prefixes, refused_prefixes, renamed_shops
 from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.reparse import Reads
-from gateway.store.sql import AWAY, Names, listen, open_pool, register_connections, told_in_one_line
+from gateway.store.sql import (
+    AWAY,
+    Names,
+    listen,
+    open_pool,
+    pending_migrations,
+    register_connections,
+    replaced,
+    told_in_one_line,
+)
 from gateway.store.vault import vault_of
 from gateway.telemetry.health import Part, State
 from gateway.telemetry.logs import Logs, Writer
@@ -221,6 +230,9 @@ class Worker:
             await stack.enter_async_context(told_in_one_line())
             pool = await open_pool(self._url, size=self._settings.database.pool_size, vault=vault)
             stack.push_async_callback(_close, pool)
+            # The parent has brought it up, unless it is of the release before and the program was replaced under it.
+            if pending := await pending_migrations(pool):
+                raise OrdergateError(replaced(pending))
             names = await register_connections(pool, self._settings.connections)
             # The parent has looked as well, but a worker that is started again reads the file as it is then.
             live = self._settings.prefixes(Mode.LIVE)

@@ -236,6 +236,22 @@ def test_a_worker_that_hangs_is_killed_and_another_takes_its_place(parent: Paren
         assert process.wait(30) == 0, parent.log.read_text()
 
 
+async def test_a_worker_of_a_program_that_was_replaced_says_what_is_to_be_done(
+    parent: Parent, postgres_url: str
+) -> None:
+    """The parent is still that of before: it has not brought the database up, and starts workers of what is there."""
+    with parent.running("", worker=WORKER_ITSELF) as process:
+        await asyncio.to_thread(parent.until, lambda page: page.get("ordergate_workers") == 1)
+        last = migrations()[-1][0]
+        await _take_back(postgres_url, name=last, sql="ALTER TABLE connection DROP COLUMN start_at")
+        (worker,) = psutil.Process(process.pid).children()
+        worker.kill()
+        restarted = "ordergate_worker_restarts_total"
+        await asyncio.to_thread(parent.until, lambda page: page.get(restarted, 0) >= 2)
+    said = parent.log.read_text()
+    assert f"数据库还没有升级（{last}）：请重启网关" in said and "Traceback" not in said, said
+
+
 def test_a_worker_that_takes_its_time_to_start_is_left_alone(parent: Parent) -> None:
     with parent.running("time.sleep(4)", pulse_every_s=0.05):
         parent.until(lambda page: page.get("ordergate_worker_restarts_total", 0) >= 1)

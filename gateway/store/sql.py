@@ -370,6 +370,16 @@ async def pending_migrations(connection: Connection) -> list[str]:
     return [name for name, _ in migrations() if name not in done]
 
 
+def replaced(pending: Iterable[str]) -> Text:
+    """Why no worker starts while a gateway of the release before runs on, whose program is this one by now."""
+    listed = ", ".join(pending)
+    return Text(
+        f"程序已换成新版本，数据库还没有升级（{listed}）：请重启网关，启动时会升级",
+        f"the program has been replaced by a later release, and the database is not brought up yet ({listed}):"
+        " restart the gateway, which does it",
+    )
+
+
 async def later_migrations(connection: Connection) -> list[str]:
     """Names of the migrations that the database has and this release does not know, sorted."""
     return sorted(await _applied(connection) - {name for name, _ in migrations()})
