@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from adapters.wecom.fake import FakeWecom
-from gateway.store.repair import reconsider_order
+from gateway.store.review import reconsider_order
 from gateway.store.sql import migrate, migrations, open_pool
 from gateway.store.vault import vault_of
 from tests.chaos.gateway import Fake, Gateway, until
