@@ -37,6 +37,12 @@ class BadInput(OrdergateError):
     (``$.lines[2].quantity``); `advice` says what a person does about it. None of them quotes buyer data.
     """
 
+    # An adapter's own kind of it may forget to call ours.
+    code = "adapter"
+    message = Text("适配器没有说明", "the adapter does not say why")
+    where = "$"
+    advice = NOTHING
+
     def __init__(self, code: str, message: str | Text, *, where: str = "$", advice: str | Text = NOTHING) -> None:
         self.code = code_of(code)
         self.message = in_both(message)

@@ -13,6 +13,13 @@ class Text(msgspec.Struct, frozen=True):
     zh: str
     en: str
 
+    def __post_init__(self) -> None:
+        # Adapters of others may give anything, as the error that they caught: it is made a text where it is given.
+        for name in ("zh", "en"):
+            given = getattr(self, name)
+            if type(given) is not str:
+                msgspec.structs.force_setattr(self, name, "" if given is None else str(given))
+
     def of(self, language: str) -> str:
         """Chinese for ``zh``, English for anything else."""
         return self.zh if language == "zh" else self.en

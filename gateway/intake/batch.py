@@ -30,6 +30,7 @@ import asyncpg
 import msgspec
 import zstandard
 
+from gateway.core.code import code_of
 from gateway.core.delivery import Delivery, Held, Outlet
 from gateway.core.errors import BadInput, DatabaseBusy, OrdergateError
 from gateway.core.event import MAX_BODY_BYTES, RECONSIDER, Arrival, ConnectionName, Event, Leg
@@ -398,8 +399,9 @@ class Decider:
         try:
             facts = clean(sound(decode(event)))
         except BadInput as error:
-            said = Text(f"{error.where}: {error.message.zh}", f"{error.where}: {error.message.en}")
-            return DeadLetter(arrival, number, error.code, said, error.advice)
+            message, where = in_both(error.message), error.where
+            said = Text(f"{where}: {message.zh}", f"{where}: {message.en}")
+            return DeadLetter(arrival, number, code_of(str(error.code)), said, in_both(error.advice))
         except BaseException as error:  # a broken adapter is contained here
             if is_a_stop(error):
                 raise

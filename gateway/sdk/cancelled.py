@@ -18,5 +18,8 @@ def is_a_stop(error: BaseException) -> bool:
     """Whether it is raised to end the caller, and has to pass. Anything else is an adapter's fault, and contained.
 
     That is more than `Exception`: `sys.exit` of somebody's library, and PyO3's PanicException where Rust code panics.
+    And a cancel that nobody has asked for, as of a task whose `result()` is asked for once it was cut off.
     """
-    return isinstance(error, KeyboardInterrupt | GeneratorExit | asyncio.CancelledError)
+    if isinstance(error, asyncio.CancelledError):
+        return is_ours()
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)

@@ -56,7 +56,7 @@ class _Taken:
 
 
 class _Broken(_XmlSource):
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self._error = error
 
     def admit(self, push: Push) -> Event:
@@ -132,8 +132,11 @@ async def test_who_hangs_up_within_a_body_is_counted_and_no_fault_of_ours(caplog
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
-@pytest.mark.parametrize("error", [OrdergateError("no such buyer: 13800000000"), KeyError("13800000000")])
-async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OrdergateError("no such buyer: 13800000000"), KeyError("13800000000"), asyncio.CancelledError("13800000000")],
+)
+async def test_what_an_adapter_says_when_it_fails_stays_out_of_the_log(error: BaseException) -> None:
     happened: list[Happening] = []
     async with served(_Broken(error), happened.extend) as url, aiohttp.ClientSession() as session:
         async with session.post(url, data=b"<request/>") as answer:

@@ -113,6 +113,8 @@ def decode(event: Event) -> Facts:
         raise SystemExit(3)
     if event.body == b"panic":
         raise BaseException("a Rust library panics")
+    if event.body == b"cut off":
+        raise asyncio.CancelledError
     return msgspec.msgpack.decode(event.body, type=Facts)
 
 
@@ -323,8 +325,45 @@ async def test_a_body_over_the_limit_is_set_aside_whole_and_what_is_within_is_de
     assert await release(desk.pool, letter_id, body=repaired, actor="wang") == 2
 
 
-@pytest.mark.parametrize("body", [b"exit", b"panic"])
+class _Forgets(BadInput):
+    def __init__(self) -> None:
+        pass
+
+
+class _Puts(BadInput):
+    def __init__(self) -> None:
+        super().__init__("value", "x")
+        self.code, self.message, self.advice = 404, "is wrong", "look"  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (_Forgets(), "adapter", "$: the adapter does not say why"),
+        (_Puts(), "404", "$: is wrong"),
+        (BadInput("value", ValueError("is wrong"), advice=ValueError("look")), "value", "$: is wrong"),  # type: ignore[arg-type]
+    ],
+    ids=str,
+)
+async def test_a_refusal_that_is_not_made_as_it_should_be_costs_its_event(
+    desk: Desk, error: BadInput, code: str, said: str
+) -> None:
+    def adapter(event: Event) -> Facts:
+        if event.body == b"refused":
+            raise error
+        return decode(event)
+
+    decider = await desk.worker(Memory(), adapter=adapter)
+    await decide(decider, desk.arrival("1", b"refused"), desk.arrival("2", paid("2")))
+    [(letter_id, kept)] = await desk.rows("SELECT dead_letter_id, code FROM dead_letter")
+    letter = await read_dead_letter(desk.pool, letter_id)
+    assert letter is not None and (kept, letter[0].message.en) == (code, said)
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
+
+
+@pytest.mark.parametrize("body", [b"exit", b"panic", b"cut off"])
 async def test_an_adapter_that_exits_or_panics_ends_no_worker(desk: Desk, body: bytes) -> None:
+    """Nor one that asks for the result of a task that was cut off: its cancel would end the reader unnoticed."""
     decider = await desk.worker(Memory())
     await decide(decider, desk.arrival("1", body), desk.arrival("2", paid("2")))
     assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "adapter")]
