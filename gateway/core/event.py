@@ -26,6 +26,11 @@ RECONSIDER = "ordergate.reconsider"
 """Type of the gateway's own event: decide this order again, nothing new is known of it from outside."""
 
 
+YEARS = range(2000, 2100)
+"""Of all instants at which something can have happened. Others are some platform's word for nothing (year 1), and may
+have no UTC form, or be endless to a database."""
+
+
 class Leg(enum.StrEnum):
     """The road an event came by."""
 

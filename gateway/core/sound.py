@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.errors import BadInput
-from gateway.core.event import ConnectionName, Event, EventId
+from gateway.core.event import YEARS, ConnectionName, Event, EventId
 from gateway.core.order import Facts
 from gateway.core.shape import JSON_KINDS, verdict_in_chinese
 from gateway.core.text import Text
@@ -63,8 +63,14 @@ def flaw_of(event: object, source: ConnectionName) -> str:
     return "" if event.source == source else "an event of another connection"
 
 
-def storable(event: Event) -> Event:
-    """`event` with texts that both legs can hold: one that cannot be written would never be taken."""
+def storable(event: Event, at: datetime) -> Event:
+    """`event` with texts and an instant that both legs can hold: one that cannot be written would never be taken, and
+    one that is not read as it was written ends whoever reads it.
+
+    `at` stands for an instant that is none.
+    """
+    if event.time.year not in YEARS:
+        event = msgspec.structs.replace(event, time=at)
     texts = (event.id, event.type, event.order_key, event.traceparent)
     if all(text.isascii() and "\x00" not in text for text in texts):
         return event

@@ -114,7 +114,7 @@ class WindowReader:
             match answer:
                 case Page(events, then):
                     await seen(events)
-                    if not await self._keep(events, owner):
+                    if not await self._keep([storable(event, window.end_at) for event in events], owner):
                         return False
                     self._reach("poller.after_page")
                     await report("")
@@ -162,7 +162,7 @@ class WindowReader:
 
     async def _keep(self, events: Sequence[Event], owner: Ownership) -> bool:
         """Have `events` durable, however long that takes; False when it is time to stop before."""
-        left, told = [storable(event) for event in events], False
+        left, told = events, False
         while left:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._put(event), name=f"keep {self._name}") for event in left]
@@ -325,7 +325,7 @@ class DailyReread:
         missed: set[str] = set()
 
         async def look(page: Sequence[Event]) -> None:
-            keys = {event.order_key for event in map(storable, page) if event.order_key} - orders
+            keys = {storable(event, now).order_key for event in page if event.order_key} - orders
             if keys:
                 missed.update(
                     await unknown_orders(self._pool, self._shop.name, prefix=self._shop.prefix, order_keys=keys)

@@ -76,7 +76,7 @@ class Hooks:
             if flaw := flaw_of(event, name):
                 self._observe([Refused(name, "adapter"), Trouble("adapter", f"{name}: admit gave {flaw}")])
                 return self._answer(name, source, OrdergateError(_BROKEN))
-            event = storable(event)
+            event = storable(event, push.received_at)
             await self._inbound.put(event)
         except Unread as error:
             self._observe([Refused(name, error.code)])

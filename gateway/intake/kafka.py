@@ -32,7 +32,7 @@ from aiokafka.errors import (
 )
 
 from gateway.core.errors import Unavailable
-from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
+from gateway.core.event import YEARS, Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Observer, Trouble
 from gateway.core.text import Text
 from gateway.intake.batch import Batch, Decider, Prepared
@@ -642,8 +642,7 @@ def _instant(text: str, *, default: datetime) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         return default
-    # Outside of these years an instant may have no UTC form, and nothing happened there.
-    return instant if instant.tzinfo is not None and 2000 <= instant.year <= 2099 else default
+    return instant if instant.tzinfo is not None and instant.year in YEARS else default
 
 
 def _sensible(seconds: float, *, default: datetime) -> datetime:

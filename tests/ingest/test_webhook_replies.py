@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +190,21 @@ async def test_an_event_that_no_leg_can_take_is_the_adapters_fault_and_told(give
     assert happened == [Refused(ConnectionName("wms"), "adapter"), Trouble("adapter", f"wms: admit gave {flaw}")]
 
 
-async def test_texts_that_no_database_takes_are_kept_without_what_it_refuses(migrated_url: str) -> None:
-    """The adapter of docs/adapters.md takes the order's number as its sender wrote it."""
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        pytest.param(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=8))), id="has no UTC form"),
+        pytest.param(datetime.min.replace(tzinfo=UTC), id="minus infinity to PostgreSQL"),
+        pytest.param(datetime.max.replace(tzinfo=UTC), id="infinity"),
+    ],
+)
+async def test_what_no_database_takes_is_kept_without_what_it_refuses(migrated_url: str, nothing: datetime) -> None:
+    """The adapter of docs/adapters.md takes the order's number as its sender wrote it. Others take an instant, and that
+    of year 1 is what Go and .NET write for none."""
     pool = await open_pool(migrated_url, size=2)
     leg = InboxLeg(pool, observe=lambda _: None)
     writing = asyncio.ensure_future(leg.run())
-    given = _event(id="A\x001", order_key="A\x00\ud800")
+    given = _event(id="A\x001", order_key="A\x00\ud800", time=nothing)
     inbound = Inbound(kafka=None, inbox=leg, observe=lambda _: None)
     async with served(_Gives(given), lambda _: None, inbound=inbound) as url, aiohttp.ClientSession() as session:
         async with session.post(url, data=b"<request/>") as answer:
@@ -203,6 +212,7 @@ async def test_texts_that_no_database_takes_are_kept_without_what_it_refuses(mig
     async with pool.acquire() as connection:
         (kept,) = await take(connection, 10)
     assert (kept.event.id, kept.event.order_key) == ("A\ufffd1", "A\ufffd?")
+    assert timedelta(0) <= kept.taken_at - kept.event.time < timedelta(minutes=1)
     writing.cancel()
     await asyncio.wait([writing])
     await pool.close()
