@@ -113,15 +113,29 @@ class Hooks:
         """In the sender's dialect. Where the adapter has no answer it is told to send again: a repeat does no harm."""
         try:
             reply = source.reply(error)
-            if isinstance(reply, Reply):
+            if not (flaw := _flaw_of(reply)):
                 return _response(reply, retry_after_s=retry_after_s)
-            how = f"reply gave an answer of {type(reply).__name__}"  # type: ignore[unreachable]
+            how = f"reply gave {flaw}"
         except BaseException as broken:  # its words may hold buyer data
             if is_a_stop(broken):
                 raise
             how = f"reply failed with {raised(broken)}"
         self._observe([Trouble("adapter", f"{name}: {how}")])
         return _response(Reply(503, _NO_REPLY), retry_after_s=retry_after_s or _RETRY_AFTER_S)
+
+
+def _flaw_of(reply: object) -> str:
+    """Why `reply` cannot be sent, which would show only when nobody can answer any more; empty for one that can."""
+    if not isinstance(reply, Reply):
+        return f"an answer of {type(reply).__name__}"
+    if not 200 <= int(reply.status) <= 599:
+        return "a status that is none"
+    if not isinstance(reply.content_type, str):
+        return f"a content type of {type(reply.content_type).__name__}"  # type: ignore[unreachable]
+    if not reply.content_type.isprintable():
+        return "a content type that is no header"
+    sendable = reply.body is None or isinstance(reply.body, bytes | bytearray | memoryview | str)
+    return "" if sendable else f"a body of {type(reply.body).__name__}"
 
 
 def _problem(error: BadInput) -> bytes:

@@ -239,8 +239,13 @@ class _Mute(_XmlSource):
     [
         (KeyError("13800000000 张三"), r"reply failed with KeyError at \S+:\d+"),
         (SystemExit(3), r"reply failed with SystemExit at \S+:\d+"),
+        (asyncio.CancelledError(), r"reply failed with CancelledError at \S+:\d+"),
         (None, "reply gave an answer of NoneType"),
-        (Reply("ok", b""), r"reply failed with ValueError at \S+:\d+"),  # type: ignore[arg-type]
+        (Reply("ok", b""), "reply failed with ValueError"),  # type: ignore[arg-type]
+        (Reply(0, b""), "reply gave a status that is none"),
+        (Reply(200, {"code": 0}), "reply gave a body of dict"),  # type: ignore[arg-type]
+        (Reply(200, b"", None), "reply gave a content type of NoneType"),  # type: ignore[arg-type]
+        (Reply(200, b"", "text/xml\r\nX: y"), "reply gave a content type that is no header"),
     ],
 )
 async def test_a_reply_that_fails_is_told_without_its_words_and_sent_again(
