@@ -18,6 +18,14 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None = None
     refresh_expires_at: datetime | None = None
 
+    def __post_init__(self) -> None:
+        """Refused here, where an adapter makes it: stored, an instant of no time zone would end whoever compares it."""
+        if not isinstance(self.access, str) or not isinstance(self.refresh, str):
+            raise TypeError("access and refresh of a token are texts")
+        for at in (self.expires_at, self.refresh_expires_at):
+            if at is not None and (not isinstance(at, datetime) or at.utcoffset() is None):
+                raise TypeError("an instant of a token is a datetime with a time zone")
+
     def __repr__(self) -> str:
         return f"Token(expires_at={self.expires_at!r})"
 

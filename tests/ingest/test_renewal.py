@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -39,7 +39,7 @@ class Desk:
         self.pool = pool
         self.number = number
         self.worker_id = worker_id
-        self.answer: Token | Unauthorised | Failed | BaseException = REFUSED
+        self.answer: Token | Unauthorised | Failed | BaseException | Callable[[], Token] = REFUSED
         self.asked = 0
         self.happened: list[Happening] = []
         self.passed = timedelta(0)
@@ -76,7 +76,7 @@ class Desk:
         self.asked += 1
         if isinstance(self.answer, BaseException):
             raise self.answer
-        return self.answer
+        return self.answer() if callable(self.answer) else self.answer
 
     async def look(self, *, passed: timedelta = timedelta(0)) -> int:
         """The renewal's next look after so long; how often the platform was asked."""
@@ -210,3 +210,14 @@ async def test_a_broken_authoriser_is_contained(desk: Desk, defect: BaseExceptio
     desk.answer = defect
     assert await desk.look() == 1
     assert not desk.shop.held and desk.troubles() == ["shop: not renewed: adapter"]
+
+
+async def test_a_token_whose_end_has_no_time_zone_is_its_adapters_fault(desk: Desk) -> None:
+    """Stored, it would end every worker as soon as the shop refuses it."""
+    desk.answer = lambda: Token("new", "r1", datetime(2026, 5, 1))  # noqa: DTZ001
+    assert await desk.look() == 1
+    desk.shop.refused(desk.shop.version, Unauthorised("27", "27 session expired"))
+    await desk.every.follow()
+    assert await desk.look() == 1
+    assert desk.troubles() == ["shop: not renewed: adapter"]
+    assert await desk.token() == Token("good", "r0", desk.ends_at)
