@@ -1,6 +1,6 @@
-"""What a task raises that nobody waits for, as one that an adapter has left behind.
+"""What is raised where nobody waits for it: by a task that an adapter has left behind, or by a callback of its making.
 
-By itself asyncio writes down the error's words, which may hold buyer data.
+By itself asyncio writes down the error's words and the callback's arguments, which may hold buyer data.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ def tells_loose(observe: Observer) -> Callable[[asyncio.AbstractEventLoop, dict[
 
     def told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if isinstance(error, BaseException) and "future" in context:
-            observe([Trouble("task", f"a task that nobody waits for failed: {raised(error)}")])
+        what = next((what for key, what in _LOOSE.items() if key in context), "")
+        if isinstance(error, BaseException) and what:
+            observe([Trouble("task", f"{what} that nobody waits for failed: {raised(error)}")])
         else:
             loop.default_exception_handler(context)
 
     return told
+
+
+_LOOSE = {"future": "a task", "handle": "a callback", "asyncgen": "a generator"}
+"""By what asyncio and uvloop name in the context of an error."""
