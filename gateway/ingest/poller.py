@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 import asyncpg
 import msgspec
 
+from gateway.core.code import OTHER
 from gateway.core.delivery import Failed, Throttled, Unauthorised
 from gateway.core.errors import Unavailable
 from gateway.core.event import ConnectionName, Event
@@ -132,7 +133,7 @@ class WindowReader:
                     self._observe([PullFailed(self._name, code)])
                     self._authorisation.refused(version, answer)
                 case Failed(code, _, retry_after_s):
-                    failures += 1
+                    failures, code = failures + 1, code or OTHER
                     self._observe([PullFailed(self._name, code)])
                     await report(code)
                     await owner.rest(max(backoff_s(failures, self._rng), retry_after_s or 0.0))

@@ -279,6 +279,13 @@ async def test_being_told_to_wait_counts_as_failing_when_it_lasts(
     await bench.pool.close()
 
 
+async def test_a_failure_without_a_code_is_one_all_the_same(migrated_url: str) -> None:
+    bench = Bench(Source(Failed("")), now=ahead(timedelta()))
+    await bench.run(migrated_url)
+    assert [one.code for one in bench.happened if isinstance(one, PullChanged)] == ["other", ""]
+    await bench.pool.close()
+
+
 async def test_what_no_database_can_hold_does_not_hold_up_the_shop(migrated_url: str) -> None:
     bench = Bench(Source(Page((event(id="E\x00\ud800", order_key="1\x00"),))), now=ahead(timedelta()))
     await bench.run(migrated_url)
