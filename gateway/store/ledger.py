@@ -27,6 +27,7 @@ SUM_WITHIN_S = 900.0
 """The whole ledger: some seconds for each ten million movements."""
 
 _SETTLE_LOCK = 7_262_013
+_MOST_MOVED = 2**31 - 1
 
 Keep = Literal["balance", "movements"]
 """Which of the two is right; the other one follows."""
@@ -77,7 +78,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class BelowBooked(Exception):
-    """By its movements the place would have less than nothing; nothing was written."""
+    """By its movements the place would have less than nothing, or more than a balance holds; nothing was written."""
 
     def __init__(self, moved: Pieces) -> None:
         super().__init__("the sum of the movements cannot be a balance")
@@ -182,21 +183,19 @@ async def settle(
             return Settled(off, 0)
         stock_id, difference = row["stock_id"], (off.on_hand, off.locked, off.committed)
         if keep == "balance":
-            await connection.execute(
+            await connection.executemany(
                 "INSERT INTO movement (stock_id, on_hand, locked, committed, reason) VALUES ($1, $2, $3, $4, $5)",
-                stock_id,
-                *difference,
-                f"{actor}: {reason}",
+                [(stock_id, *part, f"{actor}: {reason}") for part in _as_movements(difference)],
             )
         else:
             try:
                 await connection.execute(
-                    "UPDATE stock SET on_hand = on_hand - $2, locked = locked - $3, committed = committed - $4"
-                    " WHERE stock_id = $1",
+                    "UPDATE stock SET on_hand = on_hand - $2::bigint, locked = locked - $3::bigint,"
+                    " committed = committed - $4::bigint WHERE stock_id = $1",
                     stock_id,
                     *difference,
                 )
-            except asyncpg.CheckViolationError as error:
+            except (asyncpg.CheckViolationError, asyncpg.NumericValueOutOfRangeError) as error:
                 raise BelowBooked(Pieces(row["moved_on_hand"], row["moved_locked"], row["moved_committed"])) from error
         # Who has raised a balance past us has woken nobody.
         more = off.on_hand - off.locked - off.committed
@@ -204,6 +203,16 @@ async def settle(
             woken = await wake_waiting_all(connection, {Sku(place[0])}, now)
         await connection.execute("DELETE FROM ledger_off WHERE stock_id = $1", stock_id)
     return Settled(off, woken)
+
+
+def _as_movements(difference: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """`difference` as movements, of which each holds 32 bits: one, but where somebody has written much by hand."""
+    parts = []
+    while any(difference):
+        part = tuple(max(-_MOST_MOVED, min(_MOST_MOVED, pieces)) for pieces in difference)
+        difference = tuple(left - taken for left, taken in zip(difference, part, strict=True))
+        parts.append(part)
+    return parts
 
 
 def _off(row: Any) -> Pieces:

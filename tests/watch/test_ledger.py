@@ -268,6 +268,22 @@ async def test_movements_that_can_be_no_balance_are_not_taken(desk: Desk) -> Non
     assert await settle(desk.pool, (Sku("S9"), W), keep="balance", reason="x", actor="wang", now=at) is None
 
 
+async def test_a_difference_that_no_movement_holds_is_put_right_or_refused(desk: Desk) -> None:
+    """Somebody has written movements past us, of more pieces than 32 bits count."""
+    await count(desk, S1=10)
+    await desk.pool.execute(
+        "INSERT INTO movement (stock_id, on_hand, locked, committed, reason)"
+        " SELECT stock_id, 2000000000, 0, 0, 'by hand' FROM stock, generate_series(1, 3)"
+    )
+    place, at = (Sku("S1"), W), datetime.now(UTC)
+    with pytest.raises(BelowBooked):
+        await settle(desk.pool, place, keep="movements", reason="x", actor="wang", now=at)
+    put = await settle(desk.pool, place, keep="balance", reason="x", actor="wang", now=at)
+    assert put is not None and put.off == Pieces(-6_000_000_000, 0, 0)
+    assert await checked(desk, whole=True) == {}
+    assert await desk.rows("SELECT on_hand, (SELECT sum(on_hand) FROM movement)::bigint FROM stock") == [(10, 10)]
+
+
 @pytest.mark.parametrize(("counted", "by_hand", "keep"), [(3, 0, "movements"), (0, 3, "balance")])
 async def test_pieces_that_are_there_after_all_go_to_who_waits_for_them(
     desk: Desk, counted: int, by_hand: int, keep: Keep
