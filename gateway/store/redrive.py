@@ -367,6 +367,8 @@ RETURNING redrive_id
 
 
 # $8 cap, $9 redrive, then the policies: targets, operations, settle times, whether to be asked or told in doubt.
+# An attempt is dated by its worker's clock, which may be hours off: by the database's it ended before now, and not
+# before its lane was blocked (`since`).
 # Targets take turns, so that none waits behind another's thousands. Written in key order: of two that are begun at once
 # each waits for what the other has, and never the other way round as well.
 def _choose(join: str) -> str:
@@ -390,8 +392,9 @@ WITH policy AS (
 INSERT INTO redrive_item (redrive_id, n, order_id, target_id, seq, dead_letter_id, blocked, not_before, ask, settled_at)
 SELECT $9, row_number() OVER (ORDER BY target_id IS NULL, turn, target_id),
        order_id, target_id, head, dead_letter_id, blocked, since, coalesce(ask, true),
-       (SELECT max(a.ended_at) FROM attempt a
-         WHERE a.order_id = c.order_id AND a.target_id = c.target_id AND a.seq = c.head AND a.worker_id <> 0)
+       (SELECT greatest(c.since, least(now(), max(a.ended_at))) FROM attempt a
+         WHERE a.order_id = c.order_id AND a.target_id = c.target_id AND a.seq = c.head AND a.worker_id <> 0
+        HAVING count(*) > 0)
        + make_interval(secs => c.settle_s)
   FROM chosen c
  ORDER BY order_id, target_id, dead_letter_id

@@ -64,7 +64,7 @@ async def test_what_is_released_is_in_doubt_and_due_when_the_last_attempt_has_se
 ) -> None:
     pool, names = desk
     await stick(pool, names, 3)
-    later = datetime.now(UTC) + timedelta(hours=1)
+    later = datetime.now(UTC) - timedelta(seconds=1)
     await pool.execute("UPDATE attempt SET ended_at = $1 WHERE order_id = 2", later)
     redrive_id = await begin(pool, names, settle_s=15.0)
 
@@ -78,6 +78,20 @@ async def test_what_is_released_is_in_doubt_and_due_when_the_last_attempt_has_se
     ]  # fmt: skip
     assert rows[1]["not_before"] == later + timedelta(seconds=15)
     assert (await row(pool, redrive_id)).released == 3
+
+
+@pytest.mark.parametrize("ahead_h", [1, -1])
+async def test_a_worker_whose_clock_was_off_by_an_hour_makes_nobody_wait_so_long_and_nothing_unsettled(
+    desk: tuple[asyncpg.Pool, Names], ahead_h: int
+) -> None:
+    pool, names = desk
+    await stick(pool, names, 1)
+    await pool.execute("UPDATE attempt SET ended_at = now() + make_interval(hours => $1)", ahead_h)
+    await pool.execute("UPDATE lane SET not_before = now()")
+    await begin(pool, names, settle_s=15.0)
+    await step(pool)
+    waits_s = await pool.fetchval("SELECT extract(epoch FROM not_before - now())::float8 FROM lane")
+    assert 10 < waits_s <= 15
 
 
 async def test_the_pace_is_the_rows_and_outlives_whoever_steps(desk: tuple[asyncpg.Pool, Names]) -> None:
