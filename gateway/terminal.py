@@ -28,6 +28,12 @@ _PIPED_WIDTH = 200
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """All but the end of a line."""
 
+_FIGURE = re.compile(r"([+-]?\d[\d./%]{0,11})?")
+_GAP = 2
+"""Columns between those of a table."""
+_CHARACTER = 2
+"""Columns of a Chinese one."""
+
 
 class Language(enum.StrEnum):
     ZH = "zh"
@@ -79,11 +85,16 @@ class Terminal:
         """`columns` are (zh, en)."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         texts = [[harmless(shown(cell)) for cell in row] for row in rows]
-        for place, (zh, en) in enumerate(columns):
-            widest = max((cell_len(row[place]) for row in texts), default=0)
+        titles = [self.choose(*column) for column in columns]
+        widths = [max((cell_len(row[place]) for row in texts), default=0) for place in range(len(columns))]
+        all_of_it = sum(max(cell_len(title), width) + _GAP for title, width in zip(titles, widths, strict=True)) - _GAP
+        for place, (zh, _) in enumerate(columns):
             # A number is copied: it stands on one line wherever that leaves room for the rest.
-            whole = zh == "单号" and widest <= self._console.width // 3
-            table.add_column(self.choose(zh, en), overflow="fold", no_wrap=whole)
+            whole = zh == "单号" and widths[place] <= self._console.width // 3
+            # A figure in two lines would be another figure; its title may stand in several.
+            figures = all(_FIGURE.fullmatch(row[place]) for row in texts)
+            width = max(widths[place], _CHARACTER) if figures and all_of_it > self._console.width else None
+            table.add_column(titles[place], overflow="fold", no_wrap=whole, width=width)
         for row in texts:
             table.add_row(*row)
         self._console.print(table)

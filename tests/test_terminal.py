@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
 from datetime import UTC, datetime
 
 import pytest
 
 from gateway.terminal import Language, Terminal, shown
+from tests.pages.reading import ROOT
 
 
 def test_an_instant_is_shown_in_the_time_of_who_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +42,24 @@ def test_what_a_buyer_writes_does_nothing_to_the_terminal(capsys: pytest.Capture
     terminal.plain(note)
     written = r"\x1b[2Jgone \x9b31m\r\x08\t\x7f\u202e1002A"
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == ["Note", written, written]
+
+
+NARROW = """
+from gateway.remote.redrives import _print_redrives
+from gateway.terminal import Language, Terminal
+
+row = {"redrive_id": 12, "does": "send", "state": "running", "total": 15200, "waiting": 14000, "released": 50,
+       "done": 1150, "found": 1020, "again": 0, "reason": "the warehouse is back", "author": "admin/wang",
+       "starts_at": "2026-05-01T09:00:00+08:00"}
+_print_redrives(Terminal(language=Language.ZH, as_json=False), {"redrives": [row], "next": ""})
+"""
+
+
+def test_a_figure_stays_whole_on_a_narrow_terminal() -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    with os.fdopen(ours, "rb") as reader:
+        subprocess.run([sys.executable, "-c", NARROW], cwd=ROOT, stdout=theirs, check=True, timeout=60)
+        os.close(theirs)
+        said = reader.read1(65_536).decode()
+    assert all(f" {figure} " in said for figure in (15200, 14000, 50, 1150, 1020)) and "重" in said, said
