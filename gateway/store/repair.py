@@ -6,7 +6,7 @@ order's row is locked first, so that intake adds no command meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 import asyncpg
@@ -87,10 +87,15 @@ async def resend(
     nothing is changed.
     """
     async with pool.acquire() as connection, connection.transaction():
-        head = await _lock_head(connection, number=number, target=target, seq=seq)
-        if gates is not None and (target, head.operation) not in gates:
-            raise _not_configured(target, head.operation)
-        _check_blocked(head, target, confirmed_absent=confirmed_absent)
+        try:
+            head = await _lock_head(connection, number=number, target=target, seq=seq)
+            if gates is not None and (target, head.operation) not in gates:
+                raise _not_configured(target, head.operation)
+            _check_blocked(head, target, confirmed_absent=confirmed_absent)
+        except NotNow as error:
+            if edit is not None and error.code in _UNEDITED:
+                raise NotNow(error.code, error.message, _UNEDITED[error.code]) from error
+            raise
         if if_attempts is not None:
             await _check_attempts(connection, head, if_attempts)
         opened = await _read_head(connection, head)
@@ -188,6 +193,21 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
             Text("稍后再试", "try again later"),
         )
     return _Locked(order_id, target_id, seq, lane[1], lane[2], lane[4], state)
+
+
+# To who wanted it changed, that nothing is left to do is not true.
+_UNEDITED: Mapping[str, Text] = {
+    "done": Text(
+        "这次修改没有发出。看订单时间线里对方收到了什么；还要改，直接联系对方",
+        "your change was not sent: see in the order's timeline what was; where it has to be changed still, tell the"
+        " target",
+    ),
+    "not_blocked": Text(
+        "这次修改没有采用：它会按现有内容自动再次发送，见 `not_before`；还要改，等它又待人工时，或联系对方",
+        "your change was not taken: it is sent again by itself as it is, see `not_before`; where it has to be changed"
+        " still, do so once it is blocked again, or tell the target",
+    ),
+}
 
 
 def _not_configured(target: str, operation: str) -> NotNow:
