@@ -48,7 +48,7 @@ STORIES = {
     "docs/runbooks/README.md": Story(runbooks.overview),
     "docs/runbooks/authorise.md": Story(runbooks.authorise, {"NAME": "tmall"}),
     "docs/runbooks/backlog.md": Story(runbooks.backlog),
-    "docs/runbooks/blocked.md": Story(runbooks.blocked),
+    "docs/runbooks/blocked.md": Story(runbooks.blocked, {"代码": "rejected", "CODE": "rejected"}),
     "docs/runbooks/clock.md": Story(runbooks.clock),
     "docs/runbooks/conflict.md": Story(
         runbooks.conflict, {"代码": "cancelled_but_shipped", "CODE": "cancelled_but_shipped"}

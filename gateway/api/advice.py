@@ -209,13 +209,17 @@ def _about_letter(about: About) -> NextStep:
             call=f"POST {path}/discard",
         )
     see = f"ordergate dead show {letter} -o FILE"
-    which = NOTHING
+    which = all_of_them = NOTHING
     if about.dead_letter_id is None:
-        listed = f"ordergate dead list {narrow}"
+        listed, again = f"ordergate dead list {narrow}", f"ordergate dead redrive {narrow} --dry-run"
         which = Text(f"逐个（编号见 {listed}）", f"one by one (ids: {listed}), ")
+        all_of_them = Text(
+            f"；是网关的配置或适配器不对、已改好的，成批重新处理（{again}）",
+            f"; where a setting or the adapter was wrong and is mended, all at once ({again})",
+        )
     return NextStep(
-        zh=f"{which.zh}取出报文（{see}），修复后重新处理；或放弃",
-        en=f"{which.en}take out the payload ({see}), release it repaired, or discard it",
+        zh=f"{which.zh}取出报文（{see}），修复后重新处理；或放弃{all_of_them.zh}",
+        en=f"{which.en}take out the payload ({see}), release it repaired, or discard it{all_of_them.en}",
         command=f"ordergate dead release {letter} --body FILE -r REASON",
         call=f"POST {path}/release",
     )

@@ -122,6 +122,8 @@ def blocked(page: Page, town: Town) -> None:
     listed = page.run("ordergate deliveries list --state blocked --target wms-1")
     assert all(number in listed for number in (refused, absent, there))
     assert "rejected:http_4xx" in listed and "unknown" in listed
+    look = page.run("ordergate deliveries redrive --target wms-1 --code rejected --dry-run")
+    assert "符合 1，将处理 1" in look and refused in look
     (page.stage.folder / "given").write_text('{"receiver": {"detail": "张江路2号"}}', encoding="utf-8")
     resend = "ordergate deliveries resend NUMBER wms-1 SEQ"
     page.run(f"{resend} --edit given --reason why", instead={"NUMBER": refused, "SEQ": "1"})
@@ -141,6 +143,12 @@ def conflict(page: Page, town: Town) -> None:
     assert number in page.run("ordergate orders list --conflict cancelled_but_shipped")
     shown = page.run("ordergate orders show NUMBER", instead={"NUMBER": number})
     assert f"{number}  shop-a  冲突  买家已取消，仓库已发货" in shown
+    assert "联系快递拦截或等待退回" in page.run("ordergate work list")
+    opened = "ordergate notices open"
+    until(lambda: re.search(r"订单冲突 +shop-a +买家已取消，仓库已发货", page.stage.run(opened).out), "the condition")
+    page.run("ordergate work handled NUMBER --reason why", instead={"NUMBER": number})
+    assert number not in page.stage.run("ordergate work items --kind conflict").out
+    until(lambda: "订单冲突" not in page.stage.run(opened).out, "the notice to end")
 
 
 def dead_letter(page: Page, town: Town) -> None:
@@ -156,6 +164,10 @@ def dead_letter(page: Page, town: Town) -> None:
     assert "shape" in shown and "$.lines" in shown and "13800000000" not in shown
     # Nothing has been mended here, so it comes back.
     assert page.run("ordergate dead release ID", instead={"ID": mended}) == "1 条消息重新处理\n"
+    assert "符合 " in page.run("ordergate dead redrive --source shop-a --code shape --dry-run")
+    said = page.run("ordergate dead redrive --source shop-a --code shape --yes --reason why", more="--start-in 600")
+    redrive_id = re.findall(r"批次 (\d+)", said)[0]
+    assert "已停止" in page.stage.run(f"ordergate redrives stop {redrive_id} -r first-one-by-one").out
     page.run("ordergate dead show ID -o given", instead={"ID": repaired})
     file = page.stage.folder / "given"
     letter = json.loads(file.read_text(encoding="utf-8"))
