@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from gateway.api.errors import ApiError, conflict, not_found, wrong
+from gateway.api.errors import ApiError, conflict, near, not_found, wrong
 from gateway.api.routing import Call, Route
 from gateway.api.views import AuthoriseBody, ConnectionList, ConnectionView, Done, PauseBody, PulledView
 from gateway.core.access import Token
@@ -103,7 +103,7 @@ class Connections:
             return await self._hold(call, name, body.operation, paused=True)
         before = await self._state_of(name)
         if not await pause(self._pool, name, reason=body.reason, actor=call.actor):
-            raise _no_connection(name)
+            raise self._no_connection(name)
         await self._say(name, before)
         zh, en = "各进程在一次心跳内跟上", "every worker follows within its heartbeat"
         if self._is_shop(name):
@@ -118,7 +118,7 @@ class Connections:
         before = await self._state_of(name)
         woken = await resume(self._pool, name, reason=body.reason, actor=call.actor, now=self._now())
         if woken is None:
-            raise _no_connection(name)
+            raise self._no_connection(name)
         await self._say(name, before)
         zh, en = "各进程在一次心跳内跟上", "every worker follows within its heartbeat"
         if self._is_shop(name):
@@ -130,7 +130,7 @@ class Connections:
         name, body = ConnectionName(call.path["name"]), call.body
         connection = self._connections.get(name)
         if connection is None:
-            raise _no_connection(name)
+            raise self._no_connection(name)
         if connection.pull is None:
             raise conflict(
                 "no_token",
@@ -167,7 +167,7 @@ class Connections:
         """Pause one operation: its breaker is held open until somebody ends that."""
         connection = self._connections.get(name)
         if connection is None:
-            raise _no_connection(name)
+            raise self._no_connection(name)
         there = connection.held_operations
         if operation not in there:
             raise not_found(
@@ -193,6 +193,13 @@ class Connections:
             )
         )
 
+    def _no_connection(self, name: str) -> ApiError:
+        return not_found(
+            Text(f"没有连接 {name}", f"there is no connection {name}"),
+            "path.name",
+            near(name, self._connections) or Text("GET /connections 列出全部连接", "GET /connections lists them"),
+        )
+
     async def _state_of(self, name: str) -> ConnectionState | None:
         """How a connection stands; None when there is none of that name."""
         connection_id = self._names.get(ConnectionName(name))
@@ -201,14 +208,6 @@ class Connections:
         row = (await list_connections(self._pool))[connection_id]
         credential = (await read_credentials(self._pool, [connection_id])).get(connection_id)
         return _state(row, None if credential is None else credential.refused)[0]
-
-
-def _no_connection(name: str) -> ApiError:
-    return not_found(
-        Text(f"没有连接 {name}", f"there is no connection {name}"),
-        "path.name",
-        Text("连接名见配置", "the configuration names them"),
-    )
 
 
 def _state(row: ConnectionRow, refused: str | None) -> tuple[ConnectionState, str]:

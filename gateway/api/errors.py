@@ -59,7 +59,10 @@ def off_list() -> ApiError:
     return wrong(
         "query.after",
         Text("不是本列表中的位置", "is not a place in this list"),
-        Text("原样传回 `next`", "pass `next` as it came"),
+        Text(
+            "它是上一页应答里的 `next`，原样传回；第一页不传",
+            "it is `next` in the answer of the page before: pass it as it came, and none for the first page",
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from gateway.api.filters import check_connection
 from gateway.api.routing import Call, Route
 from gateway.api.views import ConditionList, ConditionView, NoticeList, NoticesQuery
 from gateway.store.notices import list_conditions, list_notices
@@ -38,6 +39,8 @@ class Notices:
             before=None if query.after is None else int(query.after),
             limit=query.limit,
         )
+        if not rows:
+            await check_connection(self._pool, query.connection, where="connection")
         more = str(rows[-1].notice_id) if len(rows) == query.limit else ""
         return NoticeList(notices=rows, next=more)
 

@@ -23,11 +23,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that is a file."""
+    """An answer that is a file. `more`: it was cut off at its limit."""
 
     name: str
     media_type: str
     content: bytes
+    more: bool = False
 
 
 Handler = Callable[[Call], Awaitable[Any]]

@@ -15,7 +15,7 @@ from gateway.api.connections import Connections
 from gateway.api.dead_letters import DeadLetters
 from gateway.api.deliveries import Deliveries
 from gateway.api.desk import Desk
-from gateway.api.errors import SEE, ApiError, not_found, unread, wrong
+from gateway.api.errors import SEE, ApiError, not_found, off_list, unread, wrong
 from gateway.api.gates import Gates
 from gateway.api.notices import Notices
 from gateway.api.openapi import document
@@ -109,6 +109,7 @@ class Api:
                     headers={
                         "Cache-Control": "no-store",
                         "Content-Disposition": f'attachment; filename="{answer.name}"',
+                        **({"X-Ordergate-More": "1"} if answer.more else {}),
                     },
                 )
             return web.Response(
@@ -195,6 +196,8 @@ def _query(request: web.Request, route: Route) -> Any:
     try:
         query = msgspec.convert(given, route.query, strict=False)
     except msgspec.ValidationError as error:
+        if str(error).endswith("at `$.after`"):
+            raise off_list() from error
         raise misfit(error, "query", one_of(route.query, error) or SEE) from error
     check_instants(query, "query")
     return query

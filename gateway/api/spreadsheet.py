@@ -71,6 +71,11 @@ class StuckSheet:
         for item in items:
             self._sheet.append(self._row(item))
 
+    def add_cut_off(self, limit: int) -> None:
+        """Say below the rows that they are not all."""
+        zh, en = f"只有最早的 {limit} 项，还有更多", f"only the oldest {limit}: there are more"
+        self._sheet.append([Text(zh, en).of(self._language)])
+
     def content(self) -> bytes:
         """The whole file; nothing can be added after."""
         file = io.BytesIO()

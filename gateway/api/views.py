@@ -331,7 +331,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True):
 class WorkQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: WorkKind | None = None
     connection: Annotated[Name, Meta(description="The shop, the target, or where the event came from")] | None = None
-    operation: Annotated[Name, Meta(description="Of deliveries: create, cancel, ship")] | None = None
+    operation: Annotated[Operation, Meta(description="Of deliveries")] | None = None
     code: Annotated[Name, Meta(description="The card's code, like `rejected:http_4xx`")] | None = None
     owner: Annotated[Name, Meta(description="One of those whose work it is by `owners` in the settings")] | None = None
 
@@ -410,7 +410,9 @@ class WantedBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     kinds: Annotated[tuple[StuckKind, ...], Meta(min_length=1, max_length=2)] = ("delivery", "dead_letter")
     target: Annotated[Name, Meta(description="Deliveries to this connection; then no dead letters")] | None = None
     source: Annotated[Name, Meta(description="Of orders of this shop, or events from this connection")] | None = None
-    operation: Annotated[Name, Meta(description="Deliveries of this operation; then no dead letters")] | None = None
+    operation: Annotated[Operation, Meta(description="Deliveries of this operation; then no dead letters")] | None = (
+        None
+    )
     code: (
         Annotated[
             Name,
@@ -444,7 +446,9 @@ class RedriveBody(PreviewBody, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: Reason
     per_s: Annotated[
         Annotated[float, Meta(ge=0.001, le=1_000)] | None,
-        Meta(description="Released a second, evenly; without it half of what the target allows, or 10"),
+        Meta(
+            description="Released a second, evenly; without it 10, or half of what the target allows where that is less"
+        ),
     ] = None
     start_in_s: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)], Meta(description="Nothing is released before; time to think again")

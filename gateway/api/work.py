@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.api.advice import FOR_STOCK, About, How, meaning, next_step, whose
 from gateway.api.desk import Desk
-from gateway.api.errors import conflict, not_found, off_list
+from gateway.api.errors import conflict, near, not_found, off_list, wrong
 from gateway.api.filters import check_conflict, check_connection, check_reason
 from gateway.api.routing import Call, Download, Route
 from gateway.api.spreadsheet import XLSX, StuckSheet
@@ -75,9 +75,9 @@ class Work:
     async def list_work(self, call: Call) -> WorkCards:
         query: WorkQuery = call.query
         found = [self._card(card) for card in await cards(self._pool, _wish(query))]
-        if not found:
-            await self._check(query)
         mine = [card for card in found if query.owner in (None, *card.owners)]
+        if not mine:
+            await self._check(query)
         return WorkCards(cards=mine, total=sum(card.count for card in mine))
 
     async def list_work_items(self, call: Call) -> WorkItems:
@@ -91,8 +91,8 @@ class Work:
 
     async def export_work(self, call: Call) -> Download:
         async with self._exporting:
-            content = await self._sheet(call.query)
-        return Download(name=f"stuck-{self._now():%Y%m%d-%H%M%S}.xlsx", media_type=XLSX, content=content)
+            content, more = await self._sheet(call.query)
+        return Download(name=f"stuck-{self._now():%Y%m%d-%H%M%S}.xlsx", media_type=XLSX, content=content, more=more)
 
     async def conflicts_handled(self, call: Call) -> Done:
         number = call.path["number"]
@@ -116,25 +116,43 @@ class Work:
     async def _check(self, query: WorkQuery) -> None:
         """Deliveries and dead letters have codes of adapters too, which nobody lists."""
         await check_connection(self._pool, query.connection, where="connection", letters=True)
+        self._check_owner(query.owner)
         if query.kind == "hold":
             check_reason(query.code, where="code")
         elif query.kind == "conflict":
             check_conflict(query.code, where="code")
 
-    async def _sheet(self, query: ExportQuery) -> bytes:
+    def _check_owner(self, owner: str | None) -> None:
+        known = sorted({person for rule in self._desk.owners for person in rule.people})
+        if owner is not None and known and owner not in known:
+            raise wrong(
+                "query.owner",
+                Text(f"没有负责人 {owner}", f"there is no owner {owner}"),
+                near(owner, known)
+                or Text(f"配置 owners 里有 {'、'.join(known)}", f"the setting `owners` has {', '.join(known)}"),
+            )
+
+    async def _sheet(self, query: ExportQuery) -> tuple[bytes, bool]:
+        """The file, and whether something has found no room in it."""
         sheet = await asyncio.to_thread(StuckSheet, query.language or self._desk.language)
         after: Place | None = None
         wishes = await self._wishes(query)
-        left = query.limit
-        while left > 0:
-            found, full = await self._page(query, wishes, after=after, limit=min(_PAGE, left))
+        left, more = query.limit, True
+        while more:
+            found, more = await self._page(query, wishes, after=after, limit=min(_PAGE, left) or 1)
+            if not left:
+                more = bool(found)
+                break
             # Beside the loop: others' requests go on between the pages of a long file.
             await asyncio.to_thread(sheet.add, [one for _, one in found])
             left -= len(found)
-            if not full:
-                break
-            after = found[-1][0]
-        return await asyncio.to_thread(sheet.content)
+            after = found[-1][0] if found else None
+        if more:
+            sheet.add_cut_off(query.limit)
+        content = await asyncio.to_thread(sheet.content)
+        if left == query.limit:
+            await self._check(query)
+        return content, more
 
     async def _wishes(self, query: WorkQuery) -> list[Wish]:
         """What to read for `query`. Whose work it is, is not stored, but goes by the card: of a hundred thousand things

@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from email.message import Message
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -46,9 +47,10 @@ class Remote:
     def post(self, *path: str | int, body: Mapping[str, Any]) -> Any:
         return self.call("POST", path, body=body)
 
-    def download(self, *path: str | int, **query: Any) -> bytes:
-        """The bytes of an answer that is a file. Raises RemoteError."""
-        return self._ask("GET", path, query=query, within_s=_DOWNLOAD_WITHIN_S)
+    def download(self, *path: str | int, **query: Any) -> tuple[bytes, bool]:
+        """The bytes of an answer that is a file, and whether it was cut off at its limit. Raises RemoteError."""
+        content, headers = self._ask("GET", path, query=query, within_s=_DOWNLOAD_WITHIN_S)
+        return content, "X-Ordergate-More" in headers
 
     def call(
         self,
@@ -60,7 +62,7 @@ class Remote:
     ) -> Any:
         """The decoded answer. Raises RemoteError."""
         try:
-            return json.loads(self._ask(method, path, body=body, query=query))
+            return json.loads(self._ask(method, path, body=body, query=query)[0])
         except ValueError as error:
             raise RemoteError(
                 Text(
@@ -76,7 +78,7 @@ class Remote:
         body: Any = None,
         query: Mapping[str, Any] | None = None,
         within_s: float = _WITHIN_S,
-    ) -> bytes:
+    ) -> tuple[bytes, Message]:
         if not self._url.lower().startswith(("http://", "https://")):
             what = Text(f"地址 {self._url} 缺少 http://", f"the address {self._url} lacks http://")
             like = f"--url http://{self._url.rpartition('://')[2]}"
@@ -106,7 +108,7 @@ class Remote:
                 },
             )
             with self._opener.open(request, timeout=within_s) as response:
-                return bytes(response.read())
+                return bytes(response.read()), response.headers
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error) from error
@@ -141,21 +143,33 @@ def _refusal(error: urllib.error.HTTPError) -> RemoteError:
     for language, what in said.items():
         if advice := (problem.get("advice") or {}).get(language):
             said[language] = f"{what} — {_CALL.sub(_command, advice)}"
-    where = _argument(problem.get("where") or "")
-    return RemoteError(
-        Text(where + said["zh"], said["en"]), code=str(problem.get("error", "")), details=problem.get("details")
-    )
+    code, where = str(problem.get("error", "")), problem.get("where") or ""
+    if code != "unrepaired":  # of that one it is a place in the payload
+        where = _argument(where)
+    elif where:
+        where += ": "
+    return RemoteError(Text(where + said["zh"], said["en"]), code=code, details=problem.get("details"))
 
 
 def _argument(where: str) -> str:
     """What a place in the request is called on the command line; what stands in the path is named by the words."""
     place, _, name = where.partition(".")
-    if place == "path" or where in ("headers.Authorization", "$.wanted"):
+    if place == "path" or where in ("headers.Authorization", "query", "$", "$.wanted"):
         return ""
-    if place == "query" and name:
+    if place == "query":
         return f"--{name.replace('_', '-')}: "
+    if given := _GIVEN.fullmatch(where):
+        option = _OPTIONS.get(given[1], given[1].replace("_", "-"))
+        return f"--{option} {given[2]}: " if given[2] else f"--{option}: "
     return f"{where}: " if where else ""
 
+
+_GIVEN = re.compile(
+    r"\$\.(?:wanted\.)?(target|source|operation|code|since|until|cap|per_s|start_in_s|reason|reference|edit|for_s"
+    r"|if_attempts|keep|body|body_base64)(?:\.(.+))?"
+)
+"""Where a body holds what an option has said."""
+_OPTIONS = {"per_s": "rate", "start_in_s": "start-in", "for_s": "for", "body_base64": "body"}
 
 _COMMANDS = {
     "GET /orders?number=…": "`ordergate orders list --number …`",
@@ -168,10 +182,16 @@ _COMMANDS = {
     "POST /orders/reconsider/preview": "`--dry-run`",
     "POST /redrives/preview": "`--dry-run`",
     "POST /deliveries/resolve/preview": "`--dry-run`",
+    '"confirmed_absent": true': "`--confirmed-absent`",
+    "keep=balance": "`--keep balance`",
+    "`not_before`": "`ordergate deliveries list`",
+    "/api/v1/openapi.json 中的 Content": "docs/desk.md",
+    "Content in /api/v1/openapi.json": "docs/desk.md",
+    "/api/v1/openapi.json": "`--help`",
 }
 _CALL = re.compile("(" + "|".join(map(re.escape, _COMMANDS)) + ")(?![\\w/])")
 
 
 def _command(call: re.Match[str]) -> str:
-    """The command that asks the same: who types commands has no use for a path of the API."""
+    """The command or option that does the same: who types commands has no use for a path or a field of the API."""
     return _COMMANDS[call[1]]

@@ -18,7 +18,7 @@ from gateway.remote.client import Remote, RemoteError
 from gateway.remote.deliveries import print_lanes
 from gateway.remote.options import LOCAL, After, DryRun, Limit, Number, Reason, Token, Url, as_number
 from gateway.remote.redrives import WhyOr, Yes, decided, narrowed
-from gateway.remote.work import Code, Connection, Kind, Owner
+from gateway.remote.work import Code, Connection, Kind, Operation, Owner
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 _PAGE = 1_000
@@ -190,6 +190,7 @@ def export(
     stuck: Annotated[bool, typer.Option("--stuck", help="卡住、等人处理的订单。What waits for a person")] = False,
     kind: Kind = None,
     connection: Connection = None,
+    operation: Operation = None,
     code: Code = None,
     owner: Owner = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="最多行数。Most rows")] = 5000,
@@ -206,15 +207,25 @@ def export(
             f"导出的是 XLSX，文件名要以 .xlsx 结尾：{output}", f"what is exported is XLSX: {output} must end in .xlsx"
         )
         raise RemoteError(what)
-    content = Remote(url, token).download(
+    content, more = Remote(url, token).download(
         "work", "export",
-        kind=kind, connection=connection, code=code, owner=owner, limit=limit, language=str(lang),
+        kind=kind, connection=connection, operation=operation, code=code, owner=owner, limit=limit, language=str(lang),
     )  # fmt: skip
     if str(output) == "-":
         sys.stdout.buffer.write(content)
         return
     output.write_bytes(content)
-    show({"file": str(output), "bytes": len(content)}, print_written, lang=lang, as_json=as_json)
+    written = {"file": str(output), "bytes": len(content), "limit": limit, "more": more}
+    show(written, _print_exported, lang=lang, as_json=as_json)
+
+
+def _print_exported(terminal: Terminal, answer: Any) -> None:
+    print_written(terminal, answer)
+    if answer["more"]:
+        terminal.line(
+            f"只有最早的 {answer['limit']} 项，还有更多：用 --limit（最多 10000）或过滤条件",
+            f"only the oldest {answer['limit']}: there are more, use --limit (10000 at most) or a filter",
+        )
 
 
 def _print_look_reparsed(terminal: Terminal, answer: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from gateway.core import words
+from gateway.core.text import Text
 from gateway.core.words import word
 from gateway.remote.answer import Codes, choices, example, print_more, show
 from gateway.remote.client import Remote, RemoteError
@@ -25,7 +26,13 @@ Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting si
 Yes = Annotated[bool, typer.Option("--yes", help="确认执行。Do it")]
 Cap = Annotated[int, typer.Option(min=1, help="最多处理多少，最早的优先。Take at most so many, the oldest first")]
 Rate = Annotated[
-    float | None, typer.Option("--rate", min=0.01, help="每秒放出多少。Released a second; default: half its limit")
+    float | None,
+    typer.Option(
+        "--rate",
+        min=0.01,
+        max=1000,
+        help="每秒放出多少；默认 10，限速的一半更小时取一半。Released a second; default: 10, or half its limit if less",
+    ),
 ]
 StartIn = Annotated[
     float, typer.Option("--start-in", min=0, max=86400, help="多少秒后开始，期间可停止。Nothing leaves before")
@@ -222,22 +229,27 @@ def _redrive(
         body |= {"reason": reason, "start_in_s": start_in} | ({} if rate is None else {"per_s": rate})
         show(remote.post("redrives", body=body), _print_started, lang=lang, as_json=as_json)
     else:
-        show(remote.post("redrives", "preview", body=body), _print_look, lang=lang, as_json=as_json)
+        look = remote.post("redrives", "preview", body=body)
+        if rate is not None:  # as it would go, not as it would without the option
+            look |= {"per_s": rate, "takes_s": look["preview"]["chosen"] / rate}
+        show(look, _print_look, lang=lang, as_json=as_json)
 
 
 def _print_look(terminal: Terminal, answer: Any) -> None:
     _print_preview(terminal, answer["preview"])
     terminal.line(
-        f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；加 --yes --reason 执行",
-        f"{answer['per_s']:g} a second, about {answer['takes_s']:.0f} s; add --yes --reason to do it",
+        f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；要执行：不写 --dry-run，加 --yes --reason 原因",
+        f"{answer['per_s']:g} a second, about {answer['takes_s']:.0f} s; to do it: without --dry-run, with"
+        " --yes --reason WHY",
     )
 
 
 def _print_look_to_resolve(terminal: Terminal, preview: Any) -> None:
     _print_preview(terminal, preview)
     terminal.line(
-        "加 --yes --reason 执行：--start-in 秒（默认 10）内可停止，已标记的不能撤销",
-        "add --yes --reason to do it: it can be stopped within --start-in seconds (10); what is resolved stays so",
+        "要执行：不写 --dry-run，加 --yes --reason 原因；--start-in 秒（默认 10）内可停止，已标记的不能撤销",
+        "to do it: without --dry-run, with --yes --reason WHY; it can be stopped within --start-in seconds (10),"
+        " what is resolved stays so",
     )
 
 
@@ -308,15 +320,13 @@ def _print_redrives(terminal: Terminal, answer: Any) -> None:
 
 
 def _print_redrive(terminal: Terminal, row: Any) -> None:
-    wanted = " ".join(
-        f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in row["wanted"].items()
-    )
+    codes = Codes(terminal)
     sends = row["does"] == "send"
     lines = [
         (("编号", "Id"), row["redrive_id"]),
         (("做什么", "Does"), terminal.say(word(row["does"], words.DOES))),
         (("状态", "State"), terminal.say(word(row["state"], words.REDRIVES))),
-        (("条件", "Filter"), wanted),
+        (("条件", "Filter"), _wanted_in_words(terminal, row["wanted"], codes)),
         (("原因", "Why"), row["reason"]),
         (("谁", "Who"), row["author"]),
         (("每秒", "A second"), f"{row['per_s']:g}"),
@@ -344,5 +354,35 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
                 (("已离开", "Had left already"), row["left"]),
             ]
     terminal.table([("项", "Field"), ("值", "Value")], [(terminal.choose(*name), value) for name, value in lines])
+    codes.print()
     if not sends and row["done"]:
         _print_for_good(terminal)
+
+
+def _wanted_in_words(terminal: Terminal, wanted: Mapping[str, Any], codes: Codes) -> str:
+    """What a redrive was asked to take; nothing of its kinds where it may take both."""
+    letters = wanted.get("kinds") == ["dead_letter"]
+    said: Mapping[str, Callable[[Any], str]] = {
+        "kinds": lambda kinds: codes.list(kinds, words.WORK),
+        "operation": lambda operation: codes.say(operation, words.OPERATIONS),
+        "code": lambda code: codes.say(code, words.LETTERS if letters else words.blocked),
+        "since": when,
+        "until": when,
+    }
+    parts = [
+        terminal.say(word(name, _FILTERS)) + " " + said.get(name, str)(value)
+        for name, value in wanted.items()
+        if name != "kinds" or len(value) == 1
+    ]
+    return terminal.choose("；", "; ").join(parts)
+
+
+_FILTERS: Mapping[str, Text] = {
+    "kinds": Text("类型", "kind"),
+    "target": Text("目标", "target"),
+    "source": Text("来源", "source"),
+    "operation": Text("操作", "operation"),
+    "code": Text("原因", "code"),
+    "since": Text("受阻自", "since"),
+    "until": Text("受阻早于", "before"),
+}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import enum
+import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.core.text import Text
 from gateway.remote.answer import print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
@@ -48,8 +51,15 @@ def list_skus(
     """对照表与已同步的库存。The table, and the stock levels the shop was told."""
     remote = Remote(url, token)
     if unmapped:
+        if sku or refused or after:
+            raise RemoteError(
+                Text(
+                    "--unmapped 不能与 --sku、--refused、--after 同用",
+                    "--unmapped goes with none of --sku, --refused, --after",
+                )
+            )
         answer = remote.get("skus", shop, "unmapped", limit=limit)
-        show(answer, _print_unmapped, lang=lang, as_json=as_json)
+        show(answer, partial(_print_unmapped, shop, limit), lang=lang, as_json=as_json)
         return
     answer = remote.get("skus", shop, sku=sku, refused=refused or None, after=after, limit=limit)
     show(answer, _print_skus, lang=lang, as_json=as_json)
@@ -140,8 +150,7 @@ def publish_skus(
 def _write(
     remote: Remote, shop: str, what: str, file: Path, form: Format | None, *, lang: Language, as_json: bool
 ) -> None:
-    if form is None:
-        form = Format.CSV if file.suffix.lower() == ".csv" else Format.XLSX
+    form = _form(file, form)
     answer = remote.get("skus", shop, what, format=form.value, language=lang.value)
     content = base64.b64decode(answer["file"])
     if str(file) == "-":
@@ -150,6 +159,30 @@ def _write(
     file.write_bytes(content)
     written = {"file": str(file), "bytes": len(content), "skus": answer["skus"]}
     show(written, _print_written, lang=lang, as_json=as_json)
+
+
+def _form(file: Path, given: Format | None) -> Format:
+    """What is written into `file`. Raises RemoteError where its name says something else, or nothing."""
+    if str(file) == "-":
+        return given or Format.XLSX
+    ending = file.suffix.lower()[1:]
+    if ending in tuple(Format) and given in (None, ending):
+        return Format(ending)
+    if given is None:
+        raise RemoteError(
+            Text(
+                f"写成什么格式？{file} 要以 .xlsx 或 .csv 结尾，或加 --format",
+                f"as what? {file} must end in .xlsx or .csv, or --format says it",
+            )
+        )
+    if ending in tuple(Format):
+        raise RemoteError(
+            Text(
+                f"--format {given} 与文件名 {file} 不符，请改其中一个",
+                f"--format {given}, and {file}: change one of them",
+            )
+        )
+    return given
 
 
 def _print_written(terminal: Terminal, answer: Any) -> None:
@@ -197,11 +230,17 @@ def _part(terminal: Terminal, part: Any) -> str:
     return text + terminal.choose("（赠品）", " (gift)") if part["gift"] else text
 
 
-def _print_unmapped(terminal: Terminal, answer: Any) -> None:
+def _print_unmapped(shop: str, limit: int, terminal: Terminal, answer: Any) -> None:
     terminal.table(
         [("店铺商品编码", "Shop SKU"), ("名称", "Name"), ("压住的订单", "Orders held")],
         [(row["sku"], row["name"], row["orders"]) for row in answer["skus"]],
     )
+    if len(answer["skus"]) == limit:
+        template = f"ordergate skus template {shlex.quote(shop)} table.xlsx"
+        terminal.line(
+            f"这是压住订单最多的 {limit} 个，或许还有：用 --limit，或 {template}",
+            f"these are the {limit} that hold most, there may be more: use --limit, or {template}",
+        )
 
 
 def _print_import(terminal: Terminal, answer: Any) -> None:

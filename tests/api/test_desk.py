@@ -12,9 +12,10 @@ from openpyxl import load_workbook
 
 from gateway.api.advice import About, meaning, next_step, whose
 from gateway.api.desk import Desk
+from gateway.api.errors import ApiError
 from gateway.api.routing import Call
 from gateway.api.spreadsheet import harmless
-from gateway.api.views import WorkItemsQuery
+from gateway.api.views import WorkItemsQuery, WorkQuery
 from gateway.api.work import Work
 from gateway.core import words
 from gateway.core.order import Conflict, Reason
@@ -124,6 +125,7 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x", "per_s": 1e-40}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"since": "2026-05-01T00:00:00"}, "reason": "x"}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"target": "epr"}, "reason": "x"}, 404, "not_found"),
+    ("POST", "/redrives", {"wanted": {"operation": "crate"}, "reason": "x"}, 422, "invalid"),
     ("POST", "/redrives", {"wanted": {"target": "erp"}, "reason": "x"}, 409, "nothing"),
     ("POST", "/redrives/preview", {"wanted": {}}, 422, "invalid"),
     ("POST", "/deliveries/resolve/preview", {"wanted": {}}, 422, "invalid"),
@@ -321,7 +323,21 @@ async def test_two_edits_of_one_delivery_at_once_and_the_second_is_refused(gatew
 
     assert first.status == 200
     assert (second.status, second.body["error"] in ("not_blocked", "held", "done")) == (409, True)
+    if second.body["error"] != "held":
+        assert "your change was not" in second.body["advice"]["en"] and is_told(second.body)
     assert await gateway.pool.fetchval("SELECT count(*) FROM delivery_edit") == 1
+
+
+async def test_who_wanted_to_change_what_another_has_sent_is_told_that_it_went_unchanged(gateway: Gateway) -> None:
+    (number,) = await refused(gateway, "1")
+    await gateway.post(f"/deliveries/{number}/erp/1/resend", {"reason": "as it is"})
+    await gateway.sent(number)
+    body = {"reason": "x", "edit": {"receiver": {"name": "李四"}}}
+    late = await gateway.call("POST", f"/deliveries/{number}/erp/1/resend", body)
+    assert (late.status, late.body["error"]) == (409, "done") and is_told(late.body)
+    assert late.body["advice"]["zh"].startswith("这次修改没有发出")
+    again = await gateway.call("POST", f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
+    assert again.body["advice"]["zh"].startswith("无需再做")
 
 
 async def test_an_edit_of_what_somebody_has_sent_meanwhile_is_refused(gateway: Gateway) -> None:
@@ -404,6 +420,24 @@ async def test_stuck_orders_as_a_spreadsheet_without_formulas(gateway: Gateway) 
     assert rows[1][7:11] == ["erp", "下单", "被拒收", "http_4xx"]
     short = await gateway.get("/work/items", limit=1)
     assert len(short["items"]) == 1
+
+
+@pytest.mark.parametrize(("limit", "more"), [(1, True), (2, True), (3, False), (500, False)])
+async def test_a_spreadsheet_that_is_cut_off_says_so(gateway: Gateway, limit: int, more: bool) -> None:
+    await refused(gateway, "1", "2", "3")
+    async with gateway.download("/work/export", limit=limit) as answer:
+        assert answer.headers.get("X-Ordergate-More") == ("1" if more else None)
+        sheet = load_workbook(io.BytesIO(await answer.read())).active
+    assert sheet is not None
+    rows = [[cell for cell in row if cell is not None] for row in sheet.values]
+    assert len(rows) == 1 + min(limit, 3) + more
+    assert (rows[-1] == [f"只有最早的 {limit} 项，还有更多"]) is more
+
+
+async def test_a_spreadsheet_of_what_there_never_was_is_refused(gateway: Gateway) -> None:
+    for slip in ({"connection": "epr"}, {"kind": "hold", "code": "unpayed"}, {"operation": "crate"}):
+        async with gateway.download("/work/export", **slip) as answer:
+            assert answer.status == 422, slip
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1", "#N/A", "=cmd|' /C calc'!A0"])
@@ -522,6 +556,7 @@ async def test_an_owner_is_given_the_same_as_somebody_who_looks_through_all_of_i
         OwnerRule(people=("li",), connection="erp"),
         OwnerRule(people=("wang", "li"), code="missing"),
         OwnerRule(people=("li",), kind="dead_letter", code="json"),
+        OwnerRule(people=("nobody",), connection="nowhere"),
     )
     desk = Work(pool, desk=Desk(owners=rules), now=lambda: BLOCKED_AT)
 
@@ -542,4 +577,8 @@ async def test_an_owner_is_given_the_same_as_somebody_who_looks_through_all_of_i
         assert len(his) == count
         for limit in (1, 2, 3, 500):
             assert await listed(owner, limit) == his, (owner, limit)
+    for ask, query in ((desk.list_work, WorkQuery), (desk.list_work_items, WorkItemsQuery)):
+        with pytest.raises(ApiError) as slip:
+            await ask(Call(actor="admin", path={}, query=query(owner="wagn"), body=None))
+        assert (slip.value.problem.where, slip.value.problem.advice.zh) == ("query.owner", "是不是 wang？")
     await pool.close()

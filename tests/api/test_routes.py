@@ -151,11 +151,21 @@ async def test_reads_say_what_is_wrong(gateway: Gateway, method: str, path: str,
         ("/orders?stage=lost", ["received", "shipped", "conflict"]),
         ("/dead-letters?state=x", ["open", "all"]),
         ("/notices?kind=x", ["target", "dead_letter"]),
+        ("/work?operation=crate", ["create", "cancel", "ship"]),
+        ("/work/items?operation=crate", ["create", "cancel", "ship"]),
     ],
 )
 async def test_a_value_of_a_closed_set_is_answered_with_the_set(gateway: Gateway, path: str, codes: list[str]) -> None:
     advice = (await gateway.call("GET", path)).body["advice"]
     assert all(code in advice[language] for code in codes for language in ("zh", "en")), advice
+
+
+async def test_a_place_in_a_list_is_told_as_what_it_is(gateway: Gateway) -> None:
+    for path in ("/orders", "/deliveries", "/dead-letters", "/redrives", "/work/items", "/notices", "/stock"):
+        body = (await gateway.call("GET", path, after="zzz")).body
+        assert body["where"] == "query.after" and "`next`" in body["advice"]["zh"], path
+        assert "regex" not in msgspec.json.encode(body).decode()
+    assert (await gateway.call("GET", "/work/items", after="x" * 200)).body["where"] == "query.after"
 
 
 async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gateway) -> None:
@@ -166,6 +176,7 @@ async def test_a_filter_that_names_what_there_never_was_is_refused(gateway: Gate
         ("/orders?reason=x", "reason", None),
         ("/deliveries?target=epr", "target", "erp"),
         ("/dead-letters?source=shopp", "source", "shop"),
+        ("/notices?connection=shopp", "connection", "shop"),
         ("/work?connection=nope", "connection", None),
         ("/work/items?connection=shopp", "connection", "shop"),
         ("/work?kind=hold&code=short_of_stok", "code", "short_of_stock"),

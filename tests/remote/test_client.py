@@ -67,6 +67,15 @@ def test_an_address_without_http_is_told_what_to_write(url: str, like: str) -> N
         ("query.channel_no", "--channel-no: "),
         ("path.number", ""),
         ("headers.Authorization", ""),
+        ("query", ""),
+        ("$.wanted", ""),
+        ("$.wanted.since", "--since: "),
+        ("$.per_s", "--rate: "),
+        ("$.start_in_s", "--start-in: "),
+        ("$.reason", "--reason: "),
+        ("$.edit", "--edit: "),
+        ("$.edit.lines[0].quantity", "--edit lines[0].quantity: "),
+        ("$.items[3].on_hand", "$.items[3].on_hand: "),
     ],
 )
 def test_a_refusal_says_where_what_and_what_to_do(where: str, shown: str) -> None:
@@ -80,6 +89,33 @@ def test_a_refusal_says_where_what_and_what_to_do(where: str, shown: str) -> Non
         with pytest.raises(RemoteError) as told:
             Remote(url, "og_token").get("orders", "A1")
     assert str(told.value) == f"{shown}没有这个订单 — 见列表 / is not known — look at the list"
+
+
+def test_a_place_in_a_payload_is_no_option() -> None:
+    problem = {"error": "unrepaired", "message": {"zh": "缺少", "en": "is missing"}, "where": "$.reason"}
+    body = json.dumps(problem).encode()
+    with answering(b"HTTP/1.1 422 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
+        with pytest.raises(RemoteError, match=r"^\$\.reason: 缺少"):
+            Remote(url, "og_token").get("orders", "A1")
+
+
+@pytest.mark.parametrize(
+    ("advice", "told"),
+    [
+        ('确定没有则带 "confirmed_absent": true 重试', "确定没有则带 `--confirmed-absent` 重试"),
+        ("以库存为准（keep=balance），再", "以库存为准（`--keep balance`），再"),
+        ("会自动再次发送，见 `not_before`", "会自动再次发送，见 `ordergate deliveries list`"),
+        ("见 /api/v1/openapi.json", "见 `--help`"),
+        ("见 /api/v1/openapi.json 中的 Content", "见 docs/desk.md"),
+    ],
+)
+def test_a_field_of_the_api_is_told_as_the_option_that_sets_it(advice: str, told: str) -> None:
+    problem = {"message": {"zh": "不行", "en": "no"}, "advice": {"zh": advice, "en": "x"}}
+    body = json.dumps(problem).encode()
+    with answering(b"HTTP/1.1 409 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as (url, _):
+        with pytest.raises(RemoteError) as refused:
+            Remote(url, "og_token").get("orders", "A1")
+    assert refused.value.text.zh == f"不行 — {told}"
 
 
 def test_what_the_api_would_be_asked_is_told_as_a_command() -> None:

@@ -67,3 +67,40 @@ def test_an_edit_that_is_no_json_is_told_where(content: bytes, zh: str, tmp_path
     (tmp_path / "fix.json").write_bytes(content)
     said = told("deliveries", "resend", "A1", "wms-1", "1", "--edit", str(tmp_path / "fix.json"), "-r", "x")
     assert f"fix.json 不是 JSON：{zh}" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "zh"),
+    [
+        (("table.pdf",), "table.pdf 要以 .xlsx 或 .csv 结尾，或加 --format"),
+        (("table",), "table 要以 .xlsx 或 .csv 结尾，或加 --format"),
+        (("table.xlsx.bak",), "table.xlsx.bak 要以 .xlsx 或 .csv 结尾，或加 --format"),
+        (("table.xlsx", "--format", "csv"), "--format csv 与文件名 table.xlsx 不符"),
+        (("table.CSV", "--format", "xlsx"), "--format xlsx 与文件名 table.CSV 不符"),
+    ],
+)
+@pytest.mark.parametrize("what", ["export", "template"])
+def test_a_file_is_not_written_under_a_name_that_says_something_else(
+    what: str, given: tuple[str, ...], zh: str, tmp_path: Path
+) -> None:
+    assert zh in told("skus", what, "shop", str(tmp_path / given[0]), *given[1:]).replace(f"{tmp_path}/", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "form"),
+    [
+        (("t.XLSX",), "xlsx"),
+        (("t.csv",), "csv"),
+        (("t", "--format", "csv"), "csv"),
+        (("t.txt", "--format=xlsx"), "xlsx"),
+    ],
+)
+def test_a_table_is_written_as_its_name_or_its_format_says(
+    given: tuple[str, ...], form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = b'{"name":"x","skus":1,"file":"eA=="}'
+    with answering(OK + b"%d\r\n\r\n%s" % (len(body), body)) as (url, asked), pytest.raises(SystemExit) as ended:
+        main(["skus", "export", "shop", str(tmp_path / given[0]), *given[1:], "--url", url, "--token", "og_x"])
+    assert not ended.value.code and (tmp_path / given[0]).read_bytes() == b"x"
+    assert f"format={form}".encode() in asked()

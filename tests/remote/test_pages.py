@@ -32,6 +32,7 @@ from gateway.api.views import (
     RedriveStarted,
     Released,
     StockList,
+    UnmappedList,
     WorkCard,
     WorkCards,
     WorkerGate,
@@ -60,6 +61,7 @@ from gateway.store.queries import (
 )
 from gateway.store.redrive import RedriveRow
 from gateway.store.reparse import Reparsed
+from gateway.store.skus import UnmappedSku
 from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Group, Preview, Wanted
 from tests.core.sample import PLACED_AT, content
@@ -489,7 +491,7 @@ def test_a_look_before_a_redrive_says_what_is_asked_first(capsys: pytest.Capture
 def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str]) -> None:
     out = " ".join(printed(capsys, REDRIVE, "redrives", "show", "3").split())
     for told in (
-        "条件 target=wms",
+        "条件 目标 wms",
         "停止时未动 3",
         "已恢复原状 1",
         "又受阻 1",
@@ -497,6 +499,51 @@ def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str
         "开始 2026-05-01 09:00:03",
     ):
         assert told in out
+
+
+@pytest.mark.parametrize(
+    ("wanted", "zh", "en"),
+    [
+        (
+            Wanted(kinds=("delivery",), operation="create", code="rejected:http_4xx", since=PLACED_AT),
+            "条件 类型 下发受阻；操作 下单；原因 被目标拒收（http_4xx）；受阻自 2026-05-01 09:00:00",
+            "Filter kind delivery; operation create; code rejected:http_4xx; since 2026-05-01 09:00:00",
+        ),
+        (
+            Wanted(kinds=("dead_letter",), source="shop", code="field", until=PLACED_AT),
+            "条件 类型 死信；来源 shop；原因 报文字段缺失或多余；受阻早于 2026-05-01 09:00:00",
+            "Filter kind dead_letter; source shop; code field; before 2026-05-01 09:00:00",
+        ),
+    ],
+)
+def test_what_a_redrive_takes_is_told_in_words(
+    wanted: Wanted, zh: str, en: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = msgspec.structs.replace(REDRIVE, wanted=wanted)
+    out = printed(capsys, row, "redrives", "show", "3")
+    assert zh in " ".join(out.split()) and f"{wanted.code} " in out.splitlines()[-1]
+    assert en in " ".join(printed(capsys, row, "redrives", "show", "3", "--lang", "en").split())
+
+
+def test_a_look_goes_by_the_rate_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    look = RedrivePreview(preview=Preview(total=40, chosen=30, staying=0, elsewhere=10, groups=()), per_s=10, takes_s=3)
+    command = ("deliveries", "redrive", "--target", "wms", "--dry-run")
+    assert "每秒 10 个，约需 3 秒；要执行：不写 --dry-run，加 --yes --reason" in printed(capsys, look, *command)
+    assert "每秒 0.5 个，约需 60 秒" in printed(capsys, look, *command, "--rate", "0.5")
+    told = json.loads(printed(capsys, look, *command, "--rate", "0.5", "--json"))
+    assert (told["per_s"], told["takes_s"]) == (0.5, 60.0)
+
+
+def test_skus_that_are_not_all_are_not_told_as_all(capsys: pytest.CaptureFixture[str]) -> None:
+    unmapped = UnmappedList(skus=[UnmappedSku(sku="X", name="茶", orders=3)])
+    command = ("skus", "list", "shop", "--unmapped")
+    assert "或许还有" not in printed(capsys, unmapped, *command)
+    out = printed(capsys, unmapped, *command, "--limit", "1")
+    assert "压住订单最多的 1 个，或许还有：用 --limit，或 ordergate skus template shop table.xlsx" in out
+    for also in (("--sku", "X"), ("--refused",), ("--after", "X")):
+        with pytest.raises(SystemExit):
+            main([*command, *also, "--token", "og_x"])
+        assert "--unmapped" in capsys.readouterr().err
 
 
 def test_a_redrive_that_resolves_says_what_cannot_be_undone(capsys: pytest.CaptureFixture[str]) -> None:
