@@ -91,6 +91,8 @@ class Remote:
         if not (self._token.isascii() and self._token.isprintable()):
             # Refused here: the header's own error would quote it.
             raise RemoteError("令牌里有多余的字符，请重新复制 / the token has characters no token has: copy it again")
+        if "" in path:
+            raise RemoteError(Text("单号或名称是空的", "a number or a name is empty"))
         url = f"{self._url}/api/v1/" + "/".join(quote(str(part), safe="") for part in path)
         given = {name: value for name, value in (query or {}).items() if value not in (None, False)}
         if given:

@@ -236,7 +236,8 @@ def _redrive(
 
 
 def _print_look(terminal: Terminal, answer: Any) -> None:
-    _print_preview(terminal, answer["preview"])
+    if not _print_preview(terminal, answer["preview"]):
+        return
     terminal.line(
         f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；要执行：不写 --dry-run，加 --yes --reason 原因",
         f"{answer['per_s']:g} a second, about {answer['takes_s']:.0f} s; to do it: without --dry-run, with"
@@ -245,7 +246,8 @@ def _print_look(terminal: Terminal, answer: Any) -> None:
 
 
 def _print_look_to_resolve(terminal: Terminal, preview: Any) -> None:
-    _print_preview(terminal, preview)
+    if not _print_preview(terminal, preview):
+        return
     terminal.line(
         "要执行：不写 --dry-run，加 --yes --reason 原因；--start-in 秒（默认 10）内可停止，已标记的不能撤销",
         "to do it: without --dry-run, with --yes --reason WHY; it can be stopped within --start-in seconds (10),"
@@ -253,7 +255,8 @@ def _print_look_to_resolve(terminal: Terminal, preview: Any) -> None:
     )
 
 
-def _print_preview(terminal: Terminal, preview: Any) -> None:
+def _print_preview(terminal: Terminal, preview: Any) -> bool:
+    """Whether there is anything to do."""
     codes = Codes(terminal)
     terminal.table(
         [
@@ -277,6 +280,12 @@ def _print_preview(terminal: Terminal, preview: Any) -> None:
         f"{preview['total']} fit, {preview['chosen']} would be taken, {preview['staying']} stay with a person, "
         f"{preview['elsewhere']} are in another redrive",
     )
+    if not preview["total"]:
+        terminal.line(
+            "没有符合条件的；有哪些在等，见 `ordergate work list`",
+            "nothing fits; what waits is in `ordergate work list`",
+        )
+    return bool(preview["chosen"])
 
 
 def _print_started(terminal: Terminal, answer: Any) -> None:

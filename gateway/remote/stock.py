@@ -12,7 +12,7 @@ import typer
 from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
-from gateway.sheets.stock import BadStock, parse
+from gateway.sheets.stock import MAX_PIECES, BadStock, parse
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
 
 _AT_ONCE = 5000
@@ -51,7 +51,7 @@ def list_stock(
 def set_stock(
     sku: Annotated[str, typer.Argument(help="SKU")],
     warehouse: Annotated[str, typer.Argument(help="仓库。Warehouse")],
-    on_hand: Annotated[int, typer.Argument(min=0, help="在库数量。Pieces on hand")],
+    on_hand: Annotated[int, typer.Argument(min=0, max=MAX_PIECES, help="在库数量。Pieces on hand")],
     reason: Reason,
     url: Url = LOCAL,
     token: Token = "",

@@ -340,6 +340,35 @@ async def test_who_wanted_to_change_what_another_has_sent_is_told_that_it_went_u
     assert again.body["advice"]["zh"].startswith("无需再做")
 
 
+@pytest.mark.parametrize("edited", [False, True])
+async def test_what_is_sent_again_after_the_shop_has_changed_it(gateway: Gateway, edited: bool) -> None:
+    """The shop's newest word, or what a person made of it before: then the conflict is the hint that they differ."""
+    (number,) = await refused(gateway, "1")
+    path = f"/deliveries/{number}/erp/1/resend"
+    if edited:
+        gateway.erp.faults = REFUSING
+        seen = (await gateway.blocked(number))["attempts"]
+        await gateway.post(path, {"reason": "x", "edit": {"receiver": {"detail": "张江路2号"}}})
+
+        async def blocked_again() -> bool:
+            return bool((await gateway.blocked(number))["attempts"] > seen)
+
+        await gateway.until(blocked_again)
+        gateway.erp.faults = Faults()
+    moved = {**ORDER["receiver"], "detail": "漕溪路9号"}
+    await gateway.order(order_no="1", updated_at="2026-05-01T10:00:00+08:00", receiver=moved)
+
+    async def conflicting() -> Any:
+        return (await gateway.get("/work", kind="conflict"))["cards"]
+
+    assert [card["code"] for card in await gateway.until(conflicting)] == ["changed_after_sent"]
+    await gateway.post(path, {"reason": "as it is now"})
+    await gateway.sent(number)
+    carried = msgspec.json.decode(gateway.erp.seen[f"{number}/create"])
+    assert carried["receiver"]["detail"] == ("张江路2号" if edited else "漕溪路9号")
+    assert [card["code"] for card in await conflicting()] == ["changed_after_sent"], "until a person says it is handled"
+
+
 async def test_an_edit_of_what_somebody_has_sent_meanwhile_is_refused(gateway: Gateway) -> None:
     (number,) = await refused(gateway, "1")
     path = f"/deliveries/{number}/erp/1/resend"

@@ -153,6 +153,12 @@ def test_what_is_asked_is_in_the_request() -> None:
     assert "Authorization: Bearer og_token" in lines
 
 
+def test_an_empty_number_asks_for_nothing_else() -> None:
+    with pytest.raises(RemoteError) as told:
+        Remote("http://127.0.0.1:9", "og_token").get("orders", "")
+    assert is_told(told.value.text)
+
+
 def test_without_a_token_nobody_is_asked() -> None:
     with pytest.raises(RemoteError, match="ORDERGATE_TOKEN"):
         Remote("http://127.0.0.1:9", "").get("orders")

@@ -530,6 +530,9 @@ def test_a_look_goes_by_the_rate_that_is_asked_for(capsys: pytest.CaptureFixture
     command = ("deliveries", "redrive", "--target", "wms", "--dry-run")
     assert "每秒 10 个，约需 3 秒；要执行：不写 --dry-run，加 --yes --reason" in printed(capsys, look, *command)
     assert "每秒 0.5 个，约需 60 秒" in printed(capsys, look, *command, "--rate", "0.5")
+    nothing = msgspec.structs.replace(look, preview=msgspec.structs.replace(look.preview, total=0, chosen=0))
+    out = printed(capsys, nothing, *command)
+    assert "没有符合条件的" in out and "要执行" not in out
     told = json.loads(printed(capsys, look, *command, "--rate", "0.5", "--json"))
     assert (told["per_s"], told["takes_s"]) == (0.5, 60.0)
 
@@ -567,7 +570,7 @@ def test_a_redrive_that_resolves_says_what_cannot_be_undone(capsys: pytest.Captu
     out = printed(capsys, sends, "deliveries", "redrive", "--target", "wms", "--yes", "-r", "x")
     assert "批次 3：重发 10 个" in out and "不能撤销" not in out
 
-    look = Preview(total=0, chosen=0, staying=0, elsewhere=0, groups=())
+    look = Preview(total=3, chosen=3, staying=0, elsewhere=0, groups=())
     out = printed(capsys, look, "deliveries", "resolve-many", "--target", "wms")
     assert "--start-in 秒（默认 10）内可停止，已标记的不能撤销" in out
 
