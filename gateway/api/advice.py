@@ -33,7 +33,8 @@ class NextStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is waiting: a card (`number` empty) or one item. `missing`: the stock that it lacks."""
+    """What is waiting: a card (`number` empty) or one item. `missing`: the stock that it lacks. `conflicts`: all of the
+    order's, where they are known."""
 
     kind: WorkKind
     connection: str
@@ -44,6 +45,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     seq: int | None = None
     dead_letter_id: int | None = None
     missing: tuple[Missing, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
 
 def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
@@ -71,10 +73,11 @@ def next_step(about: About) -> NextStep:
         return _about_letter(about)
     if about.kind == "conflict":
         step = _step(_CONFLICTS, about.code) or Text("核实后标记为已处理", "look into it, then say that it is handled")
+        seen = "".join(f" --conflict {code}" for code in about.conflicts or (about.code,))
         return NextStep(
             zh=step.zh,
             en=step.en,
-            command=f"ordergate work handled {number} -r REASON",
+            command=f"ordergate work handled {number}{seen} -r REASON",
             call=f"POST {order}/conflicts-handled",
         )
     step = _step(_HOLDS, about.code) or (_LACKS if about.code.startswith("missing:receiver.") else _MEND_AT_SHOP)

@@ -227,6 +227,15 @@ class ReasonBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: Reason
 
 
+class HandledBody(ReasonBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    conflicts: Annotated[
+        list[Name] | None,
+        Meta(
+            description="Those that you have seen: refused where there is another one by now; without it all there are"
+        ),
+    ] = None
+
+
 class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`operation`: only what is sent to the connection of this kind; without it all of the connection."""
 

@@ -18,7 +18,7 @@ from gateway.api.spreadsheet import XLSX, StuckSheet
 from gateway.api.views import (
     Done,
     ExportQuery,
-    ReasonBody,
+    HandledBody,
     WorkCard,
     WorkCards,
     WorkItem,
@@ -31,7 +31,7 @@ from gateway.core.owner import WorkKind
 from gateway.core.text import Text
 from gateway.core.words import CONFLICTS, word
 from gateway.store.stock import Missing, read_missing
-from gateway.store.work import Card, Item, Place, Wish, cards, conflicts_handled, items
+from gateway.store.work import Card, Item, OtherConflicts, Place, Wish, cards, conflicts_handled, items
 
 _PAGE = 500
 _HOW: dict[AfterUnknown, How] = {
@@ -67,7 +67,7 @@ class Work:
             ),
             Route(
                 method="POST", path="/orders/{number}/conflicts-handled", handler=self.conflicts_handled,
-                body=ReasonBody, answer=Done, errors=(400, 401, 404, 409, 422, 503), zh="冲突已处理",
+                body=HandledBody, answer=Done, errors=(400, 401, 404, 409, 422, 503), zh="冲突已处理",
                 en="Take an order's conflicts off the queue until they change",
             ),
         ]  # fmt: skip
@@ -96,7 +96,21 @@ class Work:
 
     async def conflicts_handled(self, call: Call) -> Done:
         number = call.path["number"]
-        codes = await conflicts_handled(self._pool, number, reason=call.body.reason, actor=call.actor)
+        body: HandledBody = call.body
+        try:
+            codes = await conflicts_handled(
+                self._pool, number, seen=body.conflicts, reason=body.reason, actor=call.actor
+            )
+        except OtherConflicts as error:
+            said = "、".join(f"{word(code, CONFLICTS).zh}（{code}）" for code in error.now)
+            raise conflict(
+                "changed_meanwhile",
+                Text(
+                    f"订单 {number} 现在的冲突是 {said}", f"the conflicts of order {number} are {', '.join(error.now)}"
+                ),
+                Text("其余的也核实之后，再一并标记", "look into the others, too, then say so of all of them"),
+                where="$.conflicts",
+            ) from error
         if codes is None:
             raise not_found(
                 Text(f"没有订单 {number}", f"there is no order {number}"),
@@ -206,6 +220,7 @@ class Work:
             seq=item.seq,
             dead_letter_id=item.dead_letter_id,
             missing=missing if item.kind == "hold" else (),
+            conflicts=item.codes if item.kind == "conflict" else (),
         )
         values = msgspec.structs.asdict(item)
         del values["place"]

@@ -67,10 +67,25 @@ def list_items(
 
 @work.command("handled", epilog=example('work handled A1001 -r "已联系快递拦截"'))
 def handled(
-    number: Number, reason: Reason, url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH
+    number: Number,
+    reason: Reason,
+    conflict: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--conflict",
+            help="你看到的冲突代码，可多个；又有别的则拒绝。Those you have seen: refused if there are others",
+        ),
+    ] = None,
+    url: Url = LOCAL,
+    token: Token = "",
+    as_json: AsJson = False,
+    lang: Lang = ZH,
 ) -> None:
     """订单的冲突已处理：有新变化前不再列出。An order's conflicts are dealt with, until they change."""
-    answer = Remote(url, token).post("orders", number, "conflicts-handled", body={"reason": reason})
+    body: dict[str, Any] = {"reason": reason}
+    if conflict:
+        body["conflicts"] = conflict
+    answer = Remote(url, token).post("orders", number, "conflicts-handled", body=body)
     show(answer, print_done, lang=lang, as_json=as_json)
 
 

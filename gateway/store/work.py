@@ -6,7 +6,7 @@ that holds nothing but what waits, so the millions that flow cost nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -135,16 +135,30 @@ async def items(pool: asyncpg.Pool, wish: Wish, *, after: Place | None, limit: i
     return sorted(found, key=lambda item: item.place)[:limit]
 
 
-async def conflicts_handled(pool: asyncpg.Pool, number: str, *, reason: str, actor: str) -> tuple[str, ...] | None:
+class OtherConflicts(Exception):
+    """The order's conflicts, `now`, are not those that the person has seen; nothing was written."""
+
+    def __init__(self, now: tuple[str, ...]) -> None:
+        super().__init__(" ".join(now))
+        self.now = now
+
+
+async def conflicts_handled(
+    pool: asyncpg.Pool, number: str, *, reason: str, actor: str, seen: Collection[str] | None = None
+) -> tuple[str, ...] | None:
     """Take an order's conflicts off the queue until they change: a person has dealt with them.
 
-    Returns them, empty where there are none, None where there is no such order.
+    Returns them, empty where there are none, None where there is no such order. `seen`: those that he knows of, None:
+    whatever there are. Raises OtherConflicts.
     """
     async with pool.acquire() as connection, connection.transaction():
         row = await connection.fetchrow("SELECT order_id, conflicts FROM orders WHERE number = $1 FOR UPDATE", number)
         if row is None:
             return None
-        if row[1]:
+        now = tuple(row[1].split())
+        if now and seen is not None and not set(now) <= set(seen):
+            raise OtherConflicts(now)
+        if now:
             await connection.execute(
                 "INSERT INTO conflict_handled (order_id, conflicts, author, private_reason) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (order_id) DO UPDATE SET conflicts = excluded.conflicts, author = excluded.author,"
@@ -152,7 +166,7 @@ async def conflicts_handled(pool: asyncpg.Pool, number: str, *, reason: str, act
                 row[0], row[1], actor, as_private(reason),
             )  # fmt: skip
             await audit(connection, actor=actor, action="order.conflicts_handled", subject=number, reason=reason)
-    return tuple(row[1].split())
+    return now
 
 
 def _from(after: Place | None, rank: int) -> tuple[datetime | None, int]:

@@ -418,7 +418,14 @@ async def test_a_conflict_is_dealt_with(gateway: Gateway) -> None:
 
     (card,) = await gateway.until(conflicting)
     assert (card["code"], card["samples"]) == ("changed_after_sent", [number])
-    await gateway.post(f"/orders/{number}/conflicts-handled", {"reason": "the warehouse knows"})
+    path = f"/orders/{number}/conflicts-handled"
+    unseen = await gateway.call("POST", path, {"reason": "x", "conflicts": ["cancelled_but_shipped"]})
+    assert (unseen.status, unseen.body["error"]) == (409, "changed_meanwhile") and is_told(unseen.body)
+    assert "（changed_after_sent）" in unseen.body["message"]["zh"] and await conflicting()
+    [item] = (await gateway.get("/work/items", kind="conflict"))["items"]
+    assert item["next"]["command"] == f"ordergate work handled {number} --conflict changed_after_sent -r REASON"
+    seen = ["changed_after_sent", "cancelled_but_shipped"]
+    await gateway.post(path, {"reason": "the warehouse knows", "conflicts": seen})
     assert not await conflicting()
     none = await gateway.call("POST", "/orders/S9/conflicts-handled", {"reason": "x"})
     assert none.status == 404
@@ -546,7 +553,8 @@ def test_the_first_rule_that_fits_says_whose_work_it_is(rules: list[dict[str, An
 
 def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:
     about = About(kind="conflict", connection="shop", operation="", code="held_after_sent", number="A1; rm -rf /")
-    assert next_step(about).command == "ordergate work handled 'A1; rm -rf /' -r REASON"
+    command = "ordergate work handled 'A1; rm -rf /' --conflict held_after_sent -r REASON"
+    assert next_step(about).command == command
     assert msgspec.json.encode(next_step(about))
 
 
