@@ -167,8 +167,8 @@ def _argument(where: str) -> str:
 
 
 _GIVEN = re.compile(
-    r"\$\.(?:wanted\.)?(target|source|operation|code|since|until|cap|per_s|start_in_s|reason|reference|edit|for_s"
-    r"|if_attempts|keep|conflicts|body|body_base64)(?:\.(.+))?"
+    r"\$\.(?:wanted\.)?(target|source|stage|connection|number|conflict|operation|code|since|until|cap|per_s|start_in_s"
+    r"|reason|reference|edit|for_s|if_attempts|keep|conflicts|body|body_base64)(?:\.(.+))?"
 )
 """Where a body holds what an option has said."""
 _OPTIONS = {"per_s": "rate", "start_in_s": "start-in", "for_s": "for", "conflicts": "conflict", "body_base64": "body"}

@@ -292,8 +292,8 @@ def _print_look_to_reconsider(terminal: Terminal, answer: Any) -> None:
     codes.print()
     chosen = min(answer["total"], answer["cap"])
     terminal.line(
-        f"符合 {answer['total']}，将处理 {chosen}；加 --yes --reason 执行",
-        f"{answer['total']} fit, {chosen} would be taken; add --yes --reason to do it",
+        f"符合 {answer['total']}，将处理 {chosen}；要执行：不写 --dry-run，加 --yes --reason 原因",
+        f"{answer['total']} fit, {chosen} would be taken; to do it: without --dry-run, with --yes --reason WHY",
     )
 
 
