@@ -228,8 +228,9 @@ class Renewal:
         self._reach = reach
         self._spent = 0
         """The version that is not renewed any more: it was refused, or renewing did not make it live longer."""
-        self._refused: tuple[int, datetime] | None = None
-        """The version whose renewal was refused while it was good, and when that is tried again."""
+        self._later: tuple[int, datetime] | None = None
+        """The version that is not renewed before an instant, as long as it is good: its renewal was refused, or it was
+        given just now and half of its life is before it."""
         self._warned = 0
         self._failures = 0
 
@@ -250,7 +251,7 @@ class Renewal:
         ends_at, now = shop.token().expires_at, self._now()
         if ends_at is None or now < ends_at - renew_ahead(ends_at - shop.changed_at):
             return False
-        return self._refused is None or self._refused[0] != shop.version or now >= self._refused[1]
+        return self._later is None or self._later[0] != shop.version or now >= self._later[1]
 
     def _is_good(self) -> bool:
         """Whether the present token may be used: it has not ended as far as is known, and nobody has refused it."""
@@ -292,6 +293,8 @@ class Renewal:
                 self._failures = 0
                 self._reach("renewal.before_swap")
                 await self._put(owner, answer, version=version, before=token)
+                # Also one that has ended already: the shop's rate is for its orders, too.
+                await owner.rest(_RENEW_LOOK_S)
             case Unauthorised(code, message):
                 if version == shop.version and self._is_good():
                     await self._put_off(owner, version, code or OTHER)
@@ -322,7 +325,7 @@ class Renewal:
             ends_at = self._shop.token().expires_at
             until = "" if ends_at is None else f", its authorisation lasts until {ends_at.isoformat()}"
             self._observe([Trouble("token", f"{self._shop.connection}: renewal refused: {code}{until}")])
-        self._refused = (version, now + min(max(now - refused_at, least), most))
+        self._later = (version, now + min(max(now - refused_at, least), most))
 
     async def _put(self, owner: Ownership, token: Token, *, version: int, before: Token) -> None:
         """Store the new token. The old one may be worth nothing already, so this does not give up."""
@@ -337,6 +340,9 @@ class Renewal:
             await self._all.follow()  # somebody has authorised the shop meanwhile: theirs is newer
             return
         self._all.replaced(self._shop, swapped)
+        if token.expires_at is not None:
+            now = self._now()
+            self._later = (swapped.credential.version, now + (token.expires_at - now) / 2)
         if token.expires_at is not None and before.expires_at is not None and token.expires_at <= before.expires_at:
             self._spent = swapped.credential.version
 

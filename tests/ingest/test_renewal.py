@@ -187,6 +187,23 @@ async def test_a_new_token_ends_what_was_told_and_is_renewed_in_its_time(desk: D
     assert (await read_changing(desk.pool)).not_renewed["shop"].ends_at == new.expires_at
 
 
+@pytest.mark.parametrize(("minutes", "asked"), [(10, [1, 0, 0, 1]), (5, [1, 0, 0, 1]), (0, [1, 1, 1, 1])])
+async def test_a_token_that_does_not_live_long_leaves_time_for_the_orders(
+    desk: Desk, minutes: int, asked: list[int]
+) -> None:
+    """Each renewal takes a turn of the shop's rate: nothing else would be asked of its platform."""
+    new = Token("new", "r9", desk.now() - timedelta(minutes=1))
+    assert not await authorise(desk.pool, desk.number, new, name="shop", reason="r", actor="wang")
+    life, given = timedelta(minutes=minutes), iter("abcdefgh")  # after that the platform fails, and the test with it
+
+    def another() -> Token:
+        return Token(next(given), "r", desk.now() + life)
+
+    desk.answer, quarter = another, life / 4
+    assert [await desk.look(passed=after) for after in (timedelta(0), timedelta(0), quarter, 2 * quarter)] == asked
+    assert not desk.shop.held and desk.troubles() == []
+
+
 async def test_a_token_of_the_configuration_of_before_does_not_come_back_while_the_present_one_works(
     desk: Desk,
 ) -> None:
