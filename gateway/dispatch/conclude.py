@@ -154,14 +154,15 @@ class Conclusions:
         delay_s = min(max(after_s, _SHORTEST_SET_BACK_S), _LONGEST_SET_BACK_S)
         return self.left(held, in_doubt=True, delay_s=delay_s)
 
-    def left(self, held: Held, *, in_doubt: bool, delay_s: float) -> Outcome:
-        """A delivery that goes back into the outbox with nothing attempted, or with an attempt cut off."""
+    def left(self, held: Held, *, in_doubt: bool, delay_s: float | None = None) -> Outcome:
+        """A delivery that goes back into the outbox: to its place with nothing attempted, or to wait for `delay_s`."""
         return Outcome(
             lane=(held.delivery.order_id, self._target_id),
             seq=held.delivery.command.seq,
             in_doubt=in_doubt,
             bursts=held.bursts if held.in_doubt or not in_doubt else 0,
-            delay_s=delay_s,
+            delay_s=delay_s or 0.0,
+            keeps_place=delay_s is None,
         )
 
     def _rejected(self, held: Held, answer: Rejected, took_s: float, verdict: Verdict | None) -> Conclusion:

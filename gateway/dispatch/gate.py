@@ -363,7 +363,7 @@ class Gate:
         back = 0 if self.parked else min(self._places - self.places, len(self._sends.queue))
         for _ in range(back):
             held = self._sends.queue.pop()
-            outcome = self._conclude.left(held, in_doubt=held.in_doubt, delay_s=0.0)
+            outcome = self._conclude.left(held, in_doubt=held.in_doubt)
             self._record(Ended(None, None, outcome, self.give_back))
         self.parked |= back > 0
 
@@ -405,7 +405,7 @@ class Gate:
 
         In doubt is what waited for its settle time, and what was cut off in flight.
         """
-        left = [self._conclude.left(held, in_doubt=held.in_doubt, delay_s=0.0) for held in self._queued()]
+        left = [self._conclude.left(held, in_doubt=held.in_doubt) for held in self._queued()]
         now = asyncio.get_running_loop().time()
         for timer, held in self._timers.items():
             timer.cancel()
@@ -415,7 +415,7 @@ class Gate:
         for key, held in self._running.items():
             cut_off = key in self._flying
             doubt = held.in_doubt or cut_off
-            left.append(self._conclude.left(held, in_doubt=doubt, delay_s=settle_s if cut_off else 0.0))
+            left.append(self._conclude.left(held, in_doubt=doubt, delay_s=settle_s if cut_off else None))
         return left
 
     def _queued(self) -> Iterator[Held]:

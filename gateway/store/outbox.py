@@ -43,7 +43,8 @@ class AttemptRow(NamedTuple):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What becomes of a lane's head. Exactly one of: done; blocked (for a person); otherwise it waits `delay_s`.
+    """What becomes of a lane's head. Exactly one of: done; blocked (for a person); otherwise it waits `delay_s`, or
+    `keeps_place` as what was not begun: due since its lane was opened, and claimed before all that came later.
 
     `bursts` counts anew from where doubt begins, here and wherever it begins in the outbox: what a person gets after so
     many must not be what an outage has counted.
@@ -54,6 +55,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     done: bool = False
     blocked: str | None = None
     delay_s: float = 0.0
+    keeps_place: bool = False
     in_doubt: bool = False
     bursts: int = 0
 
@@ -365,7 +367,7 @@ async def write_outcomes(
                 _WAIT,
                 *_keys(open_),
                 worker_id,
-                [timedelta(seconds=o.delay_s) for o in open_],
+                [None if o.keeps_place else timedelta(seconds=o.delay_s) for o in open_],
                 [o.in_doubt for o in open_],
                 [o.bursts for o in open_],
                 [o.blocked for o in open_],
@@ -480,7 +482,8 @@ _WAIT = (
     _OWN
     + """
 UPDATE lane l
-   SET worker_id = NULL, not_before = now() + n.delay, in_doubt = n.in_doubt, bursts = n.bursts, blocked = n.blocked
+   SET worker_id = NULL, not_before = coalesce(now() + n.delay, least(l.opened_at, now())), in_doubt = n.in_doubt,
+       bursts = n.bursts, blocked = n.blocked
   FROM own, unnest($1::text::bigint[], $2::text::smallint[], $5::interval[], $6::boolean[], $7::smallint[], $8::text[])
     AS n(order_id, target_id, delay, in_doubt, bursts, blocked)
  WHERE l.order_id = own.order_id AND l.target_id = own.target_id

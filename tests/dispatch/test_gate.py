@@ -977,6 +977,7 @@ async def test_a_stop_leaves_what_waits_without_doubt_and_what_was_cut_off_in_do
     assert sorted(left) == [0, 1, 2, 3]
     assert [left[number].in_doubt for number in range(4)] == [True, True, False, False]
     assert left[0].delay_s == bench.gate.policy.settle_s and left[2].delay_s == 0.0
+    assert [left[number].keeps_place for number in range(4)] == [False, False, True, True]
     assert [left[number].bursts for number in range(4)] == [0, 0, 20, 20], "doubt counts anew"
     assert set(bench.gate.lanes()) == {0, 1, 2, 3}
 

@@ -12,7 +12,7 @@ from gateway.core.order import Operation
 from gateway.dispatch.lease import Lease
 from gateway.store.control import force_breaker, read_controls
 from gateway.store.ledger import Due, read_due, sum_whole
-from gateway.store.outbox import adopt, claim, renew_lease, start_worker
+from gateway.store.outbox import Outcome, adopt, claim, renew_lease, start_worker, write_outcomes
 from gateway.store.sql import open_pool
 
 from .stuck import WMS, open_desk, stick
@@ -56,6 +56,26 @@ async def test_what_the_dead_held_is_asked_about_before_it_is_sent_again(migrate
         "SELECT worker_id, in_doubt, extract(epoch FROM not_before - now())::float8 > 20 FROM lane ORDER BY order_id"
     )
     assert [tuple(row) for row in rows] == [(None, True, True), (None, True, True), (alive, False, False)]
+    await pool.close()
+
+
+async def test_what_a_worker_leaves_unbegun_is_claimed_before_what_came_later(migrated_url: str) -> None:
+    """A restart in a backlog: the oldest orders, those in memory, would wait until all others are through."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 9)
+    await pool.execute("UPDATE lane SET blocked = NULL, bursts = 0")
+    stopped, next_one = [await start_worker(pool, name=name, lease_s=15.0) for name in ("a/0", "a/1")]
+    held = await claim(pool, worker_id=stopped, target=WMS, operation=Operation.CREATE, limit=3, names=names)
+    lanes = [(one.delivery.order_id, names.id(WMS)) for one in held]
+    assert [lane[0] for lane in lanes] == [1, 2, 3]
+    left = [Outcome(lane=lane, seq=1, keeps_place=lane[0] != 2, delay_s=0.0) for lane in lanes]
+    await write_outcomes(pool, worker_id=stopped, attempts=(), outcomes=left)
+    held = await claim(pool, worker_id=next_one, target=WMS, operation=Operation.CREATE, limit=3, names=names)
+    assert [one.delivery.order_id for one in held] == [1, 3, 4]
+    await pool.execute("UPDATE lane SET opened_at = now() + interval '8 hours'")  # the clock was ahead
+    left = [Outcome(lane=(order_id, names.id(WMS)), seq=1, keeps_place=True) for order_id in (1, 3, 4)]
+    await write_outcomes(pool, worker_id=next_one, attempts=(), outcomes=left)
+    assert await pool.fetchval("SELECT count(*) FROM lane WHERE worker_id IS NULL AND not_before <= now()") == 9
     await pool.close()
 
 
