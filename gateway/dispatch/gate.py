@@ -16,7 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 import msgspec
@@ -350,22 +350,28 @@ class Gate:
             self._joins_until = self._clock() + self.policy.joins_s
 
     def _share_places(self, workers: int) -> None:
-        """Beside others, hold no more than goes in a minute; what is beyond goes back, the last in line first.
+        """Beside others, hold no more than goes in a minute; what is beyond goes back to its place in the outbox, the
+        last in line first.
 
-        Where one worker holds all there is to send, the others' parts of the rate go unused. Nothing goes back while
-        they find enough in the outbox.
+        Where one worker holds all there is to send, the others' parts of the rate go unused: now, or once they are
+        through with what is in the outbox.
         """
         rates = [rate for rate in (self.policy.rate_per_s, self.policy.connection_per_s) if rate is not None]
         self.places = self.policy.places
         if not rates or workers == 1:
             return
         self.places = min(self.places, max(2, math.ceil(min(rates) / workers * (_HELD_S + self.policy.deadline_s))))
-        back = 0 if self.parked else min(self._places - self.places, len(self._sends.queue))
-        for _ in range(back):
-            held = self._sends.queue.pop()
+        for held in islice(self._from_the_end(), max(0, self._places - self.places)):
             outcome = self._conclude.left(held, in_doubt=held.in_doubt)
             self._record(Ended(None, None, outcome, self.give_back))
-        self.parked |= back > 0
+            self.parked = True
+            self.more_in_doubt |= held.in_doubt
+
+    def _from_the_end(self) -> Iterator[Held]:
+        """Take out what is in line, the last first; what is to be asked about goes after what is to be sent."""
+        for line in reversed(self._lines):
+            while line.queue:
+                yield line.queue.pop()
 
     def _set_rate(self) -> None:
         """The lower of this worker's part of the configured rate and what the target lets through, evenly."""

@@ -432,14 +432,29 @@ async def test_a_worker_beside_others_leaves_them_what_it_could_not_send_in_a_mi
     left = [ended.outcome for ended in bench.ended]
     assert [outcome.lane[0] for outcome in left if outcome is not None] == list(range(499, 64, -1)), "the last ones"
     assert bench.gate.state.places == 65 and not any(outcome.in_doubt for outcome in left if outcome is not None)
+    assert all(outcome.keeps_place for outcome in left if outcome is not None), "not behind all that came later"
     assert bench.gate.spare() == 0 and not bench.gate.room()
     bench.gate.share(1)
     assert bench.gate.spare() == 1000 - 65
     bench.gate.share(2)
     assert len(bench.ended) == 435
     bench.gate.adopt([held(number) for number in range(100)])
+    assert bench.gate.parked
     bench.gate.share(3)
-    assert len(bench.ended) == 435, "the others find enough in the outbox"
+    assert bench.gate.state.places == 44, "whatever else is parked: the others are through with that some day"
+
+
+@travelling
+async def test_what_is_in_doubt_is_left_to_others_too_after_what_is_to_be_sent() -> None:
+    """What a dead worker held, and the only one that was left has claimed before another is started again."""
+    bench = Bench(Script(), clock=now_s, places=1000, deadline_s=5.0, rate_per_s=2.0)
+    bench.gate.share(1)
+    bench.give(400, in_doubt=True)
+    bench.gate.adopt([held(number) for number in range(400, 500)])
+    bench.gate.share(2)
+    left = [ended.outcome for ended in bench.ended if ended.outcome is not None]
+    assert [outcome.lane[0] for outcome in left] == list(range(499, 64, -1))
+    assert [outcome.in_doubt for outcome in left] == [False] * 100 + [True] * 335
 
 
 @travelling
