@@ -323,7 +323,9 @@ class Worker:
                 for task in owning:
                     task.cancel()
                 if owning:
-                    await asyncio.wait(owning)
+                    # Not for good: behind an adapter that cannot be cut off all that this worker holds would be left in
+                    # doubt, once its parent has lost patience.
+                    await asyncio.wait(owning, timeout=within_s / 8)
                 dispatcher.stop()
                 await asyncio.wait([sending])
                 for task in (*looping, *reading):

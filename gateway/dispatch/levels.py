@@ -29,7 +29,7 @@ from gateway.dispatch.breaker import Breaker, Permit, Refused, Verdict
 from gateway.dispatch.conclude import verdict_of
 from gateway.dispatch.hold import Hold
 from gateway.dispatch.retry import THROTTLE_PAUSE_S, Patience, RetryPolicy, durable_wait
-from gateway.sdk.cancelled import is_a_stop, is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours, within
 from gateway.sdk.pull import Budget, LevelTarget
 from gateway.store.control import Forced
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, forget_sold, refuse, told, untold
@@ -214,8 +214,9 @@ class LevelPublisher:
 
     async def _call(self, level: Level, permit: Permit) -> Answer:
         try:
-            async with asyncio.timeout(self._policy.deadline_s + GRACE_S):
-                answer: object = await self._target.set_level(level, deadline_s=self._policy.deadline_s)
+            answer: object = await within(
+                self._policy.deadline_s + GRACE_S, self._target.set_level(level, deadline_s=self._policy.deadline_s)
+            )
         except TimeoutError:
             return Unknown("deadline", "the adapter did not keep its deadline", timeout=True)
         except asyncio.CancelledError:

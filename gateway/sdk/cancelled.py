@@ -1,8 +1,15 @@
-"""Whose doing it is that a call of an adapter ends early: of who wants the caller to end, or the adapter's own."""
+"""How a call of an adapter ends early, and whose doing it is: of who wants the caller to end, or the adapter's own."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WAY_OUT_S = 0.5
+"""So long a call may take to end once it is cut off, before it is cut off again or left behind."""
 
 
 def is_ours() -> bool:
@@ -23,3 +30,42 @@ def is_a_stop(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         return is_ours()
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+async def within(for_s: float, call: Awaitable[T]) -> T:
+    """What `call` of an adapter gives or raises. Raises TimeoutError after `for_s`, 2 * `WAY_OUT_S` later at most.
+
+    It has a task of its own. One whose way out hangs (a connection that does not close) is cut off again, and one that
+    swallows that as well is left behind, whatever it still does: otherwise the loop that called it would stand still
+    until a restart. Cancelled, it sees the call out in the same way.
+    """
+    task = asyncio.create_task(_heard(call), name="adapter")
+    try:
+        await asyncio.wait((task,), timeout=for_s)
+        in_time = task.done()
+    finally:
+        for _ in range(2):
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=WAY_OUT_S)
+    if not in_time and (not task.done() or task.cancelled()):
+        raise TimeoutError
+    answer = task.result()
+    if isinstance(answer, _Raised):
+        raise answer.error
+    return answer
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _heard(call: Awaitable[T]) -> T | _Raised:
+    """What `call` raises is an outcome: a SystemExit that leaves a task ends the whole loop."""
+    try:
+        return await call
+    except BaseException as error:
+        if is_a_stop(error):
+            raise
+        return _Raised(error)

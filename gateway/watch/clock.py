@@ -20,7 +20,7 @@ import msgspec
 from gateway.core.clock import DATABASE, MOST_OFF_S, OURS, Off, Reading, Skew, judge, skew
 from gateway.core.happening import ClockChanged, ClockCompared, Observer, Trouble
 from gateway.core.notice import Sighting
-from gateway.sdk.cancelled import is_a_stop
+from gateway.sdk.cancelled import is_a_stop, within
 from gateway.store.clock import read_clock
 from gateway.store.sql import AWAY
 
@@ -138,8 +138,7 @@ class ClockWatch:
 
     async def _ask(self, name: str) -> None:
         try:
-            async with asyncio.timeout(_WITHIN_S):
-                await self._askable[name]()
+            await within(_WITHIN_S, self._askable[name]())
         except BaseException as error:  # an adapter may raise anything; who does not answer is its gates' affair
             if is_a_stop(error):
                 raise

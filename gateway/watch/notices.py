@@ -22,7 +22,7 @@ from gateway.core.fault import raised
 from gateway.core.happening import MessageEnded, Observer, Trouble, Watched
 from gateway.core.notice import Facts, Kind, Sighting
 from gateway.core.owner import OwnerRule
-from gateway.sdk.cancelled import is_a_stop, is_ours
+from gateway.sdk.cancelled import is_a_stop, is_ours, within
 from gateway.sdk.notify import Limits, Message, Notifier, Person
 from gateway.store.leading import OUST_EVERY_S, lead, leave, oust
 from gateway.store.notices import (
@@ -331,8 +331,8 @@ class NoticeWatch:
 async def attempt(notifier: Notifier, message: Message, *, deadline_s: float) -> Answer:
     """`notifier.notify`, whatever it does: one that raises, or does not keep its deadline, has an unknown outcome."""
     try:
-        async with asyncio.timeout(deadline_s + notifier.limits.patience_s + _GRACE_S):
-            answer: object = await notifier.notify(message, deadline_s=deadline_s)
+        for_s = deadline_s + notifier.limits.patience_s + _GRACE_S
+        answer: object = await within(for_s, notifier.notify(message, deadline_s=deadline_s))
         if isinstance(answer, Answer):
             return answer
         return Unknown("adapter", f"the notifier failed: an answer of {type(answer).__name__}")

@@ -167,14 +167,19 @@ class Desk:
         )
 
     def publisher(
-        self, *, in_flight: int = 4, reach: Callable[[str], None] = lambda _: None, target: LevelTarget | None = None
+        self,
+        *,
+        in_flight: int = 4,
+        reach: Callable[[str], None] = lambda _: None,
+        target: LevelTarget | None = None,
+        deadline_s: float = 5.0,
     ) -> LevelPublisher:
         return LevelPublisher(
             pool=self.pool,
             connection=SHOP,
             connection_id=self.connection_id,
             target=target or ShopTarget(self.http, self.shop.url),
-            policy=LevelPolicy(rule=self.rule, deadline_s=5.0, in_flight=in_flight),
+            policy=LevelPolicy(rule=self.rule, deadline_s=deadline_s, in_flight=in_flight),
             retry=RetryPolicy(),
             breaker=self.breaker,
             budget=self.pace,
@@ -450,6 +455,39 @@ async def test_a_cancel_that_an_adapter_makes_for_itself_is_an_unknown_outcome(d
     told = [one for one in desk.happened if isinstance(one, LevelTold)]
     assert [(one.result, one.code) for one in told] == [(Result.UNKNOWN, "adapter")]
     assert (await desk.row("A"))["failures"] == 1
+
+
+class Stubborn:
+    """An adapter that hangs for one listing, and does not let itself be cut off."""
+
+    def __init__(self, target: LevelTarget) -> None:
+        self._target = target
+        self.hangs = asyncio.Event()
+
+    async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
+        while level.sku == "A" and not self.hangs.is_set():
+            try:
+                await self.hangs.wait()
+            except asyncio.CancelledError:
+                continue
+        return await self._target.set_level(level, deadline_s=deadline_s)
+
+
+async def test_an_adapter_that_cannot_be_cut_off_stops_no_other_level(desk: Desk) -> None:
+    for sku in "AB":
+        await desk.sell(sku)
+        await desk.count(sku, 9)
+    publisher = desk.publisher(target=(stubborn := Stubborn(ShopTarget(desk.http, desk.shop.url))), deadline_s=0.1)
+    async with asyncio.timeout(20):
+        await desk.once(publisher)
+        assert desk.shop.levels == {"B": 9} and (await desk.row("A"))["failures"] == 1
+        await desk.count("B", 7)
+        await desk.once(publisher)
+        assert desk.shop.levels == {"B": 7}
+        stubborn.hangs.set()
+        await desk.time_has_come()
+        await desk.once(publisher)
+    assert desk.shop.levels == {"A": 9, "B": 7}
 
 
 @pytest.mark.feature("F53")

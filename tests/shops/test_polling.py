@@ -7,7 +7,11 @@ import itertools
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from gateway.core.happening import OrderDecided, PullChanged, PullFailed, Trouble, WindowRead
+from gateway.sdk.pull import Pulled, Window
+from tests.shops.bazaar import adapter
 from tests.shops.conftest import Shop
 from tests.shops.platform import Platform
 
@@ -156,3 +160,33 @@ async def test_a_shop_whose_platform_hangs_holds_up_no_other(shop: Shop) -> None
         await shop.stop(worker)
         assert time.monotonic() - began < 4, "and no stop"
         other.hold.set()
+
+
+async def test_a_shop_that_cannot_be_cut_off_keeps_no_worker_from_an_orderly_end(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All deliveries that the worker holds would be left in doubt behind it."""
+    hangs, ends = asyncio.Event(), asyncio.Event()
+
+    class Stubborn(adapter.Source):
+        async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
+            hangs.set()
+            while not ends.is_set():
+                try:
+                    await ends.wait()
+                except asyncio.CancelledError:
+                    continue
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(adapter, "Source", Stubborn)
+    worker = await shop.start()
+    await hangs.wait()
+    worker.stop()
+
+    async def retired() -> bool:
+        return await shop.pool.fetchval("SELECT count(*) FROM worker") == 0
+
+    try:
+        await shop.until(retired)
+    finally:
+        ends.set()
