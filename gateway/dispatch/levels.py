@@ -48,7 +48,8 @@ _OVERLAP_S = 30.0
 and no statement takes longer."""
 
 _SOLD_OVERLAP_S = 5.0
-"""The same for what the shop itself has sold, where every order is looked at. Looking at all goes back `_OVERLAP_S`."""
+"""The same for what the shop itself has sold, where every order is looked at. Looking at all goes `_OVERLAP_S` further
+back than the last such look."""
 
 _UNOWNED_S = 300.0
 """The first look goes so much further back: the shop sold while nobody owned it."""
@@ -119,7 +120,7 @@ class LevelPublisher:
         self._rng = rng
         self._reach = reach
         self._all_due_at = clock()
-        self._looked_at = clock() - _UNOWNED_S
+        self._looked_at = self._all_looked_at = clock() - _UNOWNED_S
         self._patience = Patience(clock)
         self._by_hand = Hold(breaker, clock)
 
@@ -150,16 +151,16 @@ class LevelPublisher:
         if self._shut_s():
             self._all_due_at = now
             return []
-        all_of_them, since_s = now >= self._all_due_at, now - self._looked_at
-        sold_within_s = since_s + (_OVERLAP_S if all_of_them else _SOLD_OVERLAP_S)
-        await forget_sold(self._pool, self._connection_id, self._policy.rule, changed_within_s=sold_within_s)
-        lately_s = None if all_of_them else since_s + _OVERLAP_S
+        all_of_them = now >= self._all_due_at
+        before, overlap_s = (self._all_looked_at, _OVERLAP_S) if all_of_them else (self._looked_at, _SOLD_OVERLAP_S)
+        await forget_sold(self._pool, self._connection_id, changed_within_s=now - before + overlap_s)
+        lately_s = None if all_of_them else now - self._looked_at + _OVERLAP_S
         due = await due_levels(
             self._pool, self._connection_id, self._policy.rule, limit=_AT_ONCE, changed_within_s=lately_s
         )
         self._looked_at = now
-        if lately_s is None:
-            self._all_due_at = now + _ALL_EVERY_S
+        if all_of_them:
+            self._all_looked_at, self._all_due_at = now, now + _ALL_EVERY_S
         if len(due) == _AT_ONCE:
             self._all_due_at = now  # there may be more
         return due

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import asyncpg
@@ -26,11 +26,15 @@ class LevelRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DueLevel(msgspec.Struct, frozen=True):
-    """A level that the shop has to be told; `failures`: so often in a row it did not work."""
+    """A level that the shop has to be told; `failures`: so often in a row it did not work.
+
+    `begun_at`: when it was noted as being told. What the shop sells from then on it may count off the new level.
+    """
 
     listing_id: int
     level: Level
     failures: int
+    begun_at: datetime | None = None
 
 
 async def due_levels(
@@ -64,24 +68,22 @@ async def due_levels(
     return [_due(row) for row in rows]
 
 
-async def forget_sold(pool: asyncpg.Pool, connection_id: int, rule: LevelRule, *, changed_within_s: float) -> None:
+async def forget_sold(pool: asyncpg.Pool, connection_id: int, *, changed_within_s: float) -> None:
     """Take for unknown what the shop has of listings of which it sold, or closed an order, since it was told.
 
     Platforms count those by themselves, some when an order is placed and some when it is paid. Mostly the level is
-    another one by then, and told; here are those where it is the same again: by the rounding of a share, because as
-    many pieces came back or in, or because a paid order was told when it was placed. An order has to have moved all
-    parts of a listing: a box that every bundle has says nothing of which bundle was sold.
+    another one by then, and told in any case. It may be the same again, now or by the time that it can be told: by the
+    rounding of a share, because as many pieces came back or in, because a paid order was told when it was placed, or
+    because the order left from a warehouse that does not count for the level. An order has to have moved all parts of a
+    listing: a box that every bundle has says nothing of which bundle was sold.
     """
     await pool.execute(
-        f"{_levels('$5')}, sold AS ({_SOLD.format(lately='$5')})"
+        f"WITH sold AS ({_SOLD})"
         # A row that somebody else has locked is found by the next look: nobody is waited for, so no deadlock.
-        " UPDATE listing SET sent = NULL WHERE listing_id IN (SELECT listing_id"
-        " FROM level v JOIN sold USING (listing_id) JOIN listing l USING (listing_id)"
-        " WHERE v.quantity = v.told AND sold.at > v.sent_at FOR UPDATE OF l SKIP LOCKED)",
+        " UPDATE listing SET sent = NULL WHERE listing_id IN (SELECT l.listing_id"
+        " FROM sold JOIN listing l USING (listing_id)"
+        " WHERE l.connection_id = $1 AND l.sent IS NOT NULL AND sold.at > l.sent_at FOR UPDATE OF l SKIP LOCKED)",
         connection_id,
-        list(rule.warehouses),
-        rule.keep_back,
-        Decimal(str(rule.share)),
         changed_within_s,
     )
 
@@ -100,7 +102,8 @@ async def begin(
         f"{_levels()} UPDATE listing l SET sending = v.quantity,"
         " sent = CASE WHEN l.sending IS NULL THEN l.sent END FROM level v"
         f" WHERE l.listing_id = v.listing_id AND v.listing_id = $5 AND {_DUE}"
-        " AND EXISTS (SELECT 1 FROM duty WHERE connection_id = $1 AND worker_id = $6 FOR KEY SHARE) RETURNING v.*",
+        " AND EXISTS (SELECT 1 FROM duty WHERE connection_id = $1 AND worker_id = $6 FOR KEY SHARE)"
+        " RETURNING v.*, now()",
         connection_id,
         list(rule.warehouses),
         rule.keep_back,
@@ -108,16 +111,17 @@ async def begin(
         due.listing_id,
         worker_id,
     )
-    return None if row is None else _due(row)
+    return None if row is None else msgspec.structs.replace(_due(row), begun_at=row[-1])
 
 
 async def told(pool: asyncpg.Pool, due: DueLevel) -> None:
     """The shop has taken the level."""
     await pool.execute(
-        "UPDATE listing SET sent = $2, sent_at = now(), sending = NULL, failures = 0, not_before = '-infinity',"
-        " refused = NULL WHERE listing_id = $1 AND sending = $2",
+        "UPDATE listing SET sent = $2, sent_at = coalesce($3, now()), sending = NULL, failures = 0,"
+        " not_before = '-infinity', refused = NULL WHERE listing_id = $1 AND sending = $2",
         due.listing_id,
         due.level.quantity,
+        due.begun_at,
     )
 
 
@@ -215,9 +219,10 @@ _SOLD = """
       FROM (SELECT c.listing_id, max(m.moved_at) AS at, count(DISTINCT c.sku) AS parts
               FROM movement m
               JOIN orders o ON o.order_id = m.order_id AND o.connection_id = $1
-              JOIN stock s ON s.stock_id = m.stock_id AND s.warehouse = ANY($2)
+              JOIN stock s ON s.stock_id = m.stock_id
               JOIN component c ON c.sku = s.sku AND NOT c.gift
-             WHERE m.moved_at > now() - make_interval(secs => {lately})
+             WHERE m.moved_at > now() - make_interval(secs => $2)
+               AND m.moved_at <= now()  -- or it would be told with every look once the clock has been set back
                AND (m.on_hand <> m.locked + m.committed OR (m.on_hand = 0 AND m.committed > 0))
              GROUP BY c.listing_id, m.order_id) m
       JOIN (SELECT listing_id, count(*) AS parts FROM component WHERE NOT gift GROUP BY listing_id) p

@@ -411,6 +411,93 @@ async def test_an_order_is_told_again_when_it_is_paid(desk: Desk) -> None:
     assert await desk.once(publisher) == 0
 
 
+async def test_a_sale_while_a_level_waits_is_told_though_the_level_is_back_by_then(desk: Desk) -> None:
+    """A platform that fails for minutes: the shop sells meanwhile, and as many pieces come in."""
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    assert await desk.once(publisher) == 1
+    await _move(desk, ("A", 2), order=None, on_hand=True)
+    desk.shop.answers["A"] = "failed"
+    assert await desk.once(publisher) == 1
+    desk.shop.answers.clear()
+    desk.shop.levels["A"] -= 2
+    await _move(desk, ("A", 2), order=await _order(desk, 1))
+    assert await desk.once(publisher) == 0, "it waits"
+    await desk.pool.execute("UPDATE movement SET moved_at = moved_at - interval '400 seconds'")
+    await desk.pool.execute("UPDATE listing SET sent_at = sent_at - interval '400 seconds'")
+    await desk.time_has_come()
+    assert await desk.once(publisher) == 1
+    assert desk.shop.levels == {"A": 9}
+
+
+async def test_a_sale_during_the_call_is_told(desk: Desk) -> None:
+    """A platform that takes the level at once and is slow to say so: it sells, and the order is here first."""
+    desk.rule = LevelRule(warehouses=("W",), share=0.5)
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    order = await _order(desk, 1)
+
+    async def sold() -> None:
+        await _move(desk, ("A", 1), order=order)
+
+    desk.shop.meanwhile = sold
+    assert await desk.once(publisher) == 1
+    desk.shop.levels["A"] -= 1
+    assert await desk.once(publisher) == 1
+    assert desk.shop.levels == {"A": 4}
+    assert await desk.once(publisher) == 0
+
+
+async def test_an_order_that_came_back_from_another_warehouse_is_told(desk: Desk) -> None:
+    """Its shop goes to another one since then, and has put the piece back all the same."""
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await desk.count("A", 5, locked=1, at="before")
+    assert await desk.once(publisher) == 1
+    desk.shop.levels["A"] += 1
+    await desk.pool.execute(
+        "WITH s AS (UPDATE stock SET locked = 0 WHERE warehouse = 'before' RETURNING stock_id)"
+        " INSERT INTO movement (stock_id, order_id, on_hand, locked, committed) SELECT stock_id, $1, 0, -1, 0 FROM s",
+        await _order(desk, 1),
+    )
+    desk.now += 31
+    assert await desk.once(publisher) == 1
+    assert desk.shop.levels == {"A": 9}
+    assert await desk.once(publisher) == 0
+
+
+async def test_what_moved_by_a_clock_that_was_ahead_is_not_told_with_every_look(desk: Desk) -> None:
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    await _move(desk, ("A", 1), order=await _order(desk, 1))
+    await desk.pool.execute("UPDATE movement SET moved_at = moved_at + interval '8 hours'")
+    assert [await desk.once(publisher) for _ in range(4)] == [1, 0, 0, 0]
+
+
+async def test_a_sale_whose_transaction_took_long_is_told(desk: Desk) -> None:
+    """It is dated by its beginning, and seen by the next look at all listings at the latest."""
+    desk.rule = LevelRule(warehouses=("W",), share=0.5)
+    publisher = desk.publisher()
+    await desk.sell("A")
+    await desk.count("A", 9)
+    assert await desk.once(publisher) == 1
+    desk.now += 31
+    assert await desk.once(publisher) == 0
+    await _move(desk, ("A", 1), order=await _order(desk, 1))
+    desk.shop.levels["A"] -= 1
+    # Begun a while before the last look at all of them, committed after it, and now the next one is due.
+    await desk.pool.execute("UPDATE listing SET sent_at = sent_at - interval '90 seconds'")
+    await desk.pool.execute("UPDATE movement SET moved_at = moved_at - interval '50 seconds'")
+    for _ in range(15):
+        desk.now += 2
+        await desk.once(publisher)
+    assert desk.shop.levels == {"A": 4}
+
+
 async def test_a_sale_of_another_shop_or_of_another_bundle_tells_nothing_that_is_told(desk: Desk) -> None:
     desk.rule = LevelRule(warehouses=("W",), share=0.5)
     publisher = desk.publisher()
