@@ -75,7 +75,8 @@ async def forget_sold(pool: asyncpg.Pool, connection_id: int, *, changed_within_
     another one by then, and told in any case. It may be the same again, now or by the time that it can be told: by the
     rounding of a share, because as many pieces came back or in, because a paid order was told when it was placed, or
     because the order left from a warehouse that does not count for the level. An order has to have moved all parts of a
-    listing: a box that every bundle has says nothing of which bundle was sold.
+    listing: a box that every bundle has says nothing of which bundle was sold. Of what moves nothing whoever decides
+    takes care (`gateway.store.orders`).
     """
     await pool.execute(
         f"WITH sold AS ({_SOLD})"

@@ -211,6 +211,7 @@ async def write_orders(
         await connection.execute("DELETE FROM conflict_handled WHERE order_id = ANY($1::bigint[])", anew)
     await _write_events(connection, new, old)
     await _write_movements(connection, writes)
+    await _doubt_levels(connection, writes, names)
 
 
 async def write_outbox(
@@ -331,6 +332,30 @@ async def _write_movements(connection: Connection, writes: Sequence[OrderWrite])
         as_array(total[1] for total in sums.values()),
         as_array(total[2] for total in sums.values()),
     )
+
+
+async def _doubt_levels(connection: Connection, writes: Sequence[OrderWrite], names: Names) -> None:
+    """What a shop has of listings that it puts back of orders for which nothing was kept is not known.
+
+    No movement tells the shop's owner of those (`gateway.store.levels.forget_sold`), and the shop sells them again: the
+    last piece was sold twice, the second buyer cancels, and one is on offer that is not there.
+    """
+    back = {
+        (shop, line.sku)
+        for w in writes
+        if not w.movements and not w.order.booked and (w.new or w.changed) and (w.order.closed or w.order.refunds)
+        if w.order.content is not None and (shop := names.get(w.order.connection)) is not None
+        for line in w.order.content.value.lines
+    }
+    if back:
+        # An answer to a call under way is not noted without `sending`.
+        await connection.execute(
+            "UPDATE listing SET sent = NULL, sending = NULL WHERE listing_id IN (SELECT l.listing_id FROM listing l"
+            " JOIN unnest($1::smallint[], $2::text[]) AS b(shop, sku) ON l.connection_id = b.shop AND l.sku = b.sku"
+            " WHERE l.sent IS NOT NULL OR l.sending IS NOT NULL ORDER BY l.listing_id FOR NO KEY UPDATE OF l)",
+            [shop for shop, _ in back],
+            [sku for _, sku in back],
+        )
 
 
 _ORDER_COLUMNS = "order_id number connection_id stage reasons conflicts ship_by state".split()

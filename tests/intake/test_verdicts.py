@@ -66,6 +66,24 @@ async def test_an_order_that_waited_for_its_money_and_then_for_stock_says_both_a
     assert await read_payload(desk.pool, "A1", 3) is None, "nothing came in with it"
 
 
+@pytest.mark.feature("F53")
+async def test_what_a_shop_puts_back_of_an_order_that_was_kept_nothing_for_is_told_again(desk: Desk) -> None:
+    """The last piece was sold twice, and the second buyer cancels: the shop would offer one that is not there."""
+    await count_stock(desk, 0)
+    decider = await desk.worker(Memory())
+    await desk.pool.execute(
+        "INSERT INTO listing (connection_id, sku, publish, sent, sent_at) SELECT $1, sku, true, 0, now()"
+        " FROM unnest(ARRAY['S1', 'another']) AS sku",
+        desk.names.id(SHOP),
+    )
+    told = "SELECT sku, sent FROM listing ORDER BY sku"
+    await decide(decider, next_one(desk, UNPAID))
+    assert await desk.rows(told) == [("S1", 0), ("another", 0)]
+    await decide(decider, next_one(desk, said(2, closing=Closing(True))))
+    assert await desk.rows("SELECT count(*) FROM movement WHERE order_id IS NOT NULL") == [(0,)]
+    assert await desk.rows(told) == [("S1", None), ("another", 0)]
+
+
 async def test_a_hold_says_when_it_began_and_that_it_ended(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     held = said(1, content=EVERYTHING, payment=Payment(True, 2000), hold=Hold(True))
