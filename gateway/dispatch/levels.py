@@ -258,14 +258,14 @@ class LevelPublisher:
                 pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
                 self._budget.pause(pause_s)
                 await untold(self._pool, due, again_in_s=pause_s, failed=False, arrived=False)
-            case Unauthorised():
+            case Unauthorised() if self._authority is not None:
                 self._breaker.release(permit)
                 result, code, goes_on = Result.FAILED, "unauthorised", False
                 await untold(self._pool, due, again_in_s=0.0, failed=False, arrived=False)
-            case Failed():
-                self._breaker.record(permit, verdict_of(answer), took_s)
+            case Failed() | Unauthorised():  # nobody would ever say that the shop may be told again
+                self._breaker.record(permit, Verdict.FAILED, took_s)
                 result, code = Result.FAILED, answer.code
-                again_in_s = self._pause_s(due, answer.retry_after_s)
+                again_in_s = self._pause_s(due, answer.retry_after_s if isinstance(answer, Failed) else None)
                 await untold(self._pool, due, again_in_s=again_in_s, failed=True, arrived=False)
             case Unknown():
                 self._breaker.record(permit, verdict_of(answer), took_s)

@@ -140,11 +140,14 @@ async def untold(pool: asyncpg.Pool, due: DueLevel, *, again_in_s: float, failed
 
 
 async def forget_told(pool: asyncpg.Pool, connection_ids: Sequence[int]) -> None:
-    """These shops are not told levels now, so somebody else may tell them some: what they have or take is not known."""
+    """These shops are not told levels now, so somebody else may tell them some: what they have or take is not known.
+
+    Nor is it anybody's business any more that they did not get through.
+    """
     await pool.execute(
-        "UPDATE listing SET sent = NULL, refused = NULL,"
+        "UPDATE listing SET sent = NULL, refused = NULL, failures = 0,"
         " not_before = CASE WHEN refused IS NULL THEN not_before ELSE '-infinity' END"
-        " WHERE connection_id = ANY($1::smallint[]) AND (sent IS NOT NULL OR refused IS NOT NULL)",
+        " WHERE connection_id = ANY($1::smallint[]) AND (sent IS NOT NULL OR refused IS NOT NULL OR failures > 0)",
         connection_ids,
     )
 

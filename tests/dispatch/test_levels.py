@@ -173,6 +173,7 @@ class Desk:
         reach: Callable[[str], None] = lambda _: None,
         target: LevelTarget | None = None,
         deadline_s: float = 5.0,
+        authorised: bool = True,
     ) -> LevelPublisher:
         return LevelPublisher(
             pool=self.pool,
@@ -184,7 +185,7 @@ class Desk:
             breaker=self.breaker,
             budget=self.pace,
             waits=lambda: self.token.held,
-            authority=self.token,
+            authority=self.token if authorised else None,
             observe=self.happened.extend,
             clock=lambda: self.now,
             rng=random.Random(1),
@@ -754,6 +755,17 @@ async def test_nothing_is_refused_where_nothing_is_told(desk: Desk) -> None:
     assert await desk.once() == 1, "live again: what was refused long ago says nothing"
 
 
+async def test_nothing_fails_where_nothing_is_told(desk: Desk) -> None:
+    """An application without the permission for stock, until somebody sets `publish: false`: the notice closes."""
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = "failed"
+    await desk.once()
+    assert (await desk.row("A"))["failures"] == 1
+    await forget_told(desk.pool, [desk.connection_id])
+    assert (await desk.row("A"))["failures"] == 0
+
+
 async def test_a_refused_listing_is_told_again_when_a_person_says_so(desk: Desk) -> None:
     await desk.sell("A")
     await desk.count("A", 4)
@@ -822,6 +834,17 @@ async def test_without_authorisation_everything_is_kept(desk: Desk) -> None:
     desk.token.held = False
     assert await desk.once() == 3
     assert desk.shop.levels == {"A": 5, "B": 5, "C": 5}
+
+
+async def test_a_refused_authorisation_that_nobody_renews_is_a_failure_like_any_other(desk: Desk) -> None:
+    """Or the shop would be asked every two seconds for good, and nobody told of it."""
+    await desk.sell("A")
+    await desk.count("A", 5)
+    desk.shop.answers["A"] = "who_are_you"
+    publisher = desk.publisher(authorised=False)
+    assert [await desk.once(publisher) for _ in range(3)] == [1, 0, 0]
+    row = await desk.row("A")
+    assert row["failures"] == 1 and 5 < row["wait_s"] <= 10
 
 
 @pytest.mark.feature("F67")
