@@ -51,7 +51,8 @@ STORIES = {
     "docs/runbooks/blocked.md": Story(runbooks.blocked, {"代码": "rejected", "CODE": "rejected"}),
     "docs/runbooks/clock.md": Story(runbooks.clock),
     "docs/runbooks/conflict.md": Story(
-        runbooks.conflict, {"代码": "cancelled_but_shipped", "CODE": "cancelled_but_shipped"}
+        runbooks.conflict,
+        {"代码": "cancelled_but_shipped", "CODE": "cancelled_but_shipped", "连接名": "shop-a", "NAME": "shop-a"},
     ),
     "docs/runbooks/database.md": Story(runbooks.database),
     "docs/runbooks/dead_letter.md": Story(

@@ -496,12 +496,13 @@ def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
         "各系统对订单的说法不一致，网关不会替人决定。",
         "The systems contradict each other, a person decides.",
     )
+    listed = f"ordergate work items --kind conflict{f' --connection {connection}' if connection else ''}"
     return (
         title,
         fact,
         say(
-            f"ordergate orders list --conflict {code}，逐单核对",
-            f"ordergate orders list --conflict {code}, settle each",
+            f"{listed}，逐单核对；没有系统会再说什么的，ordergate work handled",
+            f"{listed}, settle each; what no system will say more of: ordergate work handled",
         ),
     )
 

@@ -140,8 +140,9 @@ def conflict(page: Page, town: Town) -> None:
     town.confirm(number)
     town.cancel("4201")
     town.in_conflict(number)
-    assert number in page.run("ordergate orders list --conflict cancelled_but_shipped")
+    assert number in page.run("ordergate work items --kind conflict --connection shop-a")
     shown = page.run("ordergate orders show NUMBER", instead={"NUMBER": number})
+    assert number in page.run("ordergate orders list --conflict cancelled_but_shipped")
     assert f"{number}  shop-a  冲突  买家已取消，仓库已发货" in shown
     assert "联系快递拦截或等待退回" in page.run("ordergate work list")
     opened = "ordergate notices open"
