@@ -39,6 +39,7 @@ from gateway.store.queries import (
     OrderRow,
     known_numbers,
     list_orders,
+    open_letters,
     read_order,
     read_payload,
 )
@@ -48,6 +49,7 @@ from gateway.store.review import Approved, Reconsidered, approve, preview, recon
 from gateway.store.sql import CannotRead, Names
 from gateway.store.stock import read_missing
 
+_NAMED = 3
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
@@ -317,9 +319,16 @@ def _said(words: str, content: Content | None, *, known: bool) -> str:
 
 
 async def no_order(pool: asyncpg.Pool, number: str, desk: Desk) -> ApiError:
-    """There is no order of this number; where it is a shop's own, with ours."""
+    """There is no order of this number: with ours where it is a shop's own, and with its dead letter if it has one."""
     ours = await known_numbers(pool, desk.numbers(number))
-    if ours:
+    letters = [] if ours else await open_letters(pool, [number, *desk.numbers(number)])
+    if letters:
+        ids = ", ".join(map(str, letters[:_NAMED]))
+        advice = Text(
+            f"它的消息成了死信 {ids}，修复后才有订单；GET /dead-letters 列出死信",
+            f"its event is dead letter {ids}: there is an order once that is repaired; GET /dead-letters lists them",
+        )
+    elif ours:
         advice = Text(
             f"{number} 是店铺单号，是不是 {' 或 '.join(ours)}？",
             f"{number} is the shop's own number: did you mean {' or '.join(ours)}?",

@@ -275,6 +275,11 @@ def _print_orders(terminal: Terminal, answer: Any) -> None:
     )
     codes.print()
     print_more(terminal, answer)
+    if not answer["orders"]:
+        terminal.line(
+            "没有符合条件的订单；首条消息就有误的还没有订单，见 `ordergate dead list`",
+            "no order fits; one whose first event is a dead letter is none yet: `ordergate dead list`",
+        )
 
 
 def _print_look_to_reconsider(terminal: Terminal, answer: Any) -> None:

@@ -356,6 +356,17 @@ async def known_numbers(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[str]
     return [row[0] for row in await pool.fetch("SELECT number FROM orders WHERE number = ANY($1::text[])", numbers)]
 
 
+async def open_letters(pool: asyncpg.Pool, numbers: Sequence[str]) -> list[int]:
+    """The dead letters that wait for a person and are of one of `numbers`, the oldest first."""
+    rows = await pool.fetch(
+        "SELECT dead_letter_id FROM dead_letter WHERE closed_at IS NULL AND number <> '' AND number = ANY($1::text[])"
+        " ORDER BY dead_letter_id LIMIT $2",
+        numbers,
+        MAX_ROWS,
+    )
+    return [row[0] for row in rows]
+
+
 async def read_payload(pool: asyncpg.Pool, number: str, n: int) -> tuple[EventSeen, bytes] | None:
     """The `n`-th event of an order (from 1) with its untouched payload. Raises CannotRead."""
     rows = await pool.fetch(_EVENTS + " OFFSET $2 LIMIT 1", await _order_id(pool, number), n - 1)

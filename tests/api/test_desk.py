@@ -309,6 +309,22 @@ async def test_an_order_is_found_by_the_shops_own_number(gateway: Gateway) -> No
         assert (missing.status, f"did you mean {number}?" in missing.body["advice"]["en"]) == (404, True)
 
 
+@pytest.mark.parametrize("asked", ["S77", "77"])
+async def test_who_looks_for_an_order_that_was_set_aside_is_told_of_its_letter(gateway: Gateway, asked: str) -> None:
+    assert (await gateway.push({**ORDER, "order_no": "77", "lines": "none"})).status == 422
+    (letter,) = await gateway.dead(1)
+    for method, path, body in (
+        ("GET", f"/orders/{asked}", None),
+        ("POST", f"/orders/{asked}/reconsider", {"reason": "x"}),
+        ("POST", f"/deliveries/{asked}/erp/1/resend", {"reason": "x"}),
+    ):
+        answer = await gateway.call(method, path, body)
+        assert answer.status == 404 and is_told(answer.body)
+        assert f"死信 {letter['dead_letter_id']}" in answer.body["advice"]["zh"], path
+    await gateway.post(f"/dead-letters/{letter['dead_letter_id']}/discard", {"reason": "x"})
+    assert "死信" not in (await gateway.call("GET", f"/orders/{asked}")).body["advice"]["zh"]
+
+
 @pytest.mark.feature("F76")
 async def test_two_edits_of_one_delivery_at_once_and_the_second_is_refused(gateway: Gateway) -> None:
     (number,) = await refused(gateway, "1")

@@ -284,6 +284,11 @@ def test_below_a_list_stand_the_codes_that_filters_take(
     assert CODES[command] in printed(capsys, LISTS[command][0](""), *command)
 
 
+def test_where_no_order_is_found_it_is_said_where_else_one_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "见 `ordergate dead list`" in printed(capsys, OrderList(orders=[]), "orders", "list", "--number", "A1")
+    assert "dead list" not in printed(capsys, OrderList(orders=[ORDER]), "orders", "list")
+
+
 def test_in_english_the_codes_are_the_words(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, OrderList(orders=[ORDER]), "orders", "list", "--lang", "en")
     assert "A1 shop received unpaid channel_hold" in " ".join(out.split()) and not CHINESE.search(out)
