@@ -19,7 +19,7 @@ from gateway.core.happening import DeadLettered, LetterSuperseded
 from gateway.core.text import NOTHING, Text
 from gateway.store.audit import audit
 from gateway.store.inbox import put_in
-from gateway.store.sql import Connection, Private, Unopened, as_private, private
+from gateway.store.sql import Connection, Private, Unopened, as_plain, as_private, private
 from gateway.store.stock import reconsider
 
 LONGEST_NUMBER = 255
@@ -84,7 +84,7 @@ async def without_overtaken(
         " JOIN connection c ON c.connection_id = e.connection_id"
         " WHERE c.name = l.source AND e.happened_at > l.happened_at",
         [_number(letter.number) for letter in asked],
-        [_text(letter.arrival.event.source) for letter in asked],
+        [as_plain(letter.arrival.event.source) for letter in asked],
         [letter.arrival.event.time for letter in asked],
     )
     overtaken: set[int] = set()
@@ -139,14 +139,14 @@ async def set_aside(connection: Connection, letters: Sequence[DeadLetter]) -> li
             for column in zip(
                 *(
                     (
-                        _text(letter.arrival.event.id),
-                        _text(letter.arrival.event.source)[:LONGEST_SOURCE],
-                        _text(letter.arrival.event.type),
-                        _text(letter.arrival.event.order_key),
+                        as_plain(letter.arrival.event.id),
+                        as_plain(letter.arrival.event.source)[:LONGEST_SOURCE],
+                        as_plain(letter.arrival.event.type),
+                        as_plain(letter.arrival.event.order_key),
                         _number(letter.number),
                         letter.arrival.event.time,
                         letter.arrival.taken_at,
-                        _text(letter.arrival.event.traceparent),
+                        as_plain(letter.arrival.event.traceparent),
                         private(letter.arrival.event.body),
                         hashlib.sha256(letter.arrival.event.body).digest(),
                         str(letter.arrival.position.leg),
@@ -278,17 +278,12 @@ async def put_back(connection: Connection, number: str, *, actor: str, repaired:
 
 def _number(number: str) -> str:
     """`number` as the index takes it; what is longer than any order number blocks nothing."""
-    return _text(number) if len(number) <= LONGEST_NUMBER else ""
+    return as_plain(number) if len(number) <= LONGEST_NUMBER else ""
 
 
 def _only_chinese(said: Text) -> Private | None:
     """What the column of the Chinese words holds: nothing where they are the English ones."""
     return None if said.zh == said.en else as_private(said.zh)
-
-
-def _text(text: str) -> str:
-    """`text` as PostgreSQL can hold it: no NUL, no half of a surrogate pair."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 _INSERT = """

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.access import Level
+from gateway.store.sql import as_plain
 
 REFUSED_AGAIN = (timedelta(minutes=10), timedelta(hours=6))
 """A refused level is told again after as long as its listing has been refused, but within these: twice as long each
@@ -167,7 +168,7 @@ async def refuse(pool: asyncpg.Pool, due: DueLevel, why: str, *, lower_in_s: flo
         "          FROM listing WHERE listing_id = $1) f"
         " WHERE l.listing_id = $1 AND l.sending = $3",
         due.listing_id,
-        why[:500],
+        as_plain(why)[:500],
         due.level.quantity,
         lower_in_s,
         least,

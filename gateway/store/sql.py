@@ -60,6 +60,11 @@ def private(body: bytes) -> bytes:
     return body if isinstance(body, Unopened) else Private(body)
 
 
+def as_plain(text: str) -> str:
+    """`text` as a text column can hold it: no NUL, no half of a surrogate pair."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
 def as_private(text: str) -> Private | None:
     """`text` for a private column, without what a text column could not hold; None where nothing is left."""
     if not text:

@@ -578,6 +578,22 @@ async def test_an_adapter_that_cannot_be_cut_off_stops_no_other_level(desk: Desk
     assert desk.shop.levels == {"A": 9, "B": 7}
 
 
+class Quoting:
+    """An adapter that hands on what a platform writes, whatever that is."""
+
+    async def set_level(self, level: Level, *, deadline_s: float) -> Answer:
+        return Rejected("no_such_item", "下架\x00\ud800")
+
+
+async def test_words_of_a_platform_that_no_database_takes_do_not_hold_up_the_other_levels(desk: Desk) -> None:
+    for sku in ("A", "B"):
+        await desk.sell(sku)
+        await desk.count(sku, 9)
+    assert await desk.once(desk.publisher(target=Quoting())) == 2
+    assert {(await desk.row(sku))["refused"] for sku in ("A", "B")} == {"no_such_item: 下架?"}
+    assert await desk.once(desk.publisher(target=Quoting())) == 0
+
+
 @pytest.mark.feature("F53")
 async def test_a_crash_between_the_call_and_its_note_repeats_the_call(desk: Desk) -> None:
     await desk.sell("A")
