@@ -79,7 +79,9 @@ class WindowReader:
         rng: random.Random,
         observe: Observer,
         reach: Callable[[str], None],
+        hangs_after_s: float = 3600.0,
     ) -> None:
+        """`hangs_after_s`: of one call of the adapter, which may be many requests and their turns; far above them."""
         self._name = name
         self._source = source
         self._budget = budget
@@ -90,6 +92,7 @@ class WindowReader:
         self._rng = rng
         self._observe = observe
         self._reach = reach
+        self._hangs_after_s = hangs_after_s
 
     def waits(self) -> bool:
         """Whether nothing may be asked now: paused, or to be authorised again."""
@@ -140,9 +143,14 @@ class WindowReader:
         return False
 
     async def _ask(self, window: Window, position: str) -> Page | Failed | Throttled | Unauthorised:
-        """One call of the adapter; whatever is wrong with it becomes Failed. Its words may hold buyer data."""
+        """One call of the adapter; whatever is wrong with it becomes Failed. Its words may hold buyer data.
+
+        One that has a request without a deadline would never end, and its shop never be read again.
+        """
+        limit = asyncio.timeout(self._hangs_after_s)
         try:
-            answer: object = await self._source.pull(window, position, deadline_s=self._deadline_s)
+            async with limit:
+                answer: object = await self._source.pull(window, position, deadline_s=self._deadline_s)
         except asyncio.CancelledError as error:
             if is_ours():
                 raise
@@ -150,7 +158,8 @@ class WindowReader:
         except BaseException as error:
             if is_a_stop(error):
                 raise
-            return self._broken(raised(error))
+            hung = limit.expired()
+            return self._broken(f"no answer within {self._hangs_after_s:g} s" if hung else raised(error))
         if not isinstance(answer, Page | Failed | Throttled | Unauthorised):
             return self._broken(f"an answer of {type(answer).__name__}")
         if isinstance(answer, Page) and (flaw := _flaw_of(answer.events, answer.next, position, self._name)):

@@ -72,8 +72,16 @@ class Budget:
 class Bench:
     """A poller of one shop on a real database."""
 
-    def __init__(self, source: Source, *, now: Callable[[], datetime], start_at: datetime | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        now: Callable[[], datetime],
+        start_at: datetime | None = None,
+        hangs_after_s: float = 20.0,
+    ) -> None:
         self.source = source
+        self.hangs_after_s = hangs_after_s
         self.start_at = start_at
         self.budget = Budget()
         self.happened: list[Happening] = []
@@ -107,6 +115,7 @@ class Bench:
             rng=random.Random(1),
             observe=self.observe,
             reach=lambda _: None,
+            hangs_after_s=self.hangs_after_s,
         )
         poller = Poller(
             shop=PolledShop(SHOP, "S", self.start_at, POLICY),
@@ -276,6 +285,25 @@ async def test_being_told_to_wait_counts_as_failing_when_it_lasts(
     bench = Bench(Source(*answers), now=ahead(timedelta()))
     await bench.run(migrated_url)
     assert [one.code for one in bench.happened if isinstance(one, PullChanged)] == told
+    await bench.pool.close()
+
+
+class Hanging(Source):
+    """Has a request without a deadline, whose answer is lost once."""
+
+    async def pull(self, window: Window, position: str, *, deadline_s: float) -> Pulled:
+        answer = await super().pull(window, position, deadline_s=deadline_s)
+        if len(self.asked) == 1:
+            await asyncio.Event().wait()
+        return answer
+
+
+async def test_a_shop_whose_adapter_hangs_is_told_of_and_asked_again(migrated_url: str) -> None:
+    bench = Bench(Hanging(), now=ahead(timedelta()), hangs_after_s=0.1)
+    await bench.run(migrated_url)
+    assert [one.code for one in bench.happened if isinstance(one, PullChanged)] == ["adapter", ""]
+    [told] = [one.what for one in bench.happened if isinstance(one, Trouble)]
+    assert told == "shop pull: no answer within 0.1 s"
     await bench.pool.close()
 
 
