@@ -289,7 +289,7 @@ class Renewal:
                 raise
             answer = Failed("adapter", raised(error))
         match answer:
-            case Token():
+            case Token() if answer.access:
                 self._failures = 0
                 self._reach("renewal.before_swap")
                 await self._put(owner, answer, version=version, before=token)
@@ -310,9 +310,9 @@ class Renewal:
                     self._observe([Trouble("token", f"{shop.connection}: not renewed: {code}")])
                 await owner.rest(max(backoff_s(self._failures, self._rng), retry_after_s or 0.0))
             case _:  # an adapter may answer anything
-                self._spent = version  # type: ignore[unreachable]
-                what = f"{shop.connection}: not renewed: the adapter answered with {type(answer).__name__}"
-                self._observe([Trouble("token", what)])
+                self._spent = version
+                said = "an empty token" if isinstance(answer, Token) else type(answer).__name__
+                self._observe([Trouble("token", f"{shop.connection}: not renewed: the adapter answered with {said}")])
 
     async def _put_off(self, owner: Ownership, version: int, code: str) -> None:
         """The platform gives no new token, but the present one is good: use it, have people told, try again later."""

@@ -238,3 +238,11 @@ async def test_a_token_whose_end_has_no_time_zone_is_its_adapters_fault(desk: De
     assert await desk.look() == 1
     assert desk.troubles() == ["shop: not renewed: adapter"]
     assert await desk.token() == Token("good", "r0", desk.ends_at)
+
+
+async def test_an_empty_token_takes_no_good_ones_place(desk: Desk) -> None:
+    """What an adapter makes of an answer that has none in it."""
+    desk.answer = Token("")
+    assert await desk.look() == 1
+    assert await desk.token() == Token("good", "r0", desk.ends_at) and not desk.shop.held
+    assert desk.troubles()[0] == "shop: not renewed: the adapter answered with an empty token"
