@@ -9,8 +9,9 @@ from gateway.pipeline.rules import Rules
 def route_of(order: Order, rules: Rules) -> Route | None:
     """The route of `order`: the one it already has, else the shop's first; None while the shop is not known.
 
-    While no warehouse knows of the order, one to a target that is not configured any more is replaced by the shop's
-    first, and so is one that the shop has not any more where nothing is kept for the order: a code that was mended.
+    While no warehouse knows of the order, one that the shop has not any more is replaced: where stock is kept for the
+    order by one for the same warehouse, which another system runs now, and only where its target is not configured any
+    more by another warehouse; else by the shop's first, as for a code that was mended.
     """
     kept = order.route
     if kept is not None and (order.confirmations or order.progress or order.issued(Operation.CREATE) is not None):
@@ -18,6 +19,10 @@ def route_of(order: Order, rules: Rules) -> Route | None:
     shop = rules.shops.get(order.connection)
     if shop is None or not shop.routes:
         return kept
-    if kept is not None and kept.target in rules.targets and (order.booked or kept in shop.routes):
-        return kept
+    if kept is None or kept in shop.routes:
+        return kept or shop.routes[0]
+    if order.booked:
+        there = [route for route in shop.routes if route.warehouse == kept.warehouse]
+        if there or kept.target in rules.targets:
+            return there[0] if there else kept
     return shop.routes[0]

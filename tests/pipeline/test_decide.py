@@ -358,6 +358,21 @@ def test_what_waits_follows_the_route_once_its_target_is_gone_and_its_bookings_t
     assert books.orders[number] == order
 
 
+@pytest.mark.parametrize("targets", [{WMS, OTHER_WMS}, {OTHER_WMS}])
+def test_what_waits_goes_to_the_system_that_runs_its_warehouse_now(targets: set[ConnectionName]) -> None:
+    """The one before is there until its orders are shipped, and gets no more; stock stays where it is."""
+    books = Books(rules(), {"X": 10})
+    number = OrderNumber("A1")
+    books.take([(number, PLACED)])
+    routes = (Route(OTHER_WMS, "WH2"), Route(OTHER_WMS, "WH1"))
+    books.rules = rules(routes=routes, targets=frozenset(targets))
+    books.take([(number, PAID)])
+    order = books.orders[number]
+    assert (order.route, [b.warehouse for b in order.booked]) == (Route(OTHER_WMS, "WH1"), ["WH1"])
+    assert [command.target for command in order.commands] == [OTHER_WMS]
+    books.check_ledger()
+
+
 def test_what_is_short_at_a_wrong_warehouse_goes_to_the_right_one_once_that_is_mended() -> None:
     books = Books(rules(routes=(Route(WMS, "WH-1"),), unknown_sku=UnknownSku.HOLD), {"X": 10})
     number = OrderNumber("A1")
