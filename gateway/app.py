@@ -89,7 +89,7 @@ from gateway.store.configured import kept_start_at
 from gateway.store.credentials import CHANNEL
 from gateway.store.levels import forget_told
 from gateway.store.outbox import adopt, doubt_before, start_worker
-from gateway.store.prefixes import changed_prefixes, refused_prefixes, renamed_shops
+from gateway.store.prefixes import changed_prefixes, former_prefixes, refused_prefixes, renamed_shops
 from gateway.store.queries import lanes_without_gate, orders_at_none, orders_of_none, watched_since
 from gateway.store.reparse import Reads
 from gateway.store.sql import (
@@ -248,7 +248,7 @@ class Worker:
         doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
         renamed = await renamed_shops(pool, self._settings.shop_prefixes, self._settings.adapters)
-        rules = rules_of(self._settings, renamed)
+        rules = rules_of(self._settings, renamed, await former_prefixes(pool, self._settings.shop_prefixes))
         decider = self._decider(pool, names, rules, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake)
@@ -288,7 +288,7 @@ class Worker:
         # Last: whoever is answered finds everything in place.
         health = self._health(pool, dispatcher, of_kafka, inbox_leg, kafka_leg)
         server = await self._serve(
-            hooks, self._api(pool, names, dispatcher=dispatcher, decoders=decoders, reads=decider.reads), health
+            hooks, self._api(pool, names, rules, dispatcher=dispatcher, decoders=decoders, reads=decider.reads), health
         )
         stack.push_async_callback(server.cleanup)
         await self._live(server=server, readers=readers, dispatcher=dispatcher, duties=duties, background=background)
@@ -537,6 +537,7 @@ class Worker:
         self,
         pool: asyncpg.Pool,
         names: Names,
+        rules: Rules,
         *,
         dispatcher: Dispatcher,
         decoders: Mapping[ConnectionName, Decode],
@@ -549,7 +550,7 @@ class Worker:
             connections=self._settings.connections,
             decoders=decoders,
             reads=reads,
-            desk=desk_of(self._settings),
+            desk=desk_of(self._settings, rules),
             own_gates=lambda: [gate_view(gate) for gate in dispatcher.gates.values()],
             observe=self._observe,
             now=self._now,

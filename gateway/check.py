@@ -691,8 +691,8 @@ _UNTOLD = Text(
 )
 _UNCONFIRMED = Text(
     "用原来的名字加回这个连接，让它的确认仍推送到 /hooks/<原来的名字>，至少到这些订单都发货",
-    "put the connection back under the name that it had, and have it confirm to /hooks/<that name>, at least until those"
-    " orders are shipped",
+    "put the connection back under the name that it had, and have it confirm to /hooks/<that name>, at least until"
+    " those orders are shipped",
 )
 _ANOTHER_NAME = Text(
     "另一个系统用另一个连接名，原来的留到它的单都发货为止（docs/operations.md，改动连接）",

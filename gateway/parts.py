@@ -43,15 +43,20 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def rules_of(settings: Settings, renamed: Mapping[ConnectionName, ConnectionName] | None = None) -> Rules:
-    """The part of the settings the pure steps decide by. `renamed`: see Rules."""
-    shops = {}
+def rules_of(
+    settings: Settings,
+    renamed: Mapping[ConnectionName, ConnectionName] | None = None,
+    former: Mapping[ConnectionName, tuple[str, ...]] | None = None,
+) -> Rules:
+    """The part of the settings the pure steps decide by. `renamed` and `former`: see Rules and Shop."""
+    shops, former = {}, former or {}
     for connection in settings.connections.values():
         if not connection.is_shop:
             continue
         shops[connection.name] = Shop(
             name=connection.name,
             prefix=connection.prefix or "",
+            former=former.get(connection.name, ()),
             mode=connection.mode,
             start_at=connection.start_at,
             routes=tuple(Route(ConnectionName(to.target), to.warehouse) for to in connection.route),
@@ -127,7 +132,7 @@ def owners_in(settings: Settings) -> tuple[OwnerRule, ...]:
     )
 
 
-def desk_of(settings: Settings) -> Desk:
+def desk_of(settings: Settings, rules: Rules) -> Desk:
     """What the API's desk is told of the settings."""
     gates = [
         (connection, operation, policy)
@@ -140,6 +145,7 @@ def desk_of(settings: Settings) -> Desk:
         watched=bool(settings.notices.channels),
         ship_by_lead=timedelta(seconds=settings.notices.ship_by_lead_s),
         prefixes=settings.shop_prefixes,
+        former=frozenset(prefix for shop in rules.shops.values() for prefix in shop.former),
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
         rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
     )

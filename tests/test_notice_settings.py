@@ -10,7 +10,7 @@ import pytest
 from gateway import settings
 from gateway.core.errors import Said, SettingsError
 from gateway.core.notice import Kind
-from gateway.parts import desk_of, telling_of
+from gateway.parts import desk_of, rules_of, telling_of
 from gateway.plugins import discover
 from gateway.settings import Settings
 from tests.languages import english
@@ -70,7 +70,7 @@ def test_how_near_is_near_is_one_setting_for_the_notices_and_the_desk() -> None:
     for given, lead_s in ((text, 7200.0), (CONNECTIONS, 14_400.0)):
         configured = parsed(given)
         assert telling_of(configured).policy.ship_by_lead_s == lead_s
-        assert desk_of(configured).ship_by_lead == timedelta(seconds=lead_s)
+        assert desk_of(configured, rules_of(configured)).ship_by_lead == timedelta(seconds=lead_s)
 
 
 def test_without_the_section_nobody_is_told() -> None:

@@ -22,15 +22,16 @@ _SHARE = 0.5
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """`owners`: whose work is whose. `prefixes`: of the shops' order numbers. `asking` and `rates` are per target and
-    operation; a rate of None has no limit. `watched`: whether conditions are looked for. `ship_by_lead`: how near a
-    shop's latest time to ship has to be."""
+    """`owners`: whose work is whose. `prefixes`: of the shops' order numbers, `former`: of those of before. `asking`
+    and `rates` are per target and operation; a rate of None has no limit. `watched`: whether conditions are looked for.
+    `ship_by_lead`: how near a shop's latest time to ship has to be."""
 
     owners: tuple[OwnerRule, ...] = ()
     language: Literal["zh", "en"] = "zh"
     watched: bool = False
     ship_by_lead: timedelta = timedelta(hours=4)
     prefixes: Mapping[ConnectionName, str] = {}
+    former: frozenset[str] = frozenset()
     asking: Mapping[tuple[ConnectionName, str], Asking] = {}
     rates: Mapping[tuple[ConnectionName, str], float | None] = {}
 
@@ -57,8 +58,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         return min([_PER_S, *(rate * _SHARE for rate in rates)])
 
     def numbers(self, channel_no: str) -> list[str]:
-        """What an order of this number would be called here, one per shop."""
-        return sorted({prefix + channel_no for prefix in self.prefixes.values()})
+        """What an order of this number would be called here, in whichever shop."""
+        return sorted({prefix + channel_no for prefix in self.former.union(self.prefixes.values())})
 
 
 def asking_of(policy: GatePolicy, *, settle_s: float) -> Asking:

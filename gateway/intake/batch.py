@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import asyncpg
 import msgspec
@@ -85,6 +86,7 @@ from gateway.store.orders import (
     Stored,
     another_digest,
     lock_orders,
+    shops_of,
     wake_dispatch,
     write_orders,
     write_outbox,
@@ -122,6 +124,9 @@ class Prepared(Step, frozen=True, gc=False):
     arrival: Arrival
     number: OrderNumber
     row: EventRow | None
+
+
+Numbered = TypeVar("Numbered", Prepared, DeadLetter)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -162,6 +167,7 @@ class Decider:
         self._ids = OrderIds()
         self._places = StockPlaces()
         self._mapped = frozenset(name for name, shop in rules.shops.items() if shop.mapped)
+        self._former = {name: shop.former for name, shop in rules.shops.items() if shop.former}
         self._skus = SkuTables()
         self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
@@ -302,6 +308,8 @@ class Decider:
 
     async def _admit(self, connection: Connection, batch: Batch) -> _Admitted:
         """What of `batch` is decided now, with the stored orders locked. The rest is set aside, or has to wait."""
+        if self._former:
+            batch = await self._under_known_numbers(connection, batch)
         kept: list[DeadLettered | LetterSuperseded] = []
         blocked: set[str] = set()
         rules, letters = self._rules, bool(batch.unsound)
@@ -357,6 +365,36 @@ class Decider:
             kept += await set_aside(connection, strange)
         by_order = {number: items for number, items in by_order.items() if items}
         return _Admitted(by_order, stored, rules, kept, behind)
+
+    async def _under_known_numbers(self, connection: Connection, batch: Batch) -> Batch:
+        """`batch` with the number of before for every order that was known when its shop had another prefix.
+
+        A cancel has to reach the warehouse that was sent the order under it.
+        """
+        told: list[Prepared | DeadLetter] = [*batch.sound, *batch.unsound]
+        tried = {number for one in told for number, _ in self._former_numbers(one)}
+        if not tried:
+            return batch
+        renamed = self._rules.renamed
+        known = {(number, renamed.get(shop, shop)) for number, shop in await shops_of(connection, tried)}
+
+        def renumbered(one: Numbered) -> Numbered:
+            for found in self._former_numbers(one):
+                if found in known:
+                    return msgspec.structs.replace(one, number=found[0])
+            return one
+
+        return Batch(tuple(map(renumbered, batch.sound)), tuple(map(renumbered, batch.unsound)))
+
+    def _former_numbers(self, told: Prepared | DeadLetter) -> list[tuple[str, ConnectionName]]:
+        """What the order that a shop has `told` of was called under its former prefixes, each with the shop."""
+        source = told.arrival.event.source
+        shop = self._rules.renamed.get(source, source)
+        of_a_shop = not isinstance(told, Prepared) or (told.facts is not None and told.facts.party is Party.SHOP)
+        if shop not in self._former or not told.number or not of_a_shop:
+            return []
+        rest = told.number.removeprefix(self._rules.shops[shop].prefix)
+        return [(former + rest, shop) for former in self._former[shop]]
 
     def _prepare(self, arrival: Arrival, latest: datetime) -> Prepared | DeadLetter:
         event = arrival.event

@@ -22,11 +22,13 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of one connection that orders come from.
 
     `routes` in order of preference; `takes_shipments` says whether its parcels are told back to it, `mapped` whether
-    the warehouse knows its SKUs under other names (`gateway.pipeline.items`).
+    the warehouse knows its SKUs under other names (`gateway.pipeline.items`). `former`: prefixes that numbers of its
+    orders have which were known under another one, the last first.
     """
 
     name: ConnectionName
     prefix: str
+    former: tuple[str, ...] = ()
     mode: Mode = Mode.LIVE
     start_at: datetime | None = None
     routes: tuple[Route, ...] = ()

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from gateway.core.errors import DatabaseBusy, Fenced
+from gateway.core.event import ConnectionName
 from gateway.core.order import Command, Order, OrderNumber, Sku, Stale
 from gateway.core.stock import Balance, Movement, Place
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
@@ -102,6 +103,16 @@ async def lock_orders(connection: Connection, numbers: Sequence[OrderNumber]) ->
         if isinstance(row[2], Unopened):
             raise CannotOpen(row[2].why)
     return {row[1]: Stored(row[0], decode_state(row[2])) for row in rows}
+
+
+async def shops_of(connection: Connection, numbers: Collection[str]) -> list[tuple[str, ConnectionName]]:
+    """Those of `numbers` that are orders of a shop, each with the shop."""
+    rows = await connection.fetch(
+        "SELECT o.number, c.name FROM orders o JOIN connection c USING (connection_id)"
+        " WHERE o.number = ANY($1::text[])",
+        list(numbers),
+    )
+    return [(row[0], ConnectionName(row[1])) for row in rows]
 
 
 NEW_PLACES_LOCK = 7_262_012

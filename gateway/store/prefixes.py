@@ -121,6 +121,19 @@ async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionNam
     return [Taken(ConnectionName(row[0]), row[1], ConnectionName(row[2]), *row[3:]) for row in rows]
 
 
+async def former_prefixes(
+    connection: Connection, prefixes: Mapping[ConnectionName, str]
+) -> dict[ConnectionName, tuple[str, ...]]:
+    """Shop → the prefixes other than its present one that its orders have, the last first; none: left out."""
+    rows = await connection.fetch(
+        "SELECT c.name, array_remove(array_remove(c.former || c.prefix, n.prefix), NULL) FROM connection c"
+        " JOIN unnest($1::text[], $2::text[]) AS n(name, prefix) ON n.name = c.name",
+        list(prefixes),
+        list(prefixes.values()),
+    )
+    return {ConnectionName(row[0]): tuple(reversed(row[1])) for row in rows if row[1]}
+
+
 async def renamed_shops(
     connection: Connection, prefixes: Mapping[ConnectionName, str], adapters: Mapping[ConnectionName, str]
 ) -> dict[ConnectionName, ConnectionName]:

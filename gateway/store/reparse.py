@@ -16,7 +16,7 @@ import asyncpg
 import msgspec
 
 from gateway.core.event import Arrival, ConnectionName, Event, EventId, Leg, Position
-from gateway.core.order import Facts, Order, OrderNumber, differences, forgotten, told_anew
+from gateway.core.order import Facts, Order, OrderNumber, Party, differences, forgotten, told_anew
 from gateway.core.text import Text
 from gateway.store.audit import audit
 from gateway.store.dead import DeadLetter
@@ -96,7 +96,9 @@ async def _parsed(connection: Connection, number: str, reads: Reads, *, lock: bo
                 Text(f"{said.advice.zh}；看 `orders raw`", f"{said.advice.en}; `orders raw` shows it"),
             )
         whose, facts = said
-        if whose != number:
+        # Its shop may have had another prefix when it was known.
+        own = facts.party is Party.SHOP and source == before.connection and facts.order_no == before.channel_no
+        if whose != number and not own:
             raise NotNow(
                 "another_order",
                 Text(f"第 {place} 条消息说的是订单 {whose}", f"message {place} tells of order {whose}"),

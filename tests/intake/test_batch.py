@@ -618,6 +618,37 @@ async def test_an_order_with_the_number_of_another_shops_is_set_aside(desk: Desk
     assert [row[0] for row in await desk.rows("SELECT code FROM dead_letter ORDER BY 1")] == codes
 
 
+async def test_an_order_keeps_its_number_when_its_shop_takes_another_prefix(desk: Desk) -> None:
+    """A cancel reaches the warehouse that has it, and what is told again is no new order."""
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")), desk.arrival("2", paid("2")))
+    shop = Shop(name=SHOP, prefix="C", former=("B", "A"), routes=(Route(WMS, "W"),))
+    decider = await desk.worker(Memory(), rules=Rules(shops={SHOP: shop}))
+    again = msgspec.structs.replace(paid("2"), version=2)
+    await decide(decider, desk.arrival("1", said(2, closing=Closing(True))), desk.arrival("2", again))
+    await decide(decider, desk.arrival("2", b"bad"), desk.arrival("3", paid("3")))
+    later = Facts(party=Party.SHOP, order_no="2", version=3, closing=Closing(True))
+    await decide(decider, desk.arrival("2", later))
+    stages = "SELECT number, stage FROM orders ORDER BY number"
+    assert await desk.rows(stages) == [("A1", "cancelled"), ("A2", "allocated"), ("C3", "allocated")]
+    letters = await desk.rows("SELECT number, code FROM dead_letter ORDER BY dead_letter_id")
+    assert letters == [("A2", "json"), ("A2", "behind")]
+    assert await desk.rows("SELECT key, count(*) FROM delivery GROUP BY 1 ORDER BY 1") == [("cancel", 1), ("create", 3)]
+
+
+async def test_a_former_prefix_makes_no_order_of_another_shop_ours(desk: Desk) -> None:
+    other = ConnectionName("shop-b")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, other])
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    shops = {
+        SHOP: Shop(name=SHOP, prefix="A", routes=(Route(WMS, "W"),)),
+        other: Shop(name=other, prefix="B", former=("A",), routes=(Route(WMS, "W"),)),
+    }
+    told = desk.arrival("1", paid("1"))
+    told = msgspec.structs.replace(told, event=msgspec.structs.replace(told.event, source=other))
+    await decide(await desk.worker(Memory(), rules=Rules(shops=shops)), told)
+    assert await desk.rows("SELECT number FROM orders ORDER BY 1") == [("A1",), ("B1",)]
+
+
 async def test_a_connection_without_a_prefix_cannot_speak_for_a_shop(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     await decide(decider, desk.arrival("1", paid("1")))

@@ -148,6 +148,14 @@ async def test_an_order_that_was_only_observed_stays_so(desk: Desk) -> None:
     assert order.commands == () and str(order.origin) == "observed"
 
 
+async def test_an_order_from_before_its_shop_took_another_prefix_is_read_again(desk: Desk) -> None:
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    shop = msgspec.structs.replace(RULES.shops[SHOP], prefix="B", former=("A",))
+    await again(desk, await desk.worker(Memory(), rules=Rules(shops={SHOP: shop}), adapter=mended()))
+    order = await stored(desk)
+    assert order.content is not None and order.content.value.receiver == RIGHT
+
+
 def _less(event: Event) -> Facts:
     return msgspec.structs.replace(decode(event), payment=None)
 

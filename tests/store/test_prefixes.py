@@ -13,6 +13,7 @@ from gateway.core.event import ConnectionName
 from gateway.store.configured import note_adapters
 from gateway.store.prefixes import (
     changed_prefixes,
+    former_prefixes,
     lock_connections,
     note_prefixes,
     note_restored,
@@ -81,6 +82,16 @@ async def test_a_shop_under_a_new_name_is_the_one_with_the_prefix_and_the_adapte
         assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, adapters) == found
     assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, {**adapters, ONE: "taobao"}) == {}, "it is still there"
     assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, {OTHER: "taobao", NEW: "taobao"}) == {}
+
+
+async def test_the_prefixes_of_before_are_those_of_its_orders_the_last_first(pool: asyncpg.Pool) -> None:
+    shops = {ONE: "D", OTHER: "B", NEW: "E"}
+    for prefix in ("A", "C"):
+        await note_prefixes(pool, {ONE: prefix, OTHER: "B"}, {})
+    assert await former_prefixes(pool, shops) == {ONE: ("C", "A")}, "it is live, or watched, under another already"
+    await note_prefixes(pool, shops, {})
+    assert await former_prefixes(pool, shops) == {ONE: ("C", "A")}
+    assert await former_prefixes(pool, {ONE: "A"}) == {ONE: ("D", "C")}
 
 
 async def test_a_backup_from_before_a_switch_over_does_not_undo_it(pool: asyncpg.Pool) -> None:
