@@ -13,13 +13,15 @@ import asyncpg
 import msgspec
 
 from gateway.core.delivery import Result
-from gateway.core.order import Content, Order
+from gateway.core.order import Content, Operation, Order
 from gateway.core.text import Text
 from gateway.core.words import OPERATIONS, word
 from gateway.store.audit import audit
-from gateway.store.orders import read_state, wake_dispatch
+from gateway.store.inbox import put_in
+from gateway.store.orders import encode_state, read_state, wake_dispatch
 from gateway.store.outbox import read_edit
 from gateway.store.sql import Connection, Private, as_private
+from gateway.store.stock import reconsider
 
 UNKNOWN = "unknown"
 """How a lane is blocked whose target may or may not have the document."""
@@ -47,11 +49,12 @@ class NotNow(Exception):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """A lane's head with the content it would carry (edits applied)."""
+    """A lane's head with the content it would carry (edits applied). `edited`: somebody has made it what it is."""
 
     operation: str
     order: Order
     content: Content | None
+    edited: bool = False
 
 
 class _Locked(msgspec.Struct, frozen=True):
@@ -63,6 +66,7 @@ class _Locked(msgspec.Struct, frozen=True):
     last_seq: int
     operation: str
     blocked: str | None
+    in_doubt: bool
     state: bytes
 
 
@@ -108,6 +112,8 @@ async def resend(
                 Private(msgspec.json.encode(edit(opened))),
                 actor,
             )
+        if confirmed_absent or not head.in_doubt:
+            await _take_as_it_is(connection, head, opened, number=number, target=target)
         await connection.execute(
             "UPDATE lane SET blocked = NULL, bursts = 0, not_before = now(), in_doubt = in_doubt AND NOT $3"
             " WHERE order_id = $1 AND target_id = $2",
@@ -167,7 +173,8 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
     if not planned:
         raise NoSuchDelivery(f"order {number} has no delivery {seq} to {target}")
     lane = await connection.fetchrow(
-        "SELECT head, tail, operation, worker_id, blocked FROM lane WHERE order_id = $1 AND target_id = $2 FOR UPDATE",
+        "SELECT head, tail, operation, worker_id, blocked, in_doubt FROM lane"
+        " WHERE order_id = $1 AND target_id = $2 FOR UPDATE",
         order_id,
         target_id,
     )
@@ -192,7 +199,7 @@ async def _lock_head(connection: Connection, *, number: str, target: str, seq: i
             ),
             Text("稍后再试", "try again later"),
         )
-    return _Locked(order_id, target_id, seq, lane[1], lane[2], lane[4], state)
+    return _Locked(order_id, target_id, seq, lane[1], lane[2], lane[4], lane[5], state)
 
 
 # To who wanted it changed, that nothing is left to do is not true.
@@ -271,7 +278,25 @@ async def _read_head(connection: Connection, head: _Locked) -> Head:
     edited = await read_edit(connection, (head.order_id, head.target_id, head.seq))
     register = order.content
     content = edited if edited is not None else register.value if register is not None else None
-    return Head(head.operation, order, content)
+    return Head(head.operation, order, content, edited is not None)
+
+
+async def _take_as_it_is(connection: Connection, head: _Locked, opened: Head, *, number: str, target: str) -> None:
+    """What its target has never had was not changed after it was sent: what goes out now is what the shop has now.
+
+    Unless somebody has edited it before: then that goes out.
+    """
+    order, create = opened.order, opened.order.issued(Operation.CREATE)
+    if opened.edited or create is None or (create.target, create.seq) != (target, head.seq):
+        return
+    if order.changed_after_sent:
+        await connection.execute(
+            "UPDATE orders SET state = $2 WHERE order_id = $1",
+            head.order_id,
+            encode_state(msgspec.structs.replace(order, sent_content=b"")),
+        )
+        now = await connection.fetchval("SELECT now()")
+        await put_in(connection, [reconsider(number, order.connection, now)])
 
 
 _ADVANCE = """

@@ -358,7 +358,7 @@ async def test_who_wanted_to_change_what_another_has_sent_is_told_that_it_went_u
 
 @pytest.mark.parametrize("edited", [False, True])
 async def test_what_is_sent_again_after_the_shop_has_changed_it(gateway: Gateway, edited: bool) -> None:
-    """The shop's newest word, or what a person made of it before: then the conflict is the hint that they differ."""
+    """The shop's newest word, and nothing was changed after it was sent; or what a person made of it before."""
     (number,) = await refused(gateway, "1")
     path = f"/deliveries/{number}/erp/1/resend"
     if edited:
@@ -382,7 +382,31 @@ async def test_what_is_sent_again_after_the_shop_has_changed_it(gateway: Gateway
     await gateway.sent(number)
     carried = msgspec.json.decode(gateway.erp.seen[f"{number}/create"])
     assert carried["receiver"]["detail"] == ("张江路2号" if edited else "漕溪路9号")
-    assert [card["code"] for card in await conflicting()] == ["changed_after_sent"], "until a person says it is handled"
+
+    async def decided_again() -> bool:
+        return bool(await gateway.pool.fetchval("SELECT count(*) = 0 FROM inbox"))
+
+    await gateway.until(decided_again)
+    cards = await conflicting()
+    assert [card["code"] for card in cards] == (["changed_after_sent"] if edited else [])
+    later = {**ORDER["receiver"], "detail": "龙华路7号"}
+    await gateway.order(order_no="1", updated_at="2026-05-01T11:00:00+08:00", receiver=later)
+    assert await gateway.until(conflicting), "now it is changed after it was sent"
+
+
+async def test_what_may_have_arrived_was_changed_after_it_was_sent(gateway: Gateway) -> None:
+    (number,) = await refused(gateway, "1")
+    await gateway.pool.execute("UPDATE lane SET in_doubt = true")
+    moved = {**ORDER["receiver"], "detail": "漕溪路9号"}
+    await gateway.order(order_no="1", updated_at="2026-05-01T10:00:00+08:00", receiver=moved)
+
+    async def conflicting() -> Any:
+        return (await gateway.get("/work", kind="conflict"))["cards"]
+
+    await gateway.until(conflicting)
+    await gateway.post(f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
+    await gateway.sent(number)
+    assert await gateway.pool.fetchval("SELECT count(*) FROM inbox") == 0 and await conflicting()
 
 
 async def test_an_edit_of_what_somebody_has_sent_meanwhile_is_refused(gateway: Gateway) -> None:
