@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -75,7 +76,12 @@ WORKER = (sys.executable, "-m", "gateway.worker")
 
 
 class Supervisor:
-    """Runs `workers` processes of this very command until it is told to stop. `worker` is how one is started."""
+    """Runs `workers` processes of this very command until it is told to stop. `worker` is how one is started.
+
+    All of them go by the file `config` as it is now. One that is started again later does not read what was written
+    there since: it would decide otherwise than the others, nobody has looked at the prefixes yet, and with a mistake in
+    it there would soon be no worker left.
+    """
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._config = config
+        self._text = config.read_bytes()
         self._workers = workers
         self._stop_within_s = stop_within_s
         self._tell = tell
@@ -127,6 +134,7 @@ class Supervisor:
             metrics_sock = stack.enter_context(_address(http.metrics_bind, "http.metrics_listen"))
             self._metrics = _prepare_folder(Path(self._settings.data_dir), stack)
             self._name, self._name_fd = stack.enter_context(run_name(Path(self._settings.data_dir)))
+            kept = _kept(self._text, Path(self._settings.data_dir), stack)
             url = self._settings.database.url
             server: _OwnDatabase | None = None
             if self._settings.database.embedded:
@@ -157,7 +165,7 @@ class Supervisor:
                 if server is not None:
                     group.create_task(self._keep_database(server), name="database")
                 for slot in range(self._workers):
-                    keeping = self._keep(slot, url=url, sock=sock, lifeline=lifeline_read, metrics=metrics)
+                    keeping = self._keep(slot, url=url, sock=sock, kept=kept, lifeline=lifeline_read, metrics=metrics)
                     group.create_task(keeping, name=f"slot {slot}")
             self._say("已停止", "stopped")
 
@@ -260,13 +268,15 @@ class Supervisor:
             return False
         return True
 
-    async def _keep(self, slot: int, *, url: str, sock: socket.socket, lifeline: int, metrics: ParentMetrics) -> None:
+    async def _keep(
+        self, slot: int, *, url: str, sock: socket.socket, kept: int, lifeline: int, metrics: ParentMetrics
+    ) -> None:
         """Keep one worker alive."""
         failures = 0
         while not self._stop.is_set():
             started = time.monotonic()
             try:
-                process, pulse = await self._start(slot, url=url, sock=sock, lifeline=lifeline)
+                process, pulse = await self._start(slot, url=url, sock=sock, kept=kept, lifeline=lifeline)
             except (OSError, RuntimeError) as error:
                 # Short of memory, processes or threads: the other workers go on, and this one follows.
                 failures += 1
@@ -301,7 +311,7 @@ class Supervisor:
             await self._stops_within(pause_s)
 
     async def _start(
-        self, slot: int, *, url: str, sock: socket.socket, lifeline: int
+        self, slot: int, *, url: str, sock: socket.socket, kept: int, lifeline: int
     ) -> tuple[asyncio.subprocess.Process, int]:
         """A worker, and the end of the pipe that its pulse comes out of."""
         # Without it no worker starts; who has removed it may not know that anybody runs here.
@@ -314,6 +324,8 @@ class Supervisor:
                 *self._worker,
                 "--config",
                 str(self._config),
+                "--config-fd",
+                str(kept),
                 "--name",
                 f"{self._name}/{slot}",
                 "--socket-fd",
@@ -324,7 +336,7 @@ class Supervisor:
                 str(beaten),
                 "--stop-within",
                 str(self._stop_within_s - 5.0),
-                pass_fds=(sock.fileno(), lifeline, beaten, *(() if self._name_fd is None else (self._name_fd,))),
+                pass_fds=(sock.fileno(), kept, lifeline, beaten, *(() if self._name_fd is None else (self._name_fd,))),
                 # In the environment, not on the command line: it may hold a password.
                 env={**os.environ, "ORDERGATE_WORKER_DATABASE_URL": url},
                 start_new_session=True,
@@ -403,6 +415,19 @@ class Supervisor:
         return shown
 
 
+def _kept(text: bytes, data_dir: Path, stack: AsyncExitStack) -> int:
+    """A file without a name that holds `text`, for children to read until `stack` ends."""
+    try:
+        with TemporaryFile(dir=data_dir) as file:
+            file.write(text)
+            file.flush()
+            kept = os.dup(file.fileno())
+    except OSError as error:
+        raise _unusable(error, data_dir) from error
+    stack.callback(os.close, kept)
+    return kept
+
+
 def _beats(pulse: int) -> bool:
     """Whether a beat has come out of the pipe since the last look."""
     try:
@@ -472,14 +497,18 @@ def _prepare_folder(data_dir: Path, stack: AsyncExitStack) -> Path:
         prepare(folder)
         return folder
     except OSError as error:
-        why = system_reason(error)
-        raise OrdergateError(
-            Text(
-                f"{error.filename or data_dir} 不能用：{why.zh}；换一个 `data_dir`，或给运行用户写权限",
-                f"{error.filename or data_dir} cannot be used: {why.en}; choose another `data_dir`, or let the user who"
-                " runs this write there",
-            )
-        ) from error
+        raise _unusable(error, data_dir) from error
+
+
+def _unusable(error: OSError, data_dir: Path) -> OrdergateError:
+    why = system_reason(error)
+    return OrdergateError(
+        Text(
+            f"{error.filename or data_dir} 不能用：{why.zh}；换一个 `data_dir`，或给运行用户写权限",
+            f"{error.filename or data_dir} cannot be used: {why.en}; choose another `data_dir`, or let the user who"
+            " runs this write there",
+        )
+    )
 
 
 def _address(bind: tuple[str, int], setting: str) -> socket.socket:

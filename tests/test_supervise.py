@@ -124,6 +124,24 @@ def parent(tmp_path: Path, postgres_url: str) -> Parent:
     return Parent(tmp_path, postgres_url)
 
 
+def test_a_worker_that_is_started_again_goes_by_the_file_that_its_gateway_has_read(parent: Parent) -> None:
+    with parent.running("", worker=WORKER_ITSELF) as process:
+        before = parent.until(lambda page: page.get("ordergate_config_hash", 0) > 0)
+        parent.config.write_text(parent.config.read_text() + "review: {max_total: '1.00'}\nreviw: {}\n")
+        [worker] = psutil.Process(process.pid).children()
+        worker.kill()
+        after = parent.until(
+            lambda page: (
+                page.get("ordergate_worker_restarts_total", 0) >= 1
+                and page.get("ordergate_config_hash", 0) > 0
+                and page.get("ordergate_worker_alive_timestamp_seconds", 0)
+                > before.get("ordergate_worker_alive_timestamp_seconds", 0)
+            )
+        )
+        assert after["ordergate_config_hash"] == before["ordergate_config_hash"]
+        assert after["ordergate_worker_restarts_total"] == 1, parent.log.read_text()
+
+
 def test_the_gateway_outlives_whoever_reads_its_log(parent: Parent) -> None:
     ended = "time.sleep(2); sys.exit(1)"
     with parent.running(ended, sink=Path("/dev/full")):

@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("role", choices=["run", "worker"])
     parser.add_argument("-c", "--config", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--config-fd", type=int, default=-1)
     parser.add_argument("--name", default="")
     parser.add_argument("--socket-fd", type=int, default=-1)
     parser.add_argument("--lifeline-fd", type=int, default=-1)
