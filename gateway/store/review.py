@@ -6,6 +6,7 @@ does.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import asyncpg
@@ -24,6 +25,10 @@ from gateway.store.stock import reconsider
 
 MOST_AT_ONCE = 1_000
 """Most orders that are decided again with one request."""
+
+_ROOM = 500
+"""No wishes are put behind so many events that wait in the inbox."""
+_LOOK_EVERY_S = 0.05
 
 _MISSING = "missing:"
 _RECEIVER = f"{_MISSING}receiver."
@@ -47,7 +52,10 @@ class OrderGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconsidered(msgspec.Struct, frozen=True, kw_only=True):
-    """`count` orders are decided again; `unread` cannot be read and stay as they are; `next` is empty at the end."""
+    """`count` orders are decided again; `unread` cannot be read and stay as they are; `next` is empty at the end.
+
+    None, and `next` the same as before: intake is behind. The same again goes on.
+    """
 
     count: int
     unread: tuple[str, ...]
@@ -78,10 +86,20 @@ async def preview(pool: asyncpg.Pool, wanted: OrderFilter) -> list[OrderGroup]:
 
 
 async def reconsider_many(
-    pool: asyncpg.Pool, wanted: OrderFilter, *, after: int, limit: int, reason: str, actor: str, now: datetime
+    pool: asyncpg.Pool,
+    wanted: OrderFilter,
+    *,
+    after: int,
+    limit: int,
+    reason: str,
+    actor: str,
+    now: datetime,
+    room_within_s: float = 10.0,
 ) -> Reconsidered:
     """Have intake decide orders that fit `wanted` again, the oldest first: at most `limit`, of those with an id above
-    `after`."""
+    `after`. Waits while intake is behind, and takes none where it is so for `room_within_s`."""
+    if not await _is_room(pool, room_within_s):
+        return Reconsidered(count=0, unread=(), next=str(after))
     async with pool.acquire() as connection, connection.transaction():
         rows = await connection.fetch(_PAGE, *fitting(wanted), after, limit)
         taken, unread = [], []
@@ -100,6 +118,18 @@ async def reconsider_many(
                 records=[(actor, "order.reconsider", row[1], as_private(reason)) for row in taken],
             )
     return Reconsidered(count=len(taken), unread=tuple(unread), next=str(rows[-1][0]) if len(rows) == limit else "")
+
+
+async def _is_room(pool: asyncpg.Pool, within_s: float) -> bool:
+    """Whether few events wait in the inbox, now or soon.
+
+    What comes in stands behind all that waits there: 10 s and more behind a hundred thousand wishes at once.
+    """
+    for _ in range(1 + round(within_s / _LOOK_EVERY_S)):
+        if await pool.fetchval(_WAITING, _ROOM) < _ROOM:
+            return True
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return False
 
 
 async def approve(pool: asyncpg.Pool, number: str, *, reason: str, actor: str, now: datetime) -> Approved:
@@ -152,6 +182,7 @@ def _nothing_to_pass(order: Order) -> NotNow:
     )
 
 
+_WAITING = "SELECT count(*) FROM (SELECT FROM inbox ORDER BY inbox_id LIMIT $1) AS first"
 _FROM = "FROM orders o LEFT JOIN connection c USING (connection_id)"
 _GROUPS = f"""
 SELECT g.name, g.stage, g.reasons, g.count, (SELECT number FROM orders WHERE order_id = g.oldest)
