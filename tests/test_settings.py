@@ -214,8 +214,23 @@ def test_gate_is_manifest_with_file_laid_over(adapters: plugins.Registry) -> Non
         (GOOD.replace("wms.example", "wms2.example"), ENVIRON, False),
         (GOOD.replace("app_key: 00213", "app_key: 213"), ENVIRON, False),
         (GOOD + "review: {mandatory: [receiver.phone, receiver.name]}\n", ENVIRON, False),
+        (GOOD, {**ENVIRON, "ORDERGATE_REVIEW_MAX_TOTAL": "1.00"}, False),
+        (GOOD, {**ENVIRON, "ORDERGATE_HTTP_LISTEN": "127.0.0.1:9"}, True),
+        (GOOD.replace("mode: live", "mode: ${MODE}", 1), {**ENVIRON, "MODE": "live"}, True),
+        (GOOD.replace("mode: live", "mode: ${MODE}", 1), {**ENVIRON, "MODE": "observe"}, False),
     ],
-    ids=["secret", "own", "limit", "address", "as written", "rules"],
+    ids=[
+        "secret",
+        "own",
+        "limit",
+        "address",
+        "as written",
+        "rules",
+        "rules of the environment",
+        "own of the environment",
+        "the same of the environment",
+        "another of the environment",
+    ],
 )
 def test_gateways_that_decide_alike_have_one_hash(
     adapters: plugins.Registry, text: str, environ: dict[str, str], same: bool

@@ -129,18 +129,18 @@ def parse(text: str, environ: Mapping[str, str], adapters: Registry, *, name: st
 
 def _hash(root: Node) -> int:
     """48 bits that all gateways of one database should have in common: of what orders are decided and sent by, without
-    what comes from the environment or a file."""
+    the secrets, which come from the environment or a file into the `settings` of a connection."""
     shared = {key: _plain(node) for key, node in root.value.items() if key not in _OF_ONE_GATEWAY}
     text = msgspec.json.encode(shared, order="deterministic")
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
 
-def _plain(node: Node) -> Any:
-    if node.filled:
-        return None
+def _plain(node: Node, *, secret: bool = False) -> Any:
     if isinstance(node.value, dict):
-        return {str(key): _plain(value) for key, value in node.value.items()}
-    return [_plain(value) for value in node.value] if isinstance(node.value, list) else node.text
+        return {str(key): _plain(inner, secret=secret or key == "settings") for key, inner in node.value.items()}
+    if isinstance(node.value, list):
+        return [_plain(inner, secret=secret) for inner in node.value]
+    return None if secret and node.filled else node.text
 
 
 _OF_ONE_GATEWAY = frozenset({"data_dir", "database", "kafka", "http", "intake", "dispatch", "encryption", "log"})
