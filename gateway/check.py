@@ -685,9 +685,10 @@ class _Probe:
 
 
 _UNTOLD = Text(
-    "用原来的名字加回这个连接，至少到这些订单结束；其间已发货的，重新判断后就会回传（ordergate orders reconsider）",
+    "用原来的名字加回这个连接，至少到这些订单结束；其间已发货的，重新判断后就会回传"
+    "（ordergate orders reconsider-many）",
     "put the connection back under the name that it had, at least until those orders are over; what was shipped"
-    " meanwhile is told once it is decided again (ordergate orders reconsider)",
+    " meanwhile is told once it is decided again (ordergate orders reconsider-many)",
 )
 _UNCONFIRMED = Text(
     "用原来的名字加回这个连接，让它的确认仍推送到 /hooks/<原来的名字>，至少到这些订单都发货",
