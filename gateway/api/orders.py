@@ -98,7 +98,7 @@ class Orders:
                 method="POST", path="/orders/reconsider", handler=self.reconsider_orders, body=ReconsiderBody,
                 answer=Reconsidered, zh="批量重新判断", errors=(400, 401, 422, 503),
                 en="Decide all orders again that fit, a page at a time: `next` is the `after` of the one behind. Waits"
-                " while intake is behind, 10 s at most; then it takes none, and the same again goes on",
+                " while intake is behind, 5 s at most; then it takes none, and the same again goes on",
             ),
             Route(
                 method="GET", path="/orders/{number}/reparse", handler=self.look_reparsed, answer=Reparsed,

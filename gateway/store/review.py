@@ -94,7 +94,7 @@ async def reconsider_many(
     reason: str,
     actor: str,
     now: datetime,
-    room_within_s: float = 10.0,
+    room_within_s: float = 5.0,
 ) -> Reconsidered:
     """Have intake decide orders that fit `wanted` again, the oldest first: at most `limit`, of those with an id above
     `after`. Waits while intake is behind, and takes none where it is so for `room_within_s`."""
