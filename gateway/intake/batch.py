@@ -332,7 +332,7 @@ class Decider:
             front = await standing(connection, {p.number for p in batch.sound}) if letters else []
             blocked = {letter.number for letter in front}
             passable = _unread_only(front)
-            if closing := _superseded(front, batch.sound):
+            if closing := _superseded(front, batch.sound, self._rules.renamed):
                 superseded = {letter.number for letter in closing}
                 by = [p.arrival.event for p in batch.sound if p.number in superseded]
                 kept += await supersede(connection, closing, by=by)
@@ -704,8 +704,11 @@ def _one_by_one(
     return Decision(first, order, tuple(movements), tuple(commands), tuple(stale))
 
 
-def _superseded(front: Sequence[Standing], sound: Sequence[Prepared]) -> list[Standing]:
-    """The letters that close because their source tells of their orders after all, of then or of later.
+def _superseded(
+    front: Sequence[Standing], sound: Sequence[Prepared], renamed: Mapping[ConnectionName, ConnectionName]
+) -> list[Standing]:
+    """The letters that close because their source, by its name of now, tells of their orders after all, of then or of
+    later.
 
     All in front of an order, or none: with one among them that holds something, a person has to look anyway.
     """
@@ -713,20 +716,18 @@ def _superseded(front: Sequence[Standing], sound: Sequence[Prepared]) -> list[St
     for letter in front:
         if letter.code != BEHIND:
             in_front.setdefault(letter.number, []).append(letter)
-    newest: dict[tuple[str, str], datetime] = {}
+    newest: dict[tuple[str, ConnectionName], datetime] = {}
     for prepared in sound:
         if prepared.facts is not None and not prepared.facts.refunds_only and prepared.number in in_front:
             key, at = (prepared.number, prepared.source), prepared.arrival.event.time
             newest[key] = max(newest.get(key, at), at)
-    return [
-        letter
-        for number, letters in in_front.items()
-        if all(
-            letter.code == UNREAD and letter.happened_at <= newest.get((number, letter.source), _NEVER)
-            for letter in letters
-        )
-        for letter in letters
-    ]
+
+    def closes(letter: Standing) -> bool:
+        source = ConnectionName(letter.source)
+        told_at = newest.get((letter.number, renamed.get(source, source)), _NEVER)
+        return letter.code == UNREAD and letter.happened_at <= told_at
+
+    return [letter for letters in in_front.values() if all(map(closes, letters)) for letter in letters]
 
 
 def _unread_only(front: Sequence[Standing]) -> set[str]:

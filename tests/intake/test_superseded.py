@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from gateway.core.errors import BadInput
-from gateway.core.event import RECONSIDER, Arrival, Event, EventId, Leg, Position
+from gateway.core.event import RECONSIDER, Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import LetterSuperseded
 from gateway.core.order import Closing, Facts, Refund, RefundStatus
+from gateway.pipeline.rules import Rules
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting
 from gateway.store.queries import SetAside, read_order
@@ -20,7 +21,7 @@ from gateway.store.redrive import Pace, read_redrive, start, step
 from gateway.store.sql import migrate, open_pool, register_connections
 from gateway.store.wanted import Wanted
 from gateway.store.work import Wish, cards
-from tests.intake.test_batch import NOW, SHOP, WMS, Desk, Memory, decide, paid, parcel, said
+from tests.intake.test_batch import NOW, RULES, SHOP, WMS, Desk, Memory, decide, paid, parcel, said
 from tests.intake.test_sealed import read_inbox
 
 LATER = NOW + timedelta(minutes=1)
@@ -63,6 +64,19 @@ async def test_the_same_state_read_after_all_closes_it_too(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     await decide(decider, desk.arrival("1", b"unread"))
     await decide(decider, desk.arrival("1", paid("1")))
+    await read_inbox(desk, decider)
+    assert await desk.rows(LETTERS) == [SUPERSEDED]
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
+
+
+async def test_a_reading_under_the_new_name_of_its_shop_closes_it_too(desk: Desk) -> None:
+    await decide(await desk.worker(Memory()), desk.arrival("1", b"unread"))
+    new = ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new}))
+    told = desk.arrival("1", paid("1"), at=LATER)
+    await decide(decider, msgspec.structs.replace(told, event=msgspec.structs.replace(told.event, source=new)))
     await read_inbox(desk, decider)
     assert await desk.rows(LETTERS) == [SUPERSEDED]
     assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
