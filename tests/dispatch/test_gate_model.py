@@ -286,6 +286,7 @@ class Worker:
                 places=case.places,
                 rate_per_s=case.rate_per_s,
                 burst=case.burst,
+                connection_per_s=case.connection_rate_per_s,
             ),
             retry=retry_policy_of(app),
             breaker=self.breaker,
@@ -365,6 +366,7 @@ class Worker:
             if not self.cut:
                 self.lease.renewed(loop.time())
                 self.lease_ends_at = loop.time() + self.world.case.lease_s
+                self.gate.share(self.rng.choice((1, 1, 2, 3)))  # others come and go
 
     async def _claim(self) -> None:
         gate = self.gate
