@@ -55,6 +55,10 @@ _UNOWNED_S = 300.0
 """The first look goes so much further back: the shop sold while nobody owned it."""
 
 
+_LONG_S = 30.0
+"""A shop that wants to be left alone for so long has no patience for levels: a failure, of which people are told."""
+
+
 class Owner(Protocol):
     """The ownership of the shop, had by this worker as long as `run` is not cancelled."""
 
@@ -257,7 +261,8 @@ class LevelPublisher:
                 result, code, goes_on = Result.THROTTLED, "throttled", False
                 pause_s = max(THROTTLE_PAUSE_S, answer.retry_after_s or 0.0)
                 self._budget.pause(pause_s)
-                await untold(self._pool, due, again_in_s=pause_s, failed=False, arrived=False)
+                lasts = max(pause_s, self._patience.wait_s) >= _LONG_S
+                await untold(self._pool, due, again_in_s=pause_s, failed=lasts, arrived=False)
             case Unauthorised() if self._authority is not None:
                 self._breaker.release(permit)
                 result, code, goes_on = Result.FAILED, "unauthorised", False

@@ -813,25 +813,27 @@ async def test_a_throttled_shop_is_left_alone_as_long_as_it_asks_for(desk: Desk)
 
 
 async def test_a_shop_that_asks_for_patience_for_an_hour_is_asked_less_and_less(desk: Desk) -> None:
-    """A quota that is used up, and does not say until when."""
+    """A quota that is used up, and does not say until when. People are told: it counts as a failure."""
     for number in range(20):
         await desk.sell(f"S{number}")
         await desk.count(f"S{number}", 5)
     desk.shop.answers = {f"S{number}": "enough" for number in range(20)}
-    asked = 0
+    asked = failures = 0
 
     async def rest() -> None:
-        nonlocal asked
+        nonlocal asked, failures
         desk.now += max(desk.owner.rested_s[-1], 0.1)
         await desk.time_has_come()
         if desk.now > 3600 and desk.shop.answers:
             asked = len(desk.shop.calls)
+            failures = await desk.pool.fetchval("SELECT max(failures) FROM listing")
             desk.shop.answers.clear()
         desk.owner.stopping = desk.now > 3600 + 35
 
     desk.owner.between = rest
     await desk.publisher(in_flight=4).run(desk.owner)
     assert asked < 4 * (10 + 3600 / 30)
+    assert failures >= 5
     assert len(desk.shop.levels) == 20, "and told soon after it is well"
     assert set(desk.pace.paused_s) == {1.0}, "it is still read"
 
