@@ -35,7 +35,10 @@ from gateway.store.control import Forced
 from gateway.store.levels import DueLevel, LevelRule, begin, due_levels, forget_sold, refuse, told, untold
 
 _AT_ONCE = 500
-"""Listings one look takes up; while they are told the next look waits."""
+"""Listings one look takes up; while they are told the next look waits, but no longer than `_TELLS_S`."""
+
+_TELLS_S = 10.0
+"""What sells out meanwhile must not wait until a slow platform has been told all of them."""
 
 _SHARE = 20
 """Looking takes at most this part of the time: a hundred thousand listings are looked at less often."""
@@ -144,13 +147,18 @@ class LevelPublisher:
                 due = await self.look()
                 took_s = self._clock() - started
                 through = await self.tell(due, owner)
-                wait_s = 0.0 if through and len(due) == _AT_ONCE else max(wait_s, _SHARE * took_s)
+                more = self._all_due_at <= self._clock()
+                wait_s = 0.0 if through and more else max(wait_s, _SHARE * took_s)
             # A person may let go of it at any time.
             shut_s = min(self._shut_s(), self._policy.every_s) if self._by_hand.open else self._shut_s()
             await owner.rest(max(wait_s, shut_s))
 
     async def look(self) -> list[DueLevel]:
-        """What has to be told now, the most urgent first; none while nothing may be told."""
+        """What has to be told now, the most urgent first; none while nothing may be told.
+
+        What has just changed goes before all others: of those there may be as many as there are listings, once all are
+        told again.
+        """
         now = self._clock()
         if self._shut_s():
             self._all_due_at = now
@@ -158,23 +166,28 @@ class LevelPublisher:
         all_of_them = now >= self._all_due_at
         before, overlap_s = (self._all_looked_at, _OVERLAP_S) if all_of_them else (self._looked_at, _SOLD_OVERLAP_S)
         await forget_sold(self._pool, self._connection_id, changed_within_s=now - before + overlap_s)
-        lately_s = None if all_of_them else now - self._looked_at + _OVERLAP_S
-        due = await due_levels(
-            self._pool, self._connection_id, self._policy.rule, limit=_AT_ONCE, changed_within_s=lately_s
-        )
+        due = await self._due(changed_within_s=now - self._looked_at + _OVERLAP_S)
         self._looked_at = now
         if all_of_them:
             self._all_looked_at, self._all_due_at = now, now + _ALL_EVERY_S
+            changed = {one.listing_id for one in due}
+            due += [one for one in await self._due(changed_within_s=None) if one.listing_id not in changed]
+            due = due[:_AT_ONCE]
         if len(due) == _AT_ONCE:
             self._all_due_at = now  # there may be more
         return due
 
+    async def _due(self, *, changed_within_s: float | None) -> list[DueLevel]:
+        return await due_levels(
+            self._pool, self._connection_id, self._policy.rule, limit=_AT_ONCE, changed_within_s=changed_within_s
+        )
+
     async def tell(self, due: Sequence[DueLevel], owner: Owner) -> bool:
-        """Tell these listings' levels as they are when their turn comes, `in_flight` at a time.
+        """Tell these listings' levels as they are when their turn comes, `in_flight` at a time, as far as time allows.
 
         False: the platform, the breaker or a person stopped it before it was through.
         """
-        waiting, through = iter(due), True
+        waiting, through, until = iter(due), True, self._clock() + _TELLS_S
 
         async def work() -> None:
             nonlocal through
@@ -183,11 +196,13 @@ class LevelPublisher:
                     return
                 if not await self._tell(one, owner):
                     through = False
+                if self._clock() >= until:
+                    return
 
         async with asyncio.TaskGroup() as group:
             for number in range(min(self._policy.in_flight, len(due))):
                 group.create_task(work(), name=f"levels {self._connection} {number}")
-        if not through:
+        if not through or next(waiting, None) is not None:
             self._all_due_at = self._clock()  # what is left over is found by looking at all
         return through
 

@@ -895,6 +895,35 @@ async def test_what_would_be_sold_too_often_goes_first(desk: Desk) -> None:
     assert desk.shop.calls[0] == ("C", 0) and len(desk.shop.calls) == 3
 
 
+async def test_what_sells_out_while_all_are_told_does_not_wait_for_the_others(desk: Desk) -> None:
+    """`skus publish` of a shop with a thousand listings, whose platform takes one a second."""
+    for number in range(1000):
+        await desk.sell(f"S{number:04}")
+    await desk.pool.execute("INSERT INTO stock (sku, warehouse, on_hand) SELECT sku, 'W', 5 FROM component")
+    await desk.pool.execute("UPDATE listing SET changed_at = now() - interval '1 day'")
+    sold_out = (f"S{number:04}" for number in (0, 999, 500))
+    waited: dict[str, int] = {}
+    sold = ""
+
+    async def turn() -> None:
+        nonlocal sold
+        desk.now += 1
+        if sold and desk.shop.levels.get(sold) == 0:
+            waited[sold] = desk.pace.turns - waited[sold]
+            sold = ""
+        if not sold and desk.pace.turns % 40 == 25 and (sku := next(sold_out, "")):
+            sold, waited[sku] = sku, desk.pace.turns
+            await _move(desk, (sku, -5), order=None, on_hand=True)
+        desk.owner.stopping = desk.pace.turns == 200
+
+    async def between() -> None:
+        assert desk.owner.stopping or not desk.owner.rested_s[-1], "no rest while there is more to tell"
+
+    desk.pace.before, desk.owner.between = turn, between
+    await desk.publisher(in_flight=1).run(desk.owner)
+    assert waited.keys() == {"S0000", "S0999", "S0500"} and max(waited.values()) <= 12, "calls"
+
+
 async def test_calls_go_together_up_to_the_limit(desk: Desk) -> None:
     for number in range(20):
         await desk.sell(f"S{number}")
