@@ -317,6 +317,8 @@ def _print_reconsidered(terminal: Terminal, answer: Any) -> None:
 def _print_approved(terminal: Terminal, answer: Any) -> None:
     codes = Codes(terminal)
     passed, left = codes.list(answer["passed"], words.reason), codes.list(answer["left"], words.reason)
+    if answer["total_minor"] is not None:
+        passed += f" ({format_minor(answer['total_minor'])})"
     terminal.line(f"已放行：{passed}；即将重新判断", f"passed: {passed}; the order is decided again in a moment")
     if left:
         terminal.line(f"还在等待：{left}", f"it still waits for: {left}")
@@ -333,6 +335,8 @@ def _print_order(terminal: Terminal, page: Any) -> None:
     if unopened:
         terminal.line(f"订单内容打不开：{unopened}", f"the order cannot be opened: {unopened}")
     if content is not None:
+        total = f"{format_minor(content['total_minor'])} {content['currency']}"
+        terminal.line(f"金额：{total}", f"total: {total}")
         if latest := content.get("latest_ship_at"):
             terminal.line(f"最晚发货：{when(latest)}", f"to be shipped by {when(latest)}")
         receiver = content["receiver"]

@@ -35,10 +35,14 @@ _RECEIVER = f"{_MISSING}receiver."
 
 
 class Approved(msgspec.Struct, frozen=True, kw_only=True):
-    """What an order waited for and now passes, and what else it waits for."""
+    """What an order waited for and now passes, and what else it waits for.
+
+    `total_minor`: of one that was over the limit, the total that it passes with; a person may have seen another before.
+    """
 
     passed: tuple[str, ...]
     left: tuple[str, ...]
+    total_minor: int | None = None
 
 
 class OrderGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +163,11 @@ async def approve(pool: asyncpg.Pool, number: str, *, reason: str, actor: str, n
         )
         await put_in(connection, [reconsider(number, row[1], now)])
         await audit(connection, actor=actor, action="order.approve", subject=number, reason=reason)
-    return Approved(passed=codes, left=tuple(code for code in order.reasons if code not in codes))
+    return Approved(
+        passed=codes,
+        left=tuple(code for code in order.reasons if code not in codes),
+        total_minor=total if "over_limit" in codes else None,
+    )
 
 
 def _nothing_to_pass(order: Order) -> NotNow:

@@ -20,7 +20,7 @@ async def test_an_order_over_the_limit_passes_by_a_persons_word_as_it_is_then(ga
 
     answer = await gateway.post(f"/orders/{number}/approve", {"reason": "known buyer"})
 
-    assert answer == {"passed": ["over_limit"], "left": ["unpaid"]}
+    assert answer == {"passed": ["over_limit"], "left": ["unpaid"], "total_minor": 900_000}
     await _waits_for(gateway, number, "unpaid")
     assert gateway.erp.books.orders == {}
     # What was not looked at holds it again.
@@ -45,7 +45,7 @@ async def test_a_receiver_without_a_telephone_passes_by_a_persons_word(gateway: 
 
     passed = await gateway.post(f"/orders/{number}/approve", {"reason": "picks it up"})
 
-    assert passed == {"passed": ["missing:receiver.phone"], "left": []}
+    assert passed == {"passed": ["missing:receiver.phone"], "left": [], "total_minor": None}
     await gateway.sent(number)
     other = await gateway.order(order_no="1002", receiver={**receiver, "city": ""})
     await gateway.stage(other, "received", reason="missing:receiver.city")

@@ -61,6 +61,7 @@ from gateway.store.queries import (
 )
 from gateway.store.redrive import RedriveRow
 from gateway.store.reparse import Reparsed
+from gateway.store.review import Approved
 from gateway.store.skus import UnmappedSku
 from gateway.store.stock import Missing, StockRow
 from gateway.store.wanted import Group, Preview, Wanted
@@ -391,6 +392,15 @@ def test_a_program_gets_the_answer_as_it_is(command: tuple[str, str], capsys: py
     assert json.loads(printed(capsys, answer, *command, "--json")) == json.loads(msgspec.json.encode(answer))
 
 
+def test_an_order_that_is_let_pass_is_said_to_with_its_total(capsys: pytest.CaptureFixture[str]) -> None:
+    passed = ("over_limit", "missing:receiver.phone")
+    command = ("orders", "approve", "A1", "-r", "x")
+    out = printed(capsys, Approved(passed=passed, left=("unpaid",), total_minor=900_000), *command)
+    assert out == ("已放行：金额超过审核上限、缺少收件人电话 (9000.00)；即将重新判断\n还在等待：未付款\n")
+    out = printed(capsys, Approved(passed=passed[1:], left=()), *command, "--lang", "en")
+    assert out == "passed: missing:receiver.phone; the order is decided again in a moment\n"
+
+
 def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.CaptureFixture[str]) -> None:
     order = Order(
         number=OrderNumber("A1"),
@@ -416,7 +426,8 @@ def test_an_order_is_shown_with_its_prices_and_all_that_happened(capsys: pytest.
     out = " ".join(printed(capsys, page, "orders", "show", "A1").split())
     assert "1 X 2 10.00" in out and "快递 运单号 仓库商品 × 件数 SF SF0001 X × 2" in out
     assert "缺货 SKU 仓库 缺少 可用" in out and "CUP W1 3 1 TEA W1 2" in out
-    assert "A1 shop 已接收 未付款 仓库报告异常 最晚发货：2026-05-01 09:00:00" in out and "A1 wms 1 下单 待人工" in out
+    assert "A1 shop 已接收 未付款 仓库报告异常 金额：20.00 CNY 最晚发货：2026-05-01 09:00:00" in out
+    assert "A1 wms 1 下单 待人工" in out
     for told in (
         "收到消息 #1 shop order → 已接收 2026",
         "收到消息 #2 shop order → 已接收：未付款、缺少收件人电话（比已知的旧，未采用）",
