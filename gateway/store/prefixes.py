@@ -122,16 +122,27 @@ async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionNam
 
 
 async def former_prefixes(
-    connection: Connection, prefixes: Mapping[ConnectionName, str]
+    connection: Connection,
+    prefixes: Mapping[ConnectionName, str],
+    renamed: Mapping[ConnectionName, ConnectionName],
 ) -> dict[ConnectionName, tuple[str, ...]]:
-    """Shop → the prefixes other than its present one that its orders have, the last first; none: left out."""
+    """Shop → the prefixes other than its present one that its orders have, the last first; none: left out.
+
+    `renamed`: shops of before and the names that they have now; theirs count as well.
+    """
+    now = {**prefixes, **{old: prefixes[new] for old, new in renamed.items()}}
     rows = await connection.fetch(
         "SELECT c.name, array_remove(array_remove(c.former || c.prefix, n.prefix), NULL) FROM connection c"
-        " JOIN unnest($1::text[], $2::text[]) AS n(name, prefix) ON n.name = c.name",
-        list(prefixes),
-        list(prefixes.values()),
+        " JOIN unnest($1::text[], $2::text[]) AS n(name, prefix) ON n.name = c.name ORDER BY c.connection_id DESC",
+        list(now),
+        list(now.values()),
     )
-    return {ConnectionName(row[0]): tuple(reversed(row[1])) for row in rows if row[1]}
+    found: dict[ConnectionName, tuple[str, ...]] = {}
+    for name, former in rows:
+        if former:
+            shop = renamed.get(ConnectionName(name), ConnectionName(name))
+            found[shop] = found.get(shop, ()) + tuple(reversed(former))
+    return found
 
 
 async def renamed_shops(

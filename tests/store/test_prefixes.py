@@ -88,10 +88,11 @@ async def test_the_prefixes_of_before_are_those_of_its_orders_the_last_first(poo
     shops = {ONE: "D", OTHER: "B", NEW: "E"}
     for prefix in ("A", "C"):
         await note_prefixes(pool, {ONE: prefix, OTHER: "B"}, {})
-    assert await former_prefixes(pool, shops) == {ONE: ("C", "A")}, "it is live, or watched, under another already"
+    assert await former_prefixes(pool, shops, {}) == {ONE: ("C", "A")}, "it is live, or watched, under another already"
     await note_prefixes(pool, shops, {})
-    assert await former_prefixes(pool, shops) == {ONE: ("C", "A")}
-    assert await former_prefixes(pool, {ONE: "A"}) == {ONE: ("D", "C")}
+    assert await former_prefixes(pool, shops, {}) == {ONE: ("C", "A")}
+    assert await former_prefixes(pool, {ONE: "A"}, {}) == {ONE: ("D", "C")}
+    assert await former_prefixes(pool, {OTHER: "B", NEW: "D"}, {ONE: NEW}) == {NEW: ("C", "A", "E")}
 
 
 async def test_a_backup_from_before_a_switch_over_does_not_undo_it(pool: asyncpg.Pool) -> None:
