@@ -476,10 +476,11 @@ async def orders_at_none(pool: Connection, names: Collection[str]) -> dict[str, 
         pool,
         names,
         "SELECT d.target_id, count(*)"
-        " FROM (SELECT order_id, stage FROM orders ORDER BY order_id DESC LIMIT 100000) AS newest"
+        " FROM (SELECT order_id, stage, conflicts FROM orders ORDER BY order_id DESC LIMIT 100000) AS newest"
         " JOIN delivery d USING (order_id) LEFT JOIN lane l USING (order_id, target_id)"
         " WHERE d.target_id = ANY($1) AND d.operation = 'create' AND stage IN ('allocated', 'packed')"
-        " AND l.order_id IS NULL GROUP BY 1",
+        # Its shop has shipped it by hand since, and a person is told of that.
+        " AND 'shipped_elsewhere' <> ALL (string_to_array(conflicts, ' ')) AND l.order_id IS NULL GROUP BY 1",
     )
 
 

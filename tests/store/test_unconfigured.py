@@ -40,6 +40,10 @@ async def test_orders_in_a_warehouse_that_is_gone_are_counted(migrated_url: str)
             await pool.execute(told, order_id, names.id(shop), 1, "ship")
         assert await orders_at_none(pool, [shop, old]) == {}
         assert await orders_at_none(pool, [new]) == {"wms-a": 2}
+        await pool.execute(
+            "UPDATE orders SET conflicts = 'changed_after_sent shipped_elsewhere' WHERE stage = 'packed'"
+        )
+        assert await orders_at_none(pool, [new]) == {"wms-a": 1}, "its shop has sent the other by hand"
 
 
 async def test_orders_that_are_only_known_are_counted_for_every_shop_that_is_live(migrated_url: str) -> None:
