@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.store.dead import discard_in, set_aside
 from gateway.store.inbox import put
+from gateway.store.prefixes import note_prefixes
 from gateway.store.pulls import unknown_orders
 from tests.store.stuck import BLOCKED_AT, SHOP, WMS, letter, open_desk, stick
 
@@ -26,4 +27,6 @@ async def test_an_order_is_missed_that_stands_nowhere_here(migrated_url: str) ->
 
     assert missed == {"3", "5", "6"}, "a closed dead letter is gone, and another sender's event is another order"
     assert await unknown_orders(pool, SHOP, prefix="T", order_keys=["1", "4"]) == {"1"}
+    await note_prefixes(pool, {ConnectionName(SHOP): "S"}, {})
+    assert not await unknown_orders(pool, SHOP, prefix="T", order_keys=["1", "4"]), "the shop had another prefix then"
     await pool.close()
