@@ -1,9 +1,9 @@
 """The prefix of each live shop's order numbers, kept so that with another one nothing starts.
 
-A number is what an order is known by: with another prefix whatever the shop tells again, or is read again of it, is a
-new order, and the warehouse has it twice. While a shop is only watched nothing is sent, and its prefix may change;
-live again, it needs a `start_at` from after the change. No shop takes what was another one's: order 17 of both would
-be one.
+A number is what an order is known by. What is known keeps its own when the shop takes another prefix, but while some
+gateways or workers go by one and some by another, the same order is two, and the warehouse has it twice. While a shop
+is only watched nothing is sent, and its prefix may change; live again, it needs a `start_at` from after the change.
+No shop takes what was another one's: order 17 of both would be one.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Changed(msgspec.Struct, frozen=True):
     def what(self) -> Text:
         if self.until is None:
             return Text(
-                f"原来是 {self.before}，现在是 {self.now}：店铺再次推送或被重读的订单会成为新订单，向仓库再下发一次",
-                f"was {self.before} and is {self.now}: orders that the shop tells again, or that are read again, would"
-                " be new ones and be sent to the warehouse a second time",
+                f"原来是 {self.before}，现在是 {self.now}：店铺推送或被重读的订单可能成为两单，向仓库再下发一次",
+                f"was {self.before} and is {self.now}: orders that the shop tells, or that are read again, could"
+                " become two and be sent to the warehouse a second time",
             )
         until = self.until.isoformat(timespec="seconds")
         return Text(
             f"原来是 {self.before}，{until} 起以另一个前缀观察，现在以 {self.now} 上线：没有更晚的 start_at，"
-            "店铺再次推送或被重读的订单会向仓库再下发一次",
+            "其间的订单再次推送或被重读，会向仓库再下发一次",
             f"was {self.before}, was watched under another since {until}, and is live as {self.now}: without a later"
-            " start_at orders that the shop tells again, or that are read again, would be sent a second time",
+            " start_at orders of that time that are told or read again would be sent a second time",
         )
 
     @property
