@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.core import words
-from gateway.core.order import Conflict, Reason
+from gateway.core.order import Conflict, Reason, Stage
 from gateway.core.owner import Matter, OwnerRule, WorkKind, owners_of
 from gateway.core.text import NOTHING, Text
 from gateway.store.stock import Missing
@@ -34,7 +34,7 @@ class NextStep(msgspec.Struct, frozen=True, kw_only=True):
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What is waiting: a card (`number` empty) or one item. `missing`: the stock that it lacks. `conflicts`: all of the
-    order's, where they are known."""
+    order's, where they are known. `stage`: the order's."""
 
     kind: WorkKind
     connection: str
@@ -46,6 +46,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_id: int | None = None
     missing: tuple[Missing, ...] = ()
     conflicts: tuple[str, ...] = ()
+    stage: str = ""
 
 
 def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
@@ -136,12 +137,20 @@ def _about_stock(missing: Sequence[Missing], step: Text) -> NextStep:
 
 def _about_delivery(about: About, number: str) -> NextStep:
     target, head = shlex.quote(about.connection), about.code.split(":", 1)[0]
+    over = _CANCELS.get(about.code) if about.operation == "cancel" else None
+    if about.operation == "create" and head == "rejected" and about.stage in (Stage.CANCELLED, Stage.REFUNDED):
+        over = _NOT_WANTED
     if about.number:
         path = f"/deliveries/{quote(about.number, safe='')}/{quote(about.connection, safe='')}/{about.seq}"
-        if head == "unknown":
+        if head == "unknown" or over:
+            look = Text(
+                "到对方系统核实：有则标记已处理，没有则加 --confirmed-absent 重发",
+                "look there: say it is handled if it is there; if it certainly is not, send it again with"
+                " --confirmed-absent",
+            )
             return NextStep(
-                zh="到对方系统核实：有则标记已处理，没有则确认后重发",
-                en="look there: say it is handled if it is there, send it again if it certainly is not",
+                zh=(over or look).zh,
+                en=(over or look).en,
                 command=f"ordergate deliveries resolve {number} {target} {about.seq} -r REASON",
                 call=f"POST {path}/resolve",
             )
@@ -160,10 +169,14 @@ def _about_delivery(about: About, number: str) -> NextStep:
             call=f"POST {path}/resend",
         )
     narrow = f"--target {target} --operation {about.operation} --code {shlex.quote(about.code)}"
-    if about.how == "person" and about.code not in _CAUSES:
+    if over or (about.how == "person" and about.code not in _CAUSES):
+        look = Text(
+            "对方既不能查询也不能重复接收：核实后逐单处理，或成批标记已处理",
+            "it can neither be asked nor told twice: look there, then one by one, or say that all are handled",
+        )
         return NextStep(
-            zh="对方既不能查询也不能重复接收：核实后逐单处理，或成批标记已处理",
-            en="it can neither be asked nor told twice: look there, then one by one, or say that all are handled",
+            zh=(over or look).zh,
+            en=(over or look).en,
             command=f"ordergate deliveries resolve-many {narrow} --dry-run",
             call="POST /deliveries/resolve/preview",
         )
@@ -295,6 +308,21 @@ _CAUSES: Mapping[str, Text] = {
         "add the carrier to the setting `carriers`, restart the gateway, and send again",
     ),
 }
+# Of cancels, which nobody would take a second time.
+_CANCELS: Mapping[str, Text] = {
+    "rejected:cancel_refused": Text(
+        "对方已不能取消：请仓库或快递拦截，再标记已处理",
+        "it cannot be cancelled there any more: have the warehouse or the carrier stop it, then say that it is handled",
+    ),
+    "rejected:not_found": Text(
+        "对方没有此单：核实后标记已处理", "the target has no such order: look there, then say that it is handled"
+    ),
+}
+_NOT_WANTED = Text(
+    "店铺已取消或退款，不必再下单：标记已处理，其后的取消随即发出；重发的，取消跟在后面",
+    "cancelled or paid back at the shop, not wanted any more: say that it is handled, and the cancel behind it goes"
+    " out; sent again, the cancel follows it",
+)
 _PAYLOAD = frozenset({"json", "xml", "shape", "field", "value", "amount", "unread"})
 """The payload itself is wrong, or holds nothing: sending it through as it is would help nobody."""
 

@@ -87,7 +87,7 @@ class Deliveries:
         body: ResendBody = call.body
         number, target, seq = _delivery(call)
         try:
-            await resend(
+            called_off = await resend(
                 self._pool,
                 number=number,
                 target=target,
@@ -104,7 +104,13 @@ class Deliveries:
             raise unread(Text(delivery, delivery), error) from error
         except (NoSuchDelivery, NotNow) as error:
             raise await self._refused(error, call) from error
-        return Done(note=Text("即将重新下发", "it is sent again in a moment"))
+        note = Text("即将重新下发", "it is sent again in a moment")
+        if called_off:
+            note = Text(
+                f"{note.zh}；店铺已取消或退款，取消随后发出",
+                f"{note.en}; the shop has called it off: the cancel follows",
+            )
+        return Done(note=note)
 
     async def resolve_delivery(self, call: Call) -> Done:
         body: ResolveBody = call.body

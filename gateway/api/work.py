@@ -221,6 +221,7 @@ class Work:
             dead_letter_id=item.dead_letter_id,
             missing=missing if item.kind == "hold" else (),
             conflicts=item.codes if item.kind == "conflict" else (),
+            stage=item.stage,
         )
         values = msgspec.structs.asdict(item)
         del values["place"]

@@ -82,8 +82,10 @@ async def resend(
     actor: str,
     if_attempts: int | None = None,
     gates: Collection[tuple[str, str]] | None = None,
-) -> None:
+) -> bool:
     """Free a blocked head, so that it is sent again at once; `edit` makes the content it then carries.
+
+    Returns whether a cancel of the same order follows it.
 
     `if_attempts`: how many attempts the caller has seen; when there are others, somebody else has sent it meanwhile.
     `gates`: (target, operation) of what is configured, None: all there are; nobody would send what is for another one.
@@ -124,6 +126,8 @@ async def resend(
         action = "delivery.resend" if edit is None else "delivery.edit_and_resend"
         await audit(connection, actor=actor, action=action, subject=f"{number}/{target}/{seq}", reason=reason)
         await wake_dispatch(connection, {head.target_id})
+    cancel = opened.order.issued(Operation.CANCEL)
+    return cancel is not None and cancel.target == target and cancel.seq > seq
 
 
 async def resolve(

@@ -394,6 +394,18 @@ async def test_what_is_sent_again_after_the_shop_has_changed_it(gateway: Gateway
     assert await gateway.until(conflicting), "now it is changed after it was sent"
 
 
+async def test_who_sends_what_its_shop_has_called_off_is_told(gateway: Gateway) -> None:
+    (number,) = await refused(gateway, "1")
+    await gateway.order(order_no="1", updated_at="2026-05-01T10:00:00+08:00", status="cancelled", cancelled={})
+    await gateway.stage(number, "cancelled")
+    [item] = (await gateway.get("/work/items", kind="delivery"))["items"]
+    assert item["next"]["command"] == f"ordergate deliveries resolve {number} erp 1 -r REASON"
+    done = await gateway.post(f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
+    assert done["note"]["zh"].endswith("取消随后发出")
+    await gateway.sent(number)
+    assert gateway.erp.books.orders[number].commands == ["create", "cancel"]
+
+
 async def test_what_may_have_arrived_was_changed_after_it_was_sent(gateway: Gateway) -> None:
     (number,) = await refused(gateway, "1")
     await gateway.pool.execute("UPDATE lane SET in_doubt = true")
@@ -528,6 +540,28 @@ CODES: dict[WorkKind, list[str]] = {
     "delivery": [*words.BLOCKS, "rejected:sku"],
     "dead_letter": [*words.LETTERS, "of_an_adapter"],
 }
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "stage", "does"),
+    [
+        ("cancel", "rejected:cancel_refused", "cancelled", "resolve"),
+        ("cancel", "rejected:not_found", "cancelled", "resolve"),
+        ("cancel", "rejected:http_4xx", "cancelled", "resend"),
+        ("create", "rejected:http_4xx", "cancelled", "resolve"),
+        ("create", "rejected:http_4xx", "refunded", "resolve"),
+        ("create", "rejected:http_4xx", "allocated", "resend"),
+        ("create", "rejected:not_found", "allocated", "resend"),
+    ],
+)
+def test_what_nobody_would_take_is_not_said_to_be_sent_again(operation: str, code: str, stage: str, does: str) -> None:
+    one = About(kind="delivery", connection="wms", operation=operation, code=code, how="ask", number="A1", seq=1)
+    step = next_step(msgspec.structs.replace(one, stage=stage))
+    assert step.command.startswith(f"ordergate deliveries {does} A1 wms 1")
+    assert ("店铺已取消" in step.zh) is (operation == "create" and does == "resolve")
+    card = next_step(msgspec.structs.replace(one, number="", seq=None))
+    many = "resolve-many" if operation == "cancel" and does == "resolve" else "redrive"
+    assert card.command.startswith(f"ordergate deliveries {many} --target wms --operation {operation} --code {code}")
 
 
 def test_every_code_has_words_and_a_next_step_in_both_languages() -> None:
