@@ -238,6 +238,11 @@ def _redrive(
 def _print_look(terminal: Terminal, answer: Any) -> None:
     if not _print_preview(terminal, answer["preview"]):
         return
+    if called_off := answer["preview"].get("called_off"):  # a gateway of before does not say
+        terminal.line(
+            f"注意：其中 {called_off} 个订单店铺已取消或退款：先下单，取消随后发出",
+            f"note: {called_off} of them were cancelled or paid back at the shop: each is created, and then cancelled",
+        )
     terminal.line(
         f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；要执行：不写 --dry-run，加 --yes --reason 原因",
         f"{answer['per_s']:g} a second, about {answer['takes_s']:.0f} s; to do it: without --dry-run, with"

@@ -75,13 +75,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """What a filter finds. `total`: all that fit; `chosen`: would be taken now; `staying`: with their person, because
-    the target can neither be asked nor told twice; `elsewhere`: in another redrive that still runs."""
+    the target can neither be asked nor told twice; `elsewhere`: in another redrive that still runs. `called_off`: those
+    of `total` that create an order which its shop has cancelled or paid back since; the cancel stands behind them."""
 
     total: int
     chosen: int
     staying: int
     elsewhere: int
     groups: tuple[Group, ...]
+    called_off: int = 0
 
 
 class NoFilter(Exception):
@@ -106,8 +108,8 @@ async def preview(pool: asyncpg.Pool, wanted: Wanted, *, policies: Policies | No
         names = await connection_names(connection)
         given = arguments(wanted, names)
         rows = await connection.fetch(_GROUPS, *given)
-        groups, staying, elsewhere = [], 0, 0
-        for kind, target_id, source, operation, code, count, busy, oldest, newest in rows:
+        groups, staying, elsewhere, called_off = [], 0, 0, 0
+        for kind, target_id, source, operation, code, count, busy, off, oldest, newest in rows:
             if policies is None:
                 how = "by_hand"
             elif kind == "dead_letter":
@@ -116,6 +118,7 @@ async def preview(pool: asyncpg.Pool, wanted: Wanted, *, policies: Policies | No
                 how = how_of(policies.get((target_id, operation)), forced)
             staying += count - busy if how == "person" else 0
             elsewhere += busy
+            called_off += off
             groups.append(
                 Group(
                     kind=kind,
@@ -136,6 +139,7 @@ async def preview(pool: asyncpg.Pool, wanted: Wanted, *, policies: Policies | No
         staying=staying,
         elsewhere=elsewhere,
         groups=tuple(groups),
+        called_off=called_off,
     )
 
 
@@ -235,13 +239,17 @@ LANE_BUSY = """EXISTS (SELECT 1 FROM redrive_item i WHERE i.order_id = l.order_i
                            AND i.state IN ('waiting', 'released'))"""
 LETTER_BUSY = "EXISTS (SELECT 1 FROM redrive_item i WHERE i.dead_letter_id = d.dead_letter_id AND i.state = 'waiting')"
 
+_CALLED_OFF = """l.operation = 'create' AND EXISTS (
+    SELECT 1 FROM orders o WHERE o.order_id = l.order_id AND o.stage IN ('cancelled', 'refunded'))"""
+
 _GROUPS = f"""
 SELECT 'delivery' AS kind, l.target_id, NULL AS source, l.operation, l.blocked AS code, count(*) AS count,
-       count(*) FILTER (WHERE {LANE_BUSY}) AS busy, min(l.not_before) AS oldest, max(l.not_before) AS newest
+       count(*) FILTER (WHERE {LANE_BUSY}) AS busy, count(*) FILTER (WHERE {_CALLED_OFF}) AS called_off,
+       min(l.not_before) AS oldest, max(l.not_before) AS newest
   FROM lane l WHERE {LANES_WANTED} GROUP BY l.target_id, l.operation, l.blocked
 UNION ALL
 SELECT 'dead_letter', NULL, d.source, NULL, d.code, count(*),
-       count(*) FILTER (WHERE {LETTER_BUSY}), min(d.created_at), max(d.created_at)
+       count(*) FILTER (WHERE {LETTER_BUSY}), 0, min(d.created_at), max(d.created_at)
   FROM dead_letter d WHERE {LETTERS_WANTED} GROUP BY d.source, d.code
  ORDER BY count DESC, kind, target_id, source, operation, code
 """

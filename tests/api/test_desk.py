@@ -400,6 +400,8 @@ async def test_who_sends_what_its_shop_has_called_off_is_told(gateway: Gateway) 
     await gateway.stage(number, "cancelled")
     [item] = (await gateway.get("/work/items", kind="delivery"))["items"]
     assert item["next"]["command"] == f"ordergate deliveries resolve {number} erp 1 -r REASON"
+    await refused(gateway, "2")
+    assert (await gateway.post("/redrives/preview", WANTED))["preview"]["called_off"] == 1
     done = await gateway.post(f"/deliveries/{number}/erp/1/resend", {"reason": "x"})
     assert done["note"]["zh"].endswith("取消随后发出")
     await gateway.sent(number)

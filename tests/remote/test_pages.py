@@ -546,6 +546,9 @@ def test_a_look_goes_by_the_rate_that_is_asked_for(capsys: pytest.CaptureFixture
     command = ("deliveries", "redrive", "--target", "wms", "--dry-run")
     assert "每秒 10 个，约需 3 秒；要执行：不写 --dry-run，加 --yes --reason" in printed(capsys, look, *command)
     assert "每秒 0.5 个，约需 60 秒" in printed(capsys, look, *command, "--rate", "0.5")
+    assert "店铺已取消" not in printed(capsys, look, *command)
+    off = msgspec.structs.replace(look, preview=msgspec.structs.replace(look.preview, called_off=2))
+    assert "其中 2 个订单店铺已取消或退款：先下单，取消随后发出" in printed(capsys, off, *command)
     nothing = msgspec.structs.replace(look, preview=msgspec.structs.replace(look.preview, total=0, chosen=0))
     out = printed(capsys, nothing, *command)
     assert "没有符合条件的" in out and "要执行" not in out
