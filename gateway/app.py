@@ -70,6 +70,7 @@ from gateway.parts import (
 )
 from gateway.pipeline.rules import Rules
 from gateway.sdk.adapter import Source
+from gateway.sdk.cancelled import insist
 from gateway.sdk.http import Http
 from gateway.sdk.pull import LevelTarget
 from gateway.settings import Connection, Mode, Settings
@@ -332,7 +333,7 @@ class Worker:
                 for task in (*looping, *reading):
                     task.cancel()
             finally:
-                insist((sending, *looping, *reading, *owning))
+                insist((sending, *looping, *reading, *owning), every_s=CANCEL_AGAIN_S)
 
     # --- the way out
 
@@ -778,23 +779,6 @@ async def _close(pool: asyncpg.Pool) -> None:
             await pool.close()
     except TimeoutError:
         pool.terminate()
-
-
-def insist(tasks: Sequence[asyncio.Task[Any]], *, every_s: float = CANCEL_AGAIN_S) -> None:
-    """From now on cancel again, every `every_s`, whichever of `tasks`, cancelled already, has not ended.
-
-    A connection that breaks off just then has asyncpg raise its own error in place of the cancel, and a loop that goes
-    on after such errors goes on for ever: a worker of which one part has failed would be there, and do nothing.
-    """
-
-    def again() -> None:
-        left = [task for task in tasks if not task.done()]
-        for task in left:
-            task.cancel()
-        if left:
-            insist(left, every_s=every_s)
-
-    asyncio.get_running_loop().call_later(every_s, again)
 
 
 def run_worker(settings: Settings, place: WorkerPlace, *, url: str, now: Clock = now) -> int:

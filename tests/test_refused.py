@@ -15,8 +15,8 @@ import asyncpg
 import psutil
 import pytest
 
-from gateway.app import insist
 from gateway.embedded.postgres import EmbeddedPostgres
+from gateway.sdk.cancelled import insist
 from tests.ports import free_port
 from tests.test_cli import CONFIG, ERP_SECRET, ORDER, SHOP_SECRET, Running, until
 

@@ -47,7 +47,7 @@ from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.dispatch.outcomes import Ended
 from gateway.dispatch.pace import LearntRate
 from gateway.dispatch.retry import RetryPolicy
-from gateway.sdk.cancelled import is_a_stop
+from gateway.sdk.cancelled import WAY_OUT_S, insist, is_a_stop
 from gateway.sdk.pull import Budget
 from gateway.store.control import Forced
 from gateway.store.outbox import AttemptRow, Outcome
@@ -437,8 +437,11 @@ class Gate:
                 for number in range(self.policy.in_flight)
             ]
             guard = group.create_task(self._guard(), name=f"guard {self.target} {self.operation}")
-            await asyncio.wait(runners)
-            guard.cancel()
+            try:
+                await asyncio.wait(runners)
+            finally:
+                guard.cancel()
+                insist(runners, every_s=WAY_OUT_S)  # an adapter may hang on its way out, and nobody guards it any more
 
     async def _guard(self) -> None:
         """Cut off attempts whose adapter does not keep its deadline. One look for all instead of a timer for each.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -30,6 +30,24 @@ def is_a_stop(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         return is_ours()
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def insist(tasks: Sequence[asyncio.Task[Any]], *, every_s: float) -> None:
+    """From now on cancel again, every `every_s`, whichever of `tasks`, cancelled already, has not ended.
+
+    A connection that breaks off just then has asyncpg raise its own error in place of the cancel, and a loop that goes
+    on after such errors goes on for ever: a worker of which one part has failed would be there, and do nothing. And
+    an adapter that is cut off may hang on its way out.
+    """
+
+    def again() -> None:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            insist(left, every_s=every_s)
+
+    asyncio.get_running_loop().call_later(every_s, again)
 
 
 async def within(for_s: float, call: Awaitable[T]) -> T:

@@ -879,6 +879,19 @@ async def test_an_adapter_that_hangs_on_its_way_out_keeps_no_slot(in_doubt: bool
         assert bench.gate.state.in_flight == 0 and bench.gate.state.places == 0
 
 
+@travelling
+async def test_an_adapter_that_hangs_on_its_way_out_does_not_keep_a_stop_from_giving_back_the_rest() -> None:
+    bench = Bench(HangsOnItsWayOut(), clock=now_s, in_flight=1, deadline_s=5.0)
+    task = asyncio.create_task(bench.gate.run())
+    bench.give(3)
+    await asyncio.sleep(1.0)
+    bench.gate.stop()
+    task.cancel()
+    await asyncio.wait([task], timeout=60)
+    assert task.done()
+    assert [outcome.in_doubt for outcome in bench.gate.leftovers()] == [False, False, True]
+
+
 class Refreshing(Script):
     """Its calls wait for one refresh of a token, as adapters like to do: whoever is cut off cancels it for all."""
 
