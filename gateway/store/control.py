@@ -86,7 +86,7 @@ async def settled_obstacles(connection: Connection) -> Obstacles:
 async def pause(pool: asyncpg.Pool, name: str, *, reason: str, actor: str) -> bool:
     """Pause a connection; False when there is none of that name."""
     async with pool.acquire() as connection, connection.transaction():
-        return await _switch(connection, name, paused=True, reason=reason, actor=actor) is not None
+        return bool(await _switch(connection, name, paused=True, reason=reason, actor=actor))
 
 
 async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now: datetime) -> int | None:
@@ -96,10 +96,8 @@ async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now:
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
-        connection_id = await _switch(connection, name, paused=False, reason=reason, actor=actor)
-        if connection_id is None:
-            return None
-        return await _wake(connection, connection_id, name, now)
+        switched = await _switch(connection, name, paused=False, reason=reason, actor=actor)
+        return sum([await _wake(connection, *one, now) for one in switched]) if switched else None
 
 
 async def wake_live(connection: Connection, names: Collection[str], now: datetime) -> int:
@@ -120,17 +118,21 @@ async def _wake(connection: Connection, connection_id: int, name: str, now: date
     return len(numbers)
 
 
-async def _switch(connection: Connection, name: str, *, paused: bool, reason: str, actor: str) -> int | None:
-    found: int | None = await connection.fetchval(
-        "UPDATE connection SET paused = $2, pause_reason = $3 WHERE name = $1 RETURNING connection_id",
+async def _switch(connection: Connection, name: str, *, paused: bool, reason: str, actor: str) -> list[tuple[int, str]]:
+    """Id and name of what is switched: the connection, and what it was called before (`renamed_shops`), of which there
+    may be orders that have not been sent; nothing where there is none of that name."""
+    rows = await connection.fetch(
+        "UPDATE connection c SET paused = $2, pause_reason = $3 FROM connection n"
+        " WHERE n.name = $1 AND (c.name = n.name OR (c.prefix = n.prefix AND c.adapter = n.adapter))"
+        " RETURNING c.connection_id, c.name",
         name,
         paused,
         reason,
     )
-    if found is not None:
+    if rows:
         action = "connection.pause" if paused else "connection.resume"
         await audit(connection, actor=actor, action=action, subject=name, reason=reason)
-    return found
+    return sorted((row[0], row[1]) for row in rows)
 
 
 async def force_breaker(

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from gateway.core.event import ConnectionName
 from gateway.core.order import Closing, Facts, Payment
 from gateway.pipeline.rules import Rules
 from gateway.store.control import pause, resume, settled_obstacles
 from gateway.store.inbox import put, put_in
+from gateway.store.sql import register_connections
 from gateway.store.stock import reconsider
 from gateway.store.work import Wish, cards
 from tests.intake.test_batch import EVERYTHING, NOW, RULES, SHOP, WMS, Desk, Memory, decide, desk, paid, said
@@ -72,6 +74,23 @@ async def test_a_wish_to_decide_it_again_does_not_get_past_the_pause(desk: Desk)
     await read_inbox(desk, decider)
     assert await desk.rows(STATES) == [("A1", "received", "paused")]
     assert await story(desk) == [("#1", "received", ("unpaid",)), ("#2", "received", ("paused",))]
+
+
+async def test_a_shop_is_paused_and_goes_on_with_the_orders_it_had_under_another_name(desk: Desk) -> None:
+    await decide(await desk.worker(Memory()), desk.arrival("1", said(1, content=EVERYTHING, payment=Payment(False))))
+    new = ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    await desk.pool.execute("UPDATE connection SET prefix = 'A', adapter = 'webhook' WHERE name <> $1", WMS)
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new}))
+    await halt(desk, new)
+    told = desk.arrival("1", said(2, payment=Payment(True, 2000)))
+    await decide(decider, msgspec.structs.replace(told, event=msgspec.structs.replace(told.event, source=new)))
+    assert await desk.rows(STATES) == [("A1", "received", "paused")]
+
+    assert await go_on(desk, new) == 1
+    await read_inbox(desk, decider)
+    assert await desk.rows(STATES) == [("A1", "allocated", "")]
 
 
 async def test_what_a_warehouse_has_is_cancelled_and_what_it_has_not_is_over(desk: Desk) -> None:
