@@ -495,7 +495,7 @@ RETURNING l.order_id, l.target_id
 
 def _due(limit: str, which: str = "") -> str:
     return f"""
-    SELECT order_id, target_id, not_before FROM lane
+    SELECT order_id, target_id, opened_at FROM lane
      WHERE target_id = $1 AND operation = $2 AND worker_id IS NULL AND blocked IS NULL AND not_before <= now() {which}
      ORDER BY not_before
      LIMIT {limit}
@@ -514,10 +514,11 @@ SELECT c.order_id, c.head, c.in_doubt, c.bursts, c.opened_at, o.state
  ORDER BY CASE WHEN c.in_doubt THEN c.bursts END, c.opened_at, c.order_id
 """
 _CLAIM = f"WITH free AS ({_due('$3')}) {_CLAIMED}"
-# What is not in doubt may be behind all that is, and the other way round: two looks.
+# What is not in doubt may be behind all that is, and the other way round: two looks. Of both, those that were opened
+# first: what a dead worker held is due when it has settled, behind all that has waited since before.
 _CLAIM_APART = f"""
 WITH certain AS ({_due("$5", "AND NOT in_doubt")}), doubtful AS ({_due("$6", "AND in_doubt")}), free AS (
-    SELECT * FROM certain UNION ALL SELECT * FROM doubtful ORDER BY not_before LIMIT $3
+    SELECT * FROM certain UNION ALL SELECT * FROM doubtful ORDER BY opened_at LIMIT $3
 ) {_CLAIMED}
 """
 _KEEP_UNRESOLVED = """
@@ -539,10 +540,11 @@ WITH these AS (
 UPDATE lane l SET in_doubt = true FROM these
  WHERE l.order_id = these.order_id AND l.target_id = these.target_id
 """
+# What need not settle keeps its place.
 _SETTLED_AT = """
-now() + make_interval(secs => coalesce(
+coalesce(now() + make_interval(secs =>
     (SELECT s.settle_s FROM unnest($1::smallint[], $2::text[], $3::float8[]) AS s(target_id, operation, settle_s)
-      WHERE s.target_id = l.target_id AND s.operation = l.operation), 0))
+      WHERE s.target_id = l.target_id AND s.operation = l.operation)), least(l.opened_at, now()))
 """
 _ADOPT = f"""
 WITH own AS (

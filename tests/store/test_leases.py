@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,21 @@ async def test_what_the_dead_held_is_asked_about_before_it_is_sent_again(migrate
         "SELECT worker_id, in_doubt, extract(epoch FROM not_before - now())::float8 > 20 FROM lane ORDER BY order_id"
     )
     assert [tuple(row) for row in rows] == [(None, True, True), (None, True, True), (alive, False, False)]
+    await pool.close()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_the_dead_held_does_not_wait_behind_what_came_later(migrated_url: str, asked: bool) -> None:
+    """A backlog: those it held are the oldest."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 9)
+    dead, alive = [await start_worker(pool, name=name, lease_s=15.0) for name in ("a/0", "b/0")]
+    await pool.execute("UPDATE lane SET blocked = NULL, worker_id = CASE WHEN order_id < 3 THEN $1::bigint END", dead)
+    assert await adopt(pool, settle_s={(names.id(WMS), "create"): 0.0} if asked else {}, dead=[dead]) == {dead: 2}
+    gate: dict[str, Any] = {"target": WMS, "operation": Operation.CREATE, "limit": 4, "names": names}
+    share = {"certain": 4, "doubtful": 2} if asked else {}
+    held = await claim(pool, worker_id=alive, **gate, **share)
+    assert sorted(one.delivery.order_id for one in held) == [1, 2, 3, 4]
     await pool.close()
 
 
