@@ -132,7 +132,7 @@ async def former_prefixes(
     """
     now = {**prefixes, **{old: prefixes[new] for old, new in renamed.items()}}
     rows = await connection.fetch(
-        "SELECT c.name, array_remove(array_remove(c.former || c.prefix, n.prefix), NULL) FROM connection c"
+        "SELECT c.name, array_remove(c.seen, n.prefix) FROM connection c"
         " JOIN unnest($1::text[], $2::text[]) AS n(name, prefix) ON n.name = c.name ORDER BY c.connection_id DESC",
         list(now),
         list(now.values()),
@@ -148,14 +148,15 @@ async def former_prefixes(
 async def renamed_shops(
     connection: Connection, prefixes: Mapping[ConnectionName, str], adapters: Mapping[ConnectionName, str]
 ) -> dict[ConnectionName, ConnectionName]:
-    """Shop that is not configured any more → the one that has its prefix now, by the same adapter.
+    """Shop that is not configured any more → the one that has its prefix now, or had it since, by the same adapter.
 
     `adapters` are those of everything that is configured, `prefixes` those of its shops.
     """
     rows = await connection.fetch(
         "SELECT c.name, n.name FROM connection c"
-        " JOIN unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter)"
-        " ON n.prefix = c.prefix AND n.adapter = c.adapter WHERE c.name <> ALL($4::text[])",
+        " JOIN unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter) ON n.adapter = c.adapter"
+        " LEFT JOIN connection o ON o.name = n.name"
+        " WHERE c.name <> ALL($4::text[]) AND c.prefix = ANY (o.seen || n.prefix)",
         list(prefixes),
         list(prefixes.values()),
         [adapters[name] for name in prefixes],
@@ -167,10 +168,18 @@ async def renamed_shops(
 async def note_prefixes(
     connection: Connection, live: Mapping[ConnectionName, str], watched: Mapping[ConnectionName, str]
 ) -> None:
-    """Write down the prefixes of what is live, and since when a shop is `watched` under another one.
+    """Write down the prefixes of all, of what is live, and since when a shop is `watched` under another one.
 
     The shops have to be registered.
     """
+    every = {**watched, **live}
+    await connection.execute(
+        "UPDATE connection c SET seen = array_remove(c.seen, n.prefix) || n.prefix"
+        " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " WHERE c.name = n.name AND n.prefix IS DISTINCT FROM c.seen[cardinality(c.seen)]",
+        list(every),
+        list(every.values()),
+    )
     await connection.execute(
         "UPDATE connection c SET prefix = n.prefix, prefix_until = NULL, former = CASE"
         " WHEN c.prefix <> n.prefix THEN array_remove(c.former, n.prefix) || c.prefix ELSE c.former END"

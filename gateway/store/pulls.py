@@ -120,7 +120,7 @@ async def unknown_orders(
     rows = await pool.fetch(
         "SELECT k FROM unnest($1::text[]) AS k"
         " WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.number = $2 || k OR o.number = ANY (ARRAY("
-        "SELECT p || k FROM connection c CROSS JOIN unnest(c.former || c.prefix) AS p WHERE c.name = $3)))"
+        "SELECT p || k FROM connection c CROSS JOIN unnest(c.seen) AS p WHERE c.name = $3)))"
         " AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.number = $2 || k AND d.closed_at IS NULL)"
         " AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.source = $3 AND i.order_key = k)",
         list(order_keys),

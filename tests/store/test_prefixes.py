@@ -81,13 +81,17 @@ async def test_a_shop_under_a_new_name_is_the_one_with_the_prefix_and_the_adapte
         adapters = {OTHER: "taobao", NEW: adapter}
         assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, adapters) == found
     assert await renamed_shops(pool, {OTHER: "B", NEW: "A"}, {**adapters, ONE: "taobao"}) == {}, "it is still there"
-    assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, {OTHER: "taobao", NEW: "taobao"}) == {}
+    only = {OTHER: "taobao", NEW: "taobao"}
+    assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, only) == {}
+    for prefix in ("A", "C"):
+        await note_prefixes(pool, {NEW: prefix}, {})
+    assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, only) == {ONE: NEW}, "and has taken another since"
 
 
 async def test_the_prefixes_of_before_are_those_of_its_orders_the_last_first(pool: asyncpg.Pool) -> None:
     shops = {ONE: "D", OTHER: "B", NEW: "E"}
-    for prefix in ("A", "C"):
-        await note_prefixes(pool, {ONE: prefix, OTHER: "B"}, {})
+    await note_prefixes(pool, {OTHER: "B"}, {ONE: "A"})  # what was only watched is known by it as well
+    await note_prefixes(pool, {ONE: "C", OTHER: "B"}, {})
     assert await former_prefixes(pool, shops, {}) == {ONE: ("C", "A")}, "it is live, or watched, under another already"
     await note_prefixes(pool, shops, {})
     assert await former_prefixes(pool, shops, {}) == {ONE: ("C", "A")}
