@@ -1,0 +1,196 @@
+"""A shop whose settings change at random: no order of it is sent twice, none that is another's, and none never."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.event import ConnectionName
+from gateway.core.order import (
+    Closing,
+    Content,
+    Facts,
+    Line,
+    Mode,
+    Operation,
+    Order,
+    Party,
+    Payment,
+    Receiver,
+    Route,
+    Sku,
+)
+from gateway.intake.batch import Decider
+from gateway.pipeline.rules import Rules, Shop
+from gateway.store.configured import kept_start_at, note_adapters, note_start_at
+from gateway.store.control import wake_live
+from gateway.store.orders import decode_state
+from gateway.store.prefixes import changed_prefixes, former_prefixes, note_prefixes, renamed_shops, taken_prefixes
+from gateway.store.sql import open_pool, register_connections
+from tests.intake.test_batch import WMS, Desk, Memory, decide
+from tests.intake.test_sealed import read_inbox
+
+NAMES = [ConnectionName(f"shop-{letter}") for letter in "abc"]
+
+
+class Placed:
+    """An order as it is at its platform. `ours`: the gateway was the one to send it when it was placed, not the system
+    beside it. `either`: somebody may have said since that it is the other's."""
+
+    def __init__(self, number: int, *, ours: bool) -> None:
+        self.number, self.ours, self.either = number, ours, False
+        self.at, self.version = datetime.now(UTC), 0
+        self.paid = self.closed = self.told = False
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(
+            party=Party.SHOP,
+            order_no=str(self.number),
+            version=self.version,
+            content=Content(self.at, (Line("1", Sku("S1"), 1, 1000),), Receiver(name="张三"), 1000),
+            payment=Payment(self.paid, 1000),
+            closing=Closing(True) if self.closed else None,
+        )
+
+
+class Section(msgspec.Struct, frozen=True):
+    """What the file says of the shop."""
+
+    name: ConnectionName
+    prefix: str
+    mode: Mode
+    start_at: datetime | None = None
+
+
+class Scene:
+    """A gateway of one worker, which is started again with every change."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.orders: list[Placed] = []
+        self.said = Section(NAMES[0], "A", Mode.OBSERVE)
+        self.decider: Decider
+
+    async def starts(self, **changed: Any) -> bool:
+        """As `gateway.supervise` and `gateway.app` do; False where it is refused."""
+        said = msgspec.structs.replace(self.said, **changed)
+        adapters = {said.name: "webhook", WMS: "qimen"}
+        shops = {said.name: said.prefix}
+        live, watched = (shops, {}) if said.mode is Mode.LIVE else ({}, shops)
+        since = {said.name: said.start_at} if said.start_at is not None and live else {}
+        self.desk.names = await register_connections(self.desk.pool, [said.name, WMS])
+        async with self.desk.pool.acquire() as connection:
+            taken = [one for one in await taken_prefixes(connection, shops) if not one.gone]
+            if taken or await changed_prefixes(connection, live, since):
+                return False
+            await note_prefixes(connection, live, watched)
+            await note_start_at(connection, shops, since)
+            await note_adapters(connection, adapters)
+            renamed = await renamed_shops(connection, shops, adapters)
+            await wake_live(connection, [*live, *renamed] if live else [], datetime.now(UTC))
+            former = await former_prefixes(connection, shops, renamed)
+            kept = await kept_start_at(connection)
+        shop = Shop(
+            name=said.name,
+            prefix=said.prefix,
+            former=former.get(said.name, ()),
+            mode=said.mode,
+            start_at=said.start_at or (kept.get(said.name) if live else None),
+            routes=(Route(WMS, "W"),),
+        )
+        rules = Rules(shops={said.name: shop}, targets=frozenset({WMS}), renamed=renamed)
+        self.said, self.decider = said, await self.desk.worker(Memory(10**6), rules=rules)
+        await read_inbox(self.desk, self.decider)
+        return True
+
+    async def tell(self, orders: list[Placed]) -> None:
+        arrivals = []
+        for order in orders:
+            arrival = self.desk.arrival(str(order.number), order.facts)
+            event = msgspec.structs.replace(arrival.event, source=self.said.name)
+            arrivals.append(msgspec.structs.replace(arrival, event=event))
+            order.told = True
+        await decide(self.decider, *arrivals)
+
+    async def step(self, rng: random.Random) -> None:
+        live = self.said.mode is Mode.LIVE
+        match rng.choice(
+            ["place"] * 3 + ["pay"] * 2 + "close again watch live drop rename slip restart prefix".split()
+        ):
+            case "place":
+                order = Placed(len(self.orders) + 1, ours=live)
+                order.paid = rng.random() < 0.5
+                self.orders.append(order)
+                if rng.random() < 0.8:
+                    await self.tell([order])
+            case "pay" | "close" as what if self.orders:
+                order = rng.choice(self.orders)
+                order.paid, order.closed = order.paid or what == "pay", order.closed or what == "close"
+                order.version += 1
+                await self.tell([order])
+            case "again" if self.orders:
+                await self.tell(rng.sample(self.orders, k=min(len(self.orders), 5)))
+            case "watch" if live and await self.starts(
+                mode=Mode.OBSERVE, prefix=rng.choice([self.said.prefix, "B", "C"])
+            ):
+                self.are_either()
+            case "prefix" if not live:
+                await self.starts(prefix=rng.choice("ABCD"))
+            case "live" if not live:
+                await self.live(rng)
+            case "rename" if live:
+                await self.starts(name=rng.choice(NAMES))
+            case "drop" if live:
+                assert await self.starts(start_at=None)
+            case "slip" if live:
+                before = self.said.start_at
+                assert await self.starts(start_at=datetime.now(UTC) + timedelta(days=300))
+                self.are_either()
+                assert await self.starts(start_at=before)
+            case "restart":
+                assert await self.starts()
+
+    async def live(self, rng: random.Random) -> None:
+        """Without a start only what was told while it was watched is known to be the other system's."""
+        if rng.random() < 0.5 and all(order.told for order in self.orders) and await self.starts(mode=Mode.LIVE):
+            return
+        assert await self.starts(mode=Mode.LIVE, start_at=datetime.now(UTC)), "what is advised"
+
+    def are_either(self) -> None:
+        for order in self.orders:
+            order.either = order.either or order.ours
+
+
+@pytest.fixture
+async def scene(migrated_url: str) -> AsyncIterator[Scene]:
+    pool = await open_pool(migrated_url, size=4)
+    yield Scene(Desk(pool, await register_connections(pool, [WMS])))
+    await pool.close()
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_whatever_is_changed_of_a_shop_each_of_its_orders_is_sent_by_one(scene: Scene, seed: int) -> None:
+    rng = random.Random(seed)
+    assert await scene.starts(mode=rng.choice(list(Mode)))
+    for _ in range(40):
+        await scene.step(rng)
+    if scene.said.mode is not Mode.LIVE:
+        await scene.live(rng)
+    for order in scene.orders:
+        order.paid, order.version = True, order.version + 1
+    await scene.tell(scene.orders)
+    known: dict[int, list[Order]] = {order.number: [] for order in scene.orders}
+    for (state,) in await scene.desk.rows("SELECT state FROM orders"):
+        known[int(decode_state(state).channel_no)].append(decode_state(state))
+    for order in scene.orders:
+        sent = [one for one in known[order.number] if one.issued(Operation.CREATE) is not None]
+        assert len(sent) <= (1 if order.ours else 0), order.number
+        assert sent or order.closed or order.either or not order.ours, order.number
+        assert not order.closed or all(one.issued(Operation.CANCEL) is not None for one in sent), order.number
+    assert await scene.desk.rows("SELECT code FROM dead_letter") == []
