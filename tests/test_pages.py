@@ -62,6 +62,7 @@ STORIES = {
     "docs/runbooks/error_ratio.md": Story(runbooks.error_ratio),
     "docs/runbooks/gate_held.md": Story(runbooks.gate_held),
     "docs/runbooks/gateway_down.md": Story(runbooks.gateway_down, {"...": "wrong.yaml"}),
+    "docs/runbooks/hold.md": Story(runbooks.hold),
     "docs/runbooks/inbox.md": Story(runbooks.broker_away),
     "docs/runbooks/intake_lag.md": Story(runbooks.intake_lag),
     "docs/runbooks/kafka_not_read.md": Story(runbooks.broker_away),

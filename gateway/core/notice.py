@@ -48,6 +48,8 @@ class Kind(enum.StrEnum):
     """Deliveries that wait for a person: refused by the target, or their fate is unknown."""
     CONFLICT = "conflict"
     """Orders whose facts contradict each other."""
+    HOLD = "hold"
+    """Orders that are not sent until a person does something."""
 
 
 URGENT = frozenset(
@@ -246,6 +248,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     blocked: Mapping[tuple[str, str], Group] = {}
     dead_letters: Mapping[tuple[str, str], Group] = {}
     conflicts: Mapping[tuple[str, str], Group] = {}
+    held: Mapping[tuple[str, str], Group] = {}
     levels: Mapping[tuple[str, str], Group] = {}
     nearing: Mapping[tuple[str, str], Nearing] = {}
     ledger: Mapping[str, OffPlaces] = {}

@@ -30,7 +30,7 @@ OwnerKind = Literal[
 ]
 """What the desk or the notices call it. `blocked` is the notice of a `delivery` that waits for a person."""
 
-_WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT)
+_WITH_CODE = (Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT, Kind.HOLD)
 WITH_CODE = frozenset({*get_args(WorkKind), *(kind.value for kind in _WITH_CODE)})
 """Kinds whose matters have a code."""
 OF_NO_CONNECTION = frozenset(

@@ -148,6 +148,7 @@ NOTICES: Mapping[Kind, Text] = {
     Kind.DEAD_LETTER: Text("死信", "dead letters"),
     Kind.BLOCKED: Text("待人工", "blocked"),
     Kind.CONFLICT: Text("订单冲突", "conflicts"),
+    Kind.HOLD: Text("订单被扣住", "orders held"),
 }
 CHANGES: Mapping[Change, Text] = {
     Change.OPENED: Text("开始", "opened"),
@@ -327,6 +328,8 @@ def subject(kind: str, code: str) -> Text:
             return blocked(code)
         case Kind.CONFLICT:
             return word(code, CONFLICTS)
+        case Kind.HOLD:
+            return reason(code)
     return Text(code, code)
 
 

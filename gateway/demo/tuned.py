@@ -15,6 +15,7 @@ import yaml
 
 from gateway.plugins import discover
 from gateway.settings import Settings, parse
+from gateway.settings.sections import Sections
 
 Figure = float | bool | None
 
@@ -52,9 +53,8 @@ def _read(document: Mapping[str, Any]) -> Settings:
 
 
 def _figures_of(settings: Settings) -> Iterator[tuple[str, Figure]]:
-    for section in settings.__struct_fields__:
-        if section != "connections":
-            yield from _figures(section, getattr(settings, section))
+    for section in Sections.__struct_fields__:
+        yield from _figures(section, getattr(settings, section))
     for name, connection in settings.connections.items():
         for key in _TUNED_OF_A_CONNECTION:
             yield from _figures(f"connections.{name}.{key}", getattr(connection, key))

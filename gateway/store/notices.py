@@ -37,6 +37,7 @@ from gateway.core.notice import (
 from gateway.store.credentials import read_token
 from gateway.store.ship_by import near_ship_by
 from gateway.store.sql import Connection
+from gateway.store.work import IS_HELD
 
 Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "rejected"]
 
@@ -149,7 +150,7 @@ async def read_changing(connection: Connection) -> Facts:
 async def read_waiting(
     connection: Connection, known: Facts = _NOTHING, *, ship_by_lead: timedelta | None = None
 ) -> Facts:
-    """The facts that are counted: open lanes, dead letters, conflicts, levels, the ledger, the inbox.
+    """The facts that are counted: open lanes, dead letters, conflicts, holds, levels, the ledger, the inbox.
 
     Reads every open lane. With `ship_by_lead` also what is to be shipped so soon; without, that is as `known` says. So
     is what stands in a table that somebody has locked, or takes longer than the server lets it.
@@ -202,6 +203,17 @@ async def _count_conflicts(connection: Connection) -> Mapping[tuple[str, str], G
     return _groups(rows)
 
 
+async def _count_held(connection: Connection) -> Mapping[tuple[str, str], Group]:
+    # By the card of the desk. Who has paused a shop knows of it, and refunds are settled at the shop all day long.
+    rows = await connection.fetch(
+        "SELECT coalesce(c.name, ''), h.code, h.count, h.since FROM (SELECT connection_id,"
+        " split_part(reasons, ' ', 1) AS code, count(*) AS count, min(updated_at) AS since"
+        f" FROM orders WHERE {IS_HELD} GROUP BY 1, 2) AS h LEFT JOIN connection c USING (connection_id)"
+        " WHERE h.code NOT IN ('paused', 'refund_open')"
+    )
+    return _groups(rows)
+
+
 _LEVEL_FAILS = 5
 """So often in a row a level has not got through: then it is no hiccup."""
 _LEVEL_FAILS_WITHIN = timedelta(seconds=150)
@@ -249,6 +261,7 @@ _COUNTS: Mapping[str, Callable[[Connection], Awaitable[Any]]] = {
     "blocked": _count_blocked,
     "dead_letters": _count_dead_letters,
     "conflicts": _count_conflicts,
+    "held": _count_held,
     "levels": _count_levels,
     "ledger": _count_ledger,
     "inbox": _count_inbox,

@@ -51,17 +51,20 @@ _OPEN_AFTER_S: Mapping[Kind, float] = {
     Kind.DEAD_LETTER: 5.0,
     Kind.BLOCKED: 5.0,
     Kind.CONFLICT: 5.0,
+    # What arrives in two parts is whole by then, and stock that is counted in the morning is counted.
+    Kind.HOLD: 30.0,
 }
 _COUNTED: Mapping[Kind, str] = {
     Kind.TARGET: "waiting",
     Kind.BLOCKED: "blocked",
     Kind.DEAD_LETTER: "dead_letters",
     Kind.CONFLICT: "conflicts",
+    Kind.HOLD: "held",
     Kind.LEVEL: "levels",
     Kind.SHIP_BY: "nearing",
     Kind.LEDGER: "ledger",
 }
-_GROWS = frozenset({Kind.SHIP_BY, Kind.LEVEL, Kind.LEDGER, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT})
+_GROWS = frozenset({Kind.SHIP_BY, Kind.LEVEL, Kind.LEDGER, Kind.DEAD_LETTER, Kind.BLOCKED, Kind.CONFLICT, Kind.HOLD})
 _GROWTH = 10
 _LEAST_GROWN = 10
 _MOST_DOUBLINGS = 10
@@ -280,6 +283,7 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
         (Kind.DEAD_LETTER, facts.dead_letters),
         (Kind.BLOCKED, facts.blocked),
         (Kind.CONFLICT, facts.conflicts),
+        (Kind.HOLD, facts.held),
     ):
         for (connection, code), group in _by_code(groups).items():
             yield Sign(key=Key(kind, connection, code), since=group.first_at, count=group.count)

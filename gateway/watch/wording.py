@@ -126,6 +126,8 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"待人工已清：{key.connection} {said}", f"Nothing blocked any more: {key.connection} {code}")
         case Kind.CONFLICT:
             return say(f"冲突已清：{key.connection} {said}", f"No conflicts any more: {key.connection} {code}")
+        case Kind.HOLD:
+            return say(f"没有被扣住的了：{key.connection} {said}", f"None held any more: {key.connection} {code}")
 
 
 def _database(sign: Sign, say: Say) -> tuple[str, str, str]:
@@ -507,6 +509,15 @@ def _conflict(sign: Sign, say: Say) -> tuple[str, str, str]:
     )
 
 
+def _hold(sign: Sign, say: Say) -> tuple[str, str, str]:
+    connection, code = sign.key.connection, sign.key.subject
+    said = subject(sign.key.kind, code).zh
+    title = say(f"订单被扣住：{connection} {said}，{sign.count} 单", f"Held: {connection} {code}, {sign.count} orders")
+    fact = say("这些订单没有发往仓库，等人处理。", "They are not sent to the warehouse until a person does something.")
+    listed = f"ordergate work list --kind hold{f' --connection {connection}' if connection else ''} --code {code}"
+    return title, fact, say(f"{listed} 写明怎样处理", f"{listed} says what to do")
+
+
 _BLOCKED: Mapping[str, tuple[Text, Text]] = {
     "rejected": (
         Text("对方拒收，重发同样内容没有用。", "The target refuses them; the same again would not help."),
@@ -570,4 +581,5 @@ _OPENED: Mapping[Kind, Callable[[Sign, Say], tuple[str, str, str]]] = {
     Kind.DEAD_LETTER: _dead_letter,
     Kind.BLOCKED: _blocked,
     Kind.CONFLICT: _conflict,
+    Kind.HOLD: _hold,
 }

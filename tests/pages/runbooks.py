@@ -152,6 +152,22 @@ def conflict(page: Page, town: Town) -> None:
     until(lambda: "订单冲突" not in page.stage.run(opened).out, "the notice to end")
 
 
+def hold(page: Page, town: Town) -> None:
+    receiver = {"name": "张三", "province": "上海市", "city": "上海市", "district": "浦东新区", "detail": "张江路1号"}
+    number = town.order("4251", receiver=receiver)
+    town.held(number, "missing:receiver.phone")
+    assert "确认不需要的可放行: ordergate orders approve" in page.run("ordergate work list --kind hold")
+    assert number in page.run("ordergate work items --kind hold")
+    opened = "ordergate notices open"
+    # Half a minute after the order has begun to wait.
+    town.sql("UPDATE orders SET updated_at = updated_at - interval '1 minute' WHERE number = $1", number)
+    until(lambda: re.search(r"订单被扣住 +shop-a +缺少收件人电话", page.stage.run(opened).out), "the condition")
+    page.run("ordergate orders approve NUMBER --reason why", instead={"NUMBER": number})
+    town.sent(number)
+    assert "符合 0" in page.run("ordergate orders reconsider-many --code no_route")
+    until(lambda: "订单被扣住" not in page.stage.run(opened).out, "the notice to end")
+
+
 def dead_letter(page: Page, town: Town) -> None:
     for order_no in ("4301", "4302", "4303"):
         push(page.stage, {**ORDER, "order_no": order_no, "lines": "none"}, status=422)

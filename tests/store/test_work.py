@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -15,7 +16,7 @@ from gateway.store.sql import Names
 from gateway.store.wanted import Wanted, preview
 from gateway.store.work import WAIT_FOR_OTHERS, Item, Wish, cards, conflicts_handled, items
 
-from .stuck import ERP, lanes, letter, open_desk, policies, stick
+from .stuck import BLOCKED_AT, ERP, lanes, letter, open_desk, policies, stick
 
 NO_LANE = None
 
@@ -181,3 +182,23 @@ async def test_a_dead_letter_that_has_no_number_is_named_by_its_id(desk: tuple[a
     seen = await preview(pool, Wanted(code="json"), policies=policies(names), cap=9, forced=False)
 
     assert card.samples == seen.groups[0].samples == ("S1", "#2")
+
+
+async def test_orders_that_are_held_are_counted_by_shop_and_first_reason(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
+    held = (
+        "unmapped_sku",
+        "missing:receiver.phone over_limit",
+        "paused",
+        "refund_open over_limit",
+        "unpaid no_route",
+    )
+    for n, reasons in enumerate(held):
+        first = 1 + 10 * n
+        await stick(pool, names, n + 1, first=first, blocked=None, reasons=reasons, stage=Stage.RECEIVED)
+    async with pool.acquire() as connection:
+        facts = await read_waiting(connection)
+    counted = {place: group.count for place, group in facts.held.items()}
+    assert counted == {("shop", "unmapped_sku"): 1, ("shop", "missing:receiver.phone"): 2}
+    assert facts.held["shop", "unmapped_sku"].first_at == BLOCKED_AT + timedelta(seconds=1)
+    await pool.close()

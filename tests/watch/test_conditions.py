@@ -129,6 +129,15 @@ def test_what_is_over_within_seconds_is_not_told(kind: Kind) -> None:
     assert [change for _, change, _ in book.told] == [Change.OPENED]
 
 
+def test_an_order_that_is_whole_within_half_a_minute_is_not_told_of() -> None:
+    book = Book()
+    held = Sign(key=Key(Kind.HOLD, "shop-a", "unmapped_sku"), since=at(0))
+    book.look(29.9, held)
+    assert book.told == []
+    book.look(30, held)
+    assert [change for _, change, _ in book.told] == [Change.OPENED]
+
+
 def test_a_shop_is_told_of_when_nothing_was_read_for_a_minute() -> None:
     key = Key(Kind.SHOP_NOT_READ, "shop-b", "")
     book = Book()
@@ -262,6 +271,7 @@ def test_what_the_facts_show() -> None:
         blocked={("wms-1", "rejected:address"): Group(2, at(-70))},
         dead_letters={("shop-a", "json"): Group(9, at(-80))},
         conflicts={("shop-a", "cancelled_but_shipped"): Group(1, at(-90))},
+        held={("shop-a", "missing:receiver.phone"): Group(5, at(-95))},
         levels={
             ("shop-a", "no_such_item"): Group(3, at(-20)),
             ("shop-a", "promoted"): Group(7, at(-10)),
@@ -292,6 +302,7 @@ def test_what_the_facts_show() -> None:
         Key(Kind.BLOCKED, "wms-1", "rejected:address"),
         Key(Kind.DEAD_LETTER, "shop-a", "json"),
         Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
+        Key(Kind.HOLD, "shop-a", "missing:receiver.phone"),
     }
     assert found[DOWN] == Sign(key=DOWN, since=at(-3), count=132, code="timeouts", workers=2, of_workers=3, age_s=40.0)
     assert found[Key(Kind.AUTHORISE, "shop-a", "")].count == 5

@@ -833,7 +833,7 @@ async def test_orders_near_their_ship_by_time_are_told_once_with_their_number(
     stuck = (
         "WITH shop AS (INSERT INTO connection (name) VALUES ('shop-a') ON CONFLICT (name) DO UPDATE SET name = 'shop-a'"
         " RETURNING connection_id) INSERT INTO orders (order_id, number, connection_id, stage, reasons, state, ship_by)"
-        " SELECT n, 'A' || n, connection_id, 'received', 'over_limit', '', now() + interval '90 minutes'"
+        " SELECT n, 'A' || n, connection_id, 'received', 'refund_open', '', now() + interval '90 minutes'"
         " FROM shop, generate_series($1::integer, $2::integer) n"
     )
 

@@ -36,6 +36,7 @@ KEYS = {
     Kind.DEAD_LETTER: Key(Kind.DEAD_LETTER, "shop-a", "json"),
     Kind.BLOCKED: Key(Kind.BLOCKED, "wms-1", "rejected:address"),
     Kind.CONFLICT: Key(Kind.CONFLICT, "shop-a", "cancelled_but_shipped"),
+    Kind.HOLD: Key(Kind.HOLD, "shop-a", "missing:receiver.phone"),
 }
 ALONE = Off(ahead_s=63, agreeing=0, asked=1, names=())
 CHANGES = [(kind, change) for kind in Kind for change in Change]
