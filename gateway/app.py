@@ -239,16 +239,22 @@ class Worker:
             live = self._settings.prefixes(Mode.LIVE)
             if changed := await changed_prefixes(pool, live, self._settings.switched_over):
                 raise OrdergateError(refused_prefixes(changed))
-            self._settings = self._settings.with_starts(await kept_start_at(pool))
-            await self._run(pool, names, stack)
+            renamed = await renamed_shops(pool, self._settings.shop_prefixes, self._settings.adapters)
+            self._settings = self._settings.with_starts(await kept_start_at(pool, renamed))
+            await self._run(pool, names, renamed, stack)
 
-    async def _run(self, pool: asyncpg.Pool, names: Names, stack: AsyncExitStack) -> None:
+    async def _run(
+        self,
+        pool: asyncpg.Pool,
+        names: Names,
+        renamed: Mapping[ConnectionName, ConnectionName],
+        stack: AsyncExitStack,
+    ) -> None:
         """The parts, from the way out to the way in, each built of those before it; then their life."""
         dispatcher, shops = await self._dispatcher(pool, names, stack)
         sources = sources_of(self._settings, now=self._now)
         doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
-        renamed = await renamed_shops(pool, self._settings.shop_prefixes, self._settings.adapters)
         former = await former_prefixes(pool, self._settings.shop_prefixes, renamed)
         rules = rules_of(self._settings, renamed, former)
         decider = self._decider(pool, names, rules, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)

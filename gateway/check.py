@@ -437,7 +437,7 @@ class _Probe:
                 " nobody takes its confirmations, and those that come under another name do not count",
             )
             warnings.append(Problem(f"connections.{target}", what, _UNCONFIRMED))
-        since = self._settings.with_starts(await kept_start_at(connection)).live_since
+        since = self._settings.with_starts(await kept_start_at(connection, renamed)).live_since
         for shop, count in (await watched_since(connection, since)).items():
             placed = since[shop] is not None
             what = Text(
@@ -478,7 +478,8 @@ class _Probe:
             )
             warnings.append(Problem(f"connections.{name}.adapter", what, _ANOTHER_NAME))
         notes = []
-        with_kept = self._settings.with_starts(await kept_start_at(connection))
+        renamed = await renamed_shops(connection, self._settings.shop_prefixes, self._settings.adapters)
+        with_kept = self._settings.with_starts(await kept_start_at(connection, renamed))
         for name, start_at in with_kept.switched_over.items():
             if name not in self._settings.switched_over:
                 kept = start_at.isoformat()

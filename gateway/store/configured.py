@@ -26,10 +26,19 @@ async def note_start_at(
     )
 
 
-async def kept_start_at(connection: Connection) -> dict[ConnectionName, datetime]:
-    """From when on each shop was last said to deliver; left out where that is still to come."""
+async def kept_start_at(
+    connection: Connection, renamed: Mapping[ConnectionName, ConnectionName]
+) -> dict[ConnectionName, datetime]:
+    """From when on each shop was last said to deliver; left out where that is still to come.
+
+    `renamed`: shops of before and the names that they have now, under which theirs counts until another is said.
+    """
     rows = await connection.fetch(f"SELECT name, {_KEPT} FROM connection c WHERE {_KEPT} IS NOT NULL")
-    return {ConnectionName(row[0]): row[1] for row in rows}
+    kept = {ConnectionName(row[0]): row[1] for row in rows}
+    for old, new in renamed.items():
+        if old in kept:
+            kept.setdefault(new, kept[old])
+    return kept
 
 
 _KEPT = "CASE WHEN c.start_next <= now() THEN c.start_next ELSE c.start_at END"

@@ -95,7 +95,7 @@ class Scene:
             renamed = await renamed_shops(connection, shops, adapters)
             await wake_live(connection, [*live, *renamed] if live else [], datetime.now(UTC))
             former = await former_prefixes(connection, shops, renamed)
-            kept = await kept_start_at(connection)
+            kept = await kept_start_at(connection, renamed)
         shop = Shop(
             name=said.name,
             prefix=said.prefix,

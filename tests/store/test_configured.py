@@ -20,10 +20,20 @@ async def test_a_start_that_is_left_out_later_still_counts(migrated_url: str) ->
         await register_connections(pool, [SHOP, WMS])
         for said, kept in (({}, {}), ({SHOP: AT}, {SHOP: AT}), ({}, {SHOP: AT})):
             await note_start_at(pool, [SHOP], said)
-            assert await kept_start_at(pool) == kept
+            assert await kept_start_at(pool, {}) == kept
         earlier = {SHOP: AT - timedelta(days=1)}
         await note_start_at(pool, [SHOP], earlier)
-        assert await kept_start_at(pool) == earlier
+        assert await kept_start_at(pool, {}) == earlier
+
+
+async def test_a_start_counts_for_a_shop_under_its_new_name_until_another_is_said(migrated_url: str) -> None:
+    new = ConnectionName("new")
+    async with asyncpg.create_pool(migrated_url, min_size=1, max_size=1) as pool:
+        await register_connections(pool, [SHOP, new])
+        await note_start_at(pool, [SHOP], {SHOP: AT})
+        assert (await kept_start_at(pool, {SHOP: new}))[new] == AT
+        await note_start_at(pool, [new], {new: AT + timedelta(days=1)})
+        assert (await kept_start_at(pool, {SHOP: new}))[new] == AT + timedelta(days=1)
 
 
 async def test_a_start_that_is_still_to_come_counts_once_it_has_come(migrated_url: str) -> None:
@@ -31,12 +41,12 @@ async def test_a_start_that_is_still_to_come_counts_once_it_has_come(migrated_ur
         await register_connections(pool, [SHOP, WMS])
         await note_start_at(pool, [SHOP], {SHOP: AT})
         await note_start_at(pool, [SHOP], {SHOP: datetime(2099, 1, 1, tzinfo=UTC)})
-        assert await kept_start_at(pool) == {SHOP: AT}, "a slip of the pen, and what came to pass before it"
+        assert await kept_start_at(pool, {}) == {SHOP: AT}, "a slip of the pen, and what came to pass before it"
         come = await _comes_to_pass(pool)
-        assert await kept_start_at(pool) == {SHOP: come}, "without another start of the gateway"
+        assert await kept_start_at(pool, {}) == {SHOP: come}, "without another start of the gateway"
         for _ in range(2):
             await note_start_at(pool, [SHOP], {})
-            assert await kept_start_at(pool) == {SHOP: come}
+            assert await kept_start_at(pool, {}) == {SHOP: come}
 
 
 async def test_a_start_that_was_taken_back_before_it_came_never_counts(migrated_url: str) -> None:
@@ -48,7 +58,7 @@ async def test_a_start_that_was_taken_back_before_it_came_never_counts(migrated_
             await note_start_at(pool, [SHOP], {SHOP: datetime(2099, 1, 1, tzinfo=UTC)})
             await note_start_at(pool, [SHOP], {})
             await _comes_to_pass(pool)
-            assert await kept_start_at(pool) == before
+            assert await kept_start_at(pool, {}) == before
 
 
 async def _comes_to_pass(pool: asyncpg.Pool) -> datetime:
