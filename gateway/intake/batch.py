@@ -356,8 +356,9 @@ class Decider:
         strange: list[DeadLetter] = []
         for number, before in stored.items():
             # A shop that is not configured may be the one that tells now, under its name of before.
-            if before.order.connection in rules.shops:
-                others = [item for item in by_order[number] if _is_of_another(item, before.order)]
+            owner = rules.shop_of(before.order)
+            if owner is not None:
+                others = [item for item in by_order[number] if _is_of_another(item, owner.name)]
                 if others:
                     by_order[number] = [item for item in by_order[number] if item not in others]
                     strange += [_of_another(item, before.order) for item in others]
@@ -830,10 +831,10 @@ def _behind(prepared: Prepared) -> DeadLetter:
     return DeadLetter(prepared.arrival, prepared.number, BEHIND, _WAITS)
 
 
-def _is_of_another(prepared: Prepared, order: Order) -> bool:
-    """Whether a shop tells of an order of its own, and `order`, which has its number, is another shop's."""
+def _is_of_another(prepared: Prepared, owner: ConnectionName) -> bool:
+    """Whether a shop tells of an order of its own, and the one that has its number is of `owner`, another shop."""
     of_a_shop = prepared.facts is not None and prepared.facts.party is Party.SHOP
-    return of_a_shop and prepared.source != order.connection
+    return of_a_shop and prepared.source != owner
 
 
 def _of_another(prepared: Prepared, order: Order) -> DeadLetter:

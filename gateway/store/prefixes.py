@@ -156,7 +156,7 @@ async def renamed_shops(
         "SELECT c.name, n.name FROM connection c"
         " JOIN unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter) ON n.adapter = c.adapter"
         " LEFT JOIN connection o ON o.name = n.name"
-        " WHERE c.name <> ALL($4::text[]) AND c.prefix = ANY (o.seen || n.prefix)",
+        " WHERE c.name <> ALL($4::text[]) AND c.prefix = ANY (o.former || o.prefix || n.prefix)",
         list(prefixes),
         list(prefixes.values()),
         [adapters[name] for name in prefixes],

@@ -635,6 +635,20 @@ async def test_an_order_keeps_its_number_when_its_shop_takes_another_prefix(desk
     assert await desk.rows("SELECT key, count(*) FROM delivery GROUP BY 1 ORDER BY 1") == [("cancel", 1), ("create", 3)]
 
 
+async def test_an_order_of_a_shop_that_has_another_name_now_is_not_another_shops(desk: Desk) -> None:
+    new, other = ConnectionName("shop-n"), ConnectionName("shop-b")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new, other])
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    shops = {
+        name: Shop(name=name, prefix=prefix, routes=(Route(WMS, "W"),)) for name, prefix in ((new, "C"), (other, "A"))
+    }
+    decider = await desk.worker(Memory(), rules=Rules(shops=shops, renamed={SHOP: new}))
+    told = desk.arrival("1", said(2, closing=Closing(True)))
+    await decide(decider, msgspec.structs.replace(told, event=msgspec.structs.replace(told.event, source=other)))
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
+    assert await desk.rows("SELECT code, source FROM dead_letter") == [("another_shop", other)]
+
+
 async def test_a_former_prefix_makes_no_order_of_another_shop_ours(desk: Desk) -> None:
     other = ConnectionName("shop-b")
     desk.names = await register_connections(desk.pool, [SHOP, WMS, other])

@@ -86,6 +86,10 @@ async def test_a_shop_under_a_new_name_is_the_one_with_the_prefix_and_the_adapte
     for prefix in ("A", "C"):
         await note_prefixes(pool, {NEW: prefix}, {})
     assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, only) == {ONE: NEW}, "and has taken another since"
+    await note_prefixes(pool, {}, {OTHER: "A"})
+    assert await renamed_shops(pool, {OTHER: "B", NEW: "C"}, only) == {ONE: NEW}, (
+        "to have watched under it is not enough"
+    )
 
 
 async def test_the_prefixes_of_before_are_those_of_its_orders_the_last_first(pool: asyncpg.Pool) -> None:
