@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import re
@@ -355,6 +356,18 @@ class Gateway:
             async with session.request(method, url, data=msgspec.json.encode(body), headers=headers) as answer:
                 assert answer.status == 200, f"{path}: {answer.status} {await answer.text()}"
                 return await answer.json()
+
+    def warnings(self, where: str) -> list[Any]:
+        """What `ordergate check` warns of there."""
+        ran = subprocess.run(
+            [sys.executable, "-m", "gateway", "check", "-c", str(self.config), "--json"],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return [one for one in json.loads(ran.stdout)["warnings"] if one["where"] == where]
 
     async def accepted(self, leg: str) -> int:
         """How many events this leg has carried so far, by the page of metrics."""

@@ -167,7 +167,7 @@ async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_ur
         await watch(gateway, [document(9, placed_at="2026-05-01T09:40:00+08:00")])
         await until(lambda: _sent(fake, 1), within_s=30, what="what came later to be sent", log=gateway.log)
 
-        told = await asyncio.to_thread(_late, gateway)
+        told = await asyncio.to_thread(gateway.warnings, f"connections.{SHOP}.start_at")
         assert [one["what"].startswith("start_at 之后下的 2 单") for one in told] == [True]
         assert "由它发出" in told[0]["proposal"] and "start_at" not in told[0]["proposal"]
         lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if '"cut_over"' in line]
@@ -178,7 +178,7 @@ async def test_what_came_in_between_start_at_and_the_restart_is_told(postgres_ur
         left = [msgspec.json.encode(msgspec.json.decode(body) | shipped) for body in bodies[2:]]
         await watch(gateway, left)
         await until(lambda: _watched(gateway, len(bodies) + 3), within_s=30, what="what has left", log=gateway.log)
-        assert await asyncio.to_thread(_late, gateway) == []
+        assert await asyncio.to_thread(gateway.warnings, f"connections.{SHOP}.start_at") == []
         assert list((await fake.books()).orders) == ["O-9"]
 
 
@@ -214,19 +214,6 @@ async def test_observed_again_a_shop_has_nothing_new_sent_until_it_is_live(postg
         await again("live")
         await until(lambda: _sent(fake, 2), within_s=30, what="what waited to be sent", log=gateway.log)
         assert list((await fake.books()).orders) == ["O-1", "O-2"]
-
-
-def _late(gateway: Gateway) -> list[Any]:
-    """What `ordergate check` warns of about the shop's `start_at`."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "gateway", "check", "-c", str(gateway.config), "--json"],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return [one for one in json.loads(ran.stdout)["warnings"] if one["where"] == f"connections.{SHOP}.start_at"]
 
 
 async def _sent(fake: Fake, orders: int) -> bool:
