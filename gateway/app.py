@@ -235,7 +235,7 @@ class Worker:
             if pending := await pending_migrations(pool):
                 raise OrdergateError(replaced(pending))
             names = await register_connections(pool, self._settings.connections)
-            # The parent has looked as well, but a worker that is started again reads the file as it is then.
+            # The parent has looked as well, but another gateway may have been started since, with another prefix.
             live = self._settings.prefixes(Mode.LIVE)
             if changed := await changed_prefixes(pool, live, self._settings.switched_over):
                 raise OrdergateError(refused_prefixes(changed))
