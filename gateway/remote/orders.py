@@ -23,6 +23,8 @@ from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 
 _PAGE = 1_000
 """Orders of one request; the gateway takes no more."""
+_BEHIND = 12
+"""So often in a row the gateway takes none, after 5 s each, before the command ends instead of waiting on."""
 
 orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders.")
 
@@ -138,14 +140,23 @@ def reconsider_many(
         found = remote.post("orders", "reconsider", "preview", body={"wanted": wanted})
         show({**found, "cap": cap}, _print_look_to_reconsider, lang=lang, as_json=as_json)
         return
-    count, unread, after = 0, [], "0"
+    count, unread, after, behind = 0, [], "0", 0
     while after and count < cap:
         page = remote.post(
             "orders", "reconsider",
             body={"wanted": wanted, "reason": reason, "after": after, "limit": min(_PAGE, cap - count)},
         )  # fmt: skip
+        behind = behind + 1 if page["next"] == after else 0
         count, after = count + page["count"], page["next"]
         unread += page["unread"]
+        if behind == _BEHIND:
+            raise RemoteError(
+                Text(
+                    f"已处理 {count} 个；收件箱积压，一分钟没有腾出地方，其余没有动：积压消除后再来一次",
+                    f"{count} are decided again; the inbox has been full for a minute, and the rest is as it was:"
+                    " repeat it when that is over",
+                )
+            )
     answer = {"count": count, "unread": unread, "next": after}
     show(answer, _print_reconsidered, lang=lang, as_json=as_json)
 
