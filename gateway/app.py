@@ -259,7 +259,7 @@ class Worker:
         rules = rules_of(self._settings, renamed, former)
         decider = self._decider(pool, names, rules, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
-        readers = self._readers(pool, decider, inbox_wake)
+        readers = self._readers(pool, decider, inbox_wake, dispatcher)
         of_kafka = [reader for reader in readers if isinstance(reader, KafkaReader)]
         inbox_leg, kafka_leg = InboxLeg(pool, observe=self._observe), self._kafka_leg()
         inbound = Inbound(kafka=kafka_leg, inbox=inbox_leg, observe=self._observe)
@@ -482,7 +482,9 @@ class Worker:
             doubt_before=doubtful,
         )
 
-    def _readers(self, pool: asyncpg.Pool, decider: Decider, inbox_wake: asyncio.Event) -> list[Reader]:
+    def _readers(
+        self, pool: asyncpg.Pool, decider: Decider, inbox_wake: asyncio.Event, dispatcher: Dispatcher
+    ) -> list[Reader]:
         """One for each leg; they take turns at the decider."""
         settings, decide_lock = self._settings, asyncio.Lock()
         readers: list[Reader] = [
@@ -494,6 +496,7 @@ class Worker:
                 wake=inbox_wake,
                 observe=self._observe,
                 reach=self._reach,
+                sends_waiting=dispatcher.sends_waiting,
             )
         ]
         if settings.kafka is not None:
@@ -514,6 +517,7 @@ class Worker:
                     observe=self._observe,
                     reach=self._reach,
                     identify=partial(topic_id, topic=settings.kafka.topic),
+                    sends_waiting=dispatcher.sends_waiting,
                 )
             )
         return readers

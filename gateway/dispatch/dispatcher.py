@@ -94,6 +94,10 @@ class Dispatcher:
     def add(self, gate: Gate) -> None:
         self._gates[(gate.target, gate.operation)] = gate
 
+    def sends_waiting(self) -> int:
+        """How many deliveries wait for nothing but their turn, at the gate where most do."""
+        return max((gate.only_queued() for gate in self._gates.values()), default=0)
+
     def hold(self, target: ConnectionName, *, held: bool) -> None:
         """Have the gates of `target` wait for a new authorisation, or go on."""
         for gate in self._gates.values():

@@ -262,6 +262,12 @@ class Gate:
         """How many deliveries wait in memory to be sent, without those that are asked about."""
         return len(self._sends.queue)
 
+    def only_queued(self) -> int:
+        """How many of them no person, breaker or rate limit keeps back."""
+        if self._shut or self._stopping or self._queueing or not self._may_send():
+            return 0
+        return len(self._sends.queue)
+
     def _asking(self) -> int:
         return 0 if self._asks is None else len(self._asks.queue) + self._asks.busy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ import asyncpg
 from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, Leg
 from gateway.core.happening import Observer, Trouble
+from gateway.intake.backpressure import give_way, nothing_waits
 from gateway.intake.batch import COLLIDED, Decider, is_to_blame
 from gateway.store.inbox import take
 from gateway.store.sql import AWAY, Connection
@@ -32,6 +34,7 @@ class InboxReader:
         wake: asyncio.Event,
         observe: Observer,
         reach: Callable[[str], None],
+        sends_waiting: Callable[[], int] = nothing_waits,
     ) -> None:
         self._pool = pool
         self._decider = decider
@@ -40,6 +43,7 @@ class InboxReader:
         self._wake = wake
         self._observe = observe
         self._reach = reach
+        self._sends_waiting = sends_waiting
         self._limit = batch_events
         self._stopping = False
 
@@ -73,6 +77,7 @@ class InboxReader:
     async def _batch(self) -> int:
         """Decide one batch; returns how many events it had. Halves the limit when the database refuses the rows."""
         async with self._lock:
+            begun_at = time.monotonic()
             try:
                 done = await self._decider.decide_in(self._transaction)
             except COLLIDED:
@@ -84,6 +89,9 @@ class InboxReader:
                     self._limit //= 2
                     return 1
                 return await self._set_aside_one()
+            took_s = time.monotonic() - begun_at
+        if done >= self._batch_events:
+            await give_way(self._sends_waiting, above=self._batch_events // 2, at_most_s=took_s)
         self._limit = min(self._batch_events, self._limit * 2)
         return done
 

@@ -35,6 +35,7 @@ from gateway.core.errors import Unavailable
 from gateway.core.event import YEARS, Arrival, ConnectionName, Event, EventId, Leg, Position
 from gateway.core.happening import Observer, Trouble
 from gateway.core.text import Text
+from gateway.intake.backpressure import give_way, nothing_waits
 from gateway.intake.batch import Batch, Decider, Prepared
 from gateway.intake.pulse import LOOK_EVERY_S, Pulse
 from gateway.store.dead import DeadLetter
@@ -77,11 +78,14 @@ class KafkaReader:
         observe: Observer,
         reach: Callable[[str], None],
         identify: Callable[[AIOKafkaConsumer], Awaitable[bytes | None]] | None = None,
+        sends_waiting: Callable[[], int] = nothing_waits,
     ) -> None:
         self._topic = topic
         self._identify = identify
         self._identity: bytes | None = None
         self._anew = False
+        self._sends_waiting = sends_waiting
+        self._full_took_s = 0.0
         self._options = dict(options)
         self._decider = decider
         self._lock = decide_lock
@@ -297,6 +301,7 @@ class KafkaReader:
             if deciding is not None:
                 await deciding
             await self._unless_stalled(self._begin_anew(consumer))
+        await give_way(self._sends_waiting, above=self._batch_events // 2, at_most_s=self._full_took_s)
         ahead = await self._read(consumer, _Ahead(self._epoch), within_ms=self._batch_wait_ms)
         if deciding is not None:
             await deciding
@@ -416,7 +421,10 @@ class KafkaReader:
             async with self._lock:
                 if ahead.epoch != self._epoch:
                     return  # partitions were given up meanwhile: whoever has them now reads these events again
+                begun_at = time.monotonic()
                 await self._decide_until_done(ahead.batch())
+                # Nobody runs away who finds less than a batch.
+                self._full_took_s = time.monotonic() - begun_at if ahead.events >= self._batch_events else 0.0
                 self._done.update(ahead.offsets)
                 self._decided.update(ahead.offsets)
         finally:

@@ -222,6 +222,36 @@ async def test_done_ends_the_delivery_and_frees_its_place() -> None:
     assert attempted(ended[0])[2] == b"R1"
 
 
+async def test_what_waits_for_its_turn_alone_is_told_apart() -> None:
+    """Intake gives way to that; a person, a breaker or a rate would keep it waiting for good."""
+    bench = Bench(Script(), authority=Authority())
+    bench.give(4)
+    assert bench.gate.only_queued() == 4
+    bench.gate.pause()
+    assert bench.gate.only_queued() == 0
+    bench.gate.resume()
+    bench.gate.hold()
+    assert bench.gate.only_queued() == 0
+    bench.gate.release()
+    assert bench.gate.only_queued() == 4
+    fail(bench.breaker, 50)
+    assert bench.gate.only_queued() == 0
+
+
+async def test_what_waits_for_a_rate_does_not_wait_for_its_turn_alone() -> None:
+    turns = Turns()
+    bench = Bench(Script(), turns=turns)
+    async with running(bench):
+        bench.give(5)
+        async with asyncio.timeout(5):
+            while bench.gate.sends_waiting() > 3:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert bench.gate.only_queued() == 0
+        turns.open.set()
+        await bench.outcomes(5)
+    assert turns.taken == 5
+
+
 @pytest.mark.feature("F64")
 async def test_a_burst_is_one_try_and_three_more_then_the_delivery_waits_in_the_outbox() -> None:
     bench = Bench(Script([Failed("http_503")] * 9))

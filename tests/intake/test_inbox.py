@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import asyncpg
 
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.happening import Happening, Trouble
+from gateway.intake.backpressure import nothing_waits
 from gateway.intake.batch import Decider
 from gateway.intake.inbox import InboxReader
 from gateway.store.inbox import put
@@ -30,15 +32,23 @@ class Slow:
             return len(arrivals)
 
 
-def reading(pool: asyncpg.Pool, decider: Slow, happened: list[Happening]) -> InboxReader:
+def reading(
+    pool: asyncpg.Pool,
+    decider: Slow,
+    happened: list[Happening],
+    *,
+    batch_events: int = 8,
+    sends_waiting: Callable[[], int] = nothing_waits,
+) -> InboxReader:
     return InboxReader(
         pool=pool,
         decider=cast(Decider, decider),
         decide_lock=asyncio.Lock(),
-        batch_events=8,
+        batch_events=batch_events,
         wake=asyncio.Event(),
         observe=happened.extend,
         reach=lambda _: None,
+        sends_waiting=sends_waiting,
     )
 
 

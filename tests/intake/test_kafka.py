@@ -7,7 +7,7 @@ and tests/chaos.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -20,6 +20,7 @@ from gateway.core.errors import Unavailable
 from gateway.core.event import Arrival, Leg
 from gateway.core.happening import Happening, Observer, Trouble
 from gateway.core.order import OrderNumber
+from gateway.intake.backpressure import nothing_waits
 from gateway.intake.batch import Batch, Prepared
 from gateway.intake.kafka import KafkaReader
 
@@ -94,11 +95,16 @@ def record(offset: int) -> Any:
 
 
 def reader_of(
-    desk: Desk, consumer: Consumer, *, lock: asyncio.Lock | None = None, observe: Observer = lambda _: None
+    desk: Desk,
+    consumer: Consumer,
+    *,
+    lock: asyncio.Lock | None = None,
+    observe: Observer = lambda _: None,
+    sends_waiting: Callable[[], int] = nothing_waits,
 ) -> KafkaReader:
     reader = KafkaReader(
         topic="orders", options={}, decider=desk, decide_lock=lock or asyncio.Lock(),  # type: ignore[arg-type]
-        batch_events=4, batch_wait_ms=50, observe=observe, reach=lambda _: None,
+        batch_events=4, batch_wait_ms=50, observe=observe, reach=lambda _: None, sends_waiting=sends_waiting,
     )  # fmt: skip
     reader._consumer = consumer
     return reader
