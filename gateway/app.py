@@ -35,6 +35,7 @@ from gateway.core.errors import Fenced, OrdergateError
 from gateway.core.event import ConnectionName
 from gateway.core.happening import GateChanged, Happening, Observer, Trouble
 from gateway.core.order import Operation
+from gateway.core.sound import Decode
 from gateway.dispatch.breaker import Breaker, BreakerChanged
 from gateway.dispatch.concurrency import AdaptiveLimit
 from gateway.dispatch.dispatcher import Dispatcher
@@ -45,7 +46,7 @@ from gateway.dispatch.limiter import RateLimiter, RetryBudget
 from gateway.ingest.duty import Duty
 from gateway.ingest.inbound import Inbound, InboxLeg, KafkaLeg
 from gateway.ingest.webhook import Hooks
-from gateway.intake.batch import Decider, Decode
+from gateway.intake.batch import Decider
 from gateway.intake.inbox import InboxReader
 from gateway.intake.kafka import KafkaReader
 from gateway.listener import Listener

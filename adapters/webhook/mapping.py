@@ -103,7 +103,7 @@ class _In(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class LineIn(_In, frozen=True, kw_only=True, gc=False):
     line_no: Id
-    sku: Annotated[str, Meta(min_length=1, max_length=64)]
+    sku: Annotated[Sku, Meta(min_length=1, max_length=64)]
     quantity: Annotated[int, Meta(ge=1, le=1_000_000)]
     price: Annotated[Amount, Meta(description="for one piece, after discount")]
     name: Words = ""
@@ -328,14 +328,26 @@ def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
         where = "$.receiver" if order.receiver is None else "$.placed_at"
         advice = Text("`lines` 要与 `placed_at`、`receiver` 一起提供", "`lines` come with `placed_at` and `receiver`")
         raise BadInput("field", _MISSING, where=where, advice=advice)
-    pieces_minor = 0
-    mapped = []
-    for index, line in enumerate(lines):
-        price_minor = _amount(line.price, "$.lines[%d].price", limit, index)
-        discount = line.discount
-        discount_minor = 0 if discount == "0" else _amount(discount, "$.lines[%d].discount", limit, index)
-        pieces_minor += price_minor * line.quantity
-        mapped.append(Line(line.line_no, Sku(line.sku), line.quantity, price_minor, line.name, discount_minor))
+    try:
+        mapped = tuple(
+            [
+                Line(
+                    line.line_no,
+                    line.sku,
+                    line.quantity,
+                    parse_minor(line.price),
+                    line.name,
+                    parse_minor(line.discount),
+                )
+                for line in lines
+            ]
+        )
+    except BadInput:
+        _check_amounts(lines, limit)  # says where
+        raise
+    amounts = [amount for line in mapped for amount in (line.price_minor, line.discount_minor)]
+    if min(amounts) < 0 or max(amounts) > limit:
+        _check_amounts(lines, limit)
     numbers = [line.line_no for line in mapped]
     _check_ids(numbers, "$.lines[%d].line_no")
     if len(set(numbers)) < len(numbers):
@@ -346,11 +358,12 @@ def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
     if order.total is not None:
         total_minor = _amount(order.total, "$.total", limit)
     else:
+        pieces_minor = sum([line.price_minor * line.quantity for line in mapped])
         total_minor = _within(pieces_minor + freight_minor - discount_minor, "$.total", limit)
     given = order.receiver
     return Content(
         _instant(order.placed_at, "$.placed_at"),
-        tuple(mapped),
+        mapped,
         Receiver(
             given.name,
             given.phone,
@@ -370,6 +383,13 @@ def _content(order: OrderIn, lines: Sequence[LineIn], limit: int) -> Content:
         order.seller_note,
         None if order.latest_ship_at is None else _instant(order.latest_ship_at, "$.latest_ship_at"),
     )
+
+
+def _check_amounts(lines: Sequence[LineIn], limit: int) -> None:
+    """Raises BadInput for the first amount that is none, or out of bounds."""
+    for index, line in enumerate(lines):
+        _amount(line.price, "$.lines[%d].price", limit, index)
+        _amount(line.discount, "$.lines[%d].discount", limit, index)
 
 
 def _refunds(given: Sequence[RefundIn], limit: int) -> tuple[Refund, ...]:

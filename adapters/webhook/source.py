@@ -6,7 +6,7 @@ import msgspec
 
 from adapters.webhook import mapping
 from adapters.webhook.settings import Settings
-from gateway.sdk.adapter import UNPROVEN, Push, Reply, Setup
+from gateway.sdk.adapter import UNPROVEN, Push, Reply, Setup, well_typed
 from gateway.sdk.models import (
     BadInput,
     BadSignature,
@@ -56,6 +56,7 @@ class WebhookSource:
             return Reply(413 if isinstance(error, TooLarge) else 422, msgspec.json.encode({"status": "kept", **kept}))
         return _NOT_TAKEN
 
+    @well_typed
     def decode(self, event: Event) -> Facts:
         return mapping.decode(event.body, max_total_minor=self._max_total_minor, at=event.time)
 

@@ -190,7 +190,7 @@ def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:
     return AfterUnknown.FIND if findable else AfterUnknown.PERSON
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One command on its way to one target, with the order as it is to be sent: a person's edits are in it."""
 
     order_id: int

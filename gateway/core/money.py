@@ -1,27 +1,28 @@
 """Money as integer minor units (fen), and the decimal text platforms write.
 
-Floats never touch an amount: ``"90.00"`` ⇄ ``9000``. Texts of amounts are remembered: a shop has few prices and writes
-them nine times an order.
+Floats never touch an amount: ``"90.00"`` ⇄ ``9000``. Nothing is remembered of it: to find a price among thousands of
+others in memory takes longer than to read it (docs/decisions/0007).
 """
 
 from __future__ import annotations
 
-import functools
 import re
 
 from gateway.core.errors import BadInput
 from gateway.core.text import Text
 
+_ZERO = ("0.00", "0")
 _DECIMAL = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,2}))?")
 
 
-@functools.lru_cache(maxsize=16_384)
 def parse_minor(text: str, *, where: str = "$") -> int:
     """Minor units of a decimal text with at most two decimals: ``parse_minor("12.3") == 1230``.
 
     White space around it is passed over. Raises BadInput (`amount`) for anything else: exponents, thousands separators
     and the digits of other scripts included.
     """
+    if text in _ZERO:
+        return 0
     if text[-3:-2] == "." and len(text) <= 18:
         # The form nearly every platform writes; the general one below takes three times as long.
         digits = text[:-3] + text[-2:]
@@ -40,9 +41,11 @@ def parse_minor(text: str, *, where: str = "$") -> int:
     return -minor if sign else minor
 
 
-@functools.lru_cache(maxsize=16_384)
 def format_minor(minor: int) -> str:
     """Decimal text with two decimals: ``format_minor(1230) == "12.30"``, ``format_minor(-5) == "-0.05"``."""
+    if minor >= 100:
+        digits = str(minor)
+        return f"{digits[:-2]}.{digits[-2:]}"
     if minor >= 0:
-        return f"{minor // 100}.{minor % 100:02d}"
+        return f"0.{minor:02d}"
     return f"-{-minor // 100}.{-minor % 100:02d}"

@@ -182,7 +182,7 @@ class Party(enum.StrEnum):
     WAREHOUSE = "warehouse"
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one event says about one order; groups it says nothing about are None or empty.
 
     `version` is the platform's own (modification time in ms, or a counter) and `rank` the place of the order's
@@ -213,7 +213,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.refunds) and all(group is None for group in told)
 
 
-class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True):
+class Register(msgspec.Struct, Generic[T], frozen=True, array_like=True, gc=False):
     """The newest value of one field group and the key it won by."""
 
     version: int
@@ -336,7 +336,7 @@ Conflict = Literal[
 """A contradiction between shop, gateway and warehouse, for a person."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """The merged state of one order, and what the gateway decided on it so far.
 
     The fields above the line are facts and depend on the set of events only. Those below are decisions:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ _EVENT_KINDS = dict.fromkeys(("id", "source", "type", "order_key", "traceparent"
 }
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
+_MARK = "well_typed"
 _NEGATIVE = Text("不能为负", "it is negative")
 
 DEFECT = Text("这是适配器的缺陷，修复后放行", "this is a defect of the adapter: release the event once it is mended")
@@ -76,6 +77,27 @@ def storable(event: Event, at: datetime) -> Event:
         return event
     clean = [text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() for text in texts]
     return msgspec.structs.replace(event, id=EventId(clean[0]), type=clean[1], order_key=clean[2], traceparent=clean[3])
+
+
+Decode = Callable[[Event], Facts]
+F = TypeVar("F", bound=Callable[..., Facts])
+
+
+def well_typed(decode: F) -> F:
+    """Marks a `decode` that gives nothing but what a typed decoder has read, and what is computed of it.
+
+    What its facts are is proven by its tests, with `sound`, for all that may be sent; it is not found out again for
+    every event, at 3 % of all that an order costs.
+    """
+    setattr(decode, _MARK, True)
+    return decode
+
+
+def checked(decode: Decode) -> Decode:
+    """`decode` that gives sound facts only, or raises as `sound` does."""
+    if getattr(decode, _MARK, False):
+        return decode
+    return lambda event: sound(decode(event))
 
 
 def sound(facts: Facts) -> Facts:

@@ -58,7 +58,7 @@ from gateway.core.order import (
     Stale,
     digest,
 )
-from gateway.core.sound import DEFECT, sound
+from gateway.core.sound import DEFECT, Decode, checked
 from gateway.core.stock import Balance, Movement, Place
 from gateway.core.text import Text, in_both
 from gateway.pipeline.clean import clean
@@ -95,8 +95,6 @@ from gateway.store.outbox import Lane, doubt
 from gateway.store.skus import SkuTables
 from gateway.store.sql import AWAY, CannotOpen, Connection, Names, OrderIds, Private, Unopened
 from gateway.store.stock import WokenFurther, wake_further, wake_waiting_for, woken_further
-
-Decode = Callable[[Event], Facts]
 
 COLLIDED = (*sql.COLLIDED, DatabaseBusy)
 """Two batches met: reading the facts again settles it."""
@@ -158,7 +156,7 @@ class Decider:
         self._pool = pool
         self._names = names
         self._rules = rules
-        self._decoders = decoders
+        self._decoders = {name: checked(decode) for name, decode in decoders.items()}
         self._outlet = outlet
         self._worker_id = worker_id
         self._observe = observe
@@ -436,7 +434,7 @@ class Decider:
                 ),
             )  # fmt: skip
         try:
-            facts = clean(sound(decode(event)))
+            facts = clean(decode(event))
         except BadInput as error:
             message, where = in_both(error.message), error.where
             said = Text(f"{where}: {message.zh}", f"{where}: {message.en}")

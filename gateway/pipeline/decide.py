@@ -46,7 +46,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     facts: Facts | None
 
 
-class Folded(msgspec.Struct, frozen=True):
+class Folded(msgspec.Struct, frozen=True, gc=False):
     """An order with the batch's facts merged in and reviewed, waiting for the stock balances.
 
     `stale`: the steps of which nothing was merged, by their place among those of the order, and why.
@@ -64,7 +64,7 @@ class Folded(msgspec.Struct, frozen=True):
         return [(b.sku, b.warehouse) for b in (booked + self.wanted if booked else self.wanted)]
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What is to be written for one order. `changed` False: what is stored says it all. `stale`: see Folded."""
 
     before: Order | None

@@ -18,7 +18,7 @@ from gateway.core.stock import Balance, Movement, Place, Shift, book, book_first
 from gateway.pipeline.rules import UnknownSku
 
 
-class Reserved(msgspec.Struct, frozen=True):
+class Reserved(msgspec.Struct, frozen=True, gc=False):
     """`complete` says that all the order wants is booked."""
 
     booked: tuple[Booking, ...]

@@ -21,6 +21,7 @@ from gateway.core.delivery import AfterUnknown, Answer, Delivery, Finding, after
 from gateway.core.errors import OrdergateError
 from gateway.core.event import ConnectionName, Event
 from gateway.core.order import Facts, Operation
+from gateway.core.sound import well_typed as well_typed  # noqa: PLC0414 (for adapters)
 from gateway.core.text import NOTHING, Text
 from gateway.sdk.carriers import Carriers
 from gateway.sdk.http import Http

@@ -48,7 +48,7 @@ def encode_state(order: Order) -> bytes:
     return Private(_encode(order))
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """An order as the database has it."""
 
     order_id: int
@@ -75,7 +75,7 @@ class EventRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stale: Stale | None = None
 
 
-class OrderWrite(msgspec.Struct, frozen=True, kw_only=True):
+class OrderWrite(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that one order of a batch writes.
 
     `disputed_anew`: who has dealt with its conflicts has not seen what it brings of them.
@@ -139,15 +139,16 @@ class StockPlaces:
         """
         if len(self._ids) > self._REMEMBERED:
             self._ids, self._places = {}, {}
-        unseen = [place for place in places if place not in self._ids]
-        if unseen:
+        ids = [stock_id for place in places if (stock_id := self._ids.get(place)) is not None]
+        if len(ids) < len(places):
+            unseen = [place for place in places if place not in self._ids]
             await self._look_up(connection, unseen)
             unseen = [place for place in unseen if place not in self._ids]
-        if unseen and certain:
-            # A statement of its own: the next one has to see what was committed while this one waited.
-            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", NEW_PLACES_LOCK)
-            await self._look_up(connection, unseen)
-        ids = [self._ids[place] for place in places if place in self._ids]
+            if unseen and certain:
+                # A statement of its own: the next one has to see what was committed while this one waited.
+                await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", NEW_PLACES_LOCK)
+                await self._look_up(connection, unseen)
+            ids = [self._ids[place] for place in places if place in self._ids]
         if not ids:
             return {}
         rows = await connection.fetch(

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
+from gateway.core.errors import BadInput
+from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.order import Content, Facts, Line, Party, Receiver, Sku
-from gateway.core.sound import sound
+from gateway.core.sound import checked, sound, well_typed
+
+EVENT = Event(
+    id=EventId("1"),
+    source=ConnectionName("shop"),
+    type="",
+    order_key="1",
+    time=datetime(2026, 3, 4, tzinfo=UTC),
+    body=b"",
+)
 
 
 class Text(str):
@@ -32,3 +45,14 @@ def test_kinds_of_a_parser_are_stored_as_what_they_are() -> None:
     read = sound(told(Text, Number, Moment))
     assert read == told(str, int, datetime)
     assert type(read.order_no) is str and read.content is not None and type(read.content.placed_at) is datetime
+
+
+def test_what_is_well_typed_by_its_own_word_is_not_checked() -> None:
+    told = Facts(party=Party.SHOP, order_no="", version=1.5)  # type: ignore[arg-type]
+
+    def decode(_: object) -> Facts:
+        return told
+
+    with pytest.raises(BadInput):
+        checked(decode)(EVENT)
+    assert checked(well_typed(decode))(EVENT) is told

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +20,7 @@ import adapters.webhook
 from adapters.webhook import mapping
 from adapters.webhook.schema import order_schema
 from gateway.core.order import Register, Stage
+from gateway.core.sound import sound
 from gateway.sdk.carriers import load_carriers
 from gateway.sdk.models import (
     BadInput,
@@ -447,6 +450,44 @@ def test_nothing_but_bad_input_comes_out_of_rubbish(rubbish: Any) -> None:
         decode(body)
     except BadInput as error:
         assert error.code in {"json", "shape", "field", "value", "amount"}
+
+
+EDGES = [
+    None, True, -1, 0, 1, 1.5, 2**53, 2**70, "", "0", "-0.01", "-1.00", "1.5", "1e3", "999999999.99", "١٢.٣٠", " ",
+    "\ud800", "placed", "0001-01-01T00:00:00+08:00", "2026-05-01T09:30:00", "2099-12-31T23:59:59-12:00", [], {},
+]  # fmt: skip
+WHOLE = EXAMPLE | {
+    "payment": {"paid": True, "amount": "12.30", "paid_at": "2026-05-01T09:30:00+08:00", "method": "alipay"},
+    "hold": {"held": True, "reason": "risk"},
+    "cancelled": {"reason": "changed their mind"},
+    "refunds": [{"refund_id": "R1", "status": "open", "amount": "1.00", "reason": ""}],
+    "extra": {"shop_id": 5},
+}
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container in `value`, with each key or index of it."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
+
+
+@pytest.mark.parametrize("edge", EDGES, ids=repr)
+def test_facts_are_sound_whatever_is_sent(edge: Any) -> None:
+    """`WebhookSource.decode` says that it is well typed, so nobody finds out behind it."""
+    document = copy.deepcopy(WHOLE)
+    assert sound(decode(document)) == decode(document)
+    for container, key in _places(document):
+        kept = container[key]
+        container[key] = edge
+        try:
+            facts = decode(json.dumps(document).encode())
+        except BadInput:
+            pass
+        else:
+            assert sound(facts) == facts
+        container[key] = kept
 
 
 # --- reading what `admit` needs ---------------------------------------------------------------------------------
