@@ -7,7 +7,7 @@ order, like every other writer, so that batches of several workers never wait fo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -191,7 +191,7 @@ async def write_orders(
             await connection.copy_records_to_table(
                 "orders",
                 columns=_ORDER_COLUMNS,
-                records=[
+                records=(
                     (
                         w.order_id,
                         w.order.number,
@@ -203,7 +203,7 @@ async def write_orders(
                         encode_state(w.order),
                     )
                     for w in new
-                ],
+                ),
             )
     except asyncpg.UniqueViolationError as error:
         raise DatabaseBusy("another worker created one of the batch's orders", retry_after_s=0.0) from error
@@ -260,10 +260,10 @@ async def write_outbox(
     await connection.copy_records_to_table(
         "lane",
         columns=_LANE_COLUMNS,
-        records=[
+        records=(
             (*lane, operation, head, tail, worker_id if lane in claimed else None)
             for lane, (operation, head, tail) in born
-        ],
+        ),
     )
     mine = {lane for lane, _ in born if lane in claimed}
     others = [(lane, part) for lane, part in sorted(first.items()) if lane[0] not in fresh]
@@ -292,8 +292,8 @@ async def wake_dispatch(connection: Connection, targets: Collection[int]) -> Non
 
 
 async def _write_events(connection: Connection, new: Sequence[OrderWrite], old: Sequence[OrderWrite]) -> None:
-    records = [(w.order_id, *astuple(event), w.order.stage, _waits(w.order)) for w in new for event in w.events]
-    if records:
+    if new:
+        records = ((w.order_id, *astuple(event), w.order.stage, _waits(w.order)) for w in new for event in w.events)
         await connection.copy_records_to_table("event", columns=_EVENT_COLUMNS, records=records)
     known = [(w.order_id, *astuple(event), str(w.order.stage), _waits(w.order)) for w in old for event in w.events]
     known = await _new_ones(connection, known)
@@ -324,19 +324,23 @@ def _waits(order: Order) -> str | None:
 
 
 async def _write_movements(connection: Connection, writes: Sequence[OrderWrite]) -> None:
-    records = [(m.stock_id, w.order_id, m.on_hand, m.locked, m.committed) for w in writes for m in w.movements]
-    if not records:
+    if not any(w.movements for w in writes):
         return
-    await connection.copy_records_to_table("movement", columns=_MOVEMENT_COLUMNS, records=records)
     sums: dict[int, list[int]] = {}
-    for stock_id, _, on_hand, locked, committed in records:
-        total = sums.get(stock_id)
-        if total is None:
-            sums[stock_id] = [on_hand, locked, committed]
-        else:
-            total[0] += on_hand
-            total[1] += locked
-            total[2] += committed
+
+    def rows() -> Iterator[tuple[int, int, int, int, int]]:
+        for w in writes:
+            for m in w.movements:
+                total = sums.get(m.stock_id)
+                if total is None:
+                    sums[m.stock_id] = [m.on_hand, m.locked, m.committed]
+                else:
+                    total[0] += m.on_hand
+                    total[1] += m.locked
+                    total[2] += m.committed
+                yield (m.stock_id, w.order_id, m.on_hand, m.locked, m.committed)
+
+    await connection.copy_records_to_table("movement", columns=_MOVEMENT_COLUMNS, records=rows())
     await connection.execute(
         _UPDATE_STOCK,
         as_array(sums),

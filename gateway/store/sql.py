@@ -40,6 +40,8 @@ DAMAGED = Text("无法读取：已损坏，或由更新的版本写入", "it can
 class Private(bytes):
     """Bytes that hold buyer data or a secret: sealed on their way into the database where keys are configured."""
 
+    __slots__ = ()
+
 
 class Unopened(bytes):
     """What is stored sealed and cannot be opened, as it is stored; written again, it stays so. `why`: for a person.
