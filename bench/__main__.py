@@ -37,7 +37,9 @@ def plans(*, quick: bool, count: int, in_flight: int) -> list[Plan]:
         return [first]
     return [
         first,
+        # Where requests in flight and the CPU would bound it alike, and where the CPU alone does.
         Plan(name="1 worker, 20 ms", workers=1, latency_ms=20, count=count, in_flight=4 * in_flight, paced_s=8),
+        Plan(name="1 worker, 20 ms, twice", workers=1, latency_ms=20, count=count, in_flight=8 * in_flight, paced_s=8),
         Plan(name="1 worker, 100 ms", workers=1, latency_ms=100, count=count, in_flight=8 * in_flight, paced_s=8),
         Plan(name="2 workers, 20 ms", workers=2, latency_ms=20, count=count, in_flight=4 * in_flight, paced_s=8),
     ]
@@ -93,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="one worker, 0 ms, 20,000 orders")
     add("--json", action="store_true", help="the last line is one JSON object")
     add("--count", type=int, help="orders per scenario (default 60,000; quick 20,000)")
-    add("--in-flight", type=int, default=32, help="at 0 ms; 4 and 8 times that at 20 and 100 ms")
+    add("--in-flight", type=int, default=32, help="at 0 ms; 4 and 8 times that at 20 ms, 8 at 100 ms")
     add("--peers", type=Path, metavar="DIR", help="also the Parallel Consumer, built from DIR/cpc")
     trials = parser.add_argument_group("trials, instead of the scenarios")
     add = trials.add_argument
