@@ -127,7 +127,6 @@ class StockPlaces:
 
     def __init__(self) -> None:
         self._ids: dict[Place, int] = {}
-        self._places: dict[int, Place] = {}
 
     async def lock(
         self, connection: Connection, places: Collection[Place], *, certain: bool = False
@@ -138,9 +137,9 @@ class StockPlaces:
         missing.
         """
         if len(self._ids) > self._REMEMBERED:
-            self._ids, self._places = {}, {}
-        ids = [stock_id for place in places if (stock_id := self._ids.get(place)) is not None]
-        if len(ids) < len(places):
+            self._ids = {}
+        found = self._known(places)
+        if len(found) < len(places):
             unseen = [place for place in places if place not in self._ids]
             await self._look_up(connection, unseen)
             unseen = [place for place in unseen if place not in self._ids]
@@ -148,16 +147,19 @@ class StockPlaces:
                 # A statement of its own: the next one has to see what was committed while this one waited.
                 await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", NEW_PLACES_LOCK)
                 await self._look_up(connection, unseen)
-            ids = [self._ids[place] for place in places if place in self._ids]
-        if not ids:
+            found = self._known(places)
+        if not found:
             return {}
         rows = await connection.fetch(
             "SELECT stock_id, on_hand, locked, committed FROM stock"
             " WHERE stock_id = ANY($1::text::integer[]) ORDER BY stock_id FOR UPDATE",
-            as_array(ids),
+            as_array(found),
         )
-        names = self._places
-        return {names[row[0]]: Balance(row[0], row[1], row[2], row[3]) for row in rows}
+        return {found[row[0]]: Balance(row[0], row[1], row[2], row[3]) for row in rows}
+
+    def _known(self, places: Collection[Place]) -> dict[int, Place]:
+        """Those of `places` whose ids are known, by their ids."""
+        return {stock_id: place for place in places if (stock_id := self._ids.get(place)) is not None}
 
     async def _look_up(self, connection: Connection, unseen: Sequence[Place]) -> None:
         rows = await connection.fetch(
@@ -167,9 +169,7 @@ class StockPlaces:
             [warehouse for _, warehouse in unseen],
         )
         for row in rows:
-            place = (Sku(row[1]), row[2])
-            self._ids[place] = row[0]
-            self._places[row[0]] = place
+            self._ids[(Sku(row[1]), row[2])] = row[0]
 
 
 async def write_orders(
