@@ -181,6 +181,8 @@ class Result(enum.IntEnum):
     RESOLVED = 8
     """A person said: already handled."""
     UNAUTHORISED = 9
+    WITHDRAWN = 10
+    """Never sent: the shop had cancelled the order before anything of it left."""
 
 
 def after_unknown(*, idempotent: bool, findable: bool) -> AfterUnknown:

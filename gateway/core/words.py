@@ -102,6 +102,7 @@ RESULTS: Mapping[Result, Text] = {
     Result.NOT_FOUND: Text("查到对方没有", "not found there"),
     Result.RESOLVED: Text("人工标记已处理", "resolved by hand"),
     Result.UNAUTHORISED: Text("授权被拒", "authorisation refused"),
+    Result.WITHDRAWN: Text("未发出：此前已取消", "never sent: cancelled before"),
 }
 LANES: Mapping[str, Text] = {
     "held": Text("排队发送", "held"),

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import asyncpg
 
-from gateway.core.delivery import AfterUnknown, Delivery, Held
+from gateway.core.delivery import AfterUnknown, Delivery, Held, Result
 from gateway.core.errors import Fenced, Unavailable
 from gateway.core.event import ConnectionName
-from gateway.core.happening import Observer, Trouble
+from gateway.core.happening import AttemptEnded, Observer, Trouble
 from gateway.core.order import Operation
 from gateway.dispatch.gate import Gate
 from gateway.dispatch.lease import Lease
@@ -29,9 +29,11 @@ from gateway.store.outbox import (
     claim,
     free_lanes,
     load_held,
+    overtaken,
     own_lanes,
     renew_lease,
     retire_worker,
+    withdraw,
     write_outcomes,
 )
 from gateway.store.sql import AWAY, COLLIDED, COMMAND_TIMEOUT_S, Names
@@ -254,9 +256,13 @@ class Dispatcher:
 
         Woken when lanes were parked or freed and when places came free; polls for waits that have run out.
         """
+        looked_at = -math.inf
         while True:
             gate.freed.clear()
             try:
+                if gate.operation is Operation.CREATE and time.monotonic() - looked_at >= _POLL_S:
+                    looked_at = time.monotonic()
+                    await self._withdraw_queued(gate)
                 more = await self._claim_group(gate)
             except (*AWAY, Unavailable) as error:
                 self._observe([Trouble("claim", f"PostgreSQL is away: {type(error).__name__}")])
@@ -290,12 +296,54 @@ class Dispatcher:
             names=self._names,
         )
         full = len(held) == room
+        if gate.operation is Operation.CREATE and held:
+            known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
+            doomed = [one for one in held if one.delivery.order_id in known and not one.in_doubt]
+            gone = await self._withdrawn(gate, doomed)
+            held = [one for one in held if one.delivery.order_id not in gone]
         if certain:
             gate.parked = full  # before: what goes straight back into the outbox is parked, too
         if doubtful:
             gate.more_in_doubt = doubtful == sum(one.in_doubt for one in held)
         gate.adopt(held)
         return full
+
+    async def _withdraw_queued(self, gate: Gate) -> None:
+        """End what waits in memory and whose cancel has come meanwhile: a target that was down would be sent both."""
+        if not gate.sends_waiting():
+            return
+        known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
+        doomed = gate.take_out(known)
+        gone = await self._withdrawn(gate, doomed)
+        for _ in gone:
+            gate.give_back()
+        gate.put_back([one for one in doomed if one.delivery.order_id not in gone])
+
+    async def _withdrawn(self, gate: Gate, doomed: Sequence[Held]) -> set[int]:
+        """Those orders of `doomed` that need not be sent, after all; whether a call was answered or not."""
+        if not doomed:
+            return set()
+        asked = {one.delivery.order_id for one in doomed}
+        kept = await self._through(
+            partial(
+                withdraw, self._pool, worker_id=self.worker_id, target=gate.target, order_ids=asked, names=self._names
+            )
+        )
+        gone = asked - kept
+        self._observe(
+            [
+                AttemptEnded(
+                    one.delivery.order.number, gate.target, operation, seq, Result.WITHDRAWN, "cancelled", 0.0, None
+                )
+                for one in doomed
+                if one.delivery.order_id in gone
+                for operation, seq in (
+                    (Operation.CREATE, one.delivery.command.seq),
+                    (Operation.CANCEL, one.delivery.command.seq + 1),
+                )
+            ]
+        )
+        return gone
 
     def _advance(self, lanes: dict[Lane, int]) -> None:
         self._advancing.update(lanes)

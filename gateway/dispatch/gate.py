@@ -14,7 +14,7 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Protocol
@@ -267,6 +267,24 @@ class Gate:
         if self._shut or self._stopping or self._queueing or not self._may_send():
             return 0
         return len(self._sends.queue)
+
+    def take_out(self, order_ids: Collection[int]) -> list[Held]:
+        """Out of the line of what is to be sent: those of these orders of which nothing was tried. They keep their
+        places, and come back by `put_back` or leave by `give_back`."""
+        found = [
+            held
+            for held in self._sends.queue
+            if held.delivery.order_id in order_ids and not (held.in_doubt or held.tries)
+        ]
+        if found:
+            taken = set(map(id, found))
+            self._sends.queue = deque([held for held in self._sends.queue if id(held) not in taken])
+        return found
+
+    def put_back(self, held: Sequence[Held]) -> None:
+        """To the front of the line, in this sequence."""
+        self._sends.queue.extendleft(reversed(held))
+        self._pump()
 
     def _asking(self) -> int:
         return 0 if self._asks is None else len(self._asks.queue) + self._asks.busy

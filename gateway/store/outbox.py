@@ -317,6 +317,31 @@ async def claim(
     return held
 
 
+async def overtaken(pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, names: Names) -> set[int]:
+    """Orders whose create this worker holds while something else waits behind it: it may not be wanted any more."""
+    rows = await pool.fetch(_OVERTAKEN, worker_id, names.id(target))
+    return {row[0] for row in rows}
+
+
+async def withdraw(
+    pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, order_ids: Collection[int], names: Names
+) -> set[int]:
+    """End the lanes of those orders of which nothing has left and nothing but the cancel follows; you get the orders
+    whose lanes this worker still holds.
+
+    Both are kept as WITHDRAWN. Nothing has left where no attempt was begun, or none came to a connection or further
+    than to be throttled; whatever else a target said, it may have kept the order. Safe to repeat.
+    """
+    these = (worker_id, names.id(target), as_array(order_ids))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_WITHDRAW, *these, int(Result.WITHDRAWN), int(Result.FAILED), int(Result.THROTTLED))
+        rows = await connection.fetch(
+            "SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[])",
+            *these,
+        )
+    return {row[0] for row in rows}
+
+
 async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Names) -> list[Held]:
     """The commands this worker's advanced lanes go on to: lane → seq."""
     rows = await pool.fetch(
@@ -491,6 +516,34 @@ UPDATE lane l
 RETURNING l.order_id, l.target_id
 """
 )
+
+
+_OVERTAKEN = """
+SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND operation = 'create' AND tail > head
+"""
+# Codes of `gateway.sdk.http.NotSent`: no connection came about.
+_WITHDRAW = """
+WITH own AS (
+    SELECT order_id, target_id, head, tail FROM lane
+     WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[]) AND tail = head + 1 AND NOT in_doubt
+     ORDER BY order_id, target_id
+       FOR UPDATE
+), unwanted AS (
+    SELECT o.* FROM own o
+      JOIN delivery c ON (c.order_id, c.target_id, c.seq) = (o.order_id, o.target_id, o.head) AND c.operation = 'create'
+      JOIN delivery n ON (n.order_id, n.target_id, n.seq) = (o.order_id, o.target_id, o.tail) AND n.operation = 'cancel'
+     WHERE NOT EXISTS (
+           SELECT 1 FROM attempt a
+            WHERE a.order_id = o.order_id AND a.target_id = o.target_id AND a.seq = o.head AND a.result <> $6
+              AND NOT (a.result = $5 AND coalesce(a.code, '') IN ('connect', 'connect_timeout', 'tls', 'pool')))
+), ended AS (
+    DELETE FROM lane l USING unwanted u WHERE l.order_id = u.order_id AND l.target_id = u.target_id
+    RETURNING l.order_id, l.target_id, u.head, u.tail
+)
+INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code)
+SELECT order_id, target_id, seq, $1, now(), 0, $4::smallint, 'cancelled'
+  FROM ended CROSS JOIN LATERAL (VALUES (head), (tail)) AS both_of_them(seq)
+"""
 
 
 def _due(limit: str, which: str = "") -> str:

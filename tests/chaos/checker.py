@@ -16,10 +16,11 @@ import asyncpg
 import msgspec
 import zstandard
 
+from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.order import Closing, Facts, Order, OrderNumber, Register, Stage, merge
+from gateway.core.sound import Decode
 from gateway.core.stock import Balance, Place
-from gateway.intake.batch import Decode
 from gateway.pipeline.clean import clean
 from gateway.pipeline.decide import fold, settle
 from gateway.pipeline.rules import Rules
@@ -65,13 +66,14 @@ class Row(msgspec.Struct):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A planned command of an order."""
+    """A planned command of an order. `withdrawn`: the gateway says that it has not sent it, and will not."""
 
     number: str
     target: str
     seq: int
     operation: str
     key: str
+    withdrawn: bool
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -141,7 +143,10 @@ async def gather(
                 if row[0] in by_id:
                     by_id[row[0]].events.append(event)
             deliveries = await connection.fetch(
-                "SELECT order_id, target_id, seq, operation, key FROM delivery ORDER BY order_id, target_id, seq"
+                "SELECT order_id, target_id, seq, operation, key, EXISTS (SELECT 1 FROM attempt a"
+                "  WHERE (a.order_id, a.target_id, a.seq) = (d.order_id, d.target_id, d.seq) AND a.result = $1)"
+                "  FROM delivery d ORDER BY order_id, target_id, seq",
+                int(Result.WITHDRAWN),
             )
             lanes = await connection.fetch("SELECT order_id, target_id, blocked FROM lane")
             letters = await connection.fetch("SELECT source, event_id FROM dead_letter")
@@ -160,7 +165,7 @@ async def gather(
         acked=list(acked),
         books=dict(books),
         orders=orders,
-        commands=[Sent(number_of(row[0]), names[row[1]], row[2], row[3], row[4]) for row in deliveries],
+        commands=[Sent(number_of(row[0]), names[row[1]], *row[2:]) for row in deliveries],
         lanes=[Lane(number_of(row[0]), names[row[1]], row[2]) for row in lanes],
         set_aside={(row[0], row[1]) for row in letters},
         inbox=inbox,
@@ -284,7 +289,11 @@ def _sequences(evidence: Evidence) -> Iterator[Violation]:
             # Some books note the operation, others the command's whole key; a warehouse's own deeds are left out.
             known = {command.key for command in commands} | {command.operation for command in commands}
             done = [effect for effect in book.commands if effect in known or effect in ("create", "cancel")]
-            expected = [command.key if command.key in done else command.operation for command in commands]
+            expected = [
+                command.key if command.key in done else command.operation
+                for command in commands
+                if not command.withdrawn
+            ]
             for effect, times in Counter(done).items():
                 if times > expected.count(effect):
                     yield Violation("doubled", number, f"`{effect}` took effect {times} times at {target}")
@@ -298,7 +307,8 @@ def _sequences(evidence: Evidence) -> Iterator[Violation]:
         books = evidence.books.get(target)
         if [command.seq for command in commands] != list(range(1, len(commands) + 1)):
             yield Violation("out_of_sequence", number, f"commands to {target} are numbered with gaps")
-        if books is not None and number not in books.orders and (number, target) not in waiting:
+        sent = not all(command.withdrawn for command in commands)
+        if books is not None and number not in books.orders and (number, target) not in waiting and sent:
             yield Violation("lost_order", number, f"{target} has nothing, the gateway says it was sent")
 
 

@@ -140,6 +140,19 @@ async def test_an_order_that_was_never_even_planned(ran: Ran) -> None:
     assert ("lost_order", number) in await judged(ran, plant=plant, books=books)
 
 
+async def test_a_command_that_was_sent_though_it_was_withdrawn(ran: Ran) -> None:
+    number = delivered(ran)
+    plant = f"""
+    INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result)
+    SELECT order_id, target_id, seq, 1, now(), 0, 10 FROM delivery JOIN orders USING (order_id)
+     WHERE number = '{number}'
+    """
+    assert ("doubled", number) in await judged(ran, plant=plant)
+    books = copy.deepcopy(ran.books)
+    del books["wms"].orders[number]
+    assert ("lost_order", number) in await judged(ran, plant=plant, books=books), "it was to be sent"
+
+
 async def test_a_shipment_the_gateway_has_not_heard_of(ran: Ran) -> None:
     number, books = delivered(ran), copy.deepcopy(ran.books)
     books["wms"].orders[number].commands.append("ship")

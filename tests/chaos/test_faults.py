@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import statistics
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from gateway.testing.fakes import Faults
 from tests.chaos.gateway import SHOPS, Fake, Gateway
 from tests.chaos.journal import Journal
 from tests.chaos.load import PLAIN, Mix, stories
-from tests.chaos.run import Plan, Report, kills, run
+from tests.chaos.run import Plan, Report, Scene, kills, run
 
 Show = Callable[[Report], None]
 
@@ -47,6 +50,32 @@ async def test_a_wms_that_refuses_a_fifth_and_hangs_a_twentieth(postgres_url: st
     show(report)
     assert report.violations == []
     assert report.injected["5xx"] > 30 and report.injected["hang"] > 5
+
+
+async def test_what_is_cancelled_while_its_wms_is_down_is_never_sent(
+    postgres_url: str, folder: Path, show: Show
+) -> None:
+    plan = Plan(orders=600, seed=6, rate_per_s=100, mix=Mix(cancelled=0.3), within_s=120)
+
+    async def disturb(scene: Scene) -> None:
+        await scene.at(0.2, plan.orders)
+        await scene.fake.faults(down_s=5)
+        books = None
+        async with asyncio.timeout(60):
+            while books is None:
+                await asyncio.sleep(0.5)
+                with suppress(aiohttp.ClientError):
+                    books = await scene.fake.books()
+        found = {number for [number] in await scene.gateway.fetch(_WITHDRAWN)}
+        scene.report.notes["withdrawn"] = len(found)
+        assert found and not found & {number for number, book in books.orders.items() if book.commands}
+
+    report = await run(plan, folder, database_url=postgres_url, disturb=disturb)
+    show(report)
+    assert report.violations == []
+
+
+_WITHDRAWN = "SELECT DISTINCT o.number FROM attempt a JOIN orders o USING (order_id) WHERE a.result = 10"
 
 
 async def test_a_wms_that_takes_the_order_and_does_not_say_so(postgres_url: str, folder: Path, show: Show) -> None:

@@ -36,7 +36,8 @@ from gateway.core.order import (
     Route,
     Sku,
 )
-from gateway.intake.batch import Decider, Decode
+from gateway.core.sound import Decode
+from gateway.intake.batch import Decider
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
 from gateway.store.notices import read_waiting

@@ -19,7 +19,7 @@ import zstandard
 
 from gateway.core.event import ConnectionName, Event, EventId
 from gateway.core.order import Facts, Operation, Order, RefundStatus
-from gateway.intake.batch import Decode
+from gateway.core.sound import Decode
 from gateway.store.orders import decode_state
 from gateway.testing.fakes import Effect
 from tests.chaos.checker import Violation

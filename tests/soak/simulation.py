@@ -37,8 +37,8 @@ from adapters.pinduoduo.fake import FakePinduoduo
 from adapters.taobao.fake import FakeShop as FakeTaobao
 from adapters.webhook.fake import FakeShop as FakePartner
 from gateway.core.event import ConnectionName
+from gateway.core.sound import Decode
 from gateway.embedded.postgres import EmbeddedPostgres
-from gateway.intake.batch import Decode
 from gateway.parts import setup_of, sources_of
 from gateway.plugins import discover
 from gateway.sdk.pull import Access
