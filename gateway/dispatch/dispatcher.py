@@ -256,13 +256,13 @@ class Dispatcher:
 
         Woken when lanes were parked or freed and when places came free; polls for waits that have run out.
         """
-        looked_at = -math.inf
+        looked_at, to_send = -math.inf, set[int]()
         while True:
             gate.freed.clear()
             try:
                 if gate.operation is Operation.CREATE and time.monotonic() - looked_at >= _POLL_S:
                     looked_at = time.monotonic()
-                    await self._withdraw_queued(gate)
+                    await self._withdraw_queued(gate, to_send)
                 more = await self._claim_group(gate)
             except (*AWAY, Unavailable) as error:
                 self._observe([Trouble("claim", f"PostgreSQL is away: {type(error).__name__}")])
@@ -308,16 +308,22 @@ class Dispatcher:
         gate.adopt(held)
         return full
 
-    async def _withdraw_queued(self, gate: Gate) -> None:
-        """End what waits in memory and whose cancel has come meanwhile: a target that was down would be sent both."""
+    async def _withdraw_queued(self, gate: Gate, to_send: set[int]) -> None:
+        """End what waits in memory and whose cancel has come meanwhile: a target that was down would be sent both.
+
+        `to_send` are orders that have to be sent all the same, kept from look to look.
+        """
         if not gate.sends_waiting():
             return
         known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
-        doomed = gate.take_out(known)
+        to_send &= known
+        doomed = gate.take_out(known - to_send)
         gone = await self._withdrawn(gate, doomed)
         for _ in gone:
             gate.give_back()
-        gate.put_back([one for one in doomed if one.delivery.order_id not in gone])
+        kept = [one for one in doomed if one.delivery.order_id not in gone]
+        to_send.update(one.delivery.order_id for one in kept)
+        gate.put_back(kept)
 
     async def _withdrawn(self, gate: Gate, doomed: Sequence[Held]) -> set[int]:
         """Those orders of `doomed` that need not be sent, after all; whether a call was answered or not."""

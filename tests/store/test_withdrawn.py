@@ -150,24 +150,33 @@ async def test_what_waits_in_memory_for_a_target_that_is_down_is_looked_at_again
         names.id(WMS),
     )
     await pool.execute("UPDATE lane SET tail = 2 WHERE order_id IN (2, 4)")
-    await dispatcher._withdraw_queued(bench.gate)
+    await dispatcher._withdraw_queued(bench.gate, set())
     assert (bench.gate.sends_waiting(), bench.gate.state.places) == (2, 2)
     assert [held.delivery.order_id for held in bench.gate._queued()] == [1, 3]
     assert await attempts(pool) == [(n, seq, Result.WITHDRAWN) for n in (2, 4) for seq in (1, 2)]
     await pool.close()
 
 
-async def test_one_that_must_be_sent_after_all_keeps_its_place_in_line(migrated_url: str) -> None:
+async def test_one_that_must_be_sent_after_all_is_put_back_once(migrated_url: str) -> None:
     pool, names = await open_desk(migrated_url)
-    await waiting(pool, names, 3)
+    await waiting(pool, names, 2, tail=1)
     dispatcher, bench = await a_gate(pool, names, [])
-    worker_id = dispatcher.worker_id
-    await pool.execute("UPDATE lane SET tail = 3 WHERE order_id = 1")
     await dispatcher._claim_group(bench.gate)
-    assert [held.delivery.order_id for held in bench.gate._queued()] == [1]
-    await waiting(pool, names, 1, tail=1, first=9)
-    await dispatcher._claim_group(bench.gate)
-    await dispatcher._withdraw_queued(bench.gate)
-    assert [held.delivery.order_id for held in bench.gate._queued()] == [1, 9]
-    assert len(await own_lanes(pool, worker_id)) == bench.gate.state.places == 2
+    await tried(pool, names, 2, Result.FAILED, "http_503")
+    await pool.execute(
+        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (2, $1, 2, 'cancel', 'cancel')",
+        names.id(WMS),
+    )
+    await pool.execute("UPDATE lane SET tail = 2 WHERE order_id = 2")
+    to_send = set[int]()
+    await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert [held.delivery.order_id for held in bench.gate._queued()] == [2, 1]
+    assert to_send == {2}
+    bench.gate.put_back(bench.gate.take_out({1}))
+    await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert [held.delivery.order_id for held in bench.gate._queued()] == [1, 2], "it is not moved again"
+    assert len(await own_lanes(pool, dispatcher.worker_id)) == bench.gate.state.places == 2
+    await pool.execute("UPDATE lane SET tail = 1")
+    await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert to_send == set()
     await pool.close()
