@@ -219,11 +219,13 @@ class Held(msgspec.Struct, kw_only=True, gc=False):
     `in_doubt`: an earlier attempt may have arrived, what follows depends on the operation's policy.
     `bursts`: how often a burst of attempts has been exhausted, since it is in doubt or since it is not. `throttles`: so
     often in a row. `taken_at`: when the order's event became durable. `doubted`: it has been in doubt since its claim.
+    `unasked`: it still is, and is sent all the same, as nobody could be asked and sending twice does no harm.
     """
 
     delivery: Delivery
     in_doubt: bool = False
     doubted: bool = False
+    unasked: bool = False
     bursts: int = 0
     tries: int = 0
     throttles: int = 0

@@ -131,7 +131,7 @@ class Conclusions:
                 # To send it once more is a retry, unless this worker has not sent it yet.
                 if held.tries and not self._budget.withdraw():
                     return self._waits(held, absent)
-                held.in_doubt = False
+                held.in_doubt = held.unasked = False
                 return absent
             case Throttled():
                 return self._throttled(held, finding, took_s)
@@ -159,8 +159,8 @@ class Conclusions:
         return Outcome(
             lane=(held.delivery.order_id, self._target_id),
             seq=held.delivery.command.seq,
-            in_doubt=in_doubt,
-            bursts=held.bursts if held.in_doubt or not in_doubt else 0,
+            in_doubt=in_doubt or held.unasked,
+            bursts=held.bursts if held.in_doubt or held.unasked or not in_doubt else 0,
             delay_s=delay_s or 0.0,
             keeps_place=delay_s is None,
         )
@@ -271,7 +271,7 @@ class Conclusions:
             done=done,
             blocked=blocked,
             delay_s=delay_s,
-            in_doubt=held.in_doubt and not done,
+            in_doubt=(held.in_doubt or held.unasked) and not done,
             bursts=held.bursts,
         )
 

@@ -274,7 +274,7 @@ class Gate:
         found = [
             held
             for held in self._sends.queue
-            if held.delivery.order_id in order_ids and not (held.in_doubt or held.tries)
+            if held.delivery.order_id in order_ids and not (held.in_doubt or held.doubted or held.tries)
         ]
         if found:
             taken = set(map(id, found))
@@ -591,7 +591,7 @@ class Gate:
             if until is None:
                 line = self._asks
             elif self.policy.after_unknown is AfterUnknown.RESEND:
-                held.in_doubt, held.doubted = False, True
+                held.in_doubt, held.doubted, held.unasked = False, True, True
             else:
                 self._set_back(held, until)
                 return

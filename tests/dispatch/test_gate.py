@@ -1155,6 +1155,30 @@ async def test_what_cannot_be_asked_about_now_is_sent_where_that_does_no_harm() 
     assert all(e.outcome is not None and e.outcome.done for e in ended)
 
 
+async def test_what_was_sent_unasked_and_did_not_arrive_is_still_in_doubt() -> None:
+    """Of an attempt that a dead worker had begun nobody knows: its cancel must not be left out with it."""
+    shut = BreakerPolicy(min_calls=2, consecutive_timeouts=50)
+    bench = Bench(
+        Script([Failed("connect")] * 4), breaker=shut, after_unknown=AfterUnknown.RESEND, findable=True,
+        retry=RetryPolicy(burst_retries=0, durable_base_s=10.0),
+    )  # fmt: skip
+    fail(bench.questions, 2)
+    async with running(bench):
+        bench.give(in_doubt=True)
+        (ended,) = await bench.outcomes()
+    assert bench.script.asked == ["send A0"] and attempted(ended)[:2] == (Result.FAILED, "connect")
+    assert ended.outcome is not None and ended.outcome.in_doubt
+
+
+async def test_what_is_sent_unasked_is_not_taken_out_of_the_line() -> None:
+    bench = Bench(Script(), after_unknown=AfterUnknown.RESEND, findable=True, breaker=BreakerPolicy(min_calls=2))
+    fail(bench.questions, 2)
+    bench.give(in_doubt=True)
+    assert bench.gate.sends_waiting() == 1 and bench.gate.take_out({0}) == []
+    bench.gate.stop()
+    assert [outcome.in_doubt for outcome in bench.gate.leftovers()] == [True]
+
+
 async def test_questions_go_on_while_orders_are_refused_but_not_while_a_person_holds_the_gate() -> None:
     bench = Bench(Script([], [Found("W1")] * 4), breaker=BreakerPolicy(min_calls=2))
     fail(bench.breaker, 2)
