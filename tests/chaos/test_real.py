@@ -301,8 +301,8 @@ async def test_a_wms_that_throttles(kafka: Any, topic: str, postgres_url: str, f
 
 
 _MEANWHILE = """
-SELECT count(*) FILTER (WHERE result IN (1, 6)), count(*) FILTER (WHERE result NOT IN (1, 6)),
-       array_agg(DISTINCT coalesce(code, ''))
+SELECT count(*) FILTER (WHERE result IN (1, 6)), count(*) FILTER (WHERE result NOT IN (1, 6, 10)),
+       array_agg(DISTINCT coalesce(code, '')) FILTER (WHERE result <> 10), count(*) FILTER (WHERE result = 10)
   FROM attempt
  WHERE ended_at BETWEEN $1::timestamptz + interval '1 second' AND $1::timestamptz + interval '29 seconds'
 """
@@ -320,8 +320,9 @@ async def test_a_wms_that_is_down_for_thirty_seconds(
         await scene.fake.faults(down_s=30)
         [[since]] = await scene.gateway.fetch("SELECT now()")
         await asyncio.sleep(29)
-        [[done, failed, codes]] = await scene.gateway.fetch(_MEANWHILE, since)
+        [[done, failed, codes, withdrawn]] = await scene.gateway.fetch(_MEANWHILE, since)
         scene.report.notes |= {"done_meanwhile": done, "failed_meanwhile": failed, "codes": codes}
+        scene.report.notes["withdrawn"] = withdrawn
         scene.report.notes["acknowledged_meanwhile"] = scene.producer.acknowledged - before
 
     report = await run(plan, folder, database_url=postgres_url, kafka=kafka.bootstrap, disturb=disturb)
@@ -334,6 +335,7 @@ async def test_a_wms_that_is_down_for_thirty_seconds(
     # Whatever was on its way when it went down is asked about, and that fails in the same way.
     assert {code.removeprefix("find:") for code in report.notes["codes"]} == {"connect"}
     assert "connect" in report.notes["codes"]
+    assert report.notes["withdrawn"] > 0, "what was cancelled meanwhile goes out no more"
     assert report.notes["acknowledged_meanwhile"] > 1000
 
 
