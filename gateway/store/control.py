@@ -123,7 +123,7 @@ async def _switch(connection: Connection, name: str, *, paused: bool, reason: st
     may be orders that have not been sent; nothing where there is none of that name."""
     rows = await connection.fetch(
         "UPDATE connection c SET paused = $2, pause_reason = $3 FROM connection n"
-        " WHERE n.name = $1 AND (c.name = n.name OR (c.prefix = n.prefix AND c.adapter = n.adapter))"
+        " WHERE n.name = $1 AND (c.name = n.name OR (c.prefix = ANY(n.former || n.prefix) AND c.adapter = n.adapter))"
         " RETURNING c.connection_id, c.name",
         name,
         paused,

@@ -76,11 +76,13 @@ async def test_a_wish_to_decide_it_again_does_not_get_past_the_pause(desk: Desk)
     assert await story(desk) == [("#1", "received", ("unpaid",)), ("#2", "received", ("paused",))]
 
 
-async def test_a_shop_is_paused_and_goes_on_with_the_orders_it_had_under_another_name(desk: Desk) -> None:
+@pytest.mark.parametrize("since", ["prefix = 'A'", "prefix = 'B', former = '{A}'"])
+async def test_a_shop_is_paused_and_goes_on_with_the_orders_it_had_under_another_name(desk: Desk, since: str) -> None:
     await decide(await desk.worker(Memory()), desk.arrival("1", said(1, content=EVERYTHING, payment=Payment(False))))
     new = ConnectionName("shop-n")
     desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
     await desk.pool.execute("UPDATE connection SET prefix = 'A', adapter = 'webhook' WHERE name <> $1", WMS)
+    await desk.pool.execute(f"UPDATE connection SET {since} WHERE name = $1", new)
     shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
     decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new}))
     await halt(desk, new)
