@@ -114,7 +114,7 @@ from gateway.watch.away import Answers, AwayWatch
 from gateway.watch.backlog import BacklogWatch
 from gateway.watch.clock import ClockWatch
 from gateway.watch.ledger import LedgerWatch
-from gateway.watch.notices import NoticeWatch, Sightings
+from gateway.watch.notices import NoticeWatch, Sightings, Telling
 from gateway.watch.purge import Hours, PurgeWatch
 from gateway.watch.redrive import RedriveLoop
 
@@ -289,7 +289,8 @@ class Worker:
         tellers: dict[str, Http] = {}
         clocks = self._clocks(pool, shops, tellers)
         background.append(("clock", clocks.run))
-        background += await self._telling(pool, dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
+        telling = telling_of(self._settings, renamed)
+        background += await self._telling(pool, telling, dispatcher, kafka_leg, of_kafka, clocks, tellers, stack)
         silent = [c for c in self._settings.connections.values() if not c.publishes_levels]
         await forget_told(pool, [names.id(connection.name) for connection in silent])
         duties = shops.duties(inbound, [partial(self._publishing, pool, dispatcher)])
@@ -719,6 +720,7 @@ class Worker:
     async def _telling(
         self,
         pool: asyncpg.Pool,
+        telling: Telling,
         dispatcher: Dispatcher,
         kafka: KafkaLeg | None,
         readers: Sequence[KafkaReader],
@@ -746,7 +748,7 @@ class Worker:
             watch_pool,
             worker_id=dispatcher.worker_id,
             channels=channels,
-            telling=telling_of(self._settings),
+            telling=telling,
             now=self._now,
             observe=self._observe,
             reach=self._reach,
@@ -756,7 +758,7 @@ class Worker:
             unserved_s=lambda: max(lease_s - dispatcher.lease.left_s(), answers.unanswered_s()),
             heartbeat_s=self._settings.dispatch.heartbeat_s,
             channels=channels,
-            telling=telling_of(self._settings),
+            telling=telling,
             folder=Path(self._settings.data_dir),
             machine=socket.gethostname(),
             now=self._now,

@@ -125,10 +125,17 @@ def sources_of(settings: Settings, *, now: Clock = now) -> dict[ConnectionName, 
     }
 
 
-def owners_in(settings: Settings) -> tuple[OwnerRule, ...]:
+def owners_in(
+    settings: Settings, renamed: Mapping[ConnectionName, ConnectionName] | None = None
+) -> tuple[OwnerRule, ...]:
+    """The rules of whose work is whose; what is of a shop also for what it was called before, by `renamed`."""
     return tuple(
-        OwnerRule(people=rule.people, connection=rule.connection or "", kind=rule.kind, code=rule.code or "")
+        OwnerRule(people=rule.people, connection=connection, kind=rule.kind, code=rule.code or "")
         for rule in settings.owners
+        for connection in (
+            rule.connection or "",
+            *(old for old, new in (renamed or {}).items() if new == rule.connection),
+        )
     )
 
 
@@ -146,6 +153,7 @@ def desk_of(settings: Settings, rules: Rules) -> Desk:
         ship_by_lead=timedelta(seconds=settings.notices.ship_by_lead_s),
         prefixes=settings.shop_prefixes,
         former=frozenset(prefix for shop in rules.shops.values() for prefix in shop.former),
+        renamed=rules.renamed,
         asking={(c.name, str(op)): asking_of(policy, settle_s=c.settle_s) for c, op, policy in gates},
         rates={(c.name, str(op)): policy.rate_per_s for c, op, policy in gates},
     )
@@ -211,8 +219,8 @@ def notifier_of(settings: Settings, name: str, http: Http, *, now: Clock = now) 
     return cast(Notifier, built(connection, connection.adapter.notifier_type, setup, http))
 
 
-def telling_of(settings: Settings) -> Telling:
-    """Who is told what, and when."""
+def telling_of(settings: Settings, renamed: Mapping[ConnectionName, ConnectionName] | None = None) -> Telling:
+    """Who is told what, and when. `renamed`: see Rules."""
     notices = settings.notices
     return Telling(
         policy=Policy(
@@ -226,7 +234,7 @@ def telling_of(settings: Settings) -> Telling:
             name: Person(name=name, userid=entry.userid or "", mobile=entry.mobile or "", email=entry.email or "")
             for name, entry in notices.people.items()
         },
-        owners=owners_in(settings),
+        owners=owners_in(settings, renamed),
         runbooks=notices.runbook_url if notices.runbook_url.endswith("/") else f"{notices.runbook_url}/",
         hand_over_s=notices.hand_over_s,
     )

@@ -9,7 +9,9 @@ import pytest
 
 from gateway import settings
 from gateway.core.errors import Said, SettingsError
+from gateway.core.event import ConnectionName
 from gateway.core.notice import Kind
+from gateway.core.owner import Matter, owners_of
 from gateway.parts import desk_of, rules_of, telling_of
 from gateway.plugins import discover
 from gateway.settings import Settings
@@ -62,6 +64,12 @@ def test_the_section_becomes_who_is_told_what() -> None:
     ]
     assert telling.runbooks == "https://wiki.example.com/ordergate/"
     assert KEY not in repr(parsed(NOTICES + CONNECTIONS).connections)
+
+
+def test_who_owns_a_shop_is_told_of_its_orders_under_the_name_of_before() -> None:
+    telling = telling_of(parsed(NOTICES + CONNECTIONS), {ConnectionName("old"): ConnectionName("erp")})
+    assert owners_of(Matter("target", "old"), telling.owners[:2]) == ("wang",)
+    assert owners_of(Matter("target", "another"), telling.owners[:2]) == ()
 
 
 @pytest.mark.feature("F74")

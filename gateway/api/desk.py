@@ -22,9 +22,10 @@ _SHARE = 0.5
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """`owners`: whose work is whose. `prefixes`: of the shops' order numbers, `former`: of those of before. `asking`
-    and `rates` are per target and operation; a rate of None has no limit. `watched`: whether conditions are looked for.
-    `ship_by_lead`: how near a shop's latest time to ship has to be."""
+    """`owners`: whose work is whose. `prefixes`: of the shops' order numbers, `former`: of those of before. `renamed`:
+    shops of before that have another name now. `asking` and `rates` are per target and operation; a rate of None has no
+    limit. `watched`: whether conditions are looked for. `ship_by_lead`: how near a shop's latest time to ship has to
+    be."""
 
     owners: tuple[OwnerRule, ...] = ()
     language: Literal["zh", "en"] = "zh"
@@ -32,6 +33,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     ship_by_lead: timedelta = timedelta(hours=4)
     prefixes: Mapping[ConnectionName, str] = {}
     former: frozenset[str] = frozenset()
+    renamed: Mapping[ConnectionName, ConnectionName] = {}
     asking: Mapping[tuple[ConnectionName, str], Asking] = {}
     rates: Mapping[tuple[ConnectionName, str], float | None] = {}
 

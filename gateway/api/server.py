@@ -74,7 +74,7 @@ class Api:
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, warehouses=_warehouses(connections), now=now).routes(),
             *Notices(pool, watched=desk.watched).routes(),
-            *Skus(pool, names=names, connections=connections, now=now).routes(),
+            *Skus(pool, names=names, connections=connections, now=now, renamed=desk.renamed).routes(),
         )
         self._document = msgspec.json.encode(document(self.routes, version=version))
 

@@ -55,11 +55,13 @@ class Skus:
         names: Names,
         connections: Mapping[ConnectionName, Connection],
         now: Callable[[], datetime],
+        renamed: Mapping[ConnectionName, ConnectionName],
     ) -> None:
         self._pool = pool
         self._names = names
         self._mapped = {name: one.skus == "mapped" for name, one in connections.items() if one.is_shop}
         self._now = now
+        self._renamed = renamed
         self._reading = asyncio.Lock()
         """One file at a time: a thread that reads one takes turns with everything this worker does."""
 
@@ -111,7 +113,7 @@ class Skus:
 
     async def list_unmapped_skus(self, call: Call) -> UnmappedList:
         query: UnmappedQuery = call.query
-        return UnmappedList(skus=await unmapped_skus(self._pool, self._shop(call)[1], limit=query.limit))
+        return UnmappedList(skus=await unmapped_skus(self._pool, self._ids(call), limit=query.limit))
 
     async def export_skus(self, call: Call) -> SkuFile:
         shop, shop_id = self._shop(call)
@@ -119,8 +121,8 @@ class Skus:
         return await self._file(call.query, f"{shop}-skus", [_row(listing) for listing, _ in rows])
 
     async def skus_template(self, call: Call) -> SkuFile:
-        shop, shop_id = self._shop(call)
-        missing = await unmapped_skus(self._pool, shop_id, limit=_TEMPLATE_SKUS)
+        shop, _ = self._shop(call)
+        missing = await unmapped_skus(self._pool, self._ids(call), limit=_TEMPLATE_SKUS)
         rows = [
             SkuRow(sku=Sku(one.sku), parts=(), title=one.name, item_id=None, sku_id=None, publish=None)
             for one in missing
@@ -129,7 +131,7 @@ class Skus:
 
     async def import_skus(self, call: Call) -> SkuImported:
         body: SkuImportBody = call.body
-        shop, shop_id = self._shop(call)
+        shop, _ = self._shop(call)
         try:
             async with self._reading:
                 rows = await asyncio.to_thread(parse, body.file)
@@ -150,7 +152,7 @@ class Skus:
             ) from error
         done = await import_skus(
             self._pool,
-            shop_id,
+            self._ids(call),
             [
                 ListingWish(
                     sku=row.sku,
@@ -186,6 +188,12 @@ class Skus:
         async with self._reading:
             file = await asyncio.to_thread(render, rows, query.format, english=query.language == "en")
         return SkuFile(name=f"{name}.{query.format}", skus=len(rows), file=file)
+
+    def _ids(self, call: Call) -> list[int]:
+        """The shop's number, and those that it had under other names: their orders go by its table."""
+        shop, number = self._shop(call)
+        before = [self._names.get(old) for old, new in self._renamed.items() if new == shop]
+        return [number, *(found for found in before if found is not None)]
 
     def _shop(self, call: Call) -> tuple[ConnectionName, int]:
         shop = ConnectionName(call.path["shop"])

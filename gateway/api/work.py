@@ -27,6 +27,7 @@ from gateway.api.views import (
     WorkQuery,
 )
 from gateway.core.delivery import AfterUnknown
+from gateway.core.event import ConnectionName
 from gateway.core.owner import WorkKind
 from gateway.core.text import Text
 from gateway.core.words import CONFLICTS, word
@@ -234,8 +235,10 @@ class Work:
         )
 
     def _about(self, kind: WorkKind, connection: str, operation: str, code: str) -> About:
+        """By the name that its shop has now: what is to be done is done there, by who owns that."""
         how = _HOW[self._desk.after(connection, operation)]
-        return About(kind=kind, connection=connection, operation=operation, code=code, how=how)
+        shop = self._desk.renamed.get(ConnectionName(connection), connection)
+        return About(kind=kind, connection=shop, operation=operation, code=code, how=how)
 
 
 def _wish(query: WorkQuery) -> Wish:

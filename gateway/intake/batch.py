@@ -497,9 +497,10 @@ class Decider:
                 if item.source in self._mapped and item.facts is not None and item.facts.content is not None:
                     named.setdefault(item.source, set()).update([line.sku for line in item.facts.content.lines])
             before = stored.get(number)
-            if before is not None and before.order.connection in self._mapped and before.order.content is not None:
+            shop = None if before is None else self._rules.shop_of(before.order)
+            if before is not None and shop is not None and shop.mapped and before.order.content is not None:
                 skus = [line.sku for line in before.order.content.value.lines]
-                named.setdefault(before.order.connection, set()).update(skus)
+                named.setdefault(shop.name, set()).update(skus)
         if not named:
             return NO_TABLES
         ids = {self._names.id(shop): shop for shop in named}

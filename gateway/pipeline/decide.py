@@ -94,7 +94,7 @@ def fold(
             if merged is order:
                 idle += ((place, stale(order, step.facts)),)
             order = merged
-    shop = rules.shops.get(order.connection)
+    shop = rules.shop_of(order)
     if order.recipes is not None or (shop is not None and shop.mapped):
         order = with_recipes(order, rules, tables)
     first_seen = bool(order.connection) and (before is None or not before.connection)

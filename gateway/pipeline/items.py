@@ -25,7 +25,7 @@ def with_recipes(order: Order, rules: Rules, tables: Tables) -> Order:
     it is. An order that was sent before its shop was mapped stays as it is, too, and so does what was kept for one that
     left by another hand.
     """
-    shop = rules.shops.get(order.connection)
+    shop = rules.shop_of(order)
     if shop is None or order.content is None:
         return order
     sent = order.issued(Operation.CREATE) is not None

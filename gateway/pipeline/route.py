@@ -16,7 +16,7 @@ def route_of(order: Order, rules: Rules) -> Route | None:
     kept = order.route
     if kept is not None and (order.confirmations or order.progress or order.issued(Operation.CREATE) is not None):
         return kept
-    shop = rules.shops.get(order.connection)
+    shop = rules.shop_of(order)
     if shop is None or not shop.routes:
         return kept
     if kept is None or kept in shop.routes:

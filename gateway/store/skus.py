@@ -161,11 +161,14 @@ async def list_listings(
         return await _listings(connection, connection_id, prefix=prefix, after=after, limit=limit, refused=refused)
 
 
-async def unmapped_skus(pool: asyncpg.Pool, connection_id: int, *, limit: int) -> list[UnmappedSku]:
-    """The SKUs that hold orders of a shop because nothing stands for them, those that hold most first."""
+async def unmapped_skus(pool: asyncpg.Pool, connection_ids: Sequence[int], *, limit: int) -> list[UnmappedSku]:
+    """The SKUs that hold orders of a shop because nothing stands for them, those that hold most first.
+
+    `connection_ids`: its own, and those that it had under other names.
+    """
     held: dict[str, tuple[str, int]] = {}
     async with pool.acquire() as connection, connection.transaction():
-        async for row in connection.cursor(_HELD, connection_id, prefetch=_PAGE):
+        async for row in connection.cursor(_HELD, connection_ids, prefetch=_PAGE):
             try:
                 order = decode_state(row[1])
             except msgspec.MsgspecError:
@@ -182,7 +185,7 @@ async def unmapped_skus(pool: asyncpg.Pool, connection_id: int, *, limit: int) -
 
 async def import_skus(
     pool: asyncpg.Pool,
-    connection_id: int,
+    connection_ids: Sequence[int],
     wishes: Sequence[ListingWish],
     *,
     replace: bool,
@@ -193,8 +196,10 @@ async def import_skus(
 ) -> SkuImport:
     """Make a shop's table what `wishes` say, all or nothing; with `replace` what they do not name is removed.
 
-    Orders that wait, and name a SKU that changed, are decided again. With `dry_run` nothing is written.
+    `connection_ids`: its own, and those that it had under other names, whose orders go by its table. Orders that wait,
+    and name a SKU that changed, are decided again. With `dry_run` nothing is written.
     """
+    connection_id = connection_ids[0]
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _IMPORT_LOCK, connection_id)
         before = {
@@ -217,7 +222,7 @@ async def import_skus(
                 " ON CONFLICT (connection_id) DO UPDATE SET version = sku_table.version + 1, changed_at = now()",
                 connection_id,
             )
-        frees, events = await _waiting_for(connection, connection_id, touched, known, now) if touched else (0, [])
+        frees, events = await _waiting_for(connection, connection_ids, touched, known, now) if touched else (0, [])
         done = SkuImport(
             applied=not dry_run,
             new=len(new),
@@ -344,14 +349,14 @@ def _columns(listings: Iterable[Listing]) -> list[list[object]]:
 
 
 async def _waiting_for(
-    connection: Connection, connection_id: int, touched: Set[Sku], known: Set[Sku], now: datetime
+    connection: Connection, connection_ids: Sequence[int], touched: Set[Sku], known: Set[Sku], now: datetime
 ) -> tuple[int, list[Event]]:
     """How many held orders have all their SKUs in `known` now, and the wish to decide those that name one `touched`.
 
     One that was sent is left alone, unless it has been changed since and is held for a SKU that nothing stood for.
     """
     frees, events = 0, []
-    async for row in connection.cursor(_WAITING, connection_id, prefetch=_PAGE):
+    async for row in connection.cursor(_WAITING, connection_ids, prefetch=_PAGE):
         try:
             order = decode_state(row[1])
         except msgspec.MsgspecError:
@@ -400,10 +405,12 @@ UPDATE listing l
 """
 
 _WAITING = """
-SELECT number, state FROM orders WHERE stage IN ('received', 'reviewed') AND connection_id = $1 ORDER BY order_id
+SELECT number, state FROM orders
+ WHERE stage IN ('received', 'reviewed') AND connection_id = ANY($1::smallint[])
+ ORDER BY order_id
 """
 
 _HELD = """
 SELECT number, state FROM orders
- WHERE stage IN ('received', 'reviewed') AND connection_id = $1 AND reasons LIKE '%unmapped\\_sku%'
+ WHERE stage IN ('received', 'reviewed') AND connection_id = ANY($1::smallint[]) AND reasons LIKE '%unmapped\\_sku%'
 """

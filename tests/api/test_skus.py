@@ -16,6 +16,9 @@ import pytest
 from adapters.qimen.fake import FakeWms, Warehouse
 from adapters.webhook.fake import FakeShop
 from gateway.cli import main
+from gateway.core.event import ConnectionName
+from gateway.store.configured import note_adapters
+from gateway.store.prefixes import note_prefixes
 from gateway.store.sql import open_pool
 from gateway.store.token import first_token
 from gateway.testing.fakes import Faults
@@ -122,6 +125,35 @@ async def test_a_held_order_goes_on_with_the_file_that_names_its_sku(
     assert told == {"file": str(exported), "bytes": exported.stat().st_size, "skus": 1}
     assert "新增 0，修改 0，未变 1，删除 0" in await cli("skus", "import", "tmall", str(exported), "-r", "same")
     assert ("admin/" in (await gateway.audit())[0][0], (await gateway.audit())[0][1]) == (True, "skus.import")
+
+
+async def test_held_orders_of_a_renamed_shop_go_on_with_the_file_of_the_name_it_has_now(
+    migrated_url: str, tmp_path: Path
+) -> None:
+    pool = await open_pool(migrated_url, size=2)
+    token = await first_token(pool)
+    assert token is not None
+    async with FakeShop(secrets=(ERP_SECRET,)) as erp, aiohttp.ClientSession() as session:
+        async with Running(migrated_url, tmp_path, erp.url, extra=MAPPED) as running:
+            gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
+            assert (await gateway.push(order("1", ("礼盒", 2, "45.00")), connection="tmall")).status == 202
+            await gateway.stage("T1", "received", reason="unmapped_sku")
+        async with pool.acquire() as connection:
+            before = ConnectionName("tmall")
+            await note_prefixes(connection, {before: "T"}, {})
+            await note_adapters(connection, {before: "webhook"})
+        owners = "owners: [{connection: tm, people: [li]}, {people: [wang]}]\n"
+        extra = MAPPED.replace("tmall:", "tm:") + owners
+        async with Running(migrated_url, tmp_path, erp.url, extra=extra) as running:
+            gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
+            (card,) = (await gateway.get("/work", kind="hold", code="unmapped_sku"))["cards"]
+            assert (card["connection"], card["owners"]) == ("tmall", ["li"])
+            assert card["next"]["command"] == "ordergate skus template tm table.xlsx"
+            assert [one["sku"] for one in (await gateway.get("/skus/tm/unmapped"))["skus"]] == ["礼盒"]
+            body = {"file": packed("礼盒,CUP-01,3,"), "reason": "六一新品"}
+            assert (await gateway.call("POST", "/skus/tm/import", body)).body["frees"] == 1
+            await gateway.sent("T1")
+    await pool.close()
 
 
 async def test_what_no_order_will_use_is_said_when_it_is_imported(gateway: Gateway, cli: Cli, tmp_path: Path) -> None:

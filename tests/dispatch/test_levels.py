@@ -994,7 +994,7 @@ async def test_an_answer_about_an_item_that_was_replaced_meanwhile_counts_for_no
     async def replace() -> None:
         wish = ListingWish(sku=Sku("A"), parts=(Part(Sku("A"), 1),), item_id="another", publish=True)
         await import_skus(
-            desk.pool, desk.connection_id, [wish], replace=False, dry_run=False, reason="r", actor="wang",
+            desk.pool, [desk.connection_id], [wish], replace=False, dry_run=False, reason="r", actor="wang",
             now=datetime.now(UTC),
         )  # fmt: skip
 

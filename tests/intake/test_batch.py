@@ -650,6 +650,18 @@ async def test_an_order_of_a_shop_that_has_another_name_now_is_not_another_shops
     assert await desk.rows("SELECT code, source FROM dead_letter") == [("another_shop", other)]
 
 
+async def test_an_order_of_a_renamed_shop_goes_the_way_that_its_shop_has_been_given_since(desk: Desk) -> None:
+    new = ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    without = Rules(shops={SHOP: Shop(name=SHOP, prefix="A")})
+    await decide(await desk.worker(Memory(), rules=without), desk.arrival("1", paid("1")))
+    assert await desk.rows("SELECT reasons FROM orders") == [("no_route",)]
+    rules = Rules(shops={new: Shop(name=new, prefix="A", routes=(Route(WMS, "W"),))}, renamed={SHOP: new})
+    again = desk.arrival("A1", b"", kind=RECONSIDER)
+    await decide(await desk.worker(Memory(), rules=rules), Arrival(again.event, Position(Leg.INBOX, -1, 1), NOW))
+    assert await desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
+
+
 async def test_a_former_prefix_makes_no_order_of_another_shop_ours(desk: Desk) -> None:
     other = ConnectionName("shop-b")
     desk.names = await register_connections(desk.pool, [SHOP, WMS, other])

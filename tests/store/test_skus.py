@@ -81,12 +81,12 @@ class Desk:
         self.outlet = Outlet()
         self.count = 0
 
-    async def worker(self) -> Decider:
+    async def worker(self, rules: Rules = RULES) -> Decider:
         return Decider(
             pool=self.pool,
             names=self.names,
-            rules=RULES,
-            decoders=dict.fromkeys((SHOP, PLAIN, WMS), lambda event: msgspec.msgpack.decode(event.body, type=Facts)),
+            rules=rules,
+            decoders=dict.fromkeys((*rules.shops, WMS), lambda event: msgspec.msgpack.decode(event.body, type=Facts)),
             outlet=self.outlet,
             worker_id=await start_worker(self.pool, name="test", lease_s=60),
             observe=lambda _: None,
@@ -124,10 +124,12 @@ class Desk:
         await self.decide(worker, *arrivals)
         return [arrival.event.order_key for arrival in arrivals]
 
-    async def bring(self, *wishes: ListingWish, replace: bool = False, dry_run: bool = False) -> SkuImport:
+    async def bring(
+        self, *wishes: ListingWish, shop_ids: Sequence[int] = (), replace: bool = False, dry_run: bool = False
+    ) -> SkuImport:
         return await import_skus(
             self.pool,
-            self.shop_id,
+            shop_ids or [self.shop_id],
             wishes,
             replace=replace,
             dry_run=dry_run,
@@ -234,7 +236,7 @@ async def test_held_orders_go_on_when_their_skus_come(desk: Desk) -> None:
         ("unpaid", "unmapped_sku"),
         (),
     ]
-    assert await unmapped_skus(desk.pool, desk.shop_id, limit=10) == [
+    assert await unmapped_skus(desk.pool, [desk.shop_id], limit=10) == [
         UnmappedSku(sku="a", name="名 a", orders=3),
         UnmappedSku(sku="b", name="名 b", orders=1),
         UnmappedSku(sku="z", name="名 z", orders=1),
@@ -250,6 +252,23 @@ async def test_held_orders_go_on_when_their_skus_come(desk: Desk) -> None:
     # Sent orders are left alone, whatever becomes of the table.
     assert await desk.bring(wish("a", part("y"))) == did(changed=1, frees=0)
     assert await desk.inbox() == ["A2", "A4"]
+
+
+async def test_held_orders_of_a_renamed_shop_go_on_by_its_table(desk: Desk) -> None:
+    new = ConnectionName("new")
+    await desk.decide(await desk.worker(), desk.order("1", "a"), desk.order("2", "a", paid=False))
+    desk.names = await register_connections(desk.pool, [SHOP, PLAIN, WMS, new])
+    shop_ids = [desk.names.id(new), desk.shop_id]
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    worker = await desk.worker(Rules(shops={new: shop}, renamed={SHOP: new}))
+    assert [one.orders for one in await unmapped_skus(desk.pool, shop_ids, limit=10)] == [2]
+    assert await desk.bring(wish("a", part("x", 2)), shop_ids=shop_ids) == did(new=1, frees=2)
+    assert await desk.drain(worker) == ["A1", "A2"]
+    order = await desk.stored("A1")
+    assert (order.connection, order.stage, order.reasons) == (SHOP, "allocated", ())
+    assert (await desk.stored("A2")).reasons == ("unpaid",)
+    await desk.decide(worker, desk.order("2", "b", shop=new))
+    assert (await desk.stored("A2")).reasons == ("unmapped_sku",), "it is looked up anew whenever it changes"
 
 
 async def test_a_sent_order_that_is_held_for_a_sku_it_was_given_since_goes_on_when_that_comes(desk: Desk) -> None:
