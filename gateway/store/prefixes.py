@@ -60,7 +60,8 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """A shop whose prefix `now` is, begins or begins with one that another shop's orders have.
+    """A shop whose prefix `now` is, begins or begins with one that another shop's orders have, or begins or begins with
+    another one of its own: A and 15 are A1 and 5.
 
     `gone`: the other is not configured, and may be this very shop under its name of before.
     """
@@ -73,6 +74,12 @@ class Taken(msgspec.Struct, frozen=True):
 
     @property
     def what(self) -> Text:
+        if self.other == self.name:
+            return Text(
+                f"{self.now!r}：它自己已有的订单号以 {self.others!r} 开头，两者可能相同，一单会并入另一单",
+                f"{self.now!r}: numbers of its own orders begin with {self.others!r} and could be the same, and one"
+                " order would be taken for another",
+            )
         return Text(
             f"{self.now!r}：{self.other} 的订单号以 {self.others!r} 开头，两者可能相同，一家的订单会并入另一家的",
             f"{self.now!r}: the numbers of orders of {self.other} begin with {self.others!r} and could be the same, and"
@@ -106,7 +113,8 @@ async def changed_prefixes(
 
 
 async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionName, str]) -> list[Taken]:
-    """Of all shops those whose prefix, which they have not had live yet, could make an order number of another's."""
+    """Of all shops those whose prefix, which they have not had live yet, could make an order number of another's; or
+    one of their own, where they have not even been watched under it."""
     rows = await connection.fetch(
         "SELECT n.name, n.prefix, c.name, p.prefix, c.name <> ALL($1::text[])"
         " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
@@ -114,7 +122,12 @@ async def taken_prefixes(connection: Connection, prefixes: Mapping[ConnectionNam
         " CROSS JOIN unnest(c.former || c.prefix) AS p(prefix)"
         " WHERE (starts_with(n.prefix, p.prefix) OR starts_with(p.prefix, n.prefix))"
         " AND NOT EXISTS (SELECT 1 FROM connection o WHERE o.name = n.name AND n.prefix = ANY(o.former || o.prefix))"
-        " ORDER BY n.name, c.name, p.prefix",
+        " UNION ALL SELECT n.name, n.prefix, c.name, p.prefix, false"
+        " FROM unnest($1::text[], $2::text[]) AS n(name, prefix)"
+        " JOIN connection c ON c.name = n.name AND n.prefix <> ALL (c.seen)"
+        " CROSS JOIN unnest(c.seen) AS p(prefix)"
+        " WHERE starts_with(n.prefix, p.prefix) OR starts_with(p.prefix, n.prefix)"
+        " ORDER BY 1, 3, 4",
         list(prefixes),
         list(prefixes.values()),
     )

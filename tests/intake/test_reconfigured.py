@@ -97,7 +97,8 @@ class Scene:
         self.desk.names = await register_connections(self.desk.pool, adapters)
         async with self.desk.pool.acquire() as connection:
             taken = [one for one in await taken_prefixes(connection, shops) if not one.gone]
-            if taken or len({*shops.values()}) < len(file) or await changed_prefixes(connection, live, since):
+            one, other = sorted(shops.values())
+            if taken or other.startswith(one) or await changed_prefixes(connection, live, since):
                 return False
             await note_prefixes(connection, live, watched)
             await note_start_at(connection, shops, since)
@@ -153,11 +154,11 @@ class Scene:
             case "again" if self.orders:
                 await self.tell(rng.sample(self.orders, k=min(len(self.orders), 5)))
             case "watch" if live and await self.starts(
-                mode=Mode.OBSERVE, prefix=rng.choice([self.said.prefix, "B", "C"])
+                mode=Mode.OBSERVE, prefix=rng.choice([self.said.prefix, "B", "C", "A1"])
             ):
                 self.are_either()
             case "prefix" if not live:
-                await self.starts(prefix=rng.choice("ABCD"))
+                await self.starts(prefix=rng.choice(["A", "B", "C", "D", "A1", "B1"]))
             case "live" if not live:
                 await self.live(rng)
             case "rename" if live:

@@ -67,6 +67,18 @@ async def test_nobody_takes_what_is_or_was_anothers(pool: asyncpg.Pool) -> None:
     assert not await taken_prefixes(pool, {ONE: "A", OTHER: "B", NEW: "D"}), "it goes back to its own"
 
 
+async def test_no_prefix_begins_another_of_its_own(pool: asyncpg.Pool) -> None:
+    """A and 15 are A1 and 5."""
+    await note_prefixes(pool, {OTHER: "CD"}, {ONE: "A"})
+    for shop, prefix, others in ((ONE, "A1", "A"), (OTHER, "C", "CD")):
+        taken = await taken_prefixes(pool, {ONE: "A", OTHER: "CD", shop: prefix})
+        assert [(one.name, one.other, one.others, one.gone) for one in taken] == [(shop, shop, others, False)]
+        assert "its own" in taken[0].what.en
+    await note_prefixes(pool, {OTHER: "CD"}, {ONE: "A1"})
+    assert not await taken_prefixes(pool, {ONE: "A", OTHER: "CD"}), "it goes back"
+    assert not await taken_prefixes(pool, {ONE: "A1", OTHER: "CD"}), "it has started with it before"
+
+
 async def test_a_shop_that_is_gone_may_have_a_new_name(pool: asyncpg.Pool) -> None:
     await note_prefixes(pool, {ONE: "A"}, {})
     assert [one.gone for one in await taken_prefixes(pool, {NEW: "A", OTHER: "B"})] == [True]
