@@ -46,7 +46,8 @@ _AS_IT_IS = Text(
 
 
 class DeadLetters:
-    """Handlers of ``/dead-letters``. `decoders`: what each connection's events say, as intake reads them."""
+    """Handlers of ``/dead-letters``. `decoders`: what each connection's events say, as intake reads them; `renamed`:
+    shops of before that have another name now."""
 
     def __init__(
         self,
@@ -54,10 +55,12 @@ class DeadLetters:
         *,
         decoders: Mapping[ConnectionName, Callable[[Event], Facts]],
         prefixes: Mapping[ConnectionName, str],
+        renamed: Mapping[ConnectionName, ConnectionName],
     ) -> None:
         self._pool = pool
         self._decoders = decoders
         self._prefixes = prefixes
+        self._renamed = renamed
 
     def routes(self) -> list[Route]:
         return [
@@ -140,7 +143,8 @@ class DeadLetters:
         if row.type == RECONSIDER:
             raise _unrepaired("reconsider", _NO_PAYLOAD, "$.body", _AS_IT_IS)
         source = ConnectionName(row.source)
-        decode = self._decoders.get(source)
+        shop = self._renamed.get(source, source)
+        decode = self._decoders.get(shop)
         if decode is None:
             return
         event = Event(
@@ -160,7 +164,7 @@ class DeadLetters:
                 raise
             what = Text(f"适配器出错：{raised(error)}", f"the adapter failed with {raised(error)}")
             raise _unrepaired("adapter", what, "$.body", NOTHING) from error
-        prefix = "" if facts.party is Party.WAREHOUSE else self._prefixes.get(source, "")
+        prefix = "" if facts.party is Party.WAREHOUSE else self._prefixes.get(shop, "")
         number = prefix + facts.order_no
         is_known = bool(row.number or row.order_key)
         if is_known and not another_order and number != row.number and facts.order_no != row.order_key:

@@ -69,7 +69,7 @@ class Api:
             *Orders(pool, names=names, reads=reads, desk=desk, now=now).routes(),
             *Deliveries(pool, desk=desk, now=now).routes(),
             *Redrives(pool, names=names, desk=desk).routes(),
-            *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes).routes(),
+            *DeadLetters(pool, decoders=decoders, prefixes=desk.prefixes, renamed=desk.renamed).routes(),
             *Gates(pool, names=names, targets=targets, own=own_gates).routes(),
             *Connections(pool, names=names, connections=connections, now=now, observe=observe).routes(),
             *Stock(pool, warehouses=_warehouses(connections), now=now).routes(),

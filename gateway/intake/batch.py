@@ -472,7 +472,8 @@ class Decider:
     def _tells_of_the_order(self, event: Event) -> bool:
         """Whether an event that was decided once is about the order itself, and not only about refunds of it."""
         try:
-            return not self._decoders[event.source](event).refunds_only
+            source = self._rules.renamed.get(event.source, event.source)
+            return not self._decoders[source](event).refunds_only
         except BaseException as error:  # what it said is known to no adapter any more
             if is_a_stop(error):
                 raise

@@ -127,9 +127,7 @@ async def test_a_held_order_goes_on_with_the_file_that_names_its_sku(
     assert ("admin/" in (await gateway.audit())[0][0], (await gateway.audit())[0][1]) == (True, "skus.import")
 
 
-async def test_held_orders_of_a_renamed_shop_go_on_with_the_file_of_the_name_it_has_now(
-    migrated_url: str, tmp_path: Path
-) -> None:
+async def test_what_waits_of_a_renamed_shop_goes_by_the_name_it_has_now(migrated_url: str, tmp_path: Path) -> None:
     pool = await open_pool(migrated_url, size=2)
     token = await first_token(pool)
     assert token is not None
@@ -138,6 +136,8 @@ async def test_held_orders_of_a_renamed_shop_go_on_with_the_file_of_the_name_it_
             gateway = Gateway(running.base, token, pool=pool, erp=erp, session=session)
             assert (await gateway.push(order("1", ("礼盒", 2, "45.00")), connection="tmall")).status == 202
             await gateway.stage("T1", "received", reason="unmapped_sku")
+            refused = {**order("2", ("礼盒", 2, "45.00")), "lines": "none"}
+            assert (await gateway.push(refused, connection="tmall")).status == 422
         async with pool.acquire() as connection:
             before = ConnectionName("tmall")
             await note_prefixes(connection, {before: "T"}, {})
@@ -153,6 +153,10 @@ async def test_held_orders_of_a_renamed_shop_go_on_with_the_file_of_the_name_it_
             body = {"file": packed("礼盒,CUP-01,3,"), "reason": "六一新品"}
             assert (await gateway.call("POST", "/skus/tm/import", body)).body["frees"] == 1
             await gateway.sent("T1")
+            (letter,) = (await gateway.get("/dead-letters"))["dead_letters"]
+            slip = {"body": order("3", ("礼盒", 2, "45.00")), "reason": "mended"}
+            path = f"/dead-letters/{letter['dead_letter_id']}/release"
+            assert (await gateway.call("POST", path, slip)).body["error"] == "another_order"
     await pool.close()
 
 

@@ -141,7 +141,7 @@ class Desk:
             pool=self.pool,
             names=self.names,
             rules=rules,
-            decoders=dict.fromkeys((SHOP, WMS, *rules.shops), adapter),
+            decoders=dict.fromkeys((WMS, *rules.shops), adapter),
             outlet=memory,
             worker_id=worker_id,
             observe=self.happened.extend,

@@ -82,6 +82,17 @@ async def test_a_reading_under_the_new_name_of_its_shop_closes_it_too(desk: Desk
     assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
 
 
+async def test_a_refund_that_was_told_under_the_name_of_before_reads_no_order(desk: Desk) -> None:
+    refund = said(2, refunds=(Refund("R1", RefundStatus.OPEN, 100),))
+    await decide(await desk.worker(Memory()), desk.arrival("1", refund, at=LATER))
+    new = ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new}))
+    await decide(decider, desk.arrival("1", b"unread"))
+    assert await desk.rows(LETTERS) == [OPEN]
+
+
 @pytest.mark.parametrize("first", ["unread", "sound"])
 async def test_both_in_one_batch_are_one_after_the_other(desk: Desk, first: str) -> None:
     decider = await desk.worker(Memory())
