@@ -521,7 +521,8 @@ RETURNING l.order_id, l.target_id
 _OVERTAKEN = """
 SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND operation = 'create' AND tail > head
 """
-# Codes of `gateway.sdk.http.NotSent`: no connection came about.
+# Codes of `gateway.sdk.http.NotSent`: no connection came about. What a redrive sends unasked is in no doubt any
+# more, and may have arrived all the same: a worker that dies leaves no attempt.
 _WITHDRAW = """
 WITH own AS (
     SELECT order_id, target_id, head, tail FROM lane
@@ -536,6 +537,9 @@ WITH own AS (
            SELECT 1 FROM attempt a
             WHERE a.order_id = o.order_id AND a.target_id = o.target_id AND a.seq = o.head AND a.result <> $6
               AND NOT (a.result = $5 AND coalesce(a.code, '') IN ('connect', 'connect_timeout', 'tls', 'pool')))
+       AND NOT EXISTS (
+           SELECT 1 FROM redrive_item i
+            WHERE i.order_id = o.order_id AND i.target_id = o.target_id AND i.seq = o.head AND i.in_doubt AND NOT i.ask)
 ), ended AS (
     DELETE FROM lane l USING unwanted u WHERE l.order_id = u.order_id AND l.target_id = u.target_id
     RETURNING l.order_id, l.target_id, u.head, u.tail

@@ -13,10 +13,12 @@ from gateway.core.happening import AttemptEnded, Happening
 from gateway.core.order import Operation
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.store.outbox import AttemptRow, claim, overtaken, own_lanes, start_worker, withdraw
+from gateway.store.redrive import Pace, start, step
 from gateway.store.sql import Names
+from gateway.store.wanted import Wanted
 from tests.dispatch.test_gate import Bench, Script, fail, running
 
-from .stuck import WMS, open_desk, stick
+from .stuck import PAGER, WMS, let_be_due, open_desk, policies, stick
 from .test_strays import dispatcher_of
 
 NEVER_LEFT = [(Result.FAILED, "connect"), (Result.FAILED, "tls"), (Result.FAILED, "pool"), (Result.THROTTLED, None)]
@@ -103,6 +105,24 @@ async def test_a_lane_that_is_not_just_that_stays(migrated_url: str, change: str
     await withdraw(pool, worker_id=worker_id, target=WMS, order_ids={1}, names=names)
     assert await pool.fetchval("SELECT lane::text FROM lane") == before
     assert await attempts(pool) == []
+    await pool.close()
+
+
+async def test_doubt_that_a_redrive_sends_unasked_is_sent_and_cancelled(migrated_url: str) -> None:
+    """A worker died while it sent it, and what was left could not be opened: there is a doubt and no attempt."""
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 1, target=PAGER, tail=2, blocked="sealed", in_doubt=True)
+    await stick(pool, names, 1, target=PAGER, tail=2, blocked="sealed", first=2)
+    await pool.execute("DELETE FROM attempt")
+    wanted, pace = Wanted(target=PAGER), Pace(per_s=100)
+    asked = policies(names)
+    await start(pool, wanted, policies=asked, cap=10, pace=pace, reason="because", actor="ann", forced=True)
+    await let_be_due(pool)
+    await step(pool)
+    worker_id = await start_worker(pool, name="test", lease_s=60)
+    held = await claim(pool, worker_id=worker_id, target=PAGER, operation=Operation.CREATE, limit=500, names=names)
+    assert [one.in_doubt for one in held] == [False, False]
+    assert await withdraw(pool, worker_id=worker_id, target=PAGER, order_ids={1, 2}, names=names) == {1}
     await pool.close()
 
 
