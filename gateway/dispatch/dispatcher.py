@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -78,6 +79,7 @@ class Dispatcher:
         self._gates: dict[tuple[ConnectionName, Operation], Gate] = {}
         self._advanced: asyncio.Queue[dict[Lane, int]] = asyncio.Queue()
         self._advancing: dict[Lane, int] = {}
+        self._looked_at: set[Lane] = set()
         self._stopping = asyncio.Event()
         self._look_until = 0.0
         self._astray_since: dict[Lane, float] = {}
@@ -222,7 +224,7 @@ class Dispatcher:
             return
         mine = await own_lanes(self._keeper, self.worker_id)
         held = {(order_id, gate.target_id) for gate in self._gates.values() for order_id in gate.lanes()}
-        held.update(self.outcomes.lanes(), self._advancing)
+        held.update(self.outcomes.lanes(), self._advancing, self._looked_at)
         now = time.monotonic()
         self._astray_since = {lane: self._astray_since.get(lane, now) for lane in mine - held}
         lost = [lane for lane, since in self._astray_since.items() if now - since >= self._astray_after_s]
@@ -297,9 +299,10 @@ class Dispatcher:
         )
         full = len(held) == room
         if gate.operation is Operation.CREATE and held:
-            known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
-            doomed = [one for one in held if one.delivery.order_id in known and not one.in_doubt]
-            gone = await self._withdrawn(gate, doomed)
+            with self._in_hand(gate, held):
+                known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
+                doomed = [one for one in held if one.delivery.order_id in known and not one.in_doubt]
+                gone = await self._withdrawn(gate, doomed)
             held = [one for one in held if one.delivery.order_id not in gone]
         if certain:
             gate.parked = full  # before: what goes straight back into the outbox is parked, too
@@ -318,12 +321,23 @@ class Dispatcher:
         known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
         to_send &= known
         doomed = gate.take_out(known - to_send)
-        gone = await self._withdrawn(gate, doomed)
+        with self._in_hand(gate, doomed):
+            gone = await self._withdrawn(gate, doomed)
         for _ in gone:
             gate.give_back()
         kept = [one for one in doomed if one.delivery.order_id not in gone]
         to_send.update(one.delivery.order_id for one in kept)
         gate.put_back(kept)
+
+    @contextmanager
+    def _in_hand(self, gate: Gate, held: Sequence[Held]) -> Iterator[None]:
+        """Those lanes are no strays though no gate holds them, however long the database is away."""
+        lanes = {(one.delivery.order_id, gate.target_id) for one in held}
+        self._looked_at |= lanes
+        try:
+            yield
+        finally:
+            self._looked_at -= lanes
 
     async def _withdrawn(self, gate: Gate, doomed: Sequence[Held]) -> set[int]:
         """Those orders of `doomed` that need not be sent, after all; whether a call was answered or not."""

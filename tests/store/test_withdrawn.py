@@ -200,3 +200,60 @@ async def test_one_that_must_be_sent_after_all_is_put_back_once(migrated_url: st
     await dispatcher._withdraw_queued(bench.gate, to_send)
     assert to_send == set()
     await pool.close()
+
+
+async def test_what_is_looked_at_is_nobodys_to_free_however_long_that_takes(migrated_url: str) -> None:
+    """An index built on the attempts, say: freed meanwhile, an order would be sent by whoever claims it, and by us."""
+    pool, names = await open_desk(migrated_url)
+    await waiting(pool, names, 1, tail=1)
+    await waiting(pool, names, 1, first=2)
+    dispatcher, bench = await a_gate(pool, names, [])
+    dispatcher._astray_after_s = 0.0
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE attempt IN SHARE MODE")
+        claiming = asyncio.create_task(dispatcher._claim_group(bench.gate))
+        await stands_at_a_lock(connection)
+        dispatcher.uncertain()
+        await dispatcher._free_strays()
+        assert await own_lanes(pool, dispatcher.worker_id) == {(n, names.id(WMS)) for n in (1, 2)}
+    await claiming
+    assert [held.delivery.order_id for held in bench.gate._queued()] == [1]
+    assert await own_lanes(pool, dispatcher.worker_id) == {(1, names.id(WMS))}
+    await dispatcher._free_strays()
+    assert len(await own_lanes(pool, dispatcher.worker_id)) == bench.gate.state.places == 1
+    await pool.close()
+
+
+async def test_what_was_taken_out_of_the_line_is_nobodys_to_free_either(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
+    await waiting(pool, names, 1, tail=1)
+    dispatcher, bench = await a_gate(pool, names, [])
+    await dispatcher._claim_group(bench.gate)
+    await pool.execute(
+        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (1, $1, 2, 'cancel', 'cancel')",
+        names.id(WMS),
+    )
+    await pool.execute("UPDATE lane SET tail = 2")
+    dispatcher._astray_after_s = 0.0
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE attempt IN SHARE MODE")
+        looking = asyncio.create_task(dispatcher._withdraw_queued(bench.gate, set()))
+        await stands_at_a_lock(connection)
+        dispatcher.uncertain()
+        await dispatcher._free_strays()
+        assert await own_lanes(pool, dispatcher.worker_id) == {(1, names.id(WMS))}
+    await looking
+    assert await attempts(pool) == [(1, seq, Result.WITHDRAWN) for seq in (1, 2)]
+    assert bench.gate.state.places == 0
+    await pool.close()
+
+
+async def stands_at_a_lock(connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    """Somebody waits for what `connection` has locked."""
+    stands = 0
+    async with asyncio.timeout(10):
+        while not stands:
+            stands = await connection.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE relation = 'attempt'::regclass AND NOT granted"
+            )
+            await asyncio.sleep(0.01)
