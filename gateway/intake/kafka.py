@@ -306,6 +306,7 @@ class KafkaReader:
         if deciding is not None:
             await deciding
         if not ahead.events:
+            self._full_took_s = 0.0
             await self._pass_over(consumer)
             await self._commit(consumer)
             return None

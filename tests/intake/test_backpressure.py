@@ -12,7 +12,7 @@ from gateway.intake.backpressure import give_way
 from gateway.store.inbox import put
 from gateway.store.sql import open_pool
 from tests.intake.test_inbox import Slow, events, reading
-from tests.intake.test_kafka import Consumer, Desk, reader_of
+from tests.intake.test_kafka import Consumer, Desk, Positioned, reader_of
 from tests.travel import now_s, travelling
 
 
@@ -75,6 +75,19 @@ async def test_kafka_is_read_again_when_the_sends_have_been_looked_at() -> None:
     assert desk.decided == [[0, 1, 2, 3], [4, 5], [6]]
     assert looks.found == [0, 4, 6]
     assert allowed_s == [True, False, False], "only a full batch has another one behind it"
+
+
+async def test_kafka_does_not_give_way_again_where_nothing_has_come_behind_a_full_batch() -> None:
+    """A slow target has its orders waiting for long: what comes next, for another one, need not wait for it."""
+    desk, consumer = Desk(), Positioned([0, 1, 2, 3])
+    desk.may_decide.set()
+    reader = reader_of(desk, consumer)
+    ahead = await reader._read_ahead(consumer, None)
+    assert ahead is not None
+    await reader._decide(consumer, ahead)
+    assert reader._full_took_s > 0
+    assert await reader._read_ahead(consumer, None) is None
+    assert reader._full_took_s == 0
 
 
 async def test_the_inbox_gives_way_behind_a_full_batch_alone(migrated_url: str) -> None:
