@@ -202,6 +202,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 _decode_order = msgspec.json.Decoder(OrderIn).decode
 _decode_head = msgspec.json.Decoder(Head).decode
+_decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
@@ -540,9 +541,10 @@ def _refuse_nul(body: bytes) -> None:
             for index, inner in enumerate(value):
                 walk(inner, f"{where}[{index}]")
 
-    document = msgspec.json.decode(body)
-    document.pop("extra", None)
-    walk(document, "$")
+    # `extra` need not be readable.
+    for name, value in _decode_parts(body).items():
+        if name != "extra":
+            walk(msgspec.json.decode(value), f"$.{name}")
 
 
 def _brief(error: Exception, body: bytes) -> Text:

@@ -336,6 +336,14 @@ def test_a_backslash_before_u0000_is_text() -> None:
     assert content is not None and content.buyer_note == "\\u0000 🙏"
 
 
+@pytest.mark.parametrize("value", [b"1e999", b"9" * 5000, b'"\xff"'], ids=["huge", "digits", "no UTF-8"])
+def test_extra_is_not_looked_at_for_a_nul_in_it(value: bytes) -> None:
+    extra = b', "extra": {"said": "\\u0000", "value": ' + value + b"}}"
+    body = json.dumps({key: inner for key, inner in EXAMPLE.items() if key != "extra"}).encode()[:-1] + extra
+
+    assert decode(body) == decode(EXAMPLE)
+
+
 # --- schema -----------------------------------------------------------------------------------------------------
 
 BEYOND_SCHEMA = {
