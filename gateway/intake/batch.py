@@ -435,6 +435,7 @@ class Decider:
             )  # fmt: skip
         try:
             facts = clean(decode(event))
+            told = ("" if facts.party is Party.WAREHOUSE else prefix) + facts.order_no
         except BadInput as error:
             message, where = in_both(error.message), error.where
             said = Text(f"{where}: {message.zh}", f"{where}: {message.en}")
@@ -457,7 +458,6 @@ class Decider:
                     "give the connection a prefix, mode and route, or stop sending orders through it",
                 ),
             )  # fmt: skip
-        number = facts.order_no if facts.party is Party.WAREHOUSE else prefix + facts.order_no
         row = EventRow(
             hashlib.blake2b(f"{source}\x1f{event.id}".encode(), digest_size=12).digest(),
             event.id,
@@ -467,7 +467,7 @@ class Decider:
             arrival.taken_at,
             Private(self._compress(event.body)),
         )
-        return Prepared(source, facts, arrival, OrderNumber(number), row)
+        return Prepared(source, facts, arrival, OrderNumber(told), row)
 
     def _tells_of_the_order(self, event: Event) -> bool:
         """Whether an event that was decided once is about the order itself, and not only about refunds of it."""

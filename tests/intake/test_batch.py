@@ -36,7 +36,7 @@ from gateway.core.order import (
     Route,
     Sku,
 )
-from gateway.core.sound import Decode
+from gateway.core.sound import Decode, well_typed
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.dead import release
@@ -302,6 +302,20 @@ async def test_facts_that_break_their_types_cost_one_event_and_are_told_by_field
     assert letters == [(f"A{index}", "adapter") for index in range(len(LIES))]
     for letter, lie in zip(decider.prepare(lies).unsound, LIES, strict=True):
         assert letter.message.zh.startswith(f"{lie.decode().split()[0]}: 适配器给出的 Facts 有误：")
+
+
+@pytest.mark.parametrize("party", list(Party))
+@pytest.mark.parametrize("order_no", [None, 7])
+async def test_a_decode_that_is_believed_and_gives_no_number_costs_one_event(
+    desk: Desk, party: Party, order_no: object
+) -> None:
+    def believed(event: Event) -> Facts:
+        return Facts(party=party, order_no=order_no) if event.body == b"lie" else decode(event)  # type: ignore[arg-type]
+
+    decider = await desk.worker(Memory(), adapter=well_typed(believed))
+    await decide(decider, desk.arrival("1", b"lie"), desk.arrival("2", paid("2")))
+    assert await desk.rows("SELECT number, stage FROM orders") == [("A2", "allocated")]
+    assert await desk.rows("SELECT number, code FROM dead_letter") == [("A1", "adapter")]
 
 
 async def test_a_body_over_the_limit_is_set_aside_whole_and_what_is_within_is_decided(desk: Desk) -> None:
