@@ -4,7 +4,8 @@
 
 Real Kafka, real PostgreSQL with fsync on, `ordergate run` as users start it with metrics and logs on, orders of 1.2 KB.
 In the same run and with the same bytes: `limit`, a bare loop of the HTTP client that the gateway uses; `aiohttp`, the
-same with aiohttp; `naive`, the aiokafka + aiohttp forwarder that stores nothing.
+same with aiohttp; `naive`, the aiokafka + aiohttp forwarder that stores nothing. With --straight the same path with the
+gateway's statements, codecs and HTTP client, and without anything that decides about an order.
 
 `bound` (JSON: bound_orders_per_s) is what the run itself allowed: workers / CPU seconds of the gateway per order, and
 where the sink takes its time no more than requests in flight (of all workers) / latency. Where the CPU is the bound,
@@ -53,7 +54,7 @@ def main() -> int:
     only_trials = any((given.backlog, given.dead_target, given.stored, given.kill, given.adaptive))
     with Machine() as machine:
         if not only_trials:
-            baselines, peer = Baselines(machine), _peer(machine, given.peers)
+            baselines, peer = Baselines(machine, straight=given.straight), _peer(machine, given.peers)
             for plan in plans(quick=given.quick, count=count, in_flight=given.in_flight):
                 say(f"{plan.name}: {plan.count:,} orders, {plan.in_flight} in flight")
                 bounds = baselines.before(plan)
@@ -96,6 +97,8 @@ def _arguments() -> argparse.Namespace:
     add("--json", action="store_true", help="the last line is one JSON object")
     add("--count", type=int, help="orders per scenario (default 60,000; quick 20,000)")
     add("--in-flight", type=int, default=32, help="at 0 ms; 4 and 8 times that at 20 ms, 8 at 100 ms")
+    add("--straight", action="store_true",
+        help="also the same path without what decides about an order: what the libraries alone cost")  # fmt: skip
     add("--peers", type=Path, metavar="DIR", help="also the Parallel Consumer, built from DIR/cpc")
     trials = parser.add_argument_group("trials, instead of the scenarios")
     add = trials.add_argument

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -28,12 +29,15 @@ class Bound(msgspec.Struct, frozen=True):
 class Baselines:
     """One measurement per kind, latency and in-flight limit; `limit` is taken before and after the gateway's."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, straight: bool = False) -> None:
         self._machine = machine
+        self._with_straight = straight
 
     def before(self, plan: Plan) -> dict[str, Bound]:
         bounds = {kind: self._bare(kind, plan) for kind in ("limit", "aiohttp")}
         bounds["naive"] = self._naive(plan)
+        if self._with_straight:
+            bounds["straight"] = self._straight(plan)
         return bounds
 
     def after(self, plan: Plan, bounds: dict[str, Bound]) -> dict[str, Bound]:
@@ -48,23 +52,38 @@ class Baselines:
 
     def _bare(self, kind: str, plan: Plan) -> Bound:
         self._machine.sink.reset(start=0, count=plan.count, latency_ms=plan.latency_ms)
-        said = self._client(kind, "--count", str(plan.count), "--in-flight", str(plan.in_flight))
+        said = self._client("clients", kind, "--count", str(plan.count), "--in-flight", str(plan.in_flight))
         return self._bound(said, plan.count)
 
     def _naive(self, plan: Plan) -> Bound:
-        topic = self._machine.fresh_name()
-        self._machine.make_topic(topic)
-        self._machine.fill(topic, orders.messages(0, plan.count))
-        self._machine.sink.reset(start=0, count=plan.count, latency_ms=plan.latency_ms)
+        topic = self._filled_topic(plan)
         said = self._client(
-            "naive", "--count", str(plan.count), "--seconds", str(NAIVE_S),
+            "clients", "naive", "--count", str(plan.count), "--seconds", str(NAIVE_S),
             "--bootstrap", self._machine.kafka.bootstrap, "--topic", topic, "--group", topic,
         )  # fmt: skip
         return self._bound(said, said["orders"])
 
-    def _client(self, kind: str, *arguments: str) -> dict[str, Any]:
+    def _straight(self, plan: Plan) -> Bound:
+        topic = self._filled_topic(plan)
+        database_url = asyncio.run(self._machine.make_database(topic))
+        said = self._client(
+            "straight", "--count", str(plan.count), "--in-flight", str(plan.in_flight),
+            "--database-url", database_url, "--bootstrap", self._machine.kafka.bootstrap,
+            "--topic", topic, "--group", topic,
+        )  # fmt: skip
+        asyncio.run(self._machine.drop_database(topic))
+        return self._bound(said, plan.count)
+
+    def _filled_topic(self, plan: Plan) -> str:
+        topic = self._machine.fresh_name()
+        self._machine.make_topic(topic)
+        self._machine.fill(topic, orders.messages(0, plan.count))
+        self._machine.sink.reset(start=0, count=plan.count, latency_ms=plan.latency_ms)
+        return topic
+
+    def _client(self, module: str, *arguments: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "bench.clients", kind, "--url", self._machine.sink.url, *arguments],
+            [sys.executable, "-m", f"bench.{module}", *arguments, "--url", self._machine.sink.url],
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -64,14 +64,14 @@ async def naive(url: str, *, bootstrap: str, topic: str, group: str, count: int,
     import aiohttp
     from aiokafka import AIOKafkaConsumer
 
-    done, cpu_s, started = 0, _cpu_s(), time.perf_counter()
+    done, used_s, started = 0, cpu_s(), time.perf_counter()
     async with (
         AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest") as consumer,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
     ):
         async for record in consumer:
             if not done:
-                cpu_s, started = _cpu_s(), time.perf_counter()
+                used_s, started = cpu_s(), time.perf_counter()
             while True:
                 try:
                     async with session.post(url, data=record.value, headers=HEADERS) as response:
@@ -81,7 +81,7 @@ async def naive(url: str, *, bootstrap: str, topic: str, group: str, count: int,
                     await asyncio.sleep(1)
             done += 1
             if done == count or time.perf_counter() - started > seconds:
-                return _result(done, cpu_s, started)
+                return result(done, used_s, started)
     raise AssertionError("the topic ended")
 
 
@@ -93,23 +93,23 @@ async def _timed(post: Any, *, start: int, count: int, in_flight: int) -> dict[s
         for body in waiting:
             await post(body)
 
-    cpu_s, started = _cpu_s(), time.perf_counter()
+    used_s, started = cpu_s(), time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(loop())
-    return _result(count, cpu_s, started)
+    return result(count, used_s, started)
 
 
-def _result(count: int, cpu_s: float, started: float) -> dict[str, Any]:
+def result(count: int, used_s: float, started: float) -> dict[str, Any]:
     return {
         "orders": count,
         "orders_per_s": count / (time.perf_counter() - started),
-        "cpu_s_per_1000": (_cpu_s() - cpu_s) / count * 1000,
+        "cpu_s_per_1000": (cpu_s() - used_s) / count * 1000,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
