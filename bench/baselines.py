@@ -12,7 +12,7 @@ import msgspec
 
 from bench import orders
 from bench.machine import Machine
-from bench.scenario import Plan
+from bench.scenario import Plan, verify
 from tests.lifelines import end_with_us
 
 NAIVE_S = 10.0
@@ -56,7 +56,7 @@ class Baselines:
         return self._bound(said, plan.count)
 
     def _naive(self, plan: Plan) -> Bound:
-        topic = self._filled_topic(plan)
+        topic, _ = self._filled_topic(plan)
         said = self._client(
             "clients", "naive", "--count", str(plan.count), "--seconds", str(NAIVE_S),
             "--bootstrap", self._machine.kafka.bootstrap, "--topic", topic, "--group", topic,
@@ -64,22 +64,24 @@ class Baselines:
         return self._bound(said, said["orders"])
 
     def _straight(self, plan: Plan) -> Bound:
-        topic = self._filled_topic(plan)
+        topic, pieces = self._filled_topic(plan)
         database_url = asyncio.run(self._machine.make_database(topic))
         said = self._client(
             "straight", "--count", str(plan.count), "--in-flight", str(plan.in_flight),
             "--database-url", database_url, "--bootstrap", self._machine.kafka.bootstrap,
             "--topic", topic, "--group", topic,
         )  # fmt: skip
+        asyncio.run(verify(self._machine, database_url, topic=topic, count=plan.count, pieces=pieces))
         asyncio.run(self._machine.drop_database(topic))
         return self._bound(said, plan.count)
 
-    def _filled_topic(self, plan: Plan) -> str:
+    def _filled_topic(self, plan: Plan) -> tuple[str, int]:
+        """Its name, which a group or a database may have as well, and the pieces of stock its orders take."""
         topic = self._machine.fresh_name()
         self._machine.make_topic(topic)
-        self._machine.fill(topic, orders.messages(0, plan.count))
+        pieces = self._machine.fill(topic, orders.messages(0, plan.count))
         self._machine.sink.reset(start=0, count=plan.count, latency_ms=plan.latency_ms)
-        return topic
+        return topic, pieces
 
     def _client(self, module: str, *arguments: str) -> dict[str, Any]:
         done = subprocess.run(
