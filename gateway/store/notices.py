@@ -37,7 +37,7 @@ from gateway.core.notice import (
 from gateway.store.credentials import read_token
 from gateway.store.ship_by import near_ship_by
 from gateway.store.sql import Connection
-from gateway.store.work import IS_HELD
+from gateway.store.work import IS_HELD_BY_INDEX
 
 Result = Literal["sent", "failed", "throttled", "unknown", "unauthorised", "rejected"]
 
@@ -203,15 +203,18 @@ async def _count_conflicts(connection: Connection) -> Mapping[tuple[str, str], G
     return _groups(rows)
 
 
+# By the card of the desk. Who has paused a shop knows of it, and refunds are settled at the shop all day long.
+COUNT_HELD = f"""
+SELECT coalesce(c.name, ''), h.code, h.count, h.since
+  FROM (SELECT connection_id, split_part(reasons, ' ', 1) AS code, count(*) AS count, min(updated_at) AS since
+          FROM orders WHERE {IS_HELD_BY_INDEX} GROUP BY 1, 2) AS h
+  LEFT JOIN connection c USING (connection_id)
+ WHERE h.code NOT IN ('paused', 'refund_open')
+"""
+
+
 async def _count_held(connection: Connection) -> Mapping[tuple[str, str], Group]:
-    # By the card of the desk. Who has paused a shop knows of it, and refunds are settled at the shop all day long.
-    rows = await connection.fetch(
-        "SELECT coalesce(c.name, ''), h.code, h.count, h.since FROM (SELECT connection_id,"
-        " split_part(reasons, ' ', 1) AS code, count(*) AS count, min(updated_at) AS since"
-        f" FROM orders WHERE {IS_HELD} GROUP BY 1, 2) AS h LEFT JOIN connection c USING (connection_id)"
-        " WHERE h.code NOT IN ('paused', 'refund_open')"
-    )
-    return _groups(rows)
+    return _groups(await connection.fetch(COUNT_HELD))
 
 
 _LEVEL_FAILS = 5

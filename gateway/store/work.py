@@ -308,9 +308,14 @@ _LAST_ID = 2**63 - 1
 
 # The words of the partial indexes: the planner takes an index only for the same expression.
 # What a warehouse has already is for a person once, as the conflict `held_after_sent`.
-IS_HELD = (
-    f"reasons <> '' AND reasons !~ '(^| )({'|'.join(WAIT_FOR_OTHERS)})( |$)'"
-    " AND NOT (reasons ~ '(^| )held_for_person( |$)' AND conflicts ~ '(^| )held_after_sent( |$)')"
+_IS_KEPT = f"reasons <> '' AND reasons !~ '(^| )({'|'.join(WAIT_FOR_OTHERS)})( |$)'"
+_FOR_PERSON = "reasons ~ '(^| )held_for_person( |$)'"
+_HELD_AFTER = "conflicts ~ '(^| )held_after_sent( |$)'"
+IS_HELD = f"{_IS_KEPT} AND NOT ({_FOR_PERSON} AND {_HELD_AFTER})"
+# The same for who counts them all: no row is looked at, only the two indexes, of which neither holds both texts.
+IS_HELD_BY_INDEX = (
+    f"{_IS_KEPT} AND NOT (order_id IN (SELECT order_id FROM orders WHERE conflicts <> '' AND {_HELD_AFTER})"
+    f" AND {_FOR_PERSON})"
 )
 _IS_CONFLICT = (
     "conflicts <> '' AND NOT EXISTS (SELECT 1 FROM conflict_handled h"
