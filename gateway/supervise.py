@@ -220,7 +220,7 @@ class Supervisor:
         """Have orders decided again that waited while their shop, which may have had another name, was observed."""
         live = self._settings.prefixes(Mode.LIVE)
         renamed = await renamed_shops(connection, live, self._settings.adapters)
-        await wake_live(connection, [*live, *renamed], datetime.now(UTC))
+        await wake_live(connection, live, renamed, datetime.now(UTC))
 
     async def _keep_prefixes(self, connection: asyncpg.Connection) -> None:
         live, watched = self._settings.prefixes(Mode.LIVE), self._settings.prefixes(Mode.OBSERVE)

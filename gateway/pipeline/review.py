@@ -59,7 +59,8 @@ def waits_for_shop(order: Order, rules: Rules) -> bool:
     What a warehouse has goes its way.
     """
     shop = rules.shop_of(order)
-    if order.connection not in rules.paused and (shop is None or shop.mode is Mode.LIVE):
+    name = order.connection if shop is None else shop.name  # the one of before nobody resumes
+    if name not in rules.paused and (shop is None or shop.mode is Mode.LIVE):
         return False
     return order.issued(Operation.CREATE) is None and not order.confirmations
 

@@ -6,7 +6,7 @@ an order would wait for good: both take an advisory lock, whoever has orders wai
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 import asyncpg
@@ -100,13 +100,26 @@ async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now:
         return sum([await _wake(connection, *one, now) for one in switched]) if switched else None
 
 
-async def wake_live(connection: Connection, names: Collection[str], now: datetime) -> int:
-    """Have what waits for the shops `names`, which are live, decided again unless they are paused: they may have been
-    observed until now. How many orders that are."""
+async def wake_live(
+    connection: Connection,
+    live: Collection[ConnectionName],
+    renamed: Mapping[ConnectionName, ConnectionName],
+    now: datetime,
+) -> int:
+    """Have what waits for the shops that are `live` decided again unless they are paused: they may have been observed
+    until now, or paused under the name of before. How many orders that are.
+
+    `renamed`: shops of before and the names that they have now.
+    """
+    names = {**dict(zip(live, live, strict=True)), **{old: new for old, new in renamed.items() if new in live}}
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
         shops = await connection.fetch(
-            "SELECT connection_id, name FROM connection WHERE name = ANY($1) AND NOT paused ORDER BY name", list(names)
+            "SELECT c.connection_id, c.name FROM unnest($1::text[], $2::text[]) AS s(name, now)"
+            " JOIN connection c ON c.name = s.name JOIN connection n ON n.name = s.now"
+            " WHERE NOT n.paused ORDER BY c.name",
+            list(names),
+            list(names.values()),
         )
         return sum([await _wake(connection, shop[0], shop[1], now) for shop in shops])
 
@@ -122,8 +135,10 @@ async def _switch(connection: Connection, name: str, *, paused: bool, reason: st
     """Id and name of what is switched: the connection, and what it was called before (`renamed_shops`), of which there
     may be orders that have not been sent; nothing where there is none of that name."""
     rows = await connection.fetch(
-        "UPDATE connection c SET paused = $2, pause_reason = $3 FROM connection n"
-        " WHERE n.name = $1 AND (c.name = n.name OR (c.prefix = ANY(n.former || n.prefix) AND c.adapter = n.adapter))"
+        "WITH RECURSIVE was AS (SELECT connection_id, adapter, former || prefix AS had FROM connection WHERE name = $1"
+        " UNION SELECT c.connection_id, c.adapter, c.former || c.prefix FROM was w JOIN connection c"
+        " ON c.adapter = w.adapter AND c.prefix = ANY (w.had))"
+        " UPDATE connection c SET paused = $2, pause_reason = $3 FROM was w WHERE c.connection_id = w.connection_id"
         " RETURNING c.connection_id, c.name",
         name,
         paused,

@@ -161,15 +161,18 @@ async def former_prefixes(
 async def renamed_shops(
     connection: Connection, prefixes: Mapping[ConnectionName, str], adapters: Mapping[ConnectionName, str]
 ) -> dict[ConnectionName, ConnectionName]:
-    """Shop that is not configured any more → the one that has its prefix now, or had it since, by the same adapter.
+    """Shop that is not configured any more → the one that has its prefix now, or had it since, by the same adapter,
+    be it under a third name.
 
     `adapters` are those of everything that is configured, `prefixes` those of its shops.
     """
     rows = await connection.fetch(
-        "SELECT c.name, n.name FROM connection c"
-        " JOIN unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter) ON n.adapter = c.adapter"
+        "WITH RECURSIVE was AS (SELECT n.name, n.name AS now, n.adapter, o.former || o.prefix || n.prefix AS had"
+        " FROM unnest($1::text[], $2::text[], $3::text[]) AS n(name, prefix, adapter)"
         " LEFT JOIN connection o ON o.name = n.name"
-        " WHERE c.name <> ALL($4::text[]) AND c.prefix = ANY (o.former || o.prefix || n.prefix)",
+        " UNION SELECT c.name, w.now, c.adapter, c.former || c.prefix FROM was w JOIN connection c"
+        " ON c.adapter = w.adapter AND c.prefix = ANY (w.had) WHERE c.name <> ALL($4::text[]))"
+        " SELECT name, now FROM was WHERE name <> now",
         list(prefixes),
         list(prefixes.values()),
         [adapters[name] for name in prefixes],

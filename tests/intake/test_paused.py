@@ -95,6 +95,22 @@ async def test_a_shop_is_paused_and_goes_on_with_the_orders_it_had_under_another
     assert await desk.rows(STATES) == [("A1", "allocated", "")]
 
 
+async def test_a_shop_is_resumed_with_the_orders_it_had_two_names_and_a_prefix_before(desk: Desk) -> None:
+    between, new = ConnectionName("shop-m"), ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, between, WMS, new])
+    await desk.pool.execute("UPDATE connection SET adapter = 'webhook' WHERE name <> $1", WMS)
+    await desk.pool.execute("UPDATE connection SET prefix = 'A' WHERE name = $1", SHOP)
+    await desk.pool.execute("UPDATE connection SET prefix = 'B', former = '{A}' WHERE name = $1", between)
+    await desk.pool.execute("UPDATE connection SET prefix = 'B' WHERE name = $1", new)
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new, between: new}))
+    await halt(desk, new)
+    await decide(decider, desk.arrival("1", paid("1")))
+    await desk.pool.execute("UPDATE orders SET connection_id = $1", desk.names.id(SHOP))
+    assert await desk.rows(STATES) == [("A1", "received", "paused")]
+    assert await go_on(desk, new) == 1
+
+
 async def test_what_a_warehouse_has_is_cancelled_and_what_it_has_not_is_over(desk: Desk) -> None:
     decider = await desk.worker(Memory())
     await decide(decider, desk.arrival("1", paid("1")))

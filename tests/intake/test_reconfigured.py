@@ -27,7 +27,7 @@ from gateway.core.order import (
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import Rules, Shop
 from gateway.store.configured import kept_start_at, note_adapters, note_start_at
-from gateway.store.control import wake_live
+from gateway.store.control import pause, wake_live
 from gateway.store.orders import decode_state
 from gateway.store.prefixes import changed_prefixes, former_prefixes, note_prefixes, renamed_shops, taken_prefixes
 from gateway.store.sql import open_pool, register_connections
@@ -104,8 +104,7 @@ class Scene:
             await note_start_at(connection, shops, since)
             await note_adapters(connection, adapters)
             renamed = await renamed_shops(connection, shops, adapters)
-            waking = [*live, *(old for old, new in renamed.items() if new in live)]
-            await wake_live(connection, waking, datetime.now(UTC))
+            await wake_live(connection, live, renamed, datetime.now(UTC))
             former = await former_prefixes(connection, shops, renamed)
             kept = await kept_start_at(connection, renamed)
         self.file = file
@@ -217,3 +216,39 @@ async def test_whatever_is_changed_of_shops_each_of_their_orders_is_sent_by_one(
             assert not order.closed or all(one.issued(Operation.CANCEL) is not None for one in sent), order.number
             contents = [one.content.value for one in known if one.content is not None]
             assert order.facts.content in contents, order.number
+
+
+async def cancelled(scene: Scene, order: Placed) -> list[tuple[Operation, ...]]:
+    """The shop cancels it; the operations of each order that is known then."""
+    order.version, order.closed = order.version + 1, True
+    await scene.tell([order])
+    stored = [decode_state(row[0]) for row in await scene.desk.rows("SELECT state FROM orders")]
+    return [tuple(command.operation for command in one.commands) for one in stored]
+
+
+async def sent(scene: Scene) -> Placed:
+    order = Placed(17, ours=True)
+    order.paid = True
+    await scene.tell([order])
+    return order
+
+
+async def test_a_cancel_reaches_what_was_sent_two_names_and_a_prefix_before(scene: Scene) -> None:
+    """The name in between tells whose the first was: it has had the prefix of both."""
+    assert await scene.starts(mode=Mode.LIVE)
+    order = await sent(scene)
+    assert await scene.starts(name=NAMES[0][1])
+    assert await scene.starts(mode=Mode.OBSERVE, prefix="C")
+    assert await scene.starts(mode=Mode.LIVE, start_at=datetime.now(UTC))
+    assert await scene.starts(name=NAMES[0][2])
+    assert await cancelled(scene, order) == [(Operation.CREATE, Operation.CANCEL)]
+
+
+async def test_a_pause_of_the_name_of_before_holds_nothing_under_the_one_it_has_now(scene: Scene) -> None:
+    """It holds no order that comes in, and those of before waited on for it, where nobody looked."""
+    assert await scene.starts(mode=Mode.LIVE)
+    assert await pause(scene.desk.pool, NAMES[0][0], reason="wrong prices", actor="test")
+    order = await sent(scene)
+    assert await scene.desk.rows("SELECT reasons FROM orders") == [("paused",)]
+    assert await scene.starts(name=NAMES[0][1])
+    assert await cancelled(scene, order) == [(Operation.CREATE, Operation.CANCEL)]

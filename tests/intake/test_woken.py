@@ -105,7 +105,7 @@ async def test_what_waited_while_its_shop_was_observed_goes_on_when_that_is_live
     assert await desk.rows("SELECT reasons FROM orders") == [("paused",)]
     async with desk.pool.acquire() as connection:
         for names in ([], [SHOP]):
-            assert await wake_live(connection, names, NOW) == len(names)
+            assert await wake_live(connection, names, {}, NOW) == len(names)
     await take(desk)
     assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
 

@@ -104,6 +104,16 @@ async def test_a_shop_under_a_new_name_is_the_one_with_the_prefix_and_the_adapte
     )
 
 
+async def test_a_shop_has_the_names_of_its_names_of_before(pool: asyncpg.Pool) -> None:
+    """Each of two has a prefix in common with the next; a shop that is there has none but its own."""
+    await note_adapters(pool, {ONE: "taobao", OTHER: "taobao"})
+    await note_prefixes(pool, {ONE: "A"}, {})
+    for prefix in ("A", "B"):
+        await note_prefixes(pool, {OTHER: prefix}, {})
+    assert await renamed_shops(pool, {NEW: "B"}, {NEW: "taobao"}) == {ONE: NEW, OTHER: NEW}
+    assert await renamed_shops(pool, {NEW: "B"}, {NEW: "taobao", OTHER: "taobao"}) == {}
+
+
 async def test_the_prefixes_of_before_are_those_of_its_orders_the_last_first(pool: asyncpg.Pool) -> None:
     shops = {ONE: "D", OTHER: "B", NEW: "E"}
     await note_prefixes(pool, {OTHER: "B"}, {ONE: "A"})  # what was only watched is known by it as well
