@@ -31,13 +31,16 @@ async def kept_start_at(
 ) -> dict[ConnectionName, datetime]:
     """From when on each shop was last said to deliver; left out where that is still to come.
 
-    `renamed`: shops of before and the names that they have now, under which theirs counts until another is said.
+    `renamed`: shops of before and the names that they have now, under which theirs counts until another is said; of
+    several that of the last one.
     """
-    rows = await connection.fetch(f"SELECT name, {_KEPT} FROM connection c WHERE {_KEPT} IS NOT NULL")
+    rows = await connection.fetch(
+        f"SELECT name, {_KEPT} FROM connection c WHERE {_KEPT} IS NOT NULL ORDER BY connection_id DESC"
+    )
     kept = {ConnectionName(row[0]): row[1] for row in rows}
-    for old, new in renamed.items():
-        if old in kept:
-            kept.setdefault(new, kept[old])
+    for old, start_at in list(kept.items()):
+        if old in renamed:
+            kept.setdefault(renamed[old], start_at)
     return kept
 
 

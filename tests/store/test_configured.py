@@ -29,11 +29,15 @@ async def test_a_start_that_is_left_out_later_still_counts(migrated_url: str) ->
 async def test_a_start_counts_for_a_shop_under_its_new_name_until_another_is_said(migrated_url: str) -> None:
     new = ConnectionName("new")
     async with asyncpg.create_pool(migrated_url, min_size=1, max_size=1) as pool:
-        await register_connections(pool, [SHOP, new])
+        for name in (SHOP, new):
+            await register_connections(pool, [name])
         await note_start_at(pool, [SHOP], {SHOP: AT})
         assert (await kept_start_at(pool, {SHOP: new}))[new] == AT
         await note_start_at(pool, [new], {new: AT + timedelta(days=1)})
         assert (await kept_start_at(pool, {SHOP: new}))[new] == AT + timedelta(days=1)
+        third = ConnectionName("third")
+        kept = await kept_start_at(pool, {SHOP: third, new: third})
+        assert kept[third] == AT + timedelta(days=1), "renamed twice: the last that was said"
 
 
 async def test_a_start_that_is_still_to_come_counts_once_it_has_come(migrated_url: str) -> None:
