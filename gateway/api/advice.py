@@ -33,13 +33,15 @@ class NextStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What is waiting: a card (`number` empty) or one item. `missing`: the stock that it lacks. `conflicts`: all of the
-    order's, where they are known. `stage`: the order's."""
+    """What is waiting: a card (`number` empty) or one item. `shop`: the name that its shop has now, where that is
+    another. `missing`: the stock that it lacks. `conflicts`: all of the order's, where they are known. `stage`: the
+    order's."""
 
     kind: WorkKind
     connection: str
     operation: str
     code: str
+    shop: str = ""
     how: How = "person"
     number: str = ""
     seq: int | None = None
@@ -51,7 +53,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 def whose(about: About, rules: Sequence[OwnerRule]) -> tuple[str, ...]:
     """Who is to look after it."""
-    return owners_of(Matter(about.kind, about.connection, about.code), rules)
+    return owners_of(Matter(about.kind, about.shop or about.connection, about.code), rules)
 
 
 def meaning(kind: WorkKind, code: str) -> Text:
@@ -85,7 +87,7 @@ def next_step(about: About) -> NextStep:
     if about.code in FOR_STOCK:
         return _about_stock(about.missing, step)
     if about.code == "unmapped_sku":
-        shop = shlex.quote(about.connection) if about.connection else "SHOP"
+        shop = shlex.quote(about.shop or about.connection or "SHOP")
         return NextStep(
             zh=step.zh,
             en=step.en,
@@ -93,7 +95,7 @@ def next_step(about: About) -> NextStep:
             call="GET /skus/{shop}/template",
         )
     if about.code == "paused":
-        shop = shlex.quote(about.connection) if about.connection else "SHOP"
+        shop = shlex.quote(about.shop or about.connection or "SHOP")
         return NextStep(
             zh=step.zh,
             en=step.en,

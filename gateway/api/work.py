@@ -235,10 +235,11 @@ class Work:
         )
 
     def _about(self, kind: WorkKind, connection: str, operation: str, code: str) -> About:
-        """By the name that its shop has now: what is to be done is done there, by who owns that."""
+        """What is done at the shop is done by the name that it has now, by who owns that; what waits is found by the
+        name of then."""
         how = _HOW[self._desk.after(connection, operation)]
-        shop = self._desk.renamed.get(ConnectionName(connection), connection)
-        return About(kind=kind, connection=shop, operation=operation, code=code, how=how)
+        shop = self._desk.renamed.get(ConnectionName(connection), "")
+        return About(kind=kind, connection=connection, shop=shop, operation=operation, code=code, how=how)
 
 
 def _wish(query: WorkQuery) -> Wish:

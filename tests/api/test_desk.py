@@ -627,6 +627,15 @@ def test_the_first_rule_that_fits_says_whose_work_it_is(rules: list[dict[str, An
     assert whose(about, made) == people
 
 
+def test_what_waits_under_a_shops_name_of_before_is_found_by_that_and_resumed_by_the_one_it_has_now() -> None:
+    held = About(kind="hold", connection="old", shop="new", operation="", code="no_route")
+    assert next_step(held).command == "ordergate orders reconsider-many --code no_route --connection old"
+    assert next_step(msgspec.structs.replace(held, code="paused")).command == "ordergate resume new -r REASON"
+    told = About(kind="delivery", connection="old", shop="new", operation="ship", code="unknown", number="A1", seq=2)
+    assert next_step(told).command == "ordergate deliveries resolve A1 old 2 -r REASON"
+    assert whose(told, [OwnerRule(people=("li",), connection="new")]) == ("li",)
+
+
 def test_what_is_asked_of_a_person_never_breaks_out_of_its_command() -> None:
     about = About(kind="conflict", connection="shop", operation="", code="held_after_sent", number="A1; rm -rf /")
     command = "ordergate work handled 'A1; rm -rf /' --conflict held_after_sent -r REASON"

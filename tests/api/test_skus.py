@@ -153,6 +153,9 @@ async def test_what_waits_of_a_renamed_shop_goes_by_the_name_it_has_now(migrated
             body = {"file": packed("礼盒,CUP-01,3,"), "reason": "六一新品"}
             assert (await gateway.call("POST", "/skus/tm/import", body)).body["frees"] == 1
             await gateway.sent("T1")
+            (card,) = (await gateway.get("/work", kind="dead_letter"))["cards"]
+            assert card["owners"] == ["li"]
+            assert "ordergate dead list --source tmall --code " in card["next"]["en"], "it stands there under that name"
             (letter,) = (await gateway.get("/dead-letters"))["dead_letters"]
             slip = {"body": order("3", ("礼盒", 2, "45.00")), "reason": "mended"}
             path = f"/dead-letters/{letter['dead_letter_id']}/release"
