@@ -320,7 +320,8 @@ class Dispatcher:
             return
         known = await overtaken(self._pool, worker_id=self.worker_id, target=gate.target, names=self._names)
         to_send &= known
-        doomed = gate.take_out(known - to_send)
+        unwritten = {order_id for order_id, target_id in self.outcomes.attempted() if target_id == gate.target_id}
+        doomed = gate.take_out(known - to_send - unwritten)
         with self._in_hand(gate, doomed):
             gone = await self._withdrawn(gate, doomed)
         for _ in gone:

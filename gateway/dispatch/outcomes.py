@@ -63,6 +63,12 @@ class OutcomeWriter:
             if ended.outcome is not None:
                 yield ended.outcome.lane
 
+    def attempted(self) -> Iterator[Lane]:
+        """Lanes of which an attempt is not durable yet."""
+        for ended in (*self._waiting, *self._flushing):
+            if ended.attempt is not None:
+                yield ended.attempt.order_id, ended.attempt.target_id
+
     def stop(self) -> None:
         """Flush what is waiting, then return from `run`."""
         self._stopping = True

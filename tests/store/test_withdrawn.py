@@ -12,6 +12,7 @@ from gateway.core.delivery import Result
 from gateway.core.happening import AttemptEnded, Happening
 from gateway.core.order import Operation
 from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.outcomes import Ended
 from gateway.store.outbox import AttemptRow, claim, overtaken, own_lanes, start_worker, withdraw
 from gateway.store.redrive import Pace, start, step
 from gateway.store.sql import Names
@@ -199,6 +200,32 @@ async def test_one_that_must_be_sent_after_all_is_put_back_once(migrated_url: st
     await pool.execute("UPDATE lane SET tail = 1")
     await dispatcher._withdraw_queued(bench.gate, to_send)
     assert to_send == set()
+    await pool.close()
+
+
+async def test_what_was_tried_is_not_withdrawn_before_that_is_written(migrated_url: str) -> None:
+    """A refused authorisation says nothing of what was sent, and what it was said of waits in memory as before."""
+    pool, names = await open_desk(migrated_url)
+    await waiting(pool, names, 1, tail=1)
+    dispatcher, bench = await a_gate(pool, names, [])
+    await dispatcher._claim_group(bench.gate)
+    refused = AttemptRow(
+        1, names.id(WMS), 1, dispatcher.worker_id, datetime.now(UTC), 5, Result.UNAUTHORISED, "token", None
+    )
+    dispatcher.outcomes.add(Ended(refused, None, None))
+    await pool.execute(
+        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (1, $1, 2, 'cancel', 'cancel')",
+        names.id(WMS),
+    )
+    await pool.execute("UPDATE lane SET tail = 2")
+    to_send = set[int]()
+    await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert (bench.gate.sends_waiting(), to_send, await attempts(pool)) == (1, set(), [])
+    dispatcher.outcomes.stop()
+    await dispatcher.outcomes.run()
+    await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert (bench.gate.sends_waiting(), to_send) == (1, {1})
+    assert await attempts(pool) == [(1, 1, Result.UNAUTHORISED)]
     await pool.close()
 
 
