@@ -287,7 +287,11 @@ _CONFLICTS: Mapping[Conflict, Text] = {
     "confirmed_by_other_warehouse": Text("与两个仓库核实，防止重复发货", "ask both warehouses, lest it ships twice"),
     "changed_after_sent": Text("通知仓库按新内容发货，或取消重下", "tell the warehouse, or cancel and send anew"),
     "held_after_sent": Text("通知仓库暂缓发货", "tell the warehouse to wait"),
-    "reopened_after_cancel": Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
+    "reopened_after_cancel": Text(
+        "看订单时间线：没有发出的，由人录入仓库；已通知仓库取消的，与仓库核实，需要时重新下单",
+        "see its timeline: what was never sent, enter in the warehouse by hand; where that was told to cancel, ask it,"
+        " and enter it anew where needed",
+    ),
     "warehouse_exception": Text("联系仓库处理", "see the warehouse about it"),
     "shipped_beyond_stock": Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
     "shipped_elsewhere": Text(

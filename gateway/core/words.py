@@ -50,9 +50,7 @@ CONFLICTS: Mapping[Conflict, Text] = {
     "confirmed_by_other_warehouse": Text("由另一个仓库确认发货", "confirmed by a warehouse it was not sent to"),
     "changed_after_sent": Text("下发后订单内容有变更", "changed at the shop after it was sent"),
     "held_after_sent": Text("下发后被平台暂停发货", "held by the channel after it was sent"),
-    "reopened_after_cancel": Text(
-        "已通知仓库取消，店铺又恢复订单", "open again after the warehouse was told to cancel"
-    ),
+    "reopened_after_cancel": Text("取消后，店铺又恢复订单", "open again at the shop after it was cancelled"),
     "warehouse_exception": Text("仓库报告异常", "the warehouse reports an exception"),
     "shipped_beyond_stock": Text("发货数量超过账面库存", "more was shipped than the books had"),
     "shipped_elsewhere": Text(
