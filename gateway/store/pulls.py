@@ -116,11 +116,14 @@ async def set_failing(pool: asyncpg.Pool, connection_id: int, code: str | None) 
 async def unknown_orders(
     pool: asyncpg.Pool, source: str, *, prefix: str, order_keys: Collection[str]
 ) -> frozenset[str]:
-    """Those of a shop's order numbers that stand nowhere here: no order, no dead letter, nothing in the inbox."""
+    """Those of a shop's order numbers that stand nowhere here: no order, no dead letter, nothing in the inbox.
+
+    It may be known by prefixes that it had before, under another name, too: none but that has had its `prefix` last.
+    """
     rows = await pool.fetch(
         "SELECT k FROM unnest($1::text[]) AS k"
         " WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.number = $2 || k OR o.number = ANY (ARRAY("
-        "SELECT p || k FROM connection c CROSS JOIN unnest(c.seen) AS p WHERE c.name = $3)))"
+        "SELECT p || k FROM connection c CROSS JOIN unnest(c.seen) AS p WHERE c.name = $3 OR c.prefix = $2)))"
         " AND NOT EXISTS (SELECT 1 FROM dead_letter d WHERE d.number = $2 || k AND d.closed_at IS NULL)"
         " AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.source = $3 AND i.order_key = k)",
         list(order_keys),

@@ -29,4 +29,6 @@ async def test_an_order_is_missed_that_stands_nowhere_here(migrated_url: str) ->
     assert await unknown_orders(pool, SHOP, prefix="T", order_keys=["1", "4"]) == {"1"}
     await note_prefixes(pool, {ConnectionName(SHOP): "S"}, {})
     assert not await unknown_orders(pool, SHOP, prefix="T", order_keys=["1", "4"]), "the shop had another prefix then"
+    await note_prefixes(pool, {ConnectionName(SHOP): "T"}, {})
+    assert not await unknown_orders(pool, "renamed", prefix="T", order_keys=["1"]), "and has another name since"
     await pool.close()
