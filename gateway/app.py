@@ -257,7 +257,7 @@ class Worker:
         doubtful = await doubt_before(pool)
         decoders = {name: source.decode for name, source in sources.items()} | shops.decoders()
         former = await former_prefixes(pool, self._settings.shop_prefixes, renamed)
-        rules = rules_of(self._settings, renamed, former)
+        rules = rules_of(self._settings, renamed, former, await kept_start_at(pool, {}))
         decider = self._decider(pool, names, rules, decoders=decoders, dispatcher=dispatcher, doubtful=doubtful)
         inbox_wake = asyncio.Event()
         readers = self._readers(pool, decider, inbox_wake, dispatcher)

@@ -47,8 +47,9 @@ def rules_of(
     settings: Settings,
     renamed: Mapping[ConnectionName, ConnectionName] | None = None,
     former: Mapping[ConnectionName, tuple[str, ...]] | None = None,
+    starts: Mapping[ConnectionName, datetime] | None = None,
 ) -> Rules:
-    """The part of the settings the pure steps decide by. `renamed` and `former`: see Rules and Shop."""
+    """The part of the settings the pure steps decide by. `renamed`, `starts` and `former`: see Rules and Shop."""
     shops, former = {}, former or {}
     for connection in settings.connections.values():
         if not connection.is_shop:
@@ -70,6 +71,7 @@ def rules_of(
         max_total_minor=settings.review.max_total_minor,
         unknown_sku=UnknownSku(settings.stock.unknown_sku),
         renamed=dict(renamed or {}),
+        starts={name: at for name, at in (starts or {}).items() if name in (renamed or {})},
     )
 
 

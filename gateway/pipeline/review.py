@@ -66,13 +66,17 @@ def waits_for_shop(order: Order, rules: Rules) -> bool:
 
 
 def origin_of(order: Order, rules: Rules, *, first_seen: bool) -> Origin:
-    """How the gateway stands to `order`. Fixed at first sight, except that *before start* needs the content."""
-    shop = rules.shops.get(order.connection)
-    if shop is None or order.origin is not Origin.LIVE or order.commands:
+    """How the gateway stands to `order`. Fixed at first sight, except that *before start* needs the content.
+
+    That goes by the start of the name that its shop had then: of a new name it may just say from when on to read.
+    """
+    if order.origin is not Origin.LIVE or order.commands:
         return order.origin
-    if first_seen and shop.mode is Mode.OBSERVE:
+    shop = rules.shops.get(order.connection)
+    if first_seen and shop is not None and shop.mode is Mode.OBSERVE:
         return Origin.OBSERVED
-    if shop.start_at is not None and order.content is not None and order.content.value.placed_at < shop.start_at:
+    start_at = rules.starts.get(order.connection) if shop is None else shop.start_at
+    if start_at is not None and order.content is not None and order.content.value.placed_at < start_at:
         return Origin.BEFORE_START
     return Origin.LIVE
 

@@ -39,7 +39,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `decide` needs besides facts. `mandatory` are dotted field names like ``receiver.phone``; `targets`:
     the connections that orders may go to; `paused`: shops whose orders wait, which is read with every batch;
-    `renamed`: shops of before that have another name now."""
+    `renamed`: shops of before that have another name now; `starts`: from when on some of them were to deliver."""
 
     shops: dict[ConnectionName, Shop]
     targets: frozenset[ConnectionName] = frozenset()
@@ -48,6 +48,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     unknown_sku: UnknownSku = UnknownSku.PASS
     paused: frozenset[ConnectionName] = frozenset()
     renamed: dict[ConnectionName, ConnectionName] = {}
+    starts: dict[ConnectionName, datetime] = {}
 
     def shop_of(self, order: Order) -> Shop | None:
         """Whose `order` is now: its shop's, which may have another name than then; None: nobody's."""

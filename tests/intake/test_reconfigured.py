@@ -119,7 +119,8 @@ class Scene:
             )
             for one in file
         }
-        rules = Rules(shops=made, targets=frozenset({WMS}), renamed=renamed)
+        starts = {old: kept[old] for old in renamed if old in kept}
+        rules = Rules(shops=made, targets=frozenset({WMS}), renamed=renamed, starts=starts)
         self.decider = await self.desk.worker(Memory(10**6), rules=rules)
         await read_inbox(self.desk, self.decider)
         return True
@@ -252,3 +253,25 @@ async def test_a_pause_of_the_name_of_before_holds_nothing_under_the_one_it_has_
     assert await scene.desk.rows("SELECT reasons FROM orders") == [("paused",)]
     assert await scene.starts(name=NAMES[0][1])
     assert await cancelled(scene, order) == [(Operation.CREATE, Operation.CANCEL)]
+
+
+async def test_what_its_shop_had_left_to_another_before_it_was_renamed_stays_that_ones(scene: Scene) -> None:
+    """An order that nobody had paid yet when the start was said, and of which the name of before was told last."""
+    assert await scene.starts(mode=Mode.LIVE)
+    order = Placed(17, ours=True)
+    await scene.tell([order])
+    assert await scene.starts(start_at=datetime.now(UTC))
+    assert await scene.starts(name=NAMES[0][1], start_at=None)
+    order.paid, order.version = True, 1
+    await scene.tell([order])
+    assert await scene.desk.rows("SELECT reasons FROM orders") == [("before_start",)]
+
+
+async def test_what_waited_goes_on_whatever_its_shop_is_to_be_read_from_under_a_new_name(scene: Scene) -> None:
+    assert await scene.starts(mode=Mode.LIVE)
+    order = Placed(17, ours=True)
+    await scene.tell([order])
+    assert await scene.starts(name=NAMES[0][1], start_at=datetime.now(UTC))
+    order.paid, order.version = True, 1
+    await scene.tell([order])
+    assert await scene.desk.rows("SELECT stage, reasons FROM orders") == [("allocated", "")]
