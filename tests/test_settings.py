@@ -920,6 +920,8 @@ def test_pull_and_rate_are_laid_over_the_manifest(adapters: plugins.Registry) ->
     live = "mode: live\n    route: [{target: wms-1, warehouse: W}]\n    stock: {publish: true}"
     told = parsed(POLLED.replace("mode: observe", live), adapters)
     assert told.connections[ConnectionName("mall")].held_operations == (Operation.SHIP, Operation.STOCK)
+    few = parsed(POLLED.replace("mode: observe", "mode: observe\n    gates: {stock: {in_flight: 2}}"), adapters)
+    assert few.connections[ConnectionName("mall")].gate(Operation.STOCK).in_flight == 2
     limited = parsed(POLLED.replace("adapter: wms", "adapter: wms\n    rate: {per_s: 2}"), adapters)
     assert limited.connections[ConnectionName("wms-1")].rate == settings.RatePolicy(per_s=2, burst=1)
 
@@ -935,6 +937,20 @@ def test_pull_and_rate_are_laid_over_the_manifest(adapters: plugins.Registry) ->
         ("every_s: 5", "reread_hour: 24", "og.yaml:6 connections.mall.pull.reread_hour", "<= 23", ""),
         ("every_s: 5", "deadline_s: 20", "og.yaml:6 connections.mall.pull.deadline_s", "not within", "below 12"),
         ("per_s: 4", "burst: 0", "og.yaml:7 connections.mall.rate.burst", ">= 1", ""),
+        (
+            "    rate: {per_s: 4}",
+            "    gates: {stock: {rate_per_s: 2}}",
+            "og.yaml:7 connections.mall.gates.stock.rate_per_s",
+            "no use for stock levels",
+            "`rate`",
+        ),
+        (
+            "    rate: {per_s: 4}",
+            "    gates: {stock: {adaptive: true}}",
+            "og.yaml:7 connections.mall.gates.stock.adaptive",
+            "no use for stock levels",
+            "remove",
+        ),
         (
             "    adapter: wms",
             "    adapter: wms\n    pull: {}",

@@ -32,6 +32,7 @@ from gateway.settings.sections import (
     ConnectionEntry,
     Dispatch,
     Document,
+    GateOverride,
     KafkaSecurity,
     Notices,
     PersonEntry,
@@ -364,6 +365,8 @@ def check_gates(
             report.add(path, what, Text("检查它的 settings，或删掉这个闸门", "see its settings, or remove the gate"))
         if report.in_doubt(path):
             continue
+        if operation is Operation.STOCK:
+            _check_level_gate(path, override, report)
         gate = merged(operations[operation], override)
         if override.slow_s is not None and gate.slow_s >= gate.deadline_s:
             what = Text(
@@ -374,6 +377,21 @@ def check_gates(
         if override.adaptive and gate.in_flight == 1:
             what = Text("in_flight 为 1 时没有用", "has no use with in_flight 1")
             report.add((*path, "adaptive"), what, Text("调高 in_flight，或删掉它", "raise in_flight, or remove it"))
+
+
+def _check_level_gate(path: KeyPath, override: GateOverride, report: Report) -> None:
+    """Levels go past the gates, within the connection's `rate` alone."""
+    what = Text("对库存回传没有用", "has no use for stock levels")
+    of_rate = Text(
+        "删掉它；要限速，用连接的 `rate`", "remove it; the connection's `rate` limits all that is asked of the platform"
+    )
+    for key, given, proposal in (
+        ("rate_per_s", override.rate_per_s, of_rate),
+        ("burst", override.burst, of_rate),
+        ("adaptive", override.adaptive, _REMOVE),
+    ):
+        if given:
+            report.add((*path, key), what, proposal)
 
 
 def check_pull(name: str, entry: ConnectionEntry, manifest: Manifest, report: Report) -> None:

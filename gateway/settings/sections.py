@@ -606,7 +606,8 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     gates: Annotated[
         dict[Operation, GateOverride],
         described(
-            "按操作（create、cancel、ship）设上限和时限", "Per operation (create, cancel, ship): limits and deadlines"
+            "按操作（create、cancel、ship、stock）设上限和时限",
+            "Per operation (create, cancel, ship, stock): limits and deadlines",
         ),
     ] = {}
     pull: Annotated[PullOverride | None, described("轮询的店铺用：怎样轮询", "For shops that are polled: how")] = None
