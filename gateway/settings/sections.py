@@ -582,7 +582,10 @@ class ConnectionEntry(_Section, frozen=True, kw_only=True):
     ] = None
     route: Annotated[
         tuple[RouteTo, ...],
-        described("店铺用：订单发往哪里，首选在前", "For shops: where its orders go, first choice first"),
+        described(
+            "店铺用：订单发往哪里：新订单都按第一条，其余各条只留给已经按它们走的订单",
+            "For shops: where its orders go: new ones by the first; the others are for orders that go by them already",
+        ),
     ] = ()
     skus: Annotated[
         Literal["as_is", "mapped"],
