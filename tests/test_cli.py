@@ -30,6 +30,7 @@ import typer.main
 from adapters.webhook.fake import FakeShop
 from gateway.check import reach, room
 from gateway.cli import app, main
+from gateway.core import words
 from gateway.embedded.postgres import EmbeddedPostgres
 from gateway.plugins import discover
 from gateway.settings import load
@@ -861,6 +862,17 @@ def test_every_command_prints_json_but_the_gateway_itself() -> None:
     """README.md says so; the log of the gateway is JSON anyway."""
     commands = every_command()
     assert [name for name, one in commands if not any("--json" in option.opts for option in one.params)] == ["run"]
+
+
+def test_the_help_of_a_filter_lists_its_codes() -> None:
+    """CHANGELOG.md says so."""
+    helps = {name: "\n".join(option.help or "" for option in one.params) for name, one in every_command()}
+    for filtered in ("orders list", "orders reconsider-many"):
+        codes = [*words.REASONS, *words.CONFLICTS, *(f"missing:{field}" for field in words.FIELDS)]
+        assert [code for code in codes if f" {code} " not in helps[filtered]] == []
+    for filtered in ("dead list", "dead redrive"):
+        assert [code for code in words.LETTERS if f" {code} " not in helps[filtered]] == []
+        assert "rejected" not in helps[filtered], "a delivery's"
 
 
 def test_the_settings_are_told_as_a_json_schema() -> None:

@@ -26,6 +26,12 @@ _PAGE = 1_000
 _BEHIND = 12
 """So often in a row the gateway takes none, after 5 s each, before the command ends instead of waiting on."""
 
+_WAITS = [*words.REASONS, *(f"missing:{field}" for field in words.FIELDS)]
+Waits = Annotated[
+    str | None,
+    typer.Option(help=choices("等待原因", "What it waits for", {code: words.reason(code) for code in _WAITS})),
+]
+
 orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders.")
 
 
@@ -34,7 +40,7 @@ orders = typer.Typer(no_args_is_help=True, help="查看订单。Look at orders."
 )
 def list_orders(
     stage: Annotated[str | None, typer.Option(help=choices("阶段", "Stage", words.STAGES))] = None,
-    reason: Annotated[str | None, typer.Option(help=choices("等待原因", "What it waits for", words.REASONS))] = None,
+    reason: Waits = None,
     conflict: Annotated[str | None, typer.Option(help=choices("冲突", "Conflict", words.CONFLICTS))] = None,
     connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
     number: Annotated[str | None, typer.Option(help="单号前缀。Begins with", callback=as_number)] = None,
@@ -117,7 +123,7 @@ def reconsider(
 )
 def reconsider_many(
     stage: Annotated[str | None, typer.Option(help=choices("阶段", "Stage", words.STAGES))] = None,
-    code: Annotated[str | None, typer.Option(help=choices("等待原因", "What it waits for", words.REASONS))] = None,
+    code: Waits = None,
     conflict: Annotated[str | None, typer.Option(help=choices("冲突", "Conflict", words.CONFLICTS))] = None,
     connection: Annotated[str | None, typer.Option(help="来源店铺。Shop")] = None,
     number: Annotated[str | None, typer.Option(help="单号前缀。Begins with", callback=as_number)] = None,

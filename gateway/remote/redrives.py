@@ -21,6 +21,7 @@ Operation = Annotated[str | None, typer.Option(help=choices("操作", "Deliverie
 Code = Annotated[
     str | None, typer.Option(help="原因代码， 如 rejected:http_4xx、 unknown； rejected 为全部拒收。 Code of the cause")
 ]
+LetterCode = Annotated[str | None, typer.Option(help=choices("原因", "Code of the cause", words.LETTERS))]
 Since = Annotated[str | None, typer.Option(help="自此刻起受阻，2026-05-01T09:00:00+08:00。Waiting since then or later")]
 Until = Annotated[str | None, typer.Option(help="在此刻前受阻。Waiting since before then")]
 Yes = Annotated[bool, typer.Option("--yes", help="确认执行。Do it")]
@@ -90,7 +91,7 @@ def redrive_deliveries(
 
 def redrive_letters(
     source: Source = None,
-    code: Code = None,
+    code: LetterCode = None,
     since: Since = None,
     until: Until = None,
     dry_run: DryRun = False,
