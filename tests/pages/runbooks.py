@@ -224,6 +224,10 @@ def gate_held(page: Page, town: Town) -> None:
     assert re.search(told, page.run("ordergate gates list"))
     page.run("ordergate gates auto wms-1 create --reason why")
     town.until_gate("closed")
+    page.run("ordergate pause wms-1 --operation create --reason why")
+    town.until_gate("forced_open")
+    page.run("ordergate resume wms-1 --operation create --reason why")
+    town.until_gate("closed")
 
 
 def gateway_down(page: Page, town: Town) -> None:
