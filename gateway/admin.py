@@ -30,6 +30,7 @@ from gateway.core.event import ConnectionName
 from gateway.core.keys import KEY_BYTES
 from gateway.core.text import NOTHING, Text
 from gateway.plugins import discover
+from gateway.remote.answer import example
 from gateway.schema import suggest
 from gateway.sdk.signing import NO_MATCH, PREFIX, decode_secret, sign, verify
 from gateway.settings import Mode, Settings, load
@@ -357,7 +358,7 @@ def compare(
         terminal.line(f"仓库没有的（部分）：{listed}", f"not there, some of them: {listed}")
 
 
-@token.command("replace")
+@token.command("replace", epilog=example("token replace -c ordergate.yaml"))
 def token_replace(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
     """作废旧令牌，生成新令牌（只显示一次）。Revoke every token and show a new one, this once."""
     from gateway.store.sql import migrate as bring_up
@@ -380,7 +381,7 @@ def token_replace(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, 
 Again = Annotated[bool, typer.Option("--count", help="统计未用当前密钥的行（慢）。Count rows of other keys (slow)")]
 
 
-@keys.command("new")
+@keys.command("new", epilog=example("keys new"))
 def keys_new(as_json: AsJson = False) -> None:
     """生成一个密钥（请存放在配置之外）。Make a key; keep it outside of the configuration file."""
     made = base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
@@ -391,7 +392,7 @@ def keys_new(as_json: AsJson = False) -> None:
         terminal.plain(made)
 
 
-@keys.command("status")
+@keys.command("status", epilog=example("keys status", "keys status --count"))
 def keys_status(
     config: ConfigFile = DEFAULT_CONFIG, count: Again = False, as_json: AsJson = False, lang: Lang = ZH
 ) -> None:
@@ -429,7 +430,7 @@ def keys_status(
         terminal.table([("列", "Column"), ("其他密钥或明文行数", "Rows of other keys, or plain")], list(others.items()))
 
 
-@keys.command("reseal")
+@keys.command("reseal", epilog=example("keys reseal -c ordergate.yaml"))
 def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, lang: Lang = ZH) -> None:
     """用当前密钥重新加密所有数据，网关可同时运行。Seal everything with the first key, while the gateway runs.
 
@@ -454,7 +455,7 @@ def keys_reseal(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False, la
         raise typer.Exit(1)
 
 
-@keys.command("lost")
+@keys.command("lost", epilog=example("keys lost 9f86d081", 'keys lost 9f86d081 --yes -r "副本也没有了"'))
 def keys_lost(
     key_id: Annotated[str, typer.Argument(metavar="KEY", help="`keys status` 列出的密钥。As `keys status` lists it")],
     reason: Annotated[str, typer.Option("--reason", "-r", help="原因，会被记录。Why; needed with --yes")] = "",
@@ -597,7 +598,7 @@ Secret = Annotated[
 ]
 
 
-@webhook.command("secret")
+@webhook.command("secret", epilog=example("webhook secret"))
 def webhook_secret(as_json: AsJson = False) -> None:
     """生成一个密钥。Make a secret."""
     made = PREFIX + base64.b64encode(randomness.token_bytes(32)).decode()
@@ -608,7 +609,9 @@ def webhook_secret(as_json: AsJson = False) -> None:
         terminal.plain(made)
 
 
-@webhook.command("sign")
+@webhook.command(
+    "sign", epilog=example("webhook sign order.json --secret whsec_… --url http://127.0.0.1:8080/hooks/shop-a")
+)
 def webhook_sign(
     body: Body = Path("-"),
     secret: Secret = "",
@@ -643,7 +646,10 @@ def webhook_sign(
     terminal.plain(line)
 
 
-@webhook.command("verify")
+@webhook.command(
+    "verify",
+    epilog=example("webhook verify order.json --secret whsec_… --id msg_1 --timestamp 1767225600 --signature v1,…"),
+)
 def webhook_verify(
     body: Body = Path("-"),
     secret: Secret = "",

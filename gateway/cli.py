@@ -17,6 +17,7 @@ import typer.main
 from gateway import admin, usage
 from gateway.admin import DEFAULT_CONFIG, ConfigFile, read_settings
 from gateway.process import exits, heed_children, open_what_is_closed, show_what_can_be_shown
+from gateway.remote.answer import example
 from gateway.remote.connections import connections, pause, resume
 from gateway.remote.dead_letters import dead
 from gateway.remote.deliveries import deliveries
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-@app.command()
+@app.command(epilog=example("run -c ordergate.yaml", "run -c ordergate.yaml --workers 2"))
 def run(
     config: ConfigFile = DEFAULT_CONFIG,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes / 工作进程数")] = 1,
@@ -87,7 +88,7 @@ def run(
     asyncio.run(supervisor.run())
 
 
-@app.command()
+@app.command(epilog=example("demo", "demo --orders 200", "demo --without-gateway"))
 def demo(
     orders: Annotated[int, typer.Option(min=1, max=108_042, help="How many orders / 订单数")] = 2_000,
     seed: Annotated[int, typer.Option(help="Which purchases, and which calls fail / 随机种子")] = 1,
@@ -126,20 +127,24 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-notices.command("test")(admin.notices_test)
-for command in (
-    admin.check,
-    admin.migrate,
-    admin.adapters,
-    admin.reference,
-    admin.restored,
-    admin.database,
-    admin.purge,
-    admin.compare,
-    pause,
-    resume,
+notices.command("test", epilog=example("notices test ops-robot"))(admin.notices_test)
+for command, *examples in (
+    (admin.check, "check -c ordergate.yaml", "check -c ordergate.yaml --lang en"),
+    (admin.migrate, "migrate -c ordergate.yaml"),
+    (admin.adapters, "adapters"),
+    (admin.reference, "reference --lang zh", "reference --json"),
+    (
+        admin.restored,
+        "restored -c ordergate.yaml",
+        "restored -c ordergate.yaml --since 2026-05-01T09:30:00+08:00",
+    ),
+    (admin.database, "database -c ordergate.yaml"),
+    (admin.purge, "purge --dry-run", "purge"),
+    (admin.compare, "compare shop-a --last 500", "compare shop-a --last 500 --channel-numbers"),
+    (pause, 'pause shop-a -r "价格有误"', 'pause wms-1 --operation create -r "对方停机"'),
+    (resume, 'resume shop-a -r "已更正"', 'resume wms-1 --operation create -r "对方恢复"'),
 ):
-    app.command()(command)
+    app.command(epilog=example(*examples))(command)
 for name, group in (
     ("work", work),
     ("orders", orders),

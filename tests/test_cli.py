@@ -37,6 +37,7 @@ from gateway.settings import load
 from gateway.store.identity import note_identity
 from gateway.testing.fakes import Faults
 from tests.languages import CHINESE
+from tests.pages.reading import only_named
 from tests.ports import free_port
 from tests.remote.answering import OK, answering
 from tests.store.stuck import ERP, open_desk, stick
@@ -862,6 +863,15 @@ def test_every_command_prints_json_but_the_gateway_itself() -> None:
     """README.md says so; the log of the gateway is JSON anyway."""
     commands = every_command()
     assert [name for name, one in commands if not any("--json" in option.opts for option in one.params)] == ["run"]
+
+
+@pytest.mark.parametrize(("name", "command"), every_command(), ids=lambda part: part if isinstance(part, str) else "")
+def test_every_help_shows_how_the_command_is_called(name: str, command: Any) -> None:
+    """CHANGELOG.md says so."""
+    head, _, listed = (command.epilog or "").partition(":  ")
+    examples = listed.split("   |   ")
+    assert head == "例 / Examples" and all(one.startswith(f"ordergate {name}") for one in examples)
+    assert [one for one in examples if only_named(one)] == []
 
 
 def test_the_help_of_a_filter_lists_its_codes() -> None:

@@ -13,7 +13,7 @@ import typer
 from gateway.core import words
 from gateway.core.text import Text
 from gateway.core.words import CONNECTIONS, word
-from gateway.remote.answer import choices, print_done, show
+from gateway.remote.answer import choices, example, print_done, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, content_of, when
@@ -26,13 +26,13 @@ Operation = Annotated[
 connections = typer.Typer(no_args_is_help=True, help="连接和店铺授权。Connections and authorisations of shops.")
 
 
-@connections.command("list")
+@connections.command("list", epilog=example("connections list"))
 def list_connections(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
     """连接状态：启用、暂停、需重新授权；轮询进度。How the connections stand, and how far shops are read."""
     show(Remote(url, token).get("connections"), _print_connections, lang=lang, as_json=as_json)
 
 
-@connections.command("authorise")
+@connections.command("authorise", epilog=example('connections authorise shop-a --from token.json -r "重新授权"'))
 def authorise(
     name: ConnectionName,
     reason: Reason,

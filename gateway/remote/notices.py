@@ -9,7 +9,7 @@ import typer
 
 from gateway.core import words
 from gateway.core.words import word
-from gateway.remote.answer import Codes, choices, print_more, show
+from gateway.remote.answer import Codes, choices, example, print_more, show
 from gateway.remote.client import Remote
 from gateway.remote.options import LOCAL, After, Limit, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Terminal, when
@@ -17,7 +17,7 @@ from gateway.terminal import ZH, AsJson, Lang, Terminal, when
 notices = typer.Typer(no_args_is_help=True, help="通知。What people are told.")
 
 
-@notices.command("list")
+@notices.command("list", epilog=example("notices list --state failed", "notices list --kind target"))
 def list_notices(
     state: Annotated[str | None, typer.Option(help=choices("去向", "What became of it", words.NOTICE_STATES))] = None,
     kind: Annotated[str | None, typer.Option(help=choices("种类", "Kind", words.NOTICES))] = None,
@@ -35,7 +35,7 @@ def list_notices(
     show(answer, _print_notices, lang=lang, as_json=as_json)
 
 
-@notices.command("open")
+@notices.command("open", epilog=example("notices open"))
 def list_conditions(url: Url = LOCAL, token: Token = "", as_json: AsJson = False, lang: Lang = ZH) -> None:
     """当前异常。What is the matter now."""
     answer = Remote(url, token).get("conditions")

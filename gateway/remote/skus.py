@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.core.text import Text
-from gateway.remote.answer import print_more, show
+from gateway.remote.answer import example, print_more, show
 from gateway.remote.client import Remote, RemoteError
 from gateway.remote.options import LOCAL, After, Limit, Reason, Token, Url
 from gateway.terminal import ZH, AsJson, Lang, Language, Terminal, content_of, when
@@ -33,7 +33,7 @@ class Format(enum.StrEnum):
 AsFormat = Annotated[Format | None, typer.Option("--format", help="默认按文件名。By the file's name if left out")]
 
 
-@skus.command("list")
+@skus.command("list", epilog=example("skus list shop-a --unmapped", "skus list shop-a --refused"))
 def list_skus(
     shop: Shop,
     sku: Annotated[str | None, typer.Option(help="店铺商品编码前缀。The shop's SKU begins with")] = None,
@@ -65,7 +65,10 @@ def list_skus(
     show(answer, _print_skus, lang=lang, as_json=as_json)
 
 
-@skus.command("import")
+@skus.command(
+    "import",
+    epilog=example('skus import shop-a table.xlsx -r "新品" --dry-run', 'skus import shop-a table.xlsx -r "新品"'),
+)
 def import_skus(
     shop: Shop,
     file: Annotated[Path, typer.Argument(help="XLSX 或 CSV；- 为标准输入。XLSX or CSV; - for standard input")],
@@ -101,7 +104,7 @@ def import_skus(
     show(answer, _print_import, lang=lang, as_json=as_json)
 
 
-@skus.command("export")
+@skus.command("export", epilog=example("skus export shop-a table.xlsx"))
 def export_skus(
     shop: Shop,
     file: Annotated[Path, typer.Argument(help="写入的文件；- 为标准输出。File to write; - for standard output")],
@@ -115,7 +118,7 @@ def export_skus(
     _write(Remote(url, token), shop, "export", file, as_format, lang=lang, as_json=as_json)
 
 
-@skus.command("template")
+@skus.command("template", epilog=example("skus template shop-a table.xlsx"))
 def skus_template(
     shop: Shop,
     file: Annotated[Path, typer.Argument(help="写入的文件；- 为标准输出。File to write; - for standard output")],
@@ -129,7 +132,7 @@ def skus_template(
     _write(Remote(url, token), shop, "template", file, as_format, lang=lang, as_json=as_json)
 
 
-@skus.command("publish")
+@skus.command("publish", epilog=example('skus publish shop-a --refused -r "已改好"'))
 def publish_skus(
     shop: Shop,
     reason: Reason,
