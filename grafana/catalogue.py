@@ -29,7 +29,7 @@ address or buyer data is ever a label.
 - *connections*：配置中 `connections` 的名称。The names under `connections` in the configuration.
 - *codes*：处理步骤与适配器的短代码，每个进程每个标签最多 {MAX_CODES} 个。
   Short codes of the steps and the adapters, at most {MAX_CODES} per label and process.
-- 多机：来自数据库的指标（通道、最久等待、死信、收件箱）只由一个进程给出，跨机取 `max`。
+- 多机：来自数据库的指标（通道、最久等待、死信、被拒的库存、不平的账、发货时限、收件箱）只由一个进程给出，跨机取 `max`。
   Of several machines: what is read from the database is given by one process of all; take `max`.
 """
 
