@@ -241,7 +241,7 @@ class Orders:
 
     async def look_reparsed(self, call: Call) -> Reparsed:
         number = call.path["number"]
-        return await self._reparsed(number, look(self._pool, number, reads=self._reads))
+        return await self._reparsed(number, look(self._pool, number, reads=self._reads, renamed=self._desk.renamed))
 
     async def reparse_order(self, call: Call) -> Reparsed:
         number = call.path["number"]
@@ -249,6 +249,7 @@ class Orders:
             self._pool,
             number,
             reads=self._reads,
+            renamed=self._desk.renamed,
             names=self._names,
             reason=call.body.reason,
             actor=call.actor,

@@ -9,7 +9,7 @@ one than it did. Nothing that was known is forgotten for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import asyncpg
@@ -38,22 +38,32 @@ class Reparsed(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[str, ...]
 
 
-async def look(pool: asyncpg.Pool, number: str, *, reads: Reads) -> Reparsed:
+async def look(
+    pool: asyncpg.Pool, number: str, *, reads: Reads, renamed: Mapping[ConnectionName, ConnectionName]
+) -> Reparsed:
     """What `reparse` would change. Raises as that does."""
     async with pool.acquire() as connection:
-        _, before, anew, messages = await _parsed(connection, number, reads, lock=False)
+        _, before, anew, messages = await _parsed(connection, number, reads, renamed, lock=False)
     return Reparsed(messages=messages, changes=tuple(differences(before, anew)))
 
 
 async def reparse(
-    pool: asyncpg.Pool, number: str, *, reads: Reads, names: Names, reason: str, actor: str, now: datetime
+    pool: asyncpg.Pool,
+    number: str,
+    *,
+    reads: Reads,
+    renamed: Mapping[ConnectionName, ConnectionName],
+    names: Names,
+    reason: str,
+    actor: str,
+    now: datetime,
 ) -> Reparsed:
-    """Replace the facts of an order by what its messages say, and have intake decide it.
+    """Replace the facts of an order by what its messages say, and have intake decide it. `renamed`: see Rules.
 
     Where they say the same, nothing is changed but that it was asked for. Raises NoSuchOrder, NotNow and CannotRead.
     """
     async with pool.acquire() as connection, connection.transaction():
-        order_id, before, anew, messages = await _parsed(connection, number, reads, lock=True)
+        order_id, before, anew, messages = await _parsed(connection, number, reads, renamed, lock=True)
         if anew is not before:
             write = OrderWrite(
                 order_id=order_id,
@@ -71,20 +81,24 @@ async def reparse(
     return Reparsed(messages=messages, changes=tuple(differences(before, anew)))
 
 
-async def _parsed(connection: Connection, number: str, reads: Reads, *, lock: bool) -> tuple[int, Order, Order, int]:
+async def _parsed(
+    connection: Connection, number: str, reads: Reads, renamed: Mapping[ConnectionName, ConnectionName], *, lock: bool
+) -> tuple[int, Order, Order, int]:
     """The order's id, the order as it is and as its messages tell it, and how many there are."""
     row = await connection.fetchrow(_ORDER + (" FOR UPDATE" if lock else ""), number)
     if row is None:
         raise NoSuchOrder(f"there is no order {number}")
     order_id, before = row[0], read_state(row[1])
+    shop = renamed.get(before.connection, before.connection)
     told: list[tuple[ConnectionName, Facts]] = []
     for place, kept in enumerate(await connection.fetch(_MESSAGES, order_id, NOBODY), 1):
         source = ConnectionName(kept[1])
+        of_the_shop = renamed.get(source, source) == shop
         event = Event(
             id=EventId(kept[0]),
             source=source,
             type=kept[2],
-            order_key=before.channel_no if source == before.connection else number,
+            order_key=before.channel_no if of_the_shop else number,
             time=kept[3],
             body=payload_of(kept[5]),
         )
@@ -96,8 +110,8 @@ async def _parsed(connection: Connection, number: str, reads: Reads, *, lock: bo
                 Text(f"{said.advice.zh}；看 `orders raw`", f"{said.advice.en}; `orders raw` shows it"),
             )
         whose, facts = said
-        # Its shop may have had another prefix when it was known.
-        own = facts.party is Party.SHOP and source == before.connection and facts.order_no == before.channel_no
+        # Its shop may have had another prefix, and name, when it was known.
+        own = facts.party is Party.SHOP and of_the_shop and facts.order_no == before.channel_no
         if whose != number and not own:
             raise NotNow(
                 "another_order",

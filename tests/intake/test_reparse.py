@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -10,17 +10,19 @@ import msgspec
 import pytest
 
 from gateway.core.errors import BadInput
-from gateway.core.event import Event
+from gateway.core.event import ConnectionName, Event
 from gateway.core.order import Facts, Hold, Mode, Order, Party, Payment, Receiver
 from gateway.intake.batch import Decider
 from gateway.pipeline.rules import Rules
 from gateway.store.orders import decode_state
 from gateway.store.repair import NoSuchOrder, NotNow
 from gateway.store.reparse import Reparsed, look, reparse
+from gateway.store.sql import register_connections
 from tests.intake.test_batch import (
     NOW,
     RULES,
     SHOP,
+    WMS,
     Desk,
     Memory,
     decide,
@@ -53,9 +55,22 @@ def mended(receiver: Receiver = RIGHT) -> Callable[[Event], Facts]:
     return adapter
 
 
-async def again(desk: Desk, decider: Decider, number: str = "A1") -> Reparsed:
+async def again(
+    desk: Desk,
+    decider: Decider,
+    number: str = "A1",
+    *,
+    renamed: Mapping[ConnectionName, ConnectionName] | None = None,
+) -> Reparsed:
     return await reparse(
-        desk.pool, number, reads=decider.reads, names=desk.names, reason="mended", actor="wang", now=AGAIN
+        desk.pool,
+        number,
+        reads=decider.reads,
+        renamed=renamed or {},
+        names=desk.names,
+        reason="mended",
+        actor="wang",
+        now=AGAIN,
     )
 
 
@@ -78,7 +93,9 @@ async def test_what_was_misread_is_read_right_and_the_order_goes_on(desk: Desk) 
     new = await desk.worker(memory, rules=rules, adapter=mended())
 
     before = await everything(desk)
-    assert await look(desk.pool, "A1", reads=new.reads) == Reparsed(messages=2, changes=("content.receiver",))
+    assert await look(desk.pool, "A1", reads=new.reads, renamed={}) == Reparsed(
+        messages=2, changes=("content.receiver",)
+    )
     assert await everything(desk) == before
 
     assert await again(desk, new) == Reparsed(messages=2, changes=("content.receiver",))
@@ -88,7 +105,7 @@ async def test_what_was_misread_is_read_right_and_the_order_goes_on(desk: Desk) 
     assert order.content is not None and (order.content.version, order.content.value.receiver) == (1, RIGHT)
     assert [(command.target, command.key) for command in order.commands] == [("wms-1", "create")]
     assert [held.delivery.order.content for held in memory.held] == [order.content]
-    assert await look(desk.pool, "A1", reads=new.reads) == Reparsed(messages=2, changes=())
+    assert await look(desk.pool, "A1", reads=new.reads, renamed={}) == Reparsed(messages=2, changes=())
 
 
 async def test_what_would_lose_as_another_event_of_the_same_version_counts(desk: Desk) -> None:
@@ -156,6 +173,22 @@ async def test_an_order_from_before_its_shop_took_another_prefix_is_read_again(d
     assert order.content is not None and order.content.value.receiver == RIGHT
 
 
+async def test_what_was_told_under_two_names_and_prefixes_of_its_shop_is_read_again(desk: Desk) -> None:
+    await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")))
+    new = ConnectionName("shop-n")
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new, prefix="B", former=("A",))
+    rules = Rules(shops={new: shop}, renamed={SHOP: new})
+    told = desk.arrival("1", said(2, payment=Payment(True, 2000)))
+    told = msgspec.structs.replace(told, event=msgspec.structs.replace(told.event, source=new))
+    await decide(await desk.worker(Memory(), rules=rules), told)
+    done = await again(desk, await desk.worker(Memory(), rules=rules, adapter=mended()), renamed=rules.renamed)
+    assert done.messages == 2
+    order = await stored(desk)
+    assert order.content is not None and order.content.value.receiver == RIGHT
+    assert order.connection == SHOP
+
+
 def _less(event: Event) -> Facts:
     return msgspec.structs.replace(decode(event), payment=None)
 
@@ -193,7 +226,7 @@ async def test_an_adapter_that_makes_less_of_them_changes_nothing(
     await decide(await desk.worker(Memory()), desk.arrival("1", paid("1")), desk.arrival("1", parcel("P1")))
     new = await desk.worker(Memory(), adapter=adapter)
     before = await everything(desk)
-    for doing in (look(desk.pool, "A1", reads=new.reads), again(desk, new)):
+    for doing in (look(desk.pool, "A1", reads=new.reads, renamed={}), again(desk, new)):
         with pytest.raises(NotNow) as told:
             await doing
         assert told.value.code == code and words in told.value.message.en

@@ -172,4 +172,4 @@ async def test_a_message_with_the_id_of_another_one_is_kept_where_something_new_
     assert await story(desk, "A1") == [("#1", "allocated", ()), ("#2", "packed", ()), ("#3", "shipped", ())]
     assert await story(desk, "A2") == [("#1", "allocated", ()), ("#2", "shipped", ()), ("#3", "shipped", ())]
     for number in ("A1", "A2"):
-        assert await look(desk.pool, number, reads=decider.reads) == Reparsed(messages=3, changes=())
+        assert await look(desk.pool, number, reads=decider.reads, renamed={}) == Reparsed(messages=3, changes=())
