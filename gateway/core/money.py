@@ -43,9 +43,9 @@ def parse_minor(text: str, *, where: str = "$") -> int:
 
 def format_minor(minor: int) -> str:
     """Decimal text with two decimals: ``format_minor(1230) == "12.30"``, ``format_minor(-5) == "-0.05"``."""
-    if minor >= 100:
-        digits = str(minor)
-        return f"{digits[:-2]}.{digits[-2:]}"
     if minor >= 0:
-        return f"0.{minor:02d}"
-    return f"-{-minor // 100}.{-minor % 100:02d}"
+        return f"{minor // 100}.{_TWO_DIGITS[minor % 100]}"
+    return f"-{format_minor(-minor)}"
+
+
+_TWO_DIGITS = [f"{number:02d}" for number in range(100)]

@@ -169,6 +169,7 @@ class Gate:
         self._adaptive = adaptive
         self._turns = turns
         self._learnt = LearntRate(policy.in_flight)
+        self._longest_s = policy.deadline_s + GRACE_S
         self._rate = (policy.rate_per_s, policy.burst)
         self._patience_until = 0.0
         self._joins_until = -math.inf
@@ -489,6 +490,8 @@ class Gate:
 
     def _end_cut_off(self, held: Held, me: asyncio.Task[None]) -> bool:
         """Whether the guard has cut this attempt off. Its cancels are spent, whatever the adapter made of them."""
+        if not self._overdue:
+            return False
         cancels = self._overdue.pop(id(held), 0)
         for _ in range(cancels):
             me.uncancel()
@@ -566,7 +569,7 @@ class Gate:
 
     def _covered(self) -> bool:
         """Whether an attempt started now ends before this worker's lease does."""
-        return self._lease.covers(self.policy.deadline_s + GRACE_S)
+        return self._lease.covers(self._longest_s)
 
     def _pump(self) -> None:
         """Hand deliveries to idle runners as long as both are there and nothing forbids it."""
@@ -635,10 +638,10 @@ class Gate:
         if held.in_doubt and self.policy.after_unknown is AfterUnknown.PERSON:
             self._write(held, self._conclude.in_doubt(held))
             return
-        if self._stopping or line.breaker.shut_until() is not None:
-            self._line_up(held, first=True)  # since it was picked, all probes are out; no token of the rate is spent
-            return
         if self.limiter.limits or self._turns is not None:
+            if self._stopping or line.breaker.shut_until() is not None:
+                self._line_up(held, first=True)  # since it was picked, all probes are out; no token is spent
+                return
             await self._turn(me)
         permit = line.breaker.admit()
         held_open = line is self._asks and self._held_open()
@@ -647,12 +650,12 @@ class Gate:
                 line.breaker.release(permit)
             self._line_up(held, first=True)
             return
-        key = id(held)
-        self._flying[key] = (me, self._clock() + self.policy.deadline_s + GRACE_S / 2)
+        key, started = id(held), self._clock()
+        self._flying[key] = (me, started + self._longest_s - GRACE_S / 2)
         if line is self._sends:
-            await self._send(held, permit, me)
+            await self._send(held, permit, me, started)
         else:
-            await self._find(line, held, permit, me)
+            await self._find(line, held, permit, me, started)
         del self._flying[key]
 
     async def _turn(self, me: asyncio.Task[None]) -> None:
@@ -671,8 +674,7 @@ class Gate:
         finally:
             self._queueing.discard(me)
 
-    async def _send(self, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
-        started = self._clock()
+    async def _send(self, held: Held, permit: Permit, me: asyncio.Task[None], started: float) -> None:
         version = 0 if self._authority is None else self._authority.version
         if not held.tries:
             held.first_try_at = started
@@ -705,10 +707,9 @@ class Gate:
         if isinstance(answer, Unauthorised) and self._authority is not None:
             self._authority.refused(version, answer)
 
-    async def _find(self, line: Line, held: Held, permit: Permit, me: asyncio.Task[None]) -> None:
+    async def _find(self, line: Line, held: Held, permit: Permit, me: asyncio.Task[None], started: float) -> None:
         """Ask the target about a delivery in doubt. Consumes no attempt."""
         held.doubted = True
-        started = self._clock()
         version = 0 if self._authority is None else self._authority.version
         try:
             finding = await self._sender.find(held.delivery, deadline_s=self.policy.deadline_s)

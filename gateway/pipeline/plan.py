@@ -61,11 +61,15 @@ def stage_of(order: Order, *, waiting: bool, allocated: bool) -> Stage:
         return Stage.CANCELLED
     if order.shipped_final or order.gone:
         return Stage.SHIPPED
-    if confirmed or any(ProgressStep.PACKING <= p.step <= ProgressStep.READY for p in order.reported):
+    if confirmed or (order.progress and _packs(order)):
         return Stage.PACKED
     if waiting:
         return Stage.RECEIVED
     return Stage.ALLOCATED if allocated else Stage.REVIEWED
+
+
+def _packs(order: Order) -> bool:
+    return any(ProgressStep.PACKING <= report.step <= ProgressStep.READY for report in order.reported)
 
 
 def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ...]:
@@ -88,6 +92,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     if not order.commands and not order.confirmations and not order.progress:
         return ()
     found: list[Conflict] = []
+    sent = order.issued(Operation.CREATE) is not None
     if order.confirmations and order.closed and not order.returned:
         found.append("cancelled_but_shipped")
     if order.confirmations and order.refunded and not order.closed and order.issued(Operation.CANCEL) is not None:
@@ -97,7 +102,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
         found.append("shipped_unknown_order")
     if order.confirmations and order.route is not None and len(order.confirmed) < len(order.confirmations):
         found.append("confirmed_by_other_warehouse")
-    if order.issued(Operation.CREATE) is not None and not order.shipped_final:
+    if sent and not order.shipped_final:
         if order.changed_after_sent:
             found.append("changed_after_sent")
         if order.held and not order.confirmed and not (order.closed or order.refunded):
@@ -105,9 +110,9 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")
-    if shops_told and order.left_unseen and not order.closed and order.issued(Operation.CREATE) is not None:
+    if sent and shops_told and order.left_unseen and not order.closed:
         found.append("shipped_elsewhere")
-    if any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
+    if order.progress and any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
         found.append("warehouse_exception")
     if order.confirmations and _shipped_short(order):
         found.append("shipped_short")
