@@ -14,7 +14,8 @@ from gateway.store.sql import Connection
 from gateway.store.work import IS_HELD
 
 LOOK_EVERY_S = 15.0
-"""Looking costs 1 to 4 µs for each order that waits, near or not, and what is looked for is told in hours."""
+"""Looking costs 2 to 4 µs for each order that waits, near or not, and 10 where it is not in the server's memory; what
+is looked for is told in hours."""
 UNDER_WAY = timedelta(seconds=60)
 """So long an order that could be sent at once may be on its way."""
 
