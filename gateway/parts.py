@@ -230,6 +230,7 @@ def telling_of(settings: Settings, renamed: Mapping[ConnectionName, ConnectionNa
             ship_by_lead_s=notices.ship_by_lead_s,
             settle_s=notices.settle_s,
             mute=frozenset(notices.mute),
+            polled=frozenset(c.name for c in settings.connections.values() if c.pull is not None),
         ),
         language=settings.language,
         people={

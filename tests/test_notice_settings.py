@@ -66,6 +66,18 @@ def test_the_section_becomes_who_is_told_what() -> None:
     assert KEY not in repr(parsed(NOTICES + CONNECTIONS).connections)
 
 
+def test_only_what_is_polled_needs_an_authorisation() -> None:
+    shop = """
+  shop-a:
+    adapter: pinduoduo
+    prefix: P
+    mode: observe
+    settings: {client_id: fake-client, client_secret: fake-secret, access_token: fake-session}
+"""
+    policy = telling_of(parsed(CONNECTIONS.rstrip() + shop)).policy
+    assert policy.polled == {"shop-a"} and policy.authorises("shop-a") and not policy.authorises("erp")
+
+
 def test_who_owns_a_shop_is_told_of_its_orders_under_the_name_of_before() -> None:
     telling = telling_of(parsed(NOTICES + CONNECTIONS), {ConnectionName("old"): ConnectionName("erp")})
     assert owners_of(Matter("target", "old"), telling.owners[:2]) == ("wang",)

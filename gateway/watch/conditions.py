@@ -77,6 +77,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """`backlog_age_s`: older is a backlog, and half of it is none any more. `ship_by_lead_s`: so long before the shop's
     latest time to ship an order that no warehouse has is told of. `settle_s`: so long there has to be no sign
     before a condition has ended; doubles up to `settle_max_s` for one that comes back within `again_s` of its end.
+    `polled`: the connections that need an authorisation by the configuration; None: whichever.
     """
 
     backlog_age_s: float = 900.0
@@ -85,19 +86,25 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     settle_max_s: float = 600.0
     again_s: float = 900.0
     mute: frozenset[Kind] = frozenset()
+    polled: frozenset[str] | None = None
+
+    def authorises(self, connection: str) -> bool:
+        return self.polled is None or connection in self.polled
 
 
 class Changed(msgspec.Struct, frozen=True):
     """A change that people are told of; `sign` None when there is none any more.
 
     `past`: how many of a shop's orders are past their ship-by time where none is near it any more. None near may mean
-    that all of them are late, and those may be among others that have been told of before.
+    that all of them are late, and those may be among others that have been told of before. `dropped`: what is over
+    is so by the configuration, which needs that authorisation no more; its platform has not taken it again.
     """
 
     change: Change
     condition: Condition
     sign: Sign | None
     past: int = 0
+    dropped: bool = False
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -143,7 +150,8 @@ def judge(
             stored.append(condition)
         if change is not None:
             late = shown.get(key._replace(subject=PAST)) if key.kind is Kind.SHIP_BY and sign is None else None
-            changes.append(Changed(change, condition, sign, 0 if late is None else late.count))
+            dropped = key.kind is Kind.AUTHORISE and not policy.authorises(key.connection)
+            changes.append(Changed(change, condition, sign, 0 if late is None else late.count, dropped))
     return Judged(tuple(stored), tuple(changes))
 
 
@@ -253,11 +261,14 @@ def _signs(facts: Facts, at: datetime, policy: Policy) -> Iterator[Sign]:
             )
     yield from _unproven(facts)
     for connection, refusal in facts.refusals.items():
+        if not policy.authorises(connection):
+            continue
         count = sum(waiting.count for (name, _), waiting in facts.waiting.items() if name == connection)
         yield Sign(key=Key(Kind.AUTHORISE, connection, ""), since=refusal.at, code=refusal.code, count=count)
     for connection, one in facts.not_renewed.items():
-        key = Key(Kind.AUTHORISE, connection, RENEWAL)
-        yield Sign(key=key, since=one.at, code=one.code, until=one.ends_at)
+        if policy.authorises(connection):
+            key = Key(Kind.AUTHORISE, connection, RENEWAL)
+            yield Sign(key=key, since=one.at, code=one.code, until=one.ends_at)
     for connection, unread in facts.unread.items():
         yield Sign(key=Key(Kind.SHOP_NOT_READ, connection, ""), since=unread.since, code=unread.code)
     yield from _restarts(facts, at)

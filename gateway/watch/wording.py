@@ -78,6 +78,11 @@ def _closed(changed: Changed, say: Say) -> str:
             return say(f"数据库已恢复：{key.subject}", f"The database is back: {key.subject}")
         case Kind.TARGET:
             return say(f"已恢复：{key.connection} {operation}", f"Up again: {key.connection} {operation}")
+        case Kind.AUTHORISE if changed.dropped:
+            return say(
+                f"按现在的配置不再需要授权：{key.connection}",
+                f"No authorisation needed any more, by the configuration: {key.connection}",
+            )
         case Kind.AUTHORISE if key.subject == RENEWAL:
             return say(f"授权已更新：{key.connection}", f"Authorisation renewed: {key.connection}")
         case Kind.AUTHORISE:

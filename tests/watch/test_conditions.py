@@ -107,6 +107,29 @@ def test_a_new_leader_with_the_same_table_tells_nothing_again() -> None:
     assert successor.told == [(27, Change.CLOSED, DOWN)]
 
 
+@pytest.mark.parametrize("subject", ["", RENEWAL])
+def test_a_refusal_of_what_has_left_the_configuration_is_over_though_it_is_stored_for_ever(subject: str) -> None:
+    facts = Facts(
+        refusals={} if subject else {"shop-a": Refusal("27", at(0))},
+        not_renewed={"shop-a": NotRenewed("27", at(0), None)} if subject else {},
+    )
+    book = Book(Policy(polled=frozenset({"shop-a", "shop-b"})))
+    book.look(1, *signs(facts, at=at(1), policy=book.policy))
+    book.policy = Policy(polled=frozenset({"shop-b"}))
+    for second in (2, 23):
+        judged = book.look(second, *signs(facts, at=at(second), policy=book.policy))
+    key = Key(Kind.AUTHORISE, "shop-a", subject)
+    assert [(change, told) for _, change, told in book.told] == [(Change.OPENED, key), (Change.CLOSED, key)]
+    assert [change.dropped for change in judged.changes] == [True]
+
+
+def test_a_refusal_that_ends_while_it_is_configured_was_authorised_again() -> None:
+    book = Book(Policy(polled=frozenset({"shop-a"})))
+    book.look(1, *signs(Facts(refusals={"shop-a": Refusal("27", at(0))}), at=at(1), policy=book.policy))
+    book.look(2)
+    assert [(change.change, change.dropped) for change in book.look(23).changes] == [(Change.CLOSED, False)]
+
+
 def test_looking_twice_changes_nothing() -> None:
     book = Book()
     book.look(0, down(0))

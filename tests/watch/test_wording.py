@@ -224,6 +224,16 @@ def test_a_clock_is_fast_or_slow_and_somebody_has_to_set_it(key: Key, off: Off, 
     assert text_of(key, Change.OPENED, "en", off=off).isascii()
 
 
+@pytest.mark.parametrize("subject", ["", RENEWAL])
+def test_an_authorisation_that_is_needed_no_more_is_not_said_to_be_given_again(subject: str) -> None:
+    condition = Condition(key=Key(Kind.AUTHORISE, "shop-a", subject), opened_at=T0, closed_at=T0)
+    changed = Changed(Change.CLOSED, condition, None, dropped=True)
+    assert [words(changed, at=T0, language=language, runbooks="r/").title for language in LANGUAGES] == [
+        "按现在的配置不再需要授权：shop-a",
+        "No authorisation needed any more, by the configuration: shop-a",
+    ]
+
+
 def test_a_refused_renewal_says_until_when_the_authorisation_lasts() -> None:
     key = Key(Kind.AUTHORISE, "shop-a", RENEWAL)
     sign = Sign(key=key, since=T0, code="27", until=T0 + timedelta(days=6))
