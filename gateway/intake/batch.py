@@ -321,7 +321,9 @@ class Decider:
             letters |= found.letters
         if batch.unsound:
             # First, so that one that holds nothing can be closed by what comes after it in this batch.
-            unsound = await without_overtaken(connection, batch.unsound, tells=self._tells_of_the_order)
+            unsound = await without_overtaken(
+                connection, batch.unsound, tells=self._tells_of_the_order, renamed=self._rules.renamed
+            )
             kept += await set_aside(connection, unsound) if unsound else []
         superseded: set[str] = set()
         passable: set[str] = set()

@@ -68,24 +68,33 @@ async def standing(connection: Connection, numbers: Collection[str]) -> list[Sta
 
 
 async def without_overtaken(
-    connection: Connection, letters: Sequence[DeadLetter], *, tells: Callable[[Event], bool]
+    connection: Connection,
+    letters: Sequence[DeadLetter],
+    *,
+    tells: Callable[[Event], bool],
+    renamed: Mapping[ConnectionName, ConnectionName],
 ) -> list[DeadLetter]:
     """`letters` but those with nothing in them of whose order something newer of the same source is stored already.
 
     `tells` says of a stored event whether it is about the order itself; one that cannot be read is taken for that.
+    `renamed`: shops of before and the names that they have now; a shop is one source under all its names.
     """
     asked = [letter for letter in letters if letter.code == UNREAD and letter.number]
     if not asked:
         return list(letters)
+    sources = [letter.arrival.event.source for letter in asked]
     rows = await connection.fetch(
         "SELECT l.n, e.event_id, e.type, e.happened_at, e.body"
         " FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS l(number, source, happened_at, n)"
         " JOIN orders o ON o.number = l.number JOIN event e USING (order_id)"
         " JOIN connection c ON c.connection_id = e.connection_id"
-        " WHERE c.name = l.source AND e.happened_at > l.happened_at",
+        " LEFT JOIN unnest($4::text[], $5::text[]) AS r(before, name) ON r.before = c.name"
+        " WHERE coalesce(r.name, c.name) = l.source AND e.happened_at > l.happened_at",
         [_number(letter.number) for letter in asked],
-        [as_plain(letter.arrival.event.source) for letter in asked],
+        [as_plain(renamed.get(source, source)) for source in sources],
         [letter.arrival.event.time for letter in asked],
+        list(renamed),
+        list(renamed.values()),
     )
     overtaken: set[int] = set()
     for n, event_id, kind, happened_at, stored in rows:

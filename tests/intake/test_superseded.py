@@ -82,6 +82,25 @@ async def test_a_reading_under_the_new_name_of_its_shop_closes_it_too(desk: Desk
     assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
 
 
+@pytest.mark.parametrize("newer_of", ["before", "now"])
+async def test_what_is_stored_of_its_shop_under_another_name_is_newer_too(desk: Desk, newer_of: str) -> None:
+    """Kafka delivers twice, and what it still holds is of both names."""
+    new = ConnectionName("shop-n")
+    newer, unread = desk.arrival("1", paid("1"), at=LATER), desk.arrival("1", b"unread")
+    if newer_of == "before":
+        await decide(await desk.worker(Memory()), newer)
+        unread = msgspec.structs.replace(unread, event=msgspec.structs.replace(unread.event, source=new))
+    desk.names = await register_connections(desk.pool, [SHOP, WMS, new])
+    shop = msgspec.structs.replace(RULES.shops[SHOP], name=new)
+    decider = await desk.worker(Memory(), rules=Rules(shops={new: shop}, renamed={SHOP: new}))
+    if newer_of == "now":
+        newer = msgspec.structs.replace(newer, event=msgspec.structs.replace(newer.event, source=new))
+        await decide(decider, newer)
+    assert await desk.rows("SELECT stage FROM orders") == [("allocated",)]
+    await decide(decider, unread)
+    assert await desk.rows(LETTERS) == []
+
+
 async def test_a_refund_that_was_told_under_the_name_of_before_reads_no_order(desk: Desk) -> None:
     refund = said(2, refunds=(Refund("R1", RefundStatus.OPEN, 100),))
     await decide(await desk.worker(Memory()), desk.arrival("1", refund, at=LATER))
