@@ -241,8 +241,9 @@ def _print_look(terminal: Terminal, answer: Any) -> None:
         return
     if called_off := answer["preview"].get("called_off"):  # a gateway of before does not say
         terminal.line(
-            f"注意：其中 {called_off} 个订单店铺已取消或退款：先下单，取消随后发出",
-            f"note: {called_off} of them were cancelled or paid back at the shop: each is created, and then cancelled",
+            f"注意：其中 {called_off} 个订单店铺已取消或退款：先下单，取消随后发出；肯定从未离开的，两者都不发",
+            f"note: {called_off} of them were cancelled or paid back at the shop: each is created, and then cancelled;"
+            " of what has certainly never left neither is sent",
         )
     terminal.line(
         f"每秒 {answer['per_s']:g} 个，约需 {answer['takes_s']:.0f} 秒；要执行：不写 --dry-run，加 --yes --reason 原因",
@@ -356,6 +357,7 @@ def _print_redrive(terminal: Terminal, row: Any) -> None:
             (("在途", "Released, under way"), row["released"]),
             (("完成", "Done"), row["done"]),
             (("其中对方已有", "of these, found there"), row["found"]),
+            (("其中未发出：此前已取消", "of these, never sent: cancelled before"), row.get("withdrawn", "")),
             (("又受阻", "Blocked again"), row["again"]),
         ]
     else:

@@ -151,7 +151,10 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True, tag="dead_letter", tag
 
 
 class Redriven(msgspec.Struct, frozen=True, kw_only=True, tag="redrive", tag_field="kind"):
-    """A blocked delivery was released by a redrive; `state` is what became of it (migration 0006 names them)."""
+    """A blocked delivery was released by a redrive; `state` is what became of it (migration 0006 names them).
+
+    What was `done` may also have been withdrawn unsent: its attempt says so.
+    """
 
     at: datetime
     redrive_id: int

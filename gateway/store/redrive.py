@@ -69,7 +69,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedriveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A redrive and how far it is: its counts add up to `total`. `found`: those of `done` the target had already.
+    """A redrive and how far it is: its counts add up to `total`. `found`: those of `done` the target had already;
+    `withdrawn`: those that nothing was sent of, nor will be, because the shop has called the order off.
 
     `does`: whether it sends its items again, or takes them for handled elsewhere (`resolve`): then none is `released`,
     and what is `done` cannot be undone. `starts_at`: when the first is, or was, released or resolved; None where it
@@ -94,6 +95,7 @@ class RedriveRow(msgspec.Struct, frozen=True, kw_only=True):
     released: int
     done: int
     found: int
+    withdrawn: int
     again: int
     skipped: int
     kept: int
@@ -483,13 +485,14 @@ SELECT redrive_id, does, state, wanted, {private_or_plain("reason")} AS reason, 
        per_s, created_at,
        coalesce(c.first_at, CASE WHEN state = 'running' THEN coalesce(due_at, next_at) END) AS starts_at,
        coalesce(due_at, next_at) AS next_at, ended_at, ended_by,
-       c.total, c.waiting, c.released, c.done, c.found, c.again, c.skipped, c.kept, c.undone, c."left"
+       c.total, c.waiting, c.released, c.done, c.found, c.withdrawn, c.again, c.skipped, c.kept, c.undone, c."left"
   FROM redrive r CROSS JOIN LATERAL (
        SELECT count(*) AS total, min(i.released_at) AS first_at,
               count(*) FILTER (WHERE i.state = 'waiting') AS waiting,
               count(*) FILTER (WHERE i.state = 'released') AS released,
               count(*) FILTER (WHERE i.state = 'done') AS done,
               count(*) FILTER (WHERE i.state = 'done' AND i.result = {int(Result.FOUND)}) AS found,
+              count(*) FILTER (WHERE i.state = 'done' AND i.result = {int(Result.WITHDRAWN)}) AS withdrawn,
               count(*) FILTER (WHERE i.state = 'again') AS again,
               count(*) FILTER (WHERE i.state = 'skipped') AS skipped,
               count(*) FILTER (WHERE i.state = 'kept') AS kept,

@@ -212,6 +212,7 @@ REDRIVE = RedriveRow(
     released=0,
     done=5,
     found=2,
+    withdrawn=1,
     again=1,
     skipped=0,
     kept=3,
@@ -512,6 +513,7 @@ def test_a_stopped_redrive_says_what_came_back(capsys: pytest.CaptureFixture[str
         "已恢复原状 1",
         "又受阻 1",
         "其中对方已有 2",
+        "其中未发出：此前已取消 1",
         "开始 2026-05-01 09:00:03",
     ):
         assert told in out

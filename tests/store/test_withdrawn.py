@@ -14,7 +14,7 @@ from gateway.core.order import Operation
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.outcomes import Ended
 from gateway.store.outbox import AttemptRow, claim, overtaken, own_lanes, start_worker, withdraw
-from gateway.store.redrive import Pace, start, step
+from gateway.store.redrive import Pace, read_redrive, start, step
 from gateway.store.sql import Names
 from gateway.store.wanted import Wanted
 from tests.dispatch.test_gate import Bench, Script, fail, running
@@ -124,6 +124,28 @@ async def test_doubt_that_a_redrive_sends_unasked_is_sent_and_cancelled(migrated
     held = await claim(pool, worker_id=worker_id, target=PAGER, operation=Operation.CREATE, limit=500, names=names)
     assert [one.in_doubt for one in held] == [False, False]
     assert await withdraw(pool, worker_id=worker_id, target=PAGER, order_ids={1, 2}, names=names) == {1}
+    await pool.close()
+
+
+async def test_a_redrive_does_not_say_of_what_was_withdrawn_that_its_target_has_it(migrated_url: str) -> None:
+    pool, names = await open_desk(migrated_url)
+    await stick(pool, names, 3, target=PAGER, tail=2, blocked="sealed")
+    await pool.execute("DELETE FROM attempt")
+    redrive_id = await start(
+        pool, Wanted(target=PAGER), policies=policies(names), cap=10, pace=Pace(per_s=100), reason="the key is back",
+        actor="ann", forced=True,
+    )  # fmt: skip
+    assert redrive_id is not None
+    await let_be_due(pool)
+    await step(pool)
+    worker_id = await start_worker(pool, name="test", lease_s=60)
+    await claim(pool, worker_id=worker_id, target=PAGER, operation=Operation.CREATE, limit=500, names=names)
+    assert await withdraw(pool, worker_id=worker_id, target=PAGER, order_ids={1, 2}, names=names) == set()
+    await let_be_due(pool)
+    await step(pool)
+    seen = await read_redrive(pool, redrive_id)
+    assert seen is not None
+    assert (seen.total, seen.released, seen.done, seen.found, seen.withdrawn) == (3, 1, 2, 0, 2)
     await pool.close()
 
 
