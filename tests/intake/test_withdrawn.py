@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
+import pytest
+
 from gateway.api.advice import About, next_step
 from gateway.core.delivery import Result
-from gateway.core.order import Closing, Operation, Payment, Refund, RefundStatus
+from gateway.core.order import Closing, Conflict, Facts, Hold, Operation, Payment, Refund, RefundStatus
 from gateway.core.words import CONFLICTS
 from gateway.store.outbox import claim, start_worker, withdraw
 from gateway.store.queries import AttemptEnded, read_order
-from tests.intake.test_batch import EVERYTHING, WMS, Desk, Memory, decide, desk, said
+from tests.intake.test_batch import EVERYTHING, RULES, SHOP, WMS, Desk, Memory, decide, desk, goes_to, said
 from tests.intake.test_verdicts import count_stock, next_one
 
 __all__ = ["desk"]
@@ -57,3 +62,29 @@ async def test_wanted_after_all_it_is_for_a_person_who_is_not_told_that_the_ware
     await decide(decider, next_one(desk, said(4, closing=Closing(True))))
     assert await desk.rows(ORDERS) == [("cancelled", "", "")]
     assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("code", "then"),
+    [
+        ("changed_after_sent", goes_to("2 Road", 4)),
+        ("held_after_sent", said(4, hold=Hold(True, "risk"))),
+        ("shipped_elsewhere", said(4, left=True)),
+    ],
+)
+async def test_what_becomes_of_it_then_is_not_said_to_have_come_after_it_was_sent(
+    desk: Desk, code: Conflict, then: Facts
+) -> None:
+    await count_stock(desk, 5)
+    shop = msgspec.structs.replace(RULES.shops[SHOP], takes_shipments=True)
+    decider = await desk.worker(Memory(0), rules=msgspec.structs.replace(RULES, shops={SHOP: shop}))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, closing=Closing(True))))
+    await withdrawn(desk)
+    await decide(decider, next_one(desk, said(3, closing=Closing(False))))
+    await decide(decider, next_one(desk, then))
+    assert code in (await desk.rows("SELECT conflicts FROM orders"))[0][0].split()
+    words = CONFLICTS[code]
+    assert "下发" not in words.zh and not re.search(r"\bsent\b", words.en)
+    step = next_step(About(kind="conflict", connection="shop", operation="", code=code))
+    assert "未发出的，仓库没有" in step.zh and "never sent" in step.en
