@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import itertools
-import os
 import socket
+from functools import cache
 
-_FIRST, _EACH = 20_000, 2_000
+_FIRST, _EACH, _PARTS = 20_000, 200, 60
 """Below the ports from which Linux, by default (32768 and up), takes one for every connection that somebody opens: one
-of those, found free, may be taken before the server is there. Each process of a parallel run has a part of its own."""
+of those, found free, may be taken before the server is there. So may one that another run of tests finds free as well,
+also while its server is started again: each process has a part of its own."""
 
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
-_numbers = itertools.cycle(range(_EACH))
-_offset = os.getpid() % _EACH
+_numbers = itertools.cycle(range(1, _EACH))
 
 
 def free_port() -> int:
     """One that nobody listens on now, and that this process has not given out lately."""
+    first: int = _held_part().getsockname()[1]
     for number in itertools.islice(_numbers, _EACH):
-        port = _FIRST + _worker * _EACH + (number + _offset) % _EACH
         with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise OSError(f"no port is free from {_FIRST + _worker * _EACH} on")
+            if _takes(probe, first + number):
+                return first + number
+    raise OSError(f"no port is free from {first} on")
+
+
+@cache
+def _held_part() -> socket.socket:
+    """A socket with the first port of a part, which is ours for as long as that is bound: until this process ends."""
+    for first in range(_FIRST, _FIRST + _PARTS * _EACH, _EACH):
+        holder = socket.socket()
+        if _takes(holder, first):
+            return holder
+        holder.close()
+    raise OSError(f"{_PARTS} processes have ports already")
+
+
+def _takes(sock: socket.socket, port: int) -> bool:
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True

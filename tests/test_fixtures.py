@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from gateway.store.sql import migrate, open_pool
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("turn", [1, 2])
@@ -51,3 +58,11 @@ async def test_the_in_memory_kafka_carries_a_message(kafka_mock: str) -> None:
         async with consumer:
             message = await consumer.getone()
     assert (message.key, message.value) == (b"shop/1", b"one")
+
+
+def test_a_port_that_one_process_is_given_no_other_is_while_it_lives() -> None:
+    """Two runs of tests at a time: neither has its servers where those of the other are about to start."""
+    asked = "import json; from tests.ports import free_port; print(json.dumps([free_port() for _ in range(2000)]))"
+    given = {free_port() for _ in range(3)}
+    ran = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not given & set(json.loads(ran.stdout))
