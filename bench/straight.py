@@ -172,14 +172,18 @@ async def straight(
     *, database_url: str, bootstrap: str, topic: str, group: str, url: str, in_flight: int, count: int
 ) -> dict[str, Any]:
     """`count` orders of `topic`, with `in_flight` requests at a time."""
-    pool = await open_pool(database_url, size=4)
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
     )
-    async with Http(connections=in_flight) as http, consumer:
+    async with (
+        await open_pool(database_url, size=4) as pool,
+        Http(connections=in_flight) as http,
+        consumer,
+        asyncio.TaskGroup() as tasks,
+    ):
         path = Straight(pool, http, url)
         await path.start()
-        tasks = [asyncio.create_task(path.send()) for _ in range(in_flight)] + [asyncio.create_task(path.record())]
+        running = [tasks.create_task(path.send()) for _ in range(in_flight)] + [tasks.create_task(path.record())]
         taken, used_s, started = 0, cpu_s(), time.perf_counter()
         committed_at = time.monotonic()
         while taken < count:
@@ -194,15 +198,12 @@ async def straight(
             if time.monotonic() - committed_at > COMMIT_EVERY_S:
                 committed_at = time.monotonic()
                 await consumer.commit()
-        while path.recorded < count:
-            if ended := [task for task in tasks if task.done()]:
-                ended[0].result()
+        while path.recorded < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await consumer.commit()
         found = result(count, used_s, started)
-        for task in tasks:
+        for task in running:
             task.cancel()
-    await pool.close()
     return found
 
 
