@@ -92,7 +92,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     if not order.commands and not order.confirmations and not order.progress:
         return ()
     found: list[Conflict] = []
-    sent = order.issued(Operation.CREATE) is not None
+    planned = order.issued(Operation.CREATE) is not None
     if order.confirmations and order.closed and not order.returned:
         found.append("cancelled_but_shipped")
     if order.confirmations and order.refunded and not order.closed and order.issued(Operation.CANCEL) is not None:
@@ -102,7 +102,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
         found.append("shipped_unknown_order")
     if order.confirmations and order.route is not None and len(order.confirmed) < len(order.confirmations):
         found.append("confirmed_by_other_warehouse")
-    if sent and not order.shipped_final:
+    if planned and not order.shipped_final:
         if order.changed_after_sent:
             found.append("changed_after_sent")
         if order.held and not order.confirmed and not (order.closed or order.refunded):
@@ -110,7 +110,7 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
             found.append("held_after_sent")
         if order.issued(Operation.CANCEL) is not None and not (order.closed or order.refunded or order.refund_open):
             found.append("reopened_after_cancel")
-    if sent and shops_told and order.left_unseen and not order.closed:
+    if planned and shops_told and order.left_unseen and not order.closed:
         found.append("shipped_elsewhere")
     if order.progress and any(progress.step is ProgressStep.EXCEPTION for progress in order.reported):
         found.append("warehouse_exception")

@@ -111,7 +111,7 @@ async def wake_live(
 
     `renamed`: shops of before and the names that they have now.
     """
-    names = {**dict(zip(live, live, strict=True)), **{old: new for old, new in renamed.items() if new in live}}
+    names = {name: name for name in live} | {old: new for old, new in renamed.items() if new in live}
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
         shops = await connection.fetch(

@@ -118,7 +118,7 @@ async def unknown_orders(
 ) -> frozenset[str]:
     """Those of a shop's order numbers that stand nowhere here: no order, no dead letter, nothing in the inbox.
 
-    It may be known by prefixes that it had before, under another name, too: none but that has had its `prefix` last.
+    The shop may have had other prefixes, and other names: those whose last prefix was `prefix`.
     """
     rows = await pool.fetch(
         "SELECT k FROM unnest($1::text[]) AS k"
