@@ -52,6 +52,17 @@ async def held_by(pool: asyncpg.Pool, names: Names) -> int:
     return worker_id
 
 
+async def cancelled(pool: asyncpg.Pool, names: Names, *order_ids: int) -> None:
+    """The shop cancels what waits as one command, as intake writes it."""
+    await pool.execute(
+        "INSERT INTO delivery (order_id, target_id, seq, operation, key)"
+        " SELECT n, $1, 2, 'cancel', 'cancel' FROM unnest($2::bigint[]) n",
+        names.id(WMS),
+        order_ids,
+    )
+    await pool.execute("UPDATE lane SET tail = 2 WHERE order_id = ANY($1)", order_ids)
+
+
 async def attempts(pool: asyncpg.Pool) -> list[tuple[int, int, Result]]:
     rows = await pool.fetch("SELECT order_id, seq, result FROM attempt ORDER BY order_id, seq")
     return [(row[0], row[1], Result(row[2])) for row in rows]
@@ -186,13 +197,7 @@ async def test_what_waits_in_memory_for_a_target_that_is_down_is_looked_at_again
     await dispatcher._claim_group(bench.gate)
     fail(bench.breaker, 50)
     assert bench.gate.sends_waiting() == 4
-    # The shop cancels two of them, as intake writes it.
-    await pool.execute(
-        "INSERT INTO delivery (order_id, target_id, seq, operation, key)"
-        " SELECT n, $1, 2, 'cancel', 'cancel' FROM unnest('{2,4}'::bigint[]) n",
-        names.id(WMS),
-    )
-    await pool.execute("UPDATE lane SET tail = 2 WHERE order_id IN (2, 4)")
+    await cancelled(pool, names, 2, 4)
     await dispatcher._withdraw_queued(bench.gate, set())
     assert (bench.gate.sends_waiting(), bench.gate.state.places) == (2, 2)
     assert [held.delivery.order_id for held in bench.gate._queued()] == [1, 3]
@@ -206,11 +211,7 @@ async def test_one_that_must_be_sent_after_all_is_put_back_once(migrated_url: st
     dispatcher, bench = await a_gate(pool, names, [])
     await dispatcher._claim_group(bench.gate)
     await tried(pool, names, 2, Result.FAILED, "http_503")
-    await pool.execute(
-        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (2, $1, 2, 'cancel', 'cancel')",
-        names.id(WMS),
-    )
-    await pool.execute("UPDATE lane SET tail = 2 WHERE order_id = 2")
+    await cancelled(pool, names, 2)
     to_send = set[int]()
     await dispatcher._withdraw_queued(bench.gate, to_send)
     assert [held.delivery.order_id for held in bench.gate._queued()] == [2, 1]
@@ -235,16 +236,18 @@ async def test_what_was_tried_is_not_withdrawn_before_that_is_written(migrated_u
         1, names.id(WMS), 1, dispatcher.worker_id, datetime.now(UTC), 5, Result.UNAUTHORISED, "token", None
     )
     dispatcher.outcomes.add(Ended(refused, None, None))
-    await pool.execute(
-        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (1, $1, 2, 'cancel', 'cancel')",
-        names.id(WMS),
-    )
-    await pool.execute("UPDATE lane SET tail = 2")
+    await cancelled(pool, names, 1)
     to_send = set[int]()
     await dispatcher._withdraw_queued(bench.gate, to_send)
     assert (bench.gate.sends_waiting(), to_send, await attempts(pool)) == (1, set(), [])
     dispatcher.outcomes.stop()
-    await dispatcher.outcomes.run()
+    async with asyncio.timeout(20), pool.acquire() as other, other.transaction():
+        await other.execute("LOCK TABLE attempt IN SHARE MODE")
+        writing = asyncio.create_task(dispatcher.outcomes.run())
+        await stands_at_a_lock(other)
+        await dispatcher._withdraw_queued(bench.gate, to_send)
+    assert (bench.gate.sends_waiting(), to_send) == (1, set()), "nor while it is being written"
+    await writing
     await dispatcher._withdraw_queued(bench.gate, to_send)
     assert (bench.gate.sends_waiting(), to_send) == (1, {1})
     assert await attempts(pool) == [(1, 1, Result.UNAUTHORISED)]
@@ -278,11 +281,7 @@ async def test_what_was_taken_out_of_the_line_is_nobodys_to_free_either(migrated
     await waiting(pool, names, 1, tail=1)
     dispatcher, bench = await a_gate(pool, names, [])
     await dispatcher._claim_group(bench.gate)
-    await pool.execute(
-        "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (1, $1, 2, 'cancel', 'cancel')",
-        names.id(WMS),
-    )
-    await pool.execute("UPDATE lane SET tail = 2")
+    await cancelled(pool, names, 1)
     dispatcher._astray_after_s = 0.0
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE attempt IN SHARE MODE")
