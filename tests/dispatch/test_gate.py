@@ -424,6 +424,18 @@ async def test_a_pause_of_the_connection_saves_up_no_turns_of_the_gate() -> None
 
 
 @travelling
+async def test_what_a_breaker_keeps_back_takes_no_turn() -> None:
+    """All that waits is handed out when the first probe is due, and only that one goes."""
+    bench = Bench(Script(), clock=now_s, in_flight=4, breaker=BreakerPolicy(open_s=1.0))
+    bench.gate.limiter.set_rate(0.01, 4)
+    fail(bench.breaker, 8)
+    async with running(bench):
+        bench.give(4)
+        await asyncio.sleep(2.0)
+        assert len(bench.script.asked) == 4, "a probe, three more, and the burst"
+
+
+@travelling
 async def test_a_worker_that_joins_others_sends_nothing_until_they_use_less() -> None:
     """The rate holds over all workers, also while the others have not noticed yet."""
     first, second = (
