@@ -21,9 +21,10 @@ class UnknownSku(enum.StrEnum):
 class Shop(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of one connection that orders come from.
 
-    `routes` in order of preference; `takes_shipments` says whether its parcels are told back to it, `mapped` whether
-    the warehouse knows its SKUs under other names (`gateway.pipeline.items`). `former`: prefixes that numbers of its
-    orders have which were known under another one, the last first.
+    New orders go by the first of `routes`, the others are for those that go by them already. `takes_shipments` says
+    whether its parcels are told back to it, `mapped` whether the warehouse knows its SKUs under other names
+    (`gateway.pipeline.items`). `former`: prefixes that numbers of its orders have which were known under another one,
+    the last first.
     """
 
     name: ConnectionName
