@@ -102,7 +102,7 @@ class Connections:
         if body.operation is not None:
             return await self._hold(call, name, body.operation, paused=True)
         before = await self._state_of(name)
-        if not await pause(self._pool, name, reason=body.reason, actor=call.actor):
+        if not await pause(self._pool, name, configured=self._connections, reason=body.reason, actor=call.actor):
             raise self._no_connection(name)
         await self._say(name, before)
         zh, en = "各进程在一次心跳内跟上", "every worker follows within its heartbeat"
@@ -116,7 +116,9 @@ class Connections:
         if body.operation is not None:
             return await self._hold(call, name, body.operation, paused=False)
         before = await self._state_of(name)
-        woken = await resume(self._pool, name, reason=body.reason, actor=call.actor, now=self._now())
+        woken = await resume(
+            self._pool, name, configured=self._connections, reason=body.reason, actor=call.actor, now=self._now()
+        )
         if woken is None:
             raise self._no_connection(name)
         await self._say(name, before)

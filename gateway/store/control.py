@@ -83,20 +83,23 @@ async def settled_obstacles(connection: Connection) -> Obstacles:
     return await obstacles(connection)
 
 
-async def pause(pool: asyncpg.Pool, name: str, *, reason: str, actor: str) -> bool:
-    """Pause a connection; False when there is none of that name."""
+async def pause(pool: asyncpg.Pool, name: str, *, configured: Collection[str], reason: str, actor: str) -> bool:
+    """Pause a connection; False when there is none of that name. None that is `configured` is its name of before."""
     async with pool.acquire() as connection, connection.transaction():
-        return bool(await _switch(connection, name, paused=True, reason=reason, actor=actor))
+        return bool(await _switch(connection, name, configured, paused=True, reason=reason, actor=actor))
 
 
-async def resume(pool: asyncpg.Pool, name: str, *, reason: str, actor: str, now: datetime) -> int | None:
-    """Resume a connection, and have its orders that waited for that decided again, the oldest first.
+async def resume(
+    pool: asyncpg.Pool, name: str, *, configured: Collection[str], reason: str, actor: str, now: datetime
+) -> int | None:
+    """Resume a connection, and have its orders that waited for that decided again, the oldest first. `configured`: see
+    `pause`.
 
     How many there are; None when there is no connection of that name.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _RESUME_LOCK)
-        switched = await _switch(connection, name, paused=False, reason=reason, actor=actor)
+        switched = await _switch(connection, name, configured, paused=False, reason=reason, actor=actor)
         return sum([await _wake(connection, *one, now) for one in switched]) if switched else None
 
 
@@ -131,18 +134,25 @@ async def _wake(connection: Connection, connection_id: int, name: str, now: date
     return len(numbers)
 
 
-async def _switch(connection: Connection, name: str, *, paused: bool, reason: str, actor: str) -> list[tuple[int, str]]:
+async def _switch(
+    connection: Connection, name: str, configured: Collection[str], *, paused: bool, reason: str, actor: str
+) -> list[tuple[int, str]]:
     """Id and name of what is switched: the connection, and what it was called before (`renamed_shops`), of which there
-    may be orders that have not been sent; nothing where there is none of that name."""
+    may be orders that have not been sent; nothing where there is none of that name.
+
+    By a name that is not configured any more, all that has had a prefix in common is switched.
+    """
     rows = await connection.fetch(
         "WITH RECURSIVE was AS (SELECT connection_id, adapter, former || prefix AS had FROM connection WHERE name = $1"
         " UNION SELECT c.connection_id, c.adapter, c.former || c.prefix FROM was w JOIN connection c"
-        " ON c.adapter = w.adapter AND c.prefix = ANY (w.had))"
+        " ON c.adapter = w.adapter AND c.prefix = ANY (w.had)"
+        " WHERE c.name <> ALL($4::text[]) OR $1 <> ALL($4::text[]))"
         " UPDATE connection c SET paused = $2, pause_reason = $3 FROM was w WHERE c.connection_id = w.connection_id"
         " RETURNING c.connection_id, c.name",
         name,
         paused,
         reason,
+        list(configured),
     )
     if rows:
         action = "connection.pause" if paused else "connection.resume"

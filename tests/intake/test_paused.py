@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,12 +29,12 @@ STATES = "SELECT number, stage, reasons FROM orders ORDER BY number"
 COMMANDS = "SELECT number, operation FROM delivery JOIN orders USING (order_id) ORDER BY number, seq"
 
 
-async def halt(desk: Desk, name: str = SHOP) -> None:
-    assert await pause(desk.pool, name, reason="wrong prices", actor="test")
+async def halt(desk: Desk, name: str = SHOP, *, configured: Collection[str] = ()) -> None:
+    assert await pause(desk.pool, name, configured=configured, reason="wrong prices", actor="test")
 
 
 async def go_on(desk: Desk, name: str = SHOP) -> int | None:
-    return await resume(desk.pool, name, reason="put right", actor="test", now=datetime.now(UTC))
+    return await resume(desk.pool, name, configured=(), reason="put right", actor="test", now=datetime.now(UTC))
 
 
 async def test_a_paid_order_of_a_paused_shop_waits_and_goes_on_by_itself(desk: Desk) -> None:
@@ -109,6 +110,19 @@ async def test_a_shop_is_resumed_with_the_orders_it_had_two_names_and_a_prefix_b
     await desk.pool.execute("UPDATE orders SET connection_id = $1", desk.names.id(SHOP))
     assert await desk.rows(STATES) == [("A1", "received", "paused")]
     assert await go_on(desk, new) == 1
+
+
+async def test_a_shop_that_has_taken_the_prefix_of_another_ones_name_of_before_is_not_paused_with_it(
+    desk: Desk,
+) -> None:
+    """`ordergate check` says of it that its numbers could be the other's, and it starts all the same."""
+    new, taker = ConnectionName("shop-n"), ConnectionName("shop-t")
+    await register_connections(desk.pool, [new, taker])
+    await desk.pool.execute("UPDATE connection SET adapter = 'webhook', prefix = 'B' WHERE name <> $1", WMS)
+    await desk.pool.execute("UPDATE connection SET former = '{A}' WHERE name = $1", SHOP)
+    await desk.pool.execute("UPDATE connection SET prefix = 'A' WHERE name = $1", taker)
+    await halt(desk, new, configured=(new, taker, WMS))
+    assert await desk.rows("SELECT name FROM connection WHERE paused ORDER BY name") == [(SHOP,), (new,)]
 
 
 async def test_what_a_warehouse_has_is_cancelled_and_what_it_has_not_is_over(desk: Desk) -> None:

@@ -248,7 +248,7 @@ async def test_a_cancel_reaches_what_was_sent_two_names_and_a_prefix_before(scen
 async def test_a_pause_of_the_name_of_before_holds_nothing_under_the_one_it_has_now(scene: Scene) -> None:
     """It holds no order that comes in, and those of before waited on for it, where nobody looked."""
     assert await scene.starts(mode=Mode.LIVE)
-    assert await pause(scene.desk.pool, NAMES[0][0], reason="wrong prices", actor="test")
+    assert await pause(scene.desk.pool, NAMES[0][0], configured=(), reason="wrong prices", actor="test")
     order = await sent(scene)
     assert await scene.desk.rows("SELECT reasons FROM orders") == [("paused",)]
     assert await scene.starts(name=NAMES[0][1])
