@@ -145,12 +145,14 @@ _MIGRATION_PAUSE_S = 3.0
 _NAMED = {"application_name": "ordergate"}
 # Whatever the defaults of the server or the database are: what is committed is on the disk before anybody is told; who
 # has waited for a lock sees what was committed meanwhile; a backslash in a statement of ours is just that; and a worker
-# that is stopped or cut off inside a transaction does not hold its locks for the two hours that TCP takes. Not with the
-# connection's start: pgbouncer refuses one that asks for these.
+# that is stopped or cut off inside a transaction does not hold its locks for the two hours that TCP takes. Nor are
+# statements compiled: ours are short, and compiling one takes up to half a second. Not with the connection's start:
+# pgbouncer refuses one that asks for these.
 _SESSION = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 SET default_transaction_isolation = 'read committed';
 SET standard_conforming_strings = on;
+SET jit = off;
 SET idle_in_transaction_session_timeout = 10000;
 SET tcp_keepalives_idle = 10;
 SET tcp_keepalives_interval = 5;

@@ -48,6 +48,21 @@ async def test_a_session_gives_its_locks_back_soon_when_its_process_stops(postgr
         await pool.close()
 
 
+async def test_no_statement_is_compiled(postgres_url: str) -> None:
+    """A scan that is the last resort counts as ten thousand million, and PostgreSQL compiles what costs much: looking
+    for what is to be shipped soon took half a second for a hundred orders, every 15 s."""
+    dba = await asyncpg.connect(postgres_url)
+    try:
+        await dba.execute(f"ALTER DATABASE {urlsplit(postgres_url).path[1:]} SET jit = on")
+        pool = await open_pool(postgres_url, size=1)
+        try:
+            assert await pool.fetchval("SHOW jit") == "off"
+        finally:
+            await pool.close()
+    finally:
+        await dba.close()
+
+
 async def test_a_server_tuned_for_speed_or_for_snapshots_changes_nothing_of_what_is_promised(postgres_url: str) -> None:
     """A commit that is told of before it is on the disk is an order lost; in a snapshot that is older than the lock two
     people put the same right twice; and where a backslash escapes, orders that wait for stock are not found."""
