@@ -285,26 +285,13 @@ _CONFLICTS: Mapping[Conflict, Text] = {
     "refunded_but_shipped": Text("联系快递拦截或等待退回", "stop the parcel or wait for its return"),
     "shipped_unknown_order": Text("向仓库核实单号", "ask the warehouse about the number"),
     "confirmed_by_other_warehouse": Text("与两个仓库核实，防止重复发货", "ask both warehouses, lest it ships twice"),
-    "changed_after_sent": Text(
-        "通知仓库按新内容发货，或取消重下；时间线上未发出的，仓库没有，还要发货就由人录入",
-        "tell the warehouse, or cancel and send anew; what its timeline has as never sent the warehouse does not have:"
-        " enter it there by hand if it is still wanted",
-    ),
-    "held_after_sent": Text(
-        "通知仓库暂缓发货；时间线上未发出的，仓库没有",
-        "tell the warehouse to wait; what its timeline has as never sent it does not have",
-    ),
-    "reopened_after_cancel": Text(
-        "看订单时间线：没有发出的，由人录入仓库；已通知仓库取消的，与仓库核实，需要时重新下单",
-        "see its timeline: what was never sent, enter in the warehouse by hand; where that was told to cancel, ask it,"
-        " and enter it anew where needed",
-    ),
+    "changed_after_sent": Text("通知仓库按新内容发货，或取消重下", "tell the warehouse, or cancel and send anew"),
+    "held_after_sent": Text("通知仓库暂缓发货", "tell the warehouse to wait"),
+    "reopened_after_cancel": Text("与仓库核实，需要时重新下单", "ask the warehouse, enter it anew where needed"),
     "warehouse_exception": Text("联系仓库处理", "see the warehouse about it"),
     "shipped_beyond_stock": Text("盘点该 SKU 并更新库存", "count the SKU and set its stock"),
     "shipped_elsewhere": Text(
-        "通知仓库不要再发，已发的联系快递拦截；时间线上未发出的，仓库没有",
-        "tell the warehouse to stop; if it has shipped, stop the parcel; what its timeline has as never sent it does"
-        " not have",
+        "通知仓库不要再发，已发的联系快递拦截", "tell the warehouse to stop; if it has shipped, stop the parcel"
     ),
     "shipped_short": Text(
         "与仓库核实少发的商品，补发或退款", "ask the warehouse what is missing, send it or pay it back"

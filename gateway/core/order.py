@@ -249,7 +249,8 @@ class Operation(enum.StrEnum):
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Something the order's state asks of a target. `key` is unique per (order, target) and says what it is for.
+    """Something the order's state asks of a target. `key` is unique per (order, target) and says what it is for; what
+    is planned anew for one that was withdrawn has the same.
 
     `seq` counts from 1 per (order, target): targets receive an order's commands in that sequence.
     """
@@ -374,10 +375,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     """Pieces that were shipped beyond what the books had, before the place was counted: they are never booked."""
     passed: Passed | None = None
     """What a person has let pass; None: nothing."""
+    withdrawn: int = 0
+    """So many of `commands`, the first of them, came to nothing: the create was not sent, since its cancel was behind
+    it. Wanted after all, the order is sent anew."""
 
     def issued(self, operation: Operation) -> Command | None:
-        """The last command of this kind, if any was planned."""
-        for command in reversed(self.commands):
+        """The last command of this kind, if any was planned and not withdrawn."""
+        for command in reversed(self.commands[self.withdrawn :] if self.withdrawn else self.commands):
             if command.operation is operation:
                 return command
         return None
@@ -537,6 +541,12 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
         if not told.issubset(order.progress):
             changes["progress"] = tuple(sorted(told.union(order.progress), key=_encode))
     return msgspec.structs.replace(order, **changes) if changes else order
+
+
+def as_withdrawn(order: Order, target: ConnectionName) -> Order:
+    """`order` once its commands to `target` so far, a create and its cancel, were withdrawn before they were sent."""
+    places = [place for place, command in enumerate(order.commands, 1) if command.target == target]
+    return msgspec.structs.replace(order, withdrawn=places[-1], sent_content=b"")
 
 
 def told_anew(order: Order, told: Iterable[tuple[ConnectionName, Facts]]) -> Order:

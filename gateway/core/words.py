@@ -48,13 +48,13 @@ CONFLICTS: Mapping[Conflict, Text] = {
     ),
     "shipped_unknown_order": Text("仓库发了未知订单", "the warehouse shipped an order no shop told of"),
     "confirmed_by_other_warehouse": Text("由另一个仓库确认发货", "confirmed by a warehouse it was not sent to"),
-    "changed_after_sent": Text("分配后订单内容有变更", "changed at the shop after it was allocated"),
-    "held_after_sent": Text("分配后被平台暂停发货", "held by the channel after it was allocated"),
+    "changed_after_sent": Text("下发后订单内容有变更", "changed at the shop after it was sent"),
+    "held_after_sent": Text("下发后被平台暂停发货", "held by the channel after it was sent"),
     "reopened_after_cancel": Text("取消后，店铺又恢复订单", "open again at the shop after it was cancelled"),
     "warehouse_exception": Text("仓库报告异常", "the warehouse reports an exception"),
     "shipped_beyond_stock": Text("发货数量超过账面库存", "more was shipped than the books had"),
     "shipped_elsewhere": Text(
-        "已分配给仓库，店铺显示已由别处发货", "shipped by another hand after it was allocated to a warehouse"
+        "已下发仓库，店铺显示已由别处发货", "shipped by another hand after it was sent to the warehouse"
     ),
     "shipped_short": Text("仓库发货完毕，件数少于订单", "the warehouse is done and shipped less than was ordered"),
 }

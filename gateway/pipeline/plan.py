@@ -80,10 +80,10 @@ def conflicts_of(order: Order, *, shops_told: bool = True) -> tuple[Conflict, ..
     `shipped_unknown_order`: a warehouse confirmed what no shop told of;
     `confirmed_by_other_warehouse`: one confirmed that the order is not routed to, and that does not count as shipped;
     `changed_after_sent`: lines or receiver changed after `create` was planned;
-    `held_after_sent`: the channel holds it after that, nothing has left and it is not over;
-    `reopened_after_cancel`: a cancel was planned, whether it was sent or not, and the shop wants the order after all;
+    `held_after_sent`: the channel holds it, nothing has left and it is not over;
+    `reopened_after_cancel`: the warehouse is told to cancel, and the shop wants the order after all;
     `warehouse_exception`: the warehouse it is routed to reported one;
-    `shipped_elsewhere`: the shop says that it has left, `create` was planned and its warehouse has not said so;
+    `shipped_elsewhere`: the shop says that it has left, a warehouse was told to ship it and has not said so;
     `shipped_short`: the warehouse is done, shipped fewer pieces than were ordered, and they have not been paid back.
 
     `shops_told`: whether we tell the shop of shipments. One that hears of them from somebody else may do so before us,

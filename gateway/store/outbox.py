@@ -9,7 +9,7 @@ command that was sent, so a worker back from the dead writes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
@@ -18,10 +18,12 @@ import msgspec
 from gateway.core.delivery import Delivery, Held, Result
 from gateway.core.errors import Fenced, OrdergateError
 from gateway.core.event import ConnectionName
-from gateway.core.order import Content, Operation, Register
+from gateway.core.order import Content, Operation, Order, Register, as_withdrawn
 from gateway.store.identity import REFUSED_RESTORED, is_restored, note_identity
-from gateway.store.orders import decode_state, holds_lease
+from gateway.store.inbox import put_in
+from gateway.store.orders import decode_state, encode_state, holds_lease
 from gateway.store.sql import DAMAGED, CannotOpen, CannotRead, Connection, Names, Private, Unopened, as_array
+from gateway.store.stock import reconsider
 from gateway.store.vault import ENTER_KEY, lacking, one_at_a_time
 
 Lane = tuple[int, int]
@@ -331,15 +333,38 @@ async def withdraw(
 
     Both are kept as WITHDRAWN. Nothing has left where no attempt was begun, or none came to a connection or further
     than to be throttled; whatever else a target said, it may have kept the order. Safe to repeat.
+
+    An order that its shop wants after all is decided again, and sent: now, or when the shop says so.
     """
-    these = (worker_id, names.id(target), as_array(order_ids))
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_WITHDRAW, *these, int(Result.WITHDRAWN), int(Result.FAILED), int(Result.THROTTLED))
+        # First, like every writer; an order that cannot be read keeps its commands.
+        rows = await connection.fetch(_LOCK_ORDERS, as_array(order_ids))
+        orders = {row[0]: order for row in rows if (order := _readable(row[1])) is not None}
+        these = (worker_id, names.id(target), as_array(orders))
+        ended = await connection.fetch(
+            _WITHDRAW, *these, int(Result.WITHDRAWN), int(Result.FAILED), int(Result.THROTTLED)
+        )
+        if ended:
+            gone = {row[0]: as_withdrawn(orders[row[0]], target) for row in ended}
+            await connection.execute(_NOTE_WITHDRAWN, list(gone), [encode_state(order) for order in gone.values()])
+            wanted = [order for order in gone.values() if "reopened_after_cancel" in order.conflicts]
+            now = datetime.now(UTC)
+            if wanted:
+                await put_in(connection, [reconsider(order.number, order.connection, now) for order in wanted])
         rows = await connection.fetch(
             "SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[])",
-            *these,
+            worker_id,
+            names.id(target),
+            as_array(order_ids),
         )
     return {row[0] for row in rows}
+
+
+def _readable(state: bytes) -> Order | None:
+    try:
+        return None if isinstance(state, Unopened) else decode_state(state)
+    except msgspec.MsgspecError:
+        return None
 
 
 async def load_held(pool: asyncpg.Pool, lanes: Mapping[Lane, int], *, names: Names) -> list[Held]:
@@ -547,6 +572,14 @@ WITH own AS (
 INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code)
 SELECT order_id, target_id, seq, $1, now(), 0, $4::smallint, 'cancelled'
   FROM ended CROSS JOIN LATERAL (VALUES (head), (tail)) AS both_of_them(seq)
+RETURNING order_id
+"""
+_LOCK_ORDERS = """
+SELECT order_id, state FROM orders WHERE order_id = ANY($1::text::bigint[]) ORDER BY number FOR UPDATE
+"""
+_NOTE_WITHDRAWN = """
+UPDATE orders o SET state = n.state FROM unnest($1::bigint[], $2::bytea[]) AS n(order_id, state)
+ WHERE o.order_id = n.order_id
 """
 
 

@@ -127,11 +127,7 @@ def test_every_code_has_words(codes: Iterable[Any], told: Mapping[Any, Text]) ->
         (words.result("not_found"), "查到对方没有", "not found there"),
         (words.subject("backlog", "create"), "下单", "create"),
         (words.subject("blocked", "unknown"), "不清楚对方是否已收到", "nobody knows whether the target has it"),
-        (
-            words.subject("conflict", "held_after_sent"),
-            "分配后被平台暂停发货",
-            "held by the channel after it was allocated",
-        ),
+        (words.subject("conflict", "held_after_sent"), "下发后被平台暂停发货", "held by the channel after it was sent"),
         (words.subject("dead_letter", "json"), "报文不是 JSON", "the payload is not JSON"),
         (words.subject("authorise", "renewal"), "续期被拒", "renewal refused"),
         (words.subject("authorise", ""), "", ""),

@@ -1,32 +1,54 @@
-"""An order whose create and cancel were both withdrawn: its stock is free again, and nothing says that it was sent."""
+"""An order whose create and cancel were both withdrawn: its stock is free again, and wanted after all it is sent."""
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
-import pytest
 
-from gateway.api.advice import About, next_step
-from gateway.core.delivery import Result
-from gateway.core.order import Closing, Conflict, Facts, Hold, Operation, Payment, Refund, RefundStatus
-from gateway.core.words import CONFLICTS
+from gateway.core.delivery import Held, Result
+from gateway.core.event import Arrival
+from gateway.core.order import Closing, Operation, Payment, Refund, RefundStatus
+from gateway.intake.batch import Decider
+from gateway.store.inbox import take
 from gateway.store.outbox import claim, start_worker, withdraw
 from gateway.store.queries import AttemptEnded, read_order
-from tests.intake.test_batch import EVERYTHING, RULES, SHOP, WMS, Desk, Memory, decide, desk, goes_to, said
+from gateway.store.sql import Connection
+from tests.intake.test_batch import EVERYTHING, WMS, Desk, Memory, decide, desk, said
 from tests.intake.test_verdicts import count_stock, next_one
 
 __all__ = ["desk"]
 
 ORDERS = "SELECT stage, reasons, conflicts FROM orders"
+LANES = "SELECT operation, head, tail FROM lane"
+OPEN, REFUSED = Refund("R1", RefundStatus.OPEN, 100), Refund("R1", RefundStatus.REJECTED, 100)
+
+
+async def claimed(desk: Desk) -> tuple[int, list[Held]]:
+    """A new worker, and what it has claimed."""
+    worker_id = await start_worker(desk.pool, name=f"sends {os.urandom(4).hex()}", lease_s=60)
+    held = await claim(
+        desk.pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=9, names=desk.names
+    )
+    return worker_id, held
+
+
+async def from_inbox(desk: Desk, decider: Decider) -> int:
+    """Has all that waits in the inbox decided; how many events that were."""
+
+    @asynccontextmanager
+    async def transaction() -> AsyncIterator[tuple[Connection, Sequence[Arrival]]]:
+        async with desk.pool.acquire() as connection, connection.transaction():
+            yield connection, await take(connection, 10)
+
+    return await decider.decide_in(transaction)
 
 
 async def withdrawn(desk: Desk) -> list[tuple[int, str]]:
     """A worker claims the order and sends neither; the attempts as its timeline has them."""
-    worker_id = await start_worker(desk.pool, name="sends", lease_s=60)
-    held = await claim(
-        desk.pool, worker_id=worker_id, target=WMS, operation=Operation.CREATE, limit=9, names=desk.names
-    )
+    worker_id, held = await claimed(desk)
     orders = [one.delivery.order_id for one in held]
     kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, order_ids=orders, names=desk.names)
     assert len(held) == 1 and not kept and await desk.rows("SELECT * FROM lane") == []
@@ -45,46 +67,65 @@ async def test_stock_is_free_and_the_timeline_says_that_neither_was_sent(desk: D
     assert await desk.rows(ORDERS) == [("cancelled", "", "")]
 
 
-async def test_wanted_after_all_it_is_for_a_person_who_is_not_told_that_the_warehouse_knows_of_it(desk: Desk) -> None:
+async def test_wanted_after_all_it_is_sent(desk: Desk) -> None:
     await count_stock(desk, 5)
     decider = await desk.worker(Memory(0))
     await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
-    await decide(decider, next_one(desk, said(2, refunds=(Refund("R1", RefundStatus.OPEN, 100),))))
-    assert await desk.rows("SELECT locked, committed FROM stock") == [(2, 0)]
+    await decide(decider, next_one(desk, said(2, refunds=(OPEN,))))
     await withdrawn(desk)
-    await decide(decider, next_one(desk, said(3, refunds=(Refund("R1", RefundStatus.REJECTED, 100),))))
-    assert await desk.rows(ORDERS) == [("allocated", "", "reopened_after_cancel")]
-    assert await desk.rows("SELECT * FROM lane") == [], "it is not sent a second time"
-    words = CONFLICTS["reopened_after_cancel"]
-    assert "仓库" not in words.zh and "warehouse" not in words.en
-    step = next_step(About(kind="conflict", connection="shop", operation="", code="reopened_after_cancel"))
-    assert "没有发出的，由人录入仓库" in step.zh and "what was never sent, enter in the warehouse by hand" in step.en
+    await decide(decider, next_one(desk, said(3, refunds=(REFUSED,))))
+    assert await desk.rows(ORDERS) == [("allocated", "", "")]
+    assert await desk.rows(LANES) == [("create", 3, 3)]
+    assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 2)]
+    assert await desk.rows("SELECT seq, operation, key FROM delivery ORDER BY seq") == [
+        (1, "create", "create"),
+        (2, "cancel", "cancel"),
+        (3, "create", "create"),
+    ]
     await decide(decider, next_one(desk, said(4, closing=Closing(True))))
     assert await desk.rows(ORDERS) == [("cancelled", "", "")]
+    assert await desk.rows(LANES) == [("create", 3, 4)]
+    assert await withdrawn(desk) == [(seq, "withdrawn") for seq in (1, 2, 3, 4)]
     assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 0)]
 
 
-@pytest.mark.parametrize(
-    ("code", "then"),
-    [
-        ("changed_after_sent", goes_to("2 Road", 4)),
-        ("held_after_sent", said(4, hold=Hold(True, "risk"))),
-        ("shipped_elsewhere", said(4, left=True)),
-    ],
-)
-async def test_what_becomes_of_it_then_is_not_said_to_have_come_after_it_was_sent(
-    desk: Desk, code: Conflict, then: Facts
-) -> None:
+async def test_wanted_before_it_is_withdrawn_it_is_sent_as_well(desk: Desk) -> None:
+    """What the shop said last was decided while both still waited for a target that is down."""
     await count_stock(desk, 5)
-    shop = msgspec.structs.replace(RULES.shops[SHOP], takes_shipments=True)
-    decider = await desk.worker(Memory(0), rules=msgspec.structs.replace(RULES, shops={SHOP: shop}))
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, refunds=(OPEN,))))
+    await decide(decider, next_one(desk, said(3, refunds=(REFUSED,))))
+    assert await desk.rows(ORDERS) == [("allocated", "", "reopened_after_cancel")]
+    await withdrawn(desk)
+    assert await from_inbox(desk, decider) == 1
+    assert await desk.rows(ORDERS) == [("allocated", "", "")]
+    assert await desk.rows(LANES) == [("create", 3, 3)]
+    assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 2)]
+
+
+async def test_what_is_sent_then_is_what_is_wanted_then(desk: Desk) -> None:
+    """Changed meanwhile, it is not held against what would have been sent before."""
+    await count_stock(desk, 5)
+    decider = await desk.worker(Memory(0))
     await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
     await decide(decider, next_one(desk, said(2, closing=Closing(True))))
     await withdrawn(desk)
-    await decide(decider, next_one(desk, said(3, closing=Closing(False))))
-    await decide(decider, next_one(desk, then))
-    assert code in (await desk.rows("SELECT conflicts FROM orders"))[0][0].split()
-    words = CONFLICTS[code]
-    assert "下发" not in words.zh and not re.search(r"\bsent\b", words.en)
-    step = next_step(About(kind="conflict", connection="shop", operation="", code=code))
-    assert "未发出的，仓库没有" in step.zh and "never sent" in step.en
+    elsewhere = msgspec.structs.replace(EVERYTHING, receiver=msgspec.structs.replace(EVERYTHING.receiver, detail="2"))
+    await decide(decider, next_one(desk, said(3, content=elsewhere, closing=Closing(False))))
+    assert await desk.rows(ORDERS) == [("allocated", "", "")]
+    _, [one] = await claimed(desk)
+    assert one.delivery.command.seq == 3 and one.delivery.order.content is not None
+    assert one.delivery.order.content.value.receiver.detail == "2"
+
+
+async def test_an_order_that_cannot_be_read_is_not_withdrawn(desk: Desk) -> None:
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, closing=Closing(True))))
+    worker_id, held = await claimed(desk)
+    await desk.pool.execute("UPDATE orders SET state = 'damaged'")
+    orders = [one.delivery.order_id for one in held]
+    kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, order_ids=orders, names=desk.names)
+    assert kept == set(orders) and await desk.rows(LANES) == [("create", 1, 2)]
+    assert await desk.rows("SELECT * FROM attempt") == []
