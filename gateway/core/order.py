@@ -546,7 +546,8 @@ def merge(order: Order, facts: Facts, source: ConnectionName) -> Order:
 def as_withdrawn(order: Order, target: ConnectionName) -> Order:
     """`order` once its commands to `target` so far, a create and its cancel, were withdrawn before they were sent."""
     places = [place for place, command in enumerate(order.commands, 1) if command.target == target]
-    return msgspec.structs.replace(order, withdrawn=places[-1], sent_content=b"")
+    unbooked = order.unbooked if order.confirmed else ()  # what has not left is booked once it is counted
+    return msgspec.structs.replace(order, withdrawn=places[-1], sent_content=b"", unbooked=unbooked)
 
 
 def told_anew(order: Order, told: Iterable[tuple[ConnectionName, Facts]]) -> Order:

@@ -334,7 +334,8 @@ async def withdraw(
     Both are kept as WITHDRAWN. Nothing has left where no attempt was begun, or none came to a connection or further
     than to be throttled; whatever else a target said, it may have kept the order. Safe to repeat.
 
-    An order that its shop wants after all is decided again, and sent: now, or when the shop says so.
+    They are decided again: what was said of them as sent does not hold any more, and what the shop wants after all is
+    sent.
     """
     async with pool.acquire() as connection, connection.transaction():
         # First, like every writer; an order that cannot be read keeps its commands.
@@ -347,10 +348,8 @@ async def withdraw(
         if ended:
             gone = {row[0]: as_withdrawn(orders[row[0]], target) for row in ended}
             await connection.execute(_NOTE_WITHDRAWN, list(gone), [encode_state(order) for order in gone.values()])
-            wanted = [order for order in gone.values() if "reopened_after_cancel" in order.conflicts]
             now = datetime.now(UTC)
-            if wanted:
-                await put_in(connection, [reconsider(order.number, order.connection, now) for order in wanted])
+            await put_in(connection, [reconsider(order.number, order.connection, now) for order in gone.values()])
         rows = await connection.fetch(
             "SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[])",
             worker_id,

@@ -16,7 +16,7 @@ from gateway.store.inbox import take
 from gateway.store.outbox import claim, start_worker, withdraw
 from gateway.store.queries import AttemptEnded, read_order
 from gateway.store.sql import Connection
-from tests.intake.test_batch import EVERYTHING, WMS, Desk, Memory, decide, desk, said
+from tests.intake.test_batch import EVERYTHING, WMS, Desk, Memory, decide, desk, goes_to, said
 from tests.intake.test_verdicts import count_stock, next_one
 
 __all__ = ["desk"]
@@ -117,6 +117,31 @@ async def test_what_is_sent_then_is_what_is_wanted_then(desk: Desk) -> None:
     _, [one] = await claimed(desk)
     assert one.delivery.command.seq == 3 and one.delivery.order.content is not None
     assert one.delivery.order.content.value.receiver.detail == "2"
+
+
+async def test_what_stood_against_it_as_sent_is_gone(desk: Desk) -> None:
+    """Nobody is asked to tell a warehouse of another receiver that it has never had one of."""
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, goes_to("2", 2)))
+    await decide(decider, next_one(desk, said(3, closing=Closing(True))))
+    assert await desk.rows(ORDERS) == [("cancelled", "", "changed_after_sent")]
+    await withdrawn(desk)
+    await from_inbox(desk, decider)
+    assert await desk.rows(ORDERS) == [("cancelled", "", "")]
+
+
+async def test_what_no_balance_knew_then_is_booked_when_it_is_sent(desk: Desk) -> None:
+    """It has never left: what was counted meanwhile has it."""
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, refunds=(OPEN,))))
+    await withdrawn(desk)
+    await from_inbox(desk, decider)
+    await count_stock(desk, 5)
+    await decide(decider, next_one(desk, said(3, refunds=(REFUSED,))))
+    assert await desk.rows(LANES) == [("create", 3, 3)]
+    assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 2)]
 
 
 async def test_an_order_that_cannot_be_read_is_not_withdrawn(desk: Desk) -> None:

@@ -24,6 +24,7 @@ from gateway.core.order import (
     Register,
     Sku,
     Stage,
+    as_withdrawn,
     differences,
     forgotten,
     merge,
@@ -307,3 +308,50 @@ def test_commands_are_numbered_and_said_once(arrivals: tuple[list[Event], list[l
         assert len({(command.target, command.key) for command in order.commands}) == len(order.commands)
         operations = [command.operation for command in order.commands if command.operation is not Operation.SHIP]
         assert operations in ([], [Operation.CREATE], [Operation.CREATE, Operation.CANCEL])
+
+
+def _withdraw(books: Books) -> None:
+    """As a worker does whose target is down: nothing of what the shop has called off was sent."""
+    again = []
+    for number, order in books.orders.items():
+        create, cancel = order.issued(Operation.CREATE), order.issued(Operation.CANCEL)
+        if create is not None and cancel is not None:
+            books.orders[number] = as_withdrawn(order, create.target)
+            again.append(number)
+    books.reconsider(*again)
+
+
+_planned = st.tuples(
+    st.just(placed(1, X=2)) | st.just(placed(1, X=2, unknown=1)),
+    st.just(paid(1, 2000)),
+    st.just(closed(2)) | st.just(refund(2, RefundStatus.OPEN, 500)),
+)
+
+
+@_thorough
+@given(_planned, _arrivals(), _rules, st.lists(st.booleans(), min_size=8, max_size=8))
+def test_what_is_withdrawn_ends_as_if_it_had_never_been_planned(
+    planned: tuple[Facts, ...], arrivals: tuple[list[Event], list[list[Event]]], by: Rules, down: list[bool]
+) -> None:
+    """It stands as it is decided again, is sent where the shop wants it, and its cancel is never forgotten."""
+    books = _books(by, {"X": 10_000, "Y": 10_000})
+    batches = [*([(OrderNumber("A1"), facts)] for facts in planned), *arrivals[1]]
+    for place, batch in enumerate(batches):
+        books.take(batch)
+        if down[place % len(down)]:
+            _withdraw(books)
+        books.check_ledger()
+    _withdraw(books)
+    books.check_ledger()
+    before = dict(books.orders)
+    books.reconsider(*before)
+    assert books.orders == before
+    for order in books.orders.values():
+        create, cancel = order.issued(Operation.CREATE), order.issued(Operation.CANCEL)
+        assert cancel is None and not set(order.conflicts) & {"reopened_after_cancel", "refunded_but_shipped"}
+        if create is not None:
+            assert order.shipped_final or not (order.closed or order.refunded or order.refund_open)
+        else:
+            assert not order.unbooked or order.confirmed
+        if order.stage is Stage.ALLOCATED:
+            assert create is not None or order.conflicts
