@@ -380,10 +380,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     it. Wanted after all, the order is sent anew."""
 
     def issued(self, operation: Operation) -> Command | None:
-        """The last command of this kind, if any was planned and not withdrawn."""
+        """The last command of this kind, if any was planned and not withdrawn.
+
+        What is before the last create was withdrawn, even where a gateway of before has rewritten the order since.
+        """
         for command in reversed(self.commands[self.withdrawn :] if self.withdrawn else self.commands):
             if command.operation is operation:
                 return command
+            if command.operation is Operation.CREATE:
+                return None
         return None
 
     @property

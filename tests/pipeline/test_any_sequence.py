@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -351,6 +352,8 @@ def test_what_is_withdrawn_ends_as_if_it_had_never_been_planned(
         assert cancel is None and not set(order.conflicts) & {"reopened_after_cancel", "refunded_but_shipped"}
         if create is not None:
             assert order.shipped_final or not (order.closed or order.refunded or order.refund_open)
+            rewritten = msgspec.structs.replace(order, withdrawn=0)  # by a gateway of before
+            assert rewritten.issued(Operation.CREATE) is create and rewritten.issued(Operation.CANCEL) is None
         else:
             assert not order.unbooked or order.confirmed
         if order.stage is Stage.ALLOCATED:
