@@ -344,13 +344,13 @@ class Dispatcher:
         """Those orders of `doomed` that need not be sent, after all; whether a call was answered or not."""
         if not doomed:
             return set()
-        asked = {one.delivery.order_id for one in doomed}
+        asked = {one.delivery.order_id: one.delivery.command.seq for one in doomed}
         kept = await self._through(
             partial(
-                withdraw, self._pool, worker_id=self.worker_id, target=gate.target, order_ids=asked, names=self._names
+                withdraw, self._pool, worker_id=self.worker_id, target=gate.target, creates=asked, names=self._names
             )
         )
-        gone = asked - kept
+        gone = asked.keys() - kept
         self._observe(
             [
                 AttemptEnded(

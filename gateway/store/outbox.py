@@ -326,22 +326,23 @@ async def overtaken(pool: asyncpg.Pool, *, worker_id: int, target: ConnectionNam
 
 
 async def withdraw(
-    pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, order_ids: Collection[int], names: Names
+    pool: asyncpg.Pool, *, worker_id: int, target: ConnectionName, creates: Mapping[int, int], names: Names
 ) -> set[int]:
-    """End the lanes of those orders of which nothing has left and nothing but the cancel follows; you get the orders
-    whose lanes this worker still holds.
+    """End the lanes of `creates` (order → the seq of its create) of which nothing has left and nothing but the cancel
+    follows; you get the orders whose creates this worker still holds.
 
     Both are kept as WITHDRAWN. Nothing has left where no attempt was begun, or none came to a connection or further
-    than to be throttled; whatever else a target said, it may have kept the order. Safe to repeat.
+    than to be throttled; whatever else a target said, it may have kept the order. Safe to repeat: a create that was
+    planned anew meanwhile is another one.
 
     They are decided again: what was said of them as sent does not hold any more, and what the shop wants after all is
     sent.
     """
     async with pool.acquire() as connection, connection.transaction():
         # First, like every writer; an order that cannot be read keeps its commands.
-        rows = await connection.fetch(_LOCK_ORDERS, as_array(order_ids))
+        rows = await connection.fetch(_LOCK_ORDERS, as_array(creates))
         orders = {row[0]: order for row in rows if (order := _readable(row[1])) is not None}
-        these = (worker_id, names.id(target), as_array(orders))
+        these = (worker_id, names.id(target), as_array(orders), as_array(creates[order_id] for order_id in orders))
         ended = await connection.fetch(
             _WITHDRAW, *these, int(Result.WITHDRAWN), int(Result.FAILED), int(Result.THROTTLED)
         )
@@ -351,10 +352,7 @@ async def withdraw(
             now = datetime.now(UTC)
             await put_in(connection, [reconsider(order.number, order.connection, now) for order in gone.values()])
         rows = await connection.fetch(
-            "SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[])",
-            worker_id,
-            names.id(target),
-            as_array(order_ids),
+            _STILL_HELD, worker_id, names.id(target), as_array(creates), as_array(creates.values())
         )
     return {row[0] for row in rows}
 
@@ -549,18 +547,20 @@ SELECT order_id FROM lane WHERE worker_id = $1 AND target_id = $2 AND operation 
 # more, and may have arrived all the same: a worker that dies leaves no attempt.
 _WITHDRAW = """
 WITH own AS (
-    SELECT order_id, target_id, head, tail FROM lane
-     WHERE worker_id = $1 AND target_id = $2 AND order_id = ANY($3::text::bigint[]) AND tail = head + 1 AND NOT in_doubt
-     ORDER BY order_id, target_id
-       FOR UPDATE
+    SELECT l.order_id, l.target_id, l.head, l.tail
+      FROM lane l JOIN unnest($3::text::bigint[], $4::text::smallint[]) AS d(order_id, seq)
+        ON l.order_id = d.order_id AND l.head = d.seq
+     WHERE l.worker_id = $1 AND l.target_id = $2 AND l.tail = l.head + 1 AND NOT l.in_doubt
+     ORDER BY l.order_id, l.target_id
+       FOR UPDATE OF l
 ), unwanted AS (
     SELECT o.* FROM own o
       JOIN delivery c ON (c.order_id, c.target_id, c.seq) = (o.order_id, o.target_id, o.head) AND c.operation = 'create'
       JOIN delivery n ON (n.order_id, n.target_id, n.seq) = (o.order_id, o.target_id, o.tail) AND n.operation = 'cancel'
      WHERE NOT EXISTS (
            SELECT 1 FROM attempt a
-            WHERE a.order_id = o.order_id AND a.target_id = o.target_id AND a.seq = o.head AND a.result <> $6
-              AND NOT (a.result = $5 AND coalesce(a.code, '') IN ('connect', 'connect_timeout', 'tls', 'pool')))
+            WHERE a.order_id = o.order_id AND a.target_id = o.target_id AND a.seq = o.head AND a.result <> $7
+              AND NOT (a.result = $6 AND coalesce(a.code, '') IN ('connect', 'connect_timeout', 'tls', 'pool')))
        AND NOT EXISTS (
            SELECT 1 FROM redrive_item i
             WHERE i.order_id = o.order_id AND i.target_id = o.target_id AND i.seq = o.head AND i.in_doubt AND NOT i.ask)
@@ -569,9 +569,15 @@ WITH own AS (
     RETURNING l.order_id, l.target_id, u.head, u.tail
 )
 INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result, code)
-SELECT order_id, target_id, seq, $1, now(), 0, $4::smallint, 'cancelled'
+SELECT order_id, target_id, seq, $1, now(), 0, $5::smallint, 'cancelled'
   FROM ended CROSS JOIN LATERAL (VALUES (head), (tail)) AS both_of_them(seq)
 RETURNING order_id
+"""
+_STILL_HELD = """
+SELECT l.order_id
+  FROM lane l JOIN unnest($3::text::bigint[], $4::text::smallint[]) AS d(order_id, seq)
+    ON l.order_id = d.order_id AND l.head = d.seq
+ WHERE l.worker_id = $1 AND l.target_id = $2
 """
 _LOCK_ORDERS = """
 SELECT order_id, state FROM orders WHERE order_id = ANY($1::text::bigint[]) ORDER BY number FOR UPDATE

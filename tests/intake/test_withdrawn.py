@@ -49,8 +49,8 @@ async def from_inbox(desk: Desk, decider: Decider) -> int:
 async def withdrawn(desk: Desk) -> list[tuple[int, str]]:
     """A worker claims the order and sends neither; the attempts as its timeline has them."""
     worker_id, held = await claimed(desk)
-    orders = [one.delivery.order_id for one in held]
-    kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, order_ids=orders, names=desk.names)
+    orders = {one.delivery.order_id: one.delivery.command.seq for one in held}
+    kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, creates=orders, names=desk.names)
     assert len(held) == 1 and not kept and await desk.rows("SELECT * FROM lane") == []
     page = await read_order(desk.pool, "A1")
     assert page is not None
@@ -150,7 +150,23 @@ async def test_an_order_that_cannot_be_read_is_not_withdrawn(desk: Desk) -> None
     await decide(decider, next_one(desk, said(2, closing=Closing(True))))
     worker_id, held = await claimed(desk)
     await desk.pool.execute("UPDATE orders SET state = 'damaged'")
-    orders = [one.delivery.order_id for one in held]
-    kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, order_ids=orders, names=desk.names)
-    assert kept == set(orders) and await desk.rows(LANES) == [("create", 1, 2)]
+    orders = {one.delivery.order_id: one.delivery.command.seq for one in held}
+    kept = await withdraw(desk.pool, worker_id=worker_id, target=WMS, creates=orders, names=desk.names)
+    assert kept == orders.keys() and await desk.rows(LANES) == [("create", 1, 2)]
     assert await desk.rows("SELECT * FROM attempt") == []
+
+
+async def test_asked_again_where_the_answer_was_lost_what_is_sent_anew_is_another_one(desk: Desk) -> None:
+    """This worker holds that too, by now: neither has it the first to send, nor is the other taken from it."""
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, refunds=(OPEN,))))
+    worker_id, [one] = await claimed(desk)
+    first = {one.delivery.order_id: 1}
+    assert not await withdraw(desk.pool, worker_id=worker_id, target=WMS, creates=first, names=desk.names)
+    await decide(decider, next_one(desk, said(3, refunds=(REFUSED,))))
+    await desk.pool.execute("UPDATE lane SET worker_id = $1", worker_id)
+    assert not await withdraw(desk.pool, worker_id=worker_id, target=WMS, creates=first, names=desk.names)
+    await decide(decider, next_one(desk, said(4, closing=Closing(True))))
+    assert not await withdraw(desk.pool, worker_id=worker_id, target=WMS, creates=first, names=desk.names)
+    assert await desk.rows(LANES) == [("create", 3, 4)]

@@ -75,7 +75,7 @@ async def test_both_end_and_the_timeline_has_both(migrated_url: str) -> None:
     worker_id = await held_by(pool, names)
     assert await overtaken(pool, worker_id=worker_id, target=WMS, names=names) == {1, 2}
     for _ in range(2):  # asked again where the answer was lost
-        kept = await withdraw(pool, worker_id=worker_id, target=WMS, order_ids={1, 2, 3}, names=names)
+        kept = await withdraw(pool, worker_id=worker_id, target=WMS, creates={1: 1, 2: 1, 3: 1}, names=names)
         assert kept == {3}, "nobody has cancelled it"
         assert await attempts(pool) == [(n, seq, Result.WITHDRAWN) for n in (1, 2) for seq in (1, 2)]
     assert await own_lanes(pool, worker_id) == {(3, names.id(WMS))}
@@ -93,7 +93,7 @@ async def test_what_may_have_left_is_sent_and_cancelled(
     await waiting(pool, names, 1)
     await tried(pool, names, 1, result, code)
     worker_id = await held_by(pool, names)
-    kept = await withdraw(pool, worker_id=worker_id, target=WMS, order_ids={1}, names=names)
+    kept = await withdraw(pool, worker_id=worker_id, target=WMS, creates={1: 1}, names=names)
     assert kept == (set() if ends else {1})
     await pool.close()
 
@@ -114,7 +114,7 @@ async def test_a_lane_that_is_not_just_that_stays(migrated_url: str, change: str
     worker_id = await held_by(pool, names)
     await pool.execute(change)
     before = await pool.fetchval("SELECT lane::text FROM lane")
-    await withdraw(pool, worker_id=worker_id, target=WMS, order_ids={1}, names=names)
+    await withdraw(pool, worker_id=worker_id, target=WMS, creates={1: 1}, names=names)
     assert await pool.fetchval("SELECT lane::text FROM lane") == before
     assert await attempts(pool) == []
     await pool.close()
@@ -134,7 +134,7 @@ async def test_doubt_that_a_redrive_sends_unasked_is_sent_and_cancelled(migrated
     worker_id = await start_worker(pool, name="test", lease_s=60)
     held = await claim(pool, worker_id=worker_id, target=PAGER, operation=Operation.CREATE, limit=500, names=names)
     assert [one.in_doubt for one in held] == [False, False]
-    assert await withdraw(pool, worker_id=worker_id, target=PAGER, order_ids={1, 2}, names=names) == {1}
+    assert await withdraw(pool, worker_id=worker_id, target=PAGER, creates={1: 1, 2: 1}, names=names) == {1}
     await pool.close()
 
 
@@ -151,7 +151,7 @@ async def test_a_redrive_does_not_say_of_what_was_withdrawn_that_its_target_has_
     await step(pool)
     worker_id = await start_worker(pool, name="test", lease_s=60)
     await claim(pool, worker_id=worker_id, target=PAGER, operation=Operation.CREATE, limit=500, names=names)
-    assert await withdraw(pool, worker_id=worker_id, target=PAGER, order_ids={1, 2}, names=names) == set()
+    assert await withdraw(pool, worker_id=worker_id, target=PAGER, creates={1: 1, 2: 1}, names=names) == set()
     await let_be_due(pool)
     await step(pool)
     seen = await read_redrive(pool, redrive_id)
