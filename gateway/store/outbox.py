@@ -336,7 +336,7 @@ async def withdraw(
     planned anew meanwhile is another one.
 
     They are decided again: what was said of them as sent does not hold any more, and what the shop wants after all is
-    sent.
+    sent. Not where a person has dealt with that: he may have entered it in the warehouse by hand.
     """
     async with pool.acquire() as connection, connection.transaction():
         # First, like every writer; an order that cannot be read keeps its commands.
@@ -347,7 +347,8 @@ async def withdraw(
             _WITHDRAW, *these, int(Result.WITHDRAWN), int(Result.FAILED), int(Result.THROTTLED)
         )
         if ended:
-            gone = {row[0]: as_withdrawn(orders[row[0]], target) for row in ended}
+            dealt_with = {row[0] for row in await connection.fetch(_REOPENED_BY_HAND, [row[0] for row in ended])}
+            gone = {row[0]: as_withdrawn(orders[row[0]], target) for row in ended if row[0] not in dealt_with}
             await connection.execute(_NOTE_WITHDRAWN, list(gone), [encode_state(order) for order in gone.values()])
             now = datetime.now(UTC)
             await put_in(connection, [reconsider(order.number, order.connection, now) for order in gone.values()])
@@ -581,6 +582,11 @@ SELECT l.order_id
 """
 _LOCK_ORDERS = """
 SELECT order_id, state FROM orders WHERE order_id = ANY($1::text::bigint[]) ORDER BY number FOR UPDATE
+"""
+# Whoever writes such a row holds its order's lock.
+_REOPENED_BY_HAND = """
+SELECT order_id FROM conflict_handled
+ WHERE order_id = ANY($1::bigint[]) AND 'reopened_after_cancel' = ANY (string_to_array(conflicts, ' '))
 """
 _NOTE_WITHDRAWN = """
 UPDATE orders o SET state = n.state FROM unnest($1::bigint[], $2::bytea[]) AS n(order_id, state)

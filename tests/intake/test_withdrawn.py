@@ -16,6 +16,7 @@ from gateway.store.inbox import take
 from gateway.store.outbox import claim, start_worker, withdraw
 from gateway.store.queries import AttemptEnded, read_order
 from gateway.store.sql import Connection
+from gateway.store.work import conflicts_handled
 from tests.intake.test_batch import EVERYTHING, WMS, Desk, Memory, decide, desk, goes_to, said
 from tests.intake.test_verdicts import count_stock, next_one
 
@@ -102,6 +103,19 @@ async def test_wanted_before_it_is_withdrawn_it_is_sent_as_well(desk: Desk) -> N
     assert await desk.rows(ORDERS) == [("allocated", "", "")]
     assert await desk.rows(LANES) == [("create", 3, 3)]
     assert await desk.rows("SELECT locked, committed FROM stock") == [(0, 2)]
+
+
+async def test_what_a_person_has_dealt_with_is_not_sent_as_well(desk: Desk) -> None:
+    """While the target was down he saw that it does not have it, and entered it by hand as he was told to."""
+    decider = await desk.worker(Memory(0))
+    await decide(decider, next_one(desk, said(1, content=EVERYTHING, payment=Payment(True, 2000))))
+    await decide(decider, next_one(desk, said(2, refunds=(OPEN,))))
+    await decide(decider, next_one(desk, said(3, refunds=(REFUSED,))))
+    assert await conflicts_handled(desk.pool, "A1", reason="entered by hand", actor="ann") == ("reopened_after_cancel",)
+    await withdrawn(desk)
+    await from_inbox(desk, decider)
+    assert await desk.rows(ORDERS) == [("allocated", "", "reopened_after_cancel")]
+    assert await desk.rows(LANES) == [] and len(await desk.rows("SELECT * FROM conflict_handled")) == 1
 
 
 async def test_what_is_sent_then_is_what_is_wanted_then(desk: Desk) -> None:
