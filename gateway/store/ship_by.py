@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from gateway.core.delivery import Result
 from gateway.core.notice import PAST, Nearing
 from gateway.store.sql import Connection
 from gateway.store.work import IS_HELD
@@ -35,10 +36,12 @@ async def near_ship_by(connection: Connection, lead: timedelta) -> dict[tuple[st
 
 # $1 is how near, $2 `UNDER_WAY`. OFFSET 0 has each row looked up by its key: where many wait the planner would rather
 # read all that are stored. A `create` that is open has a lane; one that was planned and has none any more has been
-# sent, or was taken for handled.
-_UNSENT = """
+# sent, was taken for handled, or was withdrawn.
+_UNSENT = f"""
 o.ship_by < now() + $1::interval
-   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.order_id = o.order_id AND d.operation = 'create' OFFSET 0)
+   AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.order_id = o.order_id AND d.operation = 'create'
+       AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.order_id = d.order_id AND a.target_id = d.target_id
+           AND a.seq = d.seq AND a.result = {int(Result.WITHDRAWN)} OFFSET 0) OFFSET 0)
 """
 NEAR = f"""
 SELECT o.order_id, o.connection_id, o.created_at, o.ship_by

@@ -26,6 +26,7 @@ from gateway.store.queries import OrderFilter, list_orders
 from gateway.store.ship_by import NEAR, UNDER_WAY, near_ship_by
 from gateway.store.sql import open_pool, register_connections
 from tests.intake.test_batch import EVERYTHING, SHOP, WMS, Desk, Memory, decide
+from tests.intake.test_withdrawn import withdrawn
 
 LEAD = timedelta(hours=4)
 NONE = (None, None)
@@ -176,6 +177,16 @@ async def test_what_was_sent_and_waits_for_a_refund_has_reached_its_warehouse(de
     assert await near(desk) == NONE
     await decide(decider, desk.arrival("2", order("2", NOW, refunds=(Refund("R1", RefundStatus.OPEN, 2000),))))
     assert await listed(desk) == ["A2"], "held, and no warehouse has it"
+
+
+async def test_what_was_withdrawn_and_waits_has_reached_no_warehouse(desk: Desk) -> None:
+    decider = await desk.worker(Memory(0))
+    await decide(decider, desk.arrival("1", order("1", NOW)))
+    refund = order("1", NOW, version=2, refunds=(Refund("R1", RefundStatus.OPEN, 2000),))
+    await decide(decider, desk.arrival("1", refund))
+    await withdrawn(desk)
+    assert await desk.rows("SELECT reasons FROM orders") == [("refund_open",)]
+    assert await listed(desk) == ["A1"]
 
 
 @pytest.mark.parametrize("hours", [8, -5, 0, 5.5])
