@@ -22,7 +22,7 @@ from gateway.core.notice import Nearing
 from gateway.core.order import Content, Order, OrderNumber, Origin, Stage, Stale
 from gateway.core.text import NOTHING, Text
 from gateway.store.orders import NOBODY, decode_state, read_state
-from gateway.store.ship_by import NEAR, UNDER_WAY
+from gateway.store.ship_by import IS_WITHDRAWN, NEAR, UNDER_WAY
 from gateway.store.sql import (
     DAMAGED,
     CannotOpen,
@@ -483,7 +483,8 @@ async def orders_at_none(pool: Connection, names: Collection[str]) -> dict[str, 
         " JOIN delivery d USING (order_id) LEFT JOIN lane l USING (order_id, target_id)"
         " WHERE d.target_id = ANY($1) AND d.operation = 'create' AND stage IN ('allocated', 'packed')"
         # Its shop has shipped it by hand since, and a person is told of that.
-        " AND 'shipped_elsewhere' <> ALL (string_to_array(conflicts, ' ')) AND l.order_id IS NULL GROUP BY 1",
+        " AND 'shipped_elsewhere' <> ALL (string_to_array(conflicts, ' ')) AND l.order_id IS NULL"
+        f" AND NOT {IS_WITHDRAWN} GROUP BY 1",
     )
 
 

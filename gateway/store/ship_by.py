@@ -34,14 +34,18 @@ async def near_ship_by(connection: Connection, lead: timedelta) -> dict[tuple[st
     return {(row[0], row[1]): Nearing(row[2], row[3], row[4]) for row in rows}
 
 
+IS_WITHDRAWN = f"""EXISTS (
+    SELECT 1 FROM attempt a WHERE a.order_id = d.order_id AND a.target_id = d.target_id AND a.seq = d.seq
+       AND a.result = {int(Result.WITHDRAWN)} OFFSET 0)"""
+"""Of a delivery `d`."""
+
 # $1 is how near, $2 `UNDER_WAY`. OFFSET 0 has each row looked up by its key: where many wait the planner would rather
 # read all that are stored. A `create` that is open has a lane; one that was planned and has none any more has been
 # sent, was taken for handled, or was withdrawn.
 _UNSENT = f"""
 o.ship_by < now() + $1::interval
    AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.order_id = o.order_id AND d.operation = 'create'
-       AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.order_id = d.order_id AND a.target_id = d.target_id
-           AND a.seq = d.seq AND a.result = {int(Result.WITHDRAWN)} OFFSET 0) OFFSET 0)
+       AND NOT {IS_WITHDRAWN} OFFSET 0)
 """
 NEAR = f"""
 SELECT o.order_id, o.connection_id, o.created_at, o.ship_by

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from gateway.core.delivery import Result
 from gateway.core.event import ConnectionName
 from gateway.core.order import Content, Order, OrderNumber, Origin, Receiver, Register
 from gateway.store.orders import encode_state
@@ -44,6 +45,18 @@ async def test_orders_in_a_warehouse_that_is_gone_are_counted(migrated_url: str)
             "UPDATE orders SET conflicts = 'changed_after_sent shipped_elsewhere' WHERE stage = 'packed'"
         )
         assert await orders_at_none(pool, [new]) == {"wms-a": 1}, "its shop has sent the other by hand"
+        # Of that one this is the second create: the first was withdrawn. So was that of another, which waits anew.
+        await pool.execute(
+            "INSERT INTO delivery (order_id, target_id, seq, operation, key) VALUES (2, $1, 3, 'create', 'create')",
+            names.id(old),
+        )
+        await pool.execute(
+            "INSERT INTO attempt (order_id, target_id, seq, worker_id, ended_at, took_ms, result)"
+            " SELECT order_id, $1, 1, 1, now(), 0, $2 FROM orders",
+            names.id(old),
+            int(Result.WITHDRAWN),
+        )
+        assert await orders_at_none(pool, [new]) == {"wms-a": 1}
 
 
 async def test_orders_that_are_only_known_are_counted_for_every_shop_that_is_live(migrated_url: str) -> None:
